@@ -1,0 +1,362 @@
+/**
+ * The contract of the prediction service: every type, method and error.
+ *
+ * Port 9090 speaks it to any generated Thrift client: unframed or framed, binary (strict or old), compact or THeader.
+ * The HTTP proxy on port 8080 speaks nothing else to the server.
+ *
+ * Compatibility. `predict(1: string doc)` is PyText's predictor_service, name for name and id for id: a client generated
+ * from its two-line file works here unchanged. Everything else was added behind it. Field ids are never used again.
+ *
+ * Every method may throw PredictionError. A field marked optional may be left out; what that means stands beside it.
+ * Limits that belong to the server are settings (`python -m server --help`); limits of one model are in ModelInfo.limits.
+ */
+
+namespace cpp predictor_service
+namespace py predictor
+namespace java predictor
+namespace go predictor
+namespace js predictor
+namespace rb Predictor
+namespace perl Predictor
+namespace php Predictor
+namespace netstd Predictor
+namespace rs predictor
+
+// ---------------------------------------------------------------------------------------------------------- errors
+
+/** Why a call failed. One table for Thrift and HTTP; the HTTP status stands beside each. */
+enum ErrorCode {
+  /** The input is wrong; the message says what and where. HTTP 400. */
+  INVALID_ARGUMENT = 1,
+  /** No such model, version, stream or job. HTTP 404. */
+  NOT_FOUND = 2,
+  /** Over a size limit; the message names the limit and its setting. HTTP 413. */
+  TOO_LARGE = 3,
+  /** The queue is full; try again after retry_after_ms. HTTP 429 with Retry-After. */
+  OVERLOADED = 4,
+  /** The deadline passed, time in the queue included. HTTP 504. */
+  DEADLINE_EXCEEDED = 5,
+  /** The model is loading, or the server is draining. HTTP 503. */
+  UNAVAILABLE = 6,
+  /** The caller went away, or cancelled. HTTP 499. */
+  CANCELLED = 7,
+  /** A fault of the server or of the model; the server's log has the details under request_id. HTTP 500. */
+  INTERNAL = 8
+}
+
+exception PredictionError {
+  /** What kind of failure this is. */
+  1: required ErrorCode code,
+  /** For people: what is wrong, which limit, which setting. */
+  2: required string message,
+  /** Milliseconds after which a new try makes sense; set with OVERLOADED and UNAVAILABLE. */
+  3: optional i32 retry_after_ms,
+  /** The id under which the server's log knows this call. */
+  4: optional string request_id
+}
+
+// --------------------------------------------------------------------------------------------------------- options
+
+/** Which of the two lanes of a model's queue a request waits in. */
+enum Lane {
+  /** For callers who wait. The default. */
+  INTERACTIVE = 0,
+  /** For jobs: yields to INTERACTIVE, but keeps a guaranteed share (setting bulk_share). */
+  BULK = 1
+}
+
+/** What every prediction method takes. All fields may be left out, and so may the whole struct. */
+struct RequestOptions {
+  /** Model name, as list_models gives it. Default: the first model on the command line that serves the method. */
+  1: optional string model,
+  /** Milliseconds until the caller stops waiting, 1 to the setting max_timeout_ms. Default: the setting timeout_ms. */
+  2: optional i32 timeout_ms,
+  /** Default: INTERACTIVE. */
+  3: optional Lane lane,
+  /** Id for the server's log, at most 128 characters. Default: one is made, where a log line needs it. */
+  4: optional string request_id
+}
+
+/** Options of the reply methods. */
+struct ReplyOptions {
+  /** At most so many replies, the best first counted; 1 to 1000. Default: all that the model gives. */
+  1: optional i32 max_replies,
+  /** Replies with a lower score are left out. Default: no threshold beyond the model's own. */
+  2: optional double threshold
+}
+
+/** Options of the embed methods. */
+struct EmbedOptions {
+  /** true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true. */
+  1: optional bool truncate
+}
+
+/** How a text is generated. */
+struct GenerationOptions {
+  /** New tokens at most, 1 to the model's limit max_output_tokens. Default: 20. */
+  1: optional i32 max_tokens,
+  /** Sampling temperature, 0 (greedy) to 10. Default: 1. */
+  2: optional double temperature,
+  /** Only the k likeliest tokens are sampled from; 0: all. Default: 0. */
+  3: optional i32 top_k,
+  /** Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1. */
+  4: optional double top_p,
+  /** Over 1: tokens that were there before become less likely. Over 0 to 10. Default: 1. */
+  5: optional double repetition_penalty,
+  /** Strings that end the text and are not part of it; at most 16, each at most 256 bytes. Default: none. */
+  6: optional list<string> stop,
+  /** Same seed, model, prompt and options: same text. Default: a new one for every call. */
+  7: optional i64 seed
+}
+
+// --------------------------------------------------------------------------------------------------------- results
+
+/** Vectors in the form that costs least on the wire. */
+struct EmbeddingMatrix {
+  /** Number of vectors. */
+  1: required i32 rows,
+  /** Numbers in a vector. */
+  2: required i32 columns,
+  /** rows * columns IEEE 754 single-precision numbers, little endian, row after row. */
+  3: required binary values
+}
+
+/** Why a generated text ends. */
+enum FinishReason {
+  /** max_tokens was reached. */
+  LENGTH = 1,
+  /** A stop string was found. */
+  STOP = 2,
+  /** The model gave its end-of-text token. */
+  END_OF_TEXT = 3,
+  /** The caller cancelled. */
+  CANCELLED = 4
+}
+
+/** A generated text. */
+struct Generation {
+  /** The prompt as it was given. */
+  1: required string prompt,
+  /** The new text only; a leading space is kept, special tokens are not part of it. */
+  2: required string continuation,
+  /** Number of tokens generated. */
+  3: required i32 token_count,
+  4: required FinishReason finish_reason
+}
+
+/** The next part of a streamed text. */
+struct GenerationChunk {
+  /** Text since the last chunk; whole characters; may be empty. */
+  1: required string text,
+  /** Tokens generated so far. */
+  2: required i32 token_count,
+  /** Set in the last chunk; after it the stream's id is gone. */
+  3: optional FinishReason finish_reason
+}
+
+// ------------------------------------------------------------------------------------------------------ batch jobs
+
+/** What a job does with a line that cannot be parsed or predicted. */
+enum OnError {
+  /** The job fails. */
+  FAIL = 0,
+  /** An error object takes the place of the line's result and is counted. */
+  RECORD = 1
+}
+
+enum BatchState {
+  QUEUED = 1,
+  RUNNING = 2,
+  COMPLETED = 3,
+  FAILED = 4,
+  CANCELLED = 5
+}
+
+/** A job: files in, files out. */
+struct BatchRequest {
+  /** predict, reply, embed or generate. */
+  1: required string method,
+  /** A loaded model's name, or the location of a SavedModel. Default: the method's default model. */
+  2: optional string model,
+  /** Location to read: one file, or everything below it when it ends in '/'. JSON lines, one instance a line. */
+  3: required string input,
+  /** Location to write: the same relative paths and names below it, one result a line in the order of the input. */
+  4: required string output,
+  /** Default: FAIL. */
+  5: optional OnError on_error,
+  /** With RECORD: more errors than this fail the job. Default: no maximum. */
+  6: optional i64 max_errors,
+  /** A field of each instance that is carried into its result. Default: none. */
+  7: optional string key_field
+}
+
+struct BatchJob {
+  1: required string id,
+  2: required BatchState state,
+  3: required BatchRequest request,
+  /** Share of the input's bytes that is done, 0 to 1. */
+  4: required double progress,
+  /** Lines predicted. */
+  5: required i64 rows_done,
+  /** Lines that got an error object. */
+  6: required i64 rows_failed,
+  7: required i32 files_done,
+  8: required i32 files_total,
+  /** Seconds since 1970, UTC. */
+  9: required double created_at,
+  10: optional double finished_at,
+  /** Why the job failed: file, line, reason. */
+  11: optional string error
+}
+
+// ---------------------------------------------------------------------------------------------- models and status
+
+enum ModelState {
+  LOADING = 1,
+  READY = 2,
+  UNLOADING = 3,
+  FAILED = 4
+}
+
+/** What one request to a model may be, and how much may wait for it. 0 means that there is no such limit. */
+struct ModelLimits {
+  /** Tokens in one document or text. */
+  1: required i32 max_tokens,
+  /** Requests waiting in the queue. */
+  2: required i32 queue_items,
+  /** Tokens waiting in the queue. */
+  3: required i64 queue_tokens,
+  /** Requests in one batch. */
+  4: required i32 batch_items,
+  /** Tokens in one batch, padding included. */
+  5: required i32 batch_tokens,
+  /** New tokens in one generated text. */
+  6: required i32 max_output_tokens
+}
+
+struct ModelInfo {
+  1: required string name,
+  /** First 12 hex digits of the SHA-256 of the model's file. */
+  2: required string version,
+  /** torchscript-classifier, smart-reply, ... */
+  3: required string kind,
+  4: required ModelState state,
+  /** Where it was loaded from. */
+  5: required string location,
+  /** Methods that it serves, e.g. ["predict", "predict_batch"]. */
+  6: required list<string> methods,
+  /** Methods that use it when a request names no model. */
+  7: required list<string> default_for,
+  8: required ModelLimits limits,
+  /**
+   * true: the model pads without a mask, so that a document's scores change beside a longer one; only documents of equal
+   * token count share a batch. Found by a probe at load.
+   */
+  9: required bool equal_lengths_only,
+  /** What else there is to say about it, e.g. labels, dimensions, device. */
+  10: optional map<string, string> details,
+  /** Why it is FAILED. */
+  11: optional string error
+}
+
+/** A model's queue and counters since it was loaded. */
+struct ModelStatus {
+  1: required string name,
+  2: required ModelState state,
+  /** Requests waiting now, both lanes. */
+  3: required i32 queue_depth,
+  /** Tokens waiting now, both lanes. */
+  4: required i64 queue_tokens,
+  /** Requests in batches that run now. */
+  5: required i32 running,
+  6: required i64 accepted,
+  7: required i64 completed,
+  8: required i64 failed,
+  /** Refused because the queue was full. */
+  9: required i64 overloaded,
+  /** Dropped because the deadline passed before they ran. */
+  10: required i64 expired,
+  /** Dropped because the caller went away or cancelled. */
+  11: required i64 cancelled,
+  /** Batches run. */
+  12: required i64 batches
+}
+
+struct ServerStatus {
+  1: required string version,
+  2: required double uptime_s,
+  /** true once every model is warm, until draining starts. */
+  3: required bool ready,
+  /** Why it is not ready; empty when it is. */
+  4: required list<string> reasons,
+  5: required i32 connections,
+  6: required list<ModelStatus> models
+}
+
+// --------------------------------------------------------------------------------------------------------- service
+
+service Predictor {
+  /** Label -> score of one document. */
+  map<string, double> predict(1: string doc, 2: RequestOptions options) throws (1: PredictionError error),
+
+  /** The same for many, in their order. One document that fails fails the call; the message names its index. */
+  list<map<string, double>> predict_batch(1: list<string> docs, 2: RequestOptions options)
+      throws (1: PredictionError error),
+
+  /** Suggested reply -> score. */
+  map<string, double> reply(1: string message, 2: RequestOptions options, 3: ReplyOptions reply_options)
+      throws (1: PredictionError error),
+
+  list<map<string, double>> reply_batch(1: list<string> messages, 2: RequestOptions options,
+      3: ReplyOptions reply_options) throws (1: PredictionError error),
+
+  /** One map for a whole conversation: a reply that several messages suggest gets the sum of its scores. */
+  map<string, double> reply_conversation(1: list<string> messages, 2: RequestOptions options,
+      3: ReplyOptions reply_options) throws (1: PredictionError error),
+
+  /** The text's vector. */
+  list<double> embed(1: string text, 2: RequestOptions options, 3: EmbedOptions embed_options)
+      throws (1: PredictionError error),
+
+  list<list<double>> embed_batch(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
+      throws (1: PredictionError error),
+
+  /** As embed_batch, in the form that costs least to send. */
+  EmbeddingMatrix embed_matrix(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
+      throws (1: PredictionError error),
+
+  Generation generate(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
+      throws (1: PredictionError error),
+
+  /** Starts a streamed text and gives its id. A stream that nobody asks for is cancelled after timeout_ms. */
+  string generate_begin(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
+      throws (1: PredictionError error),
+
+  /** Waits up to wait_ms (0 to 60,000) for more text of the stream. */
+  GenerationChunk generate_next(1: string stream_id, 2: i32 wait_ms) throws (1: PredictionError error),
+
+  void generate_cancel(1: string stream_id) throws (1: PredictionError error),
+
+  /** Accepts a job and gives it back with its id; the job runs on the bulk lane. */
+  BatchJob submit_batch(1: BatchRequest request) throws (1: PredictionError error),
+
+  BatchJob get_batch(1: string id) throws (1: PredictionError error),
+
+  BatchJob cancel_batch(1: string id) throws (1: PredictionError error),
+
+  /** The newest jobs first, at most limit (1 to 1000). */
+  list<BatchJob> list_batches(1: i32 limit) throws (1: PredictionError error),
+
+  list<ModelInfo> list_models() throws (1: PredictionError error),
+
+  /**
+   * Loads a model, or swaps it when the name is taken: the old one serves until the new one is warm.
+   * The location must lie below the setting model_root; without that setting the method is off.
+   */
+  ModelInfo load_model(1: string name, 2: string location) throws (1: PredictionError error),
+
+  /** Finishes what waits for the model, then frees it. */
+  void unload_model(1: string name) throws (1: PredictionError error),
+
+  ServerStatus status() throws (1: PredictionError error)
+}

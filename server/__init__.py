@@ -1,0 +1,1 @@
+"""The Thrift prediction server: bytes in, batches through the C++ extension, bytes out."""

@@ -1,0 +1,115 @@
+"""Calls in progress, without a task for each.
+
+An asyncio.Task and an asyncio.Future cost a request two passes through the event loop. A prediction needs neither: its
+coroutine runs up to the point where it waits for the engine, and goes on when the engine's result is there. `drive`
+runs a coroutine that way, and `Pending` is what it waits on. A handler may await ordinary futures too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+T = TypeVar("T")
+
+_WAITING = object()
+
+
+class Pending(Generic[T]):
+    """A result that comes later, to be awaited once, on the event loop's thread.
+
+    `on_abandon` is called when the one who awaited it stops waiting (its call was cancelled): the place to take the
+    work out of a queue.
+    """
+
+    __slots__ = ("_error", "_on_done", "_value", "on_abandon")
+
+    def __init__(self, on_abandon: Callable[[], object] | None = None) -> None:
+        self._value: Any = _WAITING
+        self._error: BaseException | None = None
+        self._on_done: Callable[[Any], object] | None = None
+        self.on_abandon = on_abandon
+
+    def done(self) -> bool:
+        """Whether there is a result or an error."""
+        return self._value is not _WAITING or self._error is not None
+
+    def resolve(self, value: T) -> None:
+        """Give the result; whoever awaits goes on before this returns."""
+        self._value = value
+        if self._on_done is not None:
+            self._on_done(self)
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error instead of a result."""
+        self._error = error
+        if self._on_done is not None:
+            self._on_done(self)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call `callback(self)` when done; at most one, as only one can await."""
+        self._on_done = callback
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done():
+            try:
+                yield self
+            except BaseException:
+                if self.on_abandon is not None and not self.done():
+                    self.on_abandon()
+                raise
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[no-any-return]
+
+
+class Call:
+    """A coroutine being driven. `on_done(value, error)` is called once, with None for the one that it is not.
+
+    It is not called when the call is cancelled: who cancels knows.
+    """
+
+    __slots__ = ("_coroutine", "_on_done")
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]
+    ) -> None:
+        self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
+        self._on_done = on_done
+
+    def step(self, _awaited: object = None) -> None:
+        """Run the coroutine until it waits for something or ends."""
+        coroutine = self._coroutine
+        if coroutine is None:  # cancelled while its result was on the way
+            return
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as end:
+            self._coroutine = None
+            self._on_done(end.value, None)
+        except (Exception, asyncio.CancelledError) as error:
+            self._coroutine = None
+            self._on_done(None, error)
+        else:
+            if type(awaited) is not Pending:
+                if awaited is None:  # asyncio.sleep(0): one pass through the loop
+                    asyncio.get_running_loop().call_soon(self.step)
+                    return
+                awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self.step)
+
+    def cancel(self) -> None:
+        """Stop the coroutine where it waits; its Pending is abandoned."""
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            coroutine.close()
+
+
+def drive(coroutine: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Call:
+    """Run `coroutine` at once, up to its first wait, and on from there as what it awaits gets done."""
+    call = Call(coroutine, on_done)
+    call.step()
+    return call
