@@ -17,10 +17,11 @@ import io
 import os
 import sys
 import tempfile
+import warnings
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from rich.console import Console
@@ -245,11 +246,18 @@ class Classifier(nn.Module):
         return functional.log_softmax(self.decoder(functional.relu(torch.cat(pooled, 1) + self.bias)), 1)
 
 
-def export(classifier: Classifier) -> bytes:
-    """The classifier as a TorchScript file's bytes; the same classifier gives the same bytes."""
+def export(module: nn.Module) -> bytes:
+    """The module, in evaluation mode, as a TorchScript file's bytes; the same module gives the same bytes."""
     buffer = io.BytesIO()  # saved by name, the archive would carry the name of a temporary file
-    torch.jit.save(torch.jit.script(classifier.eval()), buffer)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # TorchScript is what we are here for
+        torch.jit.save(torch.jit.script(module.eval()), buffer)
     return buffer.getvalue()
+
+
+def load(file: Path | BinaryIO) -> torch.jit.ScriptModule:
+    """The TorchScript module in a file, on the CPU."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        return torch.jit.load(file, map_location="cpu")
 
 
 def write_atomically(content: bytes, path: Path) -> None:
@@ -418,7 +426,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             progress.advance(task)
 
         content = export(train(training, settings, on_epoch))
-    table, accuracy = report(confusion(torch.jit.load(io.BytesIO(content)), test))
+    table, accuracy = report(confusion(load(io.BytesIO(content)), test))
     console.print(table)
     console.print(f"held-out accuracy: {accuracy:.3f}")
     write_atomically(content, options.output)
