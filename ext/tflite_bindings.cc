@@ -1,0 +1,166 @@
+// The Python module ext._tflite_ops: operators for tflite-runtime, and the reply session that drives an interpreter.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <bit>
+#include <cstdio>
+#include <stdexcept>
+
+#include "smart_reply_fingerprint.h"
+#include "smart_reply_projection.h"
+#include "smart_reply_session.h"
+#include "smart_reply_text.h"
+#include "tflite_library.h"
+#include "tflite_ops.h"
+
+namespace py = pybind11;
+using predictor::smart_reply::Instructions;
+using predictor::smart_reply::Ports;
+using predictor::smart_reply::Replies;
+using predictor::smart_reply::Session;
+
+namespace predictor::tflite {
+
+namespace {
+
+class Messages : public ErrorReporter {
+ public:
+  int Report(const char* format, va_list arguments) override {
+    char line[512];
+    int length = std::vsnprintf(line, sizeof(line), format, arguments);
+    if (!text_.empty()) text_ += "; ";
+    text_ += line;
+    return length;
+  }
+
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+void open_runtime() {
+  auto version = py::module_::import("tflite_runtime").attr("__version__").cast<std::string>();
+  auto binary = py::module_::import("tflite_runtime._pywrap_tensorflow_interpreter_wrapper");
+  try {
+    open_library(binary.attr("__file__").cast<std::string>(), version);
+  } catch (const std::runtime_error& error) {
+    throw py::import_error(error.what());
+  }
+}
+
+void verify_model(const py::bytes& model) {
+  std::string_view bytes = model;
+  Messages messages;
+  if (!library().verify_and_build(bytes.data(), bytes.size(), nullptr, &messages)) {
+    throw std::invalid_argument(messages.text().empty() ? "not a TensorFlow Lite model" : messages.text());
+  }
+}
+
+std::unique_ptr<Session> make_session(const py::object& interpreter, const Ports::Port& message,
+                                      const Ports::Port& texts, const Ports::Port& scores) {
+  Context* context = last_context();
+  if (!context) throw std::invalid_argument("the graph has no operator Normalize");
+  auto handle = interpreter.attr("_native_handle")().cast<std::uintptr_t>();
+  forget_context();
+  return std::make_unique<Session>(reinterpret_cast<Interpreter*>(handle), context, Ports{message, texts, scores});
+}
+
+py::dict to_dict(const Replies& replies) {
+  py::dict result;
+  for (const auto& [text, score] : replies) result[py::str(text)] = static_cast<double>(score);
+  return result;
+}
+
+py::dict merged_replies(Session& session, const std::vector<std::string>& messages) {
+  Replies replies;
+  {
+    py::gil_scoped_release unlocked;
+    replies = session.replies({messages.begin(), messages.end()});
+  }
+  return to_dict(replies);
+}
+
+py::list separate_replies(Session& session, const std::vector<std::string>& messages) {
+  std::vector<Replies> all;
+  {
+    py::gil_scoped_release unlocked;
+    for (const std::string& message : messages) all.push_back(session.replies({message}));
+  }
+  py::list result;
+  for (const Replies& replies : all) result.append(to_dict(replies));
+  return result;
+}
+
+std::vector<double> projection_sums(const std::vector<float>& seeds, const std::vector<int32_t>& ids,
+                                    const std::vector<float>& weights, Instructions instructions) {
+  if (ids.size() != weights.size()) throw std::invalid_argument("ids and weights must be of the same length");
+  if (!smart_reply::is_supported(instructions)) throw std::invalid_argument("this processor lacks these instructions");
+  std::vector<uint32_t> bits;
+  for (float seed : seeds) bits.push_back(std::bit_cast<uint32_t>(seed));
+  std::vector<double> sums(seeds.size());
+  smart_reply::projection_kernel(instructions)(bits.data(), bits.size(), {ids.data(), weights.data(), ids.size()},
+                                               sums.data());
+  return sums;
+}
+
+void bind_text_rules(py::module_& module) {
+  module.def(
+      "segments",
+      [](const std::string& message) {
+        py::list result;
+        for (const std::string& segment : smart_reply::segments(message)) result.append(py::bytes(segment));
+        return result;
+      },
+      py::arg("message"), "The segments that a message is cut into, at least one.");
+  module.def(
+      "normalized", [](const std::string& segment) { return py::bytes(smart_reply::normalized(segment)); },
+      py::arg("segment"), "A segment in the model's form, `<S> text <E>`.");
+  module.def(
+      "fingerprint64", [](const std::string& bytes) { return smart_reply::fingerprint64(bytes); }, py::arg("data"),
+      "FarmHash Fingerprint64.");
+}
+
+void bind_projection(py::module_& module) {
+  py::enum_<Instructions>(module, "Instructions", "Implementations of the projection.")
+      .value("PORTABLE", Instructions::kPortable)
+      .value("AVX2", Instructions::kAvx2)
+      .value("AVX512", Instructions::kAvx512);
+  module.def("is_supported", &smart_reply::is_supported, py::arg("instructions"), "Whether this processor has them.");
+  module.def("best_instructions", &smart_reply::best_instructions, "What LSH_PROJECTION uses on this processor.");
+  module.def("projection_sums", &projection_sums, py::arg("seeds"), py::arg("ids"), py::arg("weights"),
+             py::arg("instructions"), "For each seed the weighted sum of its hashes with the ids.");
+}
+
+void bind_session(py::module_& module) {
+  module.def(
+      "register_operators",
+      [](std::uintptr_t resolver) { register_operators(reinterpret_cast<Resolver*>(resolver), true); },
+      py::arg("resolver"), "Adds all operators; for InterpreterWithCustomOps(custom_op_registerers=[...]).");
+  module.def(
+      "register_operators_with_stock_projection",
+      [](std::uintptr_t resolver) { register_operators(reinterpret_cast<Resolver*>(resolver), false); },
+      py::arg("resolver"), "The same, but LSH_PROJECTION stays the runtime's own.");
+  module.def("verify_model", &verify_model, py::arg("model"),
+             "Raises ValueError when the bytes are not a well-formed model: the runtime itself does not look.");
+  py::class_<Ports::Port>(module, "Port", "A tensor of the graph: index and name.")
+      .def(py::init<int, std::string>(), py::arg("index"), py::arg("name"));
+  py::class_<Session>(module, "Session", "Messages through one interpreter; computes without the GIL.")
+      .def(py::init(&make_session), py::arg("interpreter"), py::arg("message"), py::arg("texts"), py::arg("scores"),
+           py::keep_alive<1, 2>(), "Must follow the making of the interpreter on the same thread.")
+      .def("merged_replies", &merged_replies, py::arg("messages"),
+           "One dict reply -> score for all messages (UTF-8 bytes), best first; scores add up.")
+      .def("separate_replies", &separate_replies, py::arg("messages"), "One dict for each message.");
+}
+
+}  // namespace
+
+}  // namespace predictor::tflite
+
+PYBIND11_MODULE(_tflite_ops, module) {
+  module.doc() = "Smart Reply operators for tflite-runtime";
+  predictor::tflite::open_runtime();
+  predictor::tflite::bind_text_rules(module);
+  predictor::tflite::bind_projection(module);
+  predictor::tflite::bind_session(module);
+}

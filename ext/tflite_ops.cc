@@ -1,0 +1,109 @@
+#include "tflite_ops.h"
+
+#include <algorithm>
+
+#include "smart_reply_fingerprint.h"
+#include "smart_reply_text.h"
+#include "tflite_operator.h"
+#include "tflite_predict_op.h"
+#include "tflite_projection_op.h"
+#include "tflite_strings.h"
+
+namespace predictor::tflite {
+
+namespace {
+
+thread_local Context* latest_context = nullptr;
+
+// ---------------------------------------------------------------------------------- Normalize: string -> string[1]
+
+constexpr char kNormalize[] = "Normalize";
+
+void* remember_context(Context* context, const char*, size_t) {
+  latest_context = context;
+  return nullptr;
+}
+
+Status prepare_normalize(Context* context, Node* node) {
+  if (!has_arity(context, node, kNormalize, 1, 1)) return Status::kError;
+  if (tensor(context, node->inputs, 0).type != Type::kString ||
+      tensor(context, node->outputs, 0).type != Type::kString) {
+    return refuse(context, kNormalize, "input and output must be strings");
+  }
+  return resize(context, tensor(context, node->outputs, 0), 1);
+}
+
+Status run_normalize(Context* context, Node* node) {
+  return guarded(context, kNormalize, [&] {
+    const Tensor& input = tensor(context, node->inputs, 0);
+    if (string_count(input) < 1) return refuse(context, kNormalize, "the input holds no string");
+    bool stored = set_string(tensor(context, node->outputs, 0), smart_reply::normalized(string_at(input, 0)));
+    return stored ? Status::kOk : refuse(context, kNormalize, "out of memory");
+  });
+}
+
+// ----------------------------------------------------------------- ExtractFeatures: string[k] -> int32[k], float[k]
+
+constexpr char kExtractFeatures[] = "ExtractFeatures";
+constexpr uint64_t kFeatureSpace = 1'000'000;
+
+Status prepare_extract_features(Context* context, Node* node) {
+  if (!has_arity(context, node, kExtractFeatures, 1, 2)) return Status::kError;
+  Tensor& ids = tensor(context, node->outputs, 0);
+  Tensor& weights = tensor(context, node->outputs, 1);
+  if (tensor(context, node->inputs, 0).type != Type::kString || ids.type != Type::kInt32 ||
+      weights.type != Type::kFloat32) {
+    return refuse(context, kExtractFeatures, "must map strings to int32 and float32");
+  }
+  make_dynamic(ids);
+  make_dynamic(weights);
+  return Status::kOk;
+}
+
+Status run_extract_features(Context* context, Node* node) {
+  const Tensor& input = tensor(context, node->inputs, 0);
+  Tensor& ids = tensor(context, node->outputs, 0);
+  Tensor& weights = tensor(context, node->outputs, 1);
+  int count = string_count(input);
+  int size = std::max(count, 1);  // an empty tensor would keep the operators behind from running
+  if (resize(context, ids, size) != Status::kOk || resize(context, weights, size) != Status::kOk) {
+    return Status::kError;
+  }
+  ids.int32_data[0] = 0;
+  weights.float_data[0] = 0;
+  for (int i = 0; i < count; ++i) {
+    std::string_view ngram = string_at(input, i);
+    bool is_frame = ngram == smart_reply::kStart || ngram == smart_reply::kEnd || ngram == "<S> <E>";
+    ids.int32_data[i] = is_frame ? 0 : static_cast<int32_t>(smart_reply::fingerprint64(ngram) % kFeatureSpace);
+    weights.float_data[i] = is_frame ? 0 : static_cast<float>(1 + std::count(ngram.begin(), ngram.end(), ' '));
+  }
+  return Status::kOk;
+}
+
+}  // namespace
+
+Context* last_context() {
+  return latest_context;
+}
+void forget_context() {
+  latest_context = nullptr;
+}
+
+void register_operators(Resolver* resolver, bool fast_projection) {
+  Registration normalize{};
+  normalize.init = remember_context;
+  normalize.prepare = prepare_normalize;
+  normalize.invoke = run_normalize;
+  Registration extract_features{};
+  extract_features.prepare = prepare_extract_features;
+  extract_features.invoke = run_extract_features;
+  Registration predict = predict_registration();
+  library().add_custom(resolver, kNormalize, &normalize, 1);
+  library().add_custom(resolver, kExtractFeatures, &extract_features, 1);
+  library().add_custom(resolver, "Predict", &predict, 1);
+  if (!fast_projection) return;
+  Registration projection = projection_registration();
+  library().add_builtin(resolver, kLshProjection, &projection, 1);
+}
+
+}  // namespace predictor::tflite
