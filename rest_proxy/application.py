@@ -1,0 +1,140 @@
+"""A request's way through the proxy: its route, its id, its limits, its errors, its count."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+from predictor.ttypes import ErrorCode, PredictionError
+from thrift.Thrift import TApplicationException
+
+from rest_proxy import pytext, smart_reply
+from rest_proxy.errors import HttpError, from_server, method_not_allowed
+from rest_proxy.metrics import Metrics
+from rest_proxy.openapi import OpenApi
+from rest_proxy.operations import Operations
+from rest_proxy.predictions import Predictions
+from rest_proxy.pytext import PyText
+from rest_proxy.responses import REQUEST_ID, json_error
+from rest_proxy.smart_reply import SmartReply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+
+    from rest_proxy.config import Settings
+    from rest_proxy.pool import Pool
+
+_SANE_ID = re.compile(r"[!-~]{1,128}")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path's answer. `methods` empty: any. `bounded`: counts against max_requests."""
+
+    path: str
+    methods: tuple[str, ...]
+    answer: Callable[[web.BaseRequest, str], Awaitable[web.Response]]
+    fail: Callable[[HttpError, web.BaseRequest, str], web.Response]
+    bounded: bool
+
+
+def _fail(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+    return json_error(error, request_id)
+
+
+class Application:
+    """Handler of aiohttp's low-level server.
+
+    The routes are a dictionary of whole paths, because every path that is none of ours belongs to PyText's route.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._metrics = Metrics(pool)
+        self._in_progress = 0
+        self._metrics.in_progress.set_function(lambda: self._in_progress)
+        self._id_prefix, self._ids = secrets.token_hex(4), count(1)
+        self._everything_else = Route("/", (), PyText(settings, pool), pytext.fail, bounded=True)
+        self._routes = {route.path: route for route in _routes(settings, pool, self._metrics)}
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request, whatever happens."""
+        started = time.perf_counter()
+        request_id = self._request_id(request)
+        route = self._routes.get(request.rel_url.raw_path, self._everything_else)
+        status = 499  # what it stays when the client goes away
+        try:
+            response = await self._answer(route, request, request_id)
+            status = response.status
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.observe(route.path, status, seconds)
+            if self._settings.access_log:
+                log.info(
+                    "request",
+                    method=request.method,
+                    path=request.rel_url.raw_path,
+                    status=status,
+                    ms=round(1000 * seconds, 3),
+                    client=request.remote,
+                    request_id=request_id,
+                )
+        return response
+
+    async def _answer(self, route: Route, request: web.BaseRequest, request_id: str) -> web.Response:
+        self._in_progress += route.bounded
+        try:
+            if route.methods and request.method not in route.methods:
+                raise method_not_allowed(request.method, route.path, ", ".join(route.methods))
+            if route.bounded and self._in_progress > self._settings.max_requests:
+                raise _overloaded(self._settings)
+            return await route.answer(request, request_id)
+        except HttpError as error:
+            return route.fail(error, request, request_id)
+        except (PredictionError, TApplicationException, UnicodeEncodeError) as error:
+            return route.fail(from_server(error), request, request_id)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            log.exception("a request failed", path=request.rel_url.raw_path[:256], request_id=request_id)
+            message = f"a fault of the proxy; its log has the details under {request_id}"
+            return route.fail(HttpError(ErrorCode.INTERNAL, message), request, request_id)
+        finally:
+            self._in_progress -= route.bounded
+
+    def _request_id(self, request: web.BaseRequest) -> str:
+        given = request.headers.get(REQUEST_ID)
+        if given is not None and _SANE_ID.fullmatch(given):
+            return given
+        return f"{self._id_prefix}-{next(self._ids)}"
+
+
+def _routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
+    predictions, operations = Predictions(settings, pool), Operations(settings, pool, metrics)
+    get, get_or_post = ("GET", "HEAD"), ("GET", "HEAD", "POST")
+    return [
+        Route("/predict", get_or_post, predictions.predict, _fail, bounded=True),
+        Route("/reply", get_or_post, predictions.reply, _fail, bounded=True),
+        Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),
+        Route("/models", get, operations.models, _fail, bounded=True),
+        Route("/healthz", get, operations.alive, _fail, bounded=False),
+        Route("/readyz", get, operations.ready, _fail, bounded=False),
+        Route("/status", get, operations.status, _fail, bounded=False),
+        Route("/metrics", get, operations.metrics, _fail, bounded=False),
+        Route("/openapi.json", get, OpenApi(settings), _fail, bounded=False),
+    ]
+
+
+def _overloaded(settings: Settings) -> HttpError:
+    message = f"over {settings.max_requests} requests are in progress (setting max_requests)"
+    return HttpError(ErrorCode.OVERLOADED, message, retry_after_ms=1000)

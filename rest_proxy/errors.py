@@ -1,0 +1,74 @@
+"""Errors as HTTP answers: the one table of the contract's ErrorCode, and what goes wrong before a call is made."""
+
+from __future__ import annotations
+
+from predictor.ttypes import ErrorCode, PredictionError
+from thrift.Thrift import TApplicationException
+
+STATUS = {
+    ErrorCode.INVALID_ARGUMENT: 400,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.OVERLOADED: 429,
+    ErrorCode.DEADLINE_EXCEEDED: 504,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.CANCELLED: 499,
+    ErrorCode.INTERNAL: 500,
+}
+
+
+class HttpError(Exception):
+    """A request that gets an error for an answer.
+
+    `code` is an ErrorCode and `status` its HTTP status, unless HTTP has a narrower one (405, 415). `retry_after_ms`
+    becomes the header Retry-After, and `allow` the header Allow.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_ms: int | None = None,
+        allow: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code: str = ErrorCode._VALUES_TO_NAMES.get(code, "INTERNAL")
+        self.message = message
+        self.status = STATUS.get(code, 500) if status is None else status
+        self.retry_after_ms = retry_after_ms
+        self.allow = allow
+
+
+def invalid_argument(message: str) -> HttpError:
+    """The request is wrong; `message` says what and where."""
+    return HttpError(ErrorCode.INVALID_ARGUMENT, message)
+
+
+def too_large(message: str) -> HttpError:
+    """Over a limit; `message` names the limit and its setting."""
+    return HttpError(ErrorCode.TOO_LARGE, message)
+
+
+def method_not_allowed(method: str, path: str, allowed: str) -> HttpError:
+    """`allowed` lists the methods of the path, comma-separated."""
+    message = f"{path} does not answer {method}; use {allowed}"
+    return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=405, allow=allowed)
+
+
+def unsupported_media_type(content_type: str, supported: str) -> HttpError:
+    """`supported` names the types that the path takes."""
+    message = f"content type {content_type!r} is not one of this path; use {supported}"
+    return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=415)
+
+
+def from_server(error: Exception) -> HttpError:
+    """What a call to a server raised, as an answer: PredictionError, TApplicationException or UnicodeEncodeError."""
+    if isinstance(error, PredictionError):
+        return HttpError(error.code, error.message, retry_after_ms=error.retry_after_ms)
+    if isinstance(error, UnicodeEncodeError):
+        return invalid_argument(f"the text is not valid Unicode: {error.reason} at character {error.start}")
+    if isinstance(error, TApplicationException) and error.type == TApplicationException.UNKNOWN_METHOD:
+        return HttpError(ErrorCode.NOT_FOUND, f"the server does not have this method: {error.message}")
+    return HttpError(ErrorCode.INTERNAL, f"the server failed: {error}")

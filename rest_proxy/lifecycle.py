@@ -1,0 +1,73 @@
+"""The proxy's life: connect, listen, tell, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from rest_proxy.application import Application
+from rest_proxy.http_server import HttpServer
+from rest_proxy.pool import Pool
+
+if TYPE_CHECKING:
+    from rest_proxy.config import Settings
+
+_BACKLOG = 1024
+_PARENT_CHECK_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM, SIGINT, or the parent's end, then finish the requests in progress.
+
+    A second signal ends the process at once, with exit code 0. Raises OSError when the port cannot be had.
+    """
+    stop = _stop_signals()
+    pool = Pool(settings)
+    runner = web.ServerRunner(
+        HttpServer(Application(settings, pool), settings), shutdown_timeout=settings.drain_timeout_ms / 1000
+    )
+    watch = asyncio.create_task(_watch_parent(settings.parent_pid, stop)) if settings.parent_pid else None
+    try:
+        await pool.start()
+        await runner.setup()
+        await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
+        port = runner.addresses[0][1]
+        log.info("listening", host=settings.host, port=port, servers=[str(address) for address in settings.thrift])
+        if settings.ready_fd is not None:
+            with os.fdopen(settings.ready_fd, "w") as ready:
+                ready.write(f"{port}\n")
+        await stop.wait()
+        log.info("draining", at_most_ms=settings.drain_timeout_ms)
+    finally:
+        if watch is not None:
+            watch.cancel()
+        await runner.cleanup()
+        await pool.close()
+    log.info("stopped")
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(0)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop
+
+
+async def _watch_parent(parent_pid: int, stop: asyncio.Event) -> None:
+    while os.getppid() == parent_pid:  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(_PARENT_CHECK_S)
+    log.warning("the parent process is gone", parent_pid=parent_pid)
+    stop.set()

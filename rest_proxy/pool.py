@@ -1,0 +1,92 @@
+"""Calls spread over the Thrift servers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import ErrorCode, PredictionError
+
+from rest_proxy.backend import Backend
+from rest_proxy.client import ConnectionLost, DeadlinePassed
+
+if TYPE_CHECKING:
+    from rest_proxy.config import Settings
+    from rest_proxy.contract import Method
+
+_TRIES = 2
+
+
+class Pool:
+    """Every server, and the choice between them: the one with the fewest calls in flight of those that are ready.
+
+    When none is ready, one that is reachable gets the call all the same and says itself what is the matter.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self.backends = [Backend(address, settings, self._loop) for address in settings.thrift]
+
+    async def start(self) -> None:
+        """Ask every server for its status; afterwards they are watched."""
+        await asyncio.gather(*(backend.start() for backend in self.backends))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.gather(*(backend.close() for backend in self.backends))
+
+    async def probe(self) -> None:
+        """Ask every server for its status now."""
+        await asyncio.gather(*(backend.probe() for backend in self.backends))
+
+    async def call(self, method: Method, *arguments: Any, timeout_ms: int) -> Any:
+        """The method's result from one of the servers, within `timeout_ms` milliseconds and the setting grace_ms.
+
+        A call is tried once more, on another server where there is one, when the first refused it as UNAVAILABLE, or
+        when its connection broke and it had not been sent or is idempotent. Raises PredictionError,
+        TApplicationException, and UnicodeEncodeError for arguments that cannot be sent.
+        """
+        deadline = self._loop.time() + (timeout_ms + self._settings.grace_ms) / 1000
+        tried: Backend | None = None
+        failure: PredictionError | None = None
+        refused = False
+        for _ in range(_TRIES):
+            backend = self._choose(tried)
+            if backend is None or (backend is tried and refused):
+                break
+            try:
+                return await backend.call(method, arguments, deadline)
+            except DeadlinePassed:
+                message = f"no answer from {backend.address} in {timeout_ms} ms and {self._settings.grace_ms} ms grace"
+                raise PredictionError(ErrorCode.DEADLINE_EXCEEDED, message) from None
+            except ConnectionLost as lost:
+                failure = self._unavailable(f"{backend.address} gave no answer: {lost}")
+                if lost.sent and not method.idempotent:
+                    break
+            except PredictionError as error:
+                if error.code != ErrorCode.UNAVAILABLE:
+                    raise
+                failure, refused = error, True
+                backend.rest(error.retry_after_ms)
+            tried = backend
+        raise failure or self._unavailable(self._why_unreachable())
+
+    def _choose(self, tried: Backend | None) -> Backend | None:
+        backends = self.backends
+        if len(backends) == 1:
+            return backends[0] if backends[0].reachable else None
+        others = [backend for backend in backends if backend is not tried and backend.reachable]
+        ready = [backend for backend in others if backend.ready]
+        candidates = ready or others
+        if not candidates:
+            return tried if tried is not None and tried.reachable else None
+        return min(candidates, key=lambda backend: (backend.calls, random.random()))
+
+    def _unavailable(self, message: str) -> PredictionError:
+        return PredictionError(ErrorCode.UNAVAILABLE, message, self._settings.status_interval_ms)
+
+    def _why_unreachable(self) -> str:
+        reasons = "; ".join(f"{backend.address}: {backend.reason}" for backend in self.backends)
+        return f"no server can be reached ({reasons})"

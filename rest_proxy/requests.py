@@ -1,0 +1,155 @@
+"""What a request to /predict and /reply may say, from its query, its form or its JSON, checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from urllib.parse import parse_qsl
+
+from predictor.ttypes import Lane, ReplyOptions, RequestOptions
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from rest_proxy.body import read_body, read_multipart
+from rest_proxy.errors import invalid_argument, too_large, unsupported_media_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp import web
+
+    from rest_proxy.config import Settings
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+
+_OTHER_FIELDS = 16  # in a form, beside its documents
+_LANES = {"interactive": Lane.INTERACTIVE, "bulk": Lane.BULK}
+
+
+class Prediction(BaseModel):
+    """What every prediction takes beside its text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    one: ClassVar[str]  # name of the field for one text
+    many: ClassVar[str]  # name of the field for several
+
+    model: str | None = Field(None, max_length=256, description="A model's name; /models lists them.")
+    timeout_ms: int | None = Field(None, ge=1, description="Milliseconds until an answer is of no use any more.")
+    lane: Literal["interactive", "bulk"] | None = Field(None, description="bulk yields to interactive, the default.")
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> Self:
+        if (self.text is None) == (self.texts is None):
+            raise PydanticCustomError("one_or_many", f"give either {self.one} or {self.many}")
+        return self
+
+    @property
+    def text(self) -> str | None:
+        """The one text, or None when there are several."""
+        text: str | None = getattr(self, self.one)
+        return text
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The texts, or None when there is one."""
+        texts: list[str] | None = getattr(self, self.many)
+        return texts
+
+    def options(self, settings: Settings, request_id: str) -> RequestOptions:
+        """The contract's options, with the setting timeout_ms where the request says nothing. Raises HttpError."""
+        timeout_ms = settings.timeout_ms if self.timeout_ms is None else self.timeout_ms
+        if timeout_ms > settings.max_timeout_ms:
+            raise invalid_argument(f"timeout_ms is over {settings.max_timeout_ms} (setting max_timeout_ms)")
+        return RequestOptions(self.model, timeout_ms, _LANES[self.lane] if self.lane else None, request_id)
+
+
+P = TypeVar("P", bound=Prediction)
+
+
+class PredictRequest(Prediction):
+    """Documents to classify."""
+
+    one, many = "doc", "docs"
+
+    doc: str | None = Field(None, description="A document.")
+    docs: list[str] | None = Field(None, description="Several; answered in their order.")
+
+
+class ReplyRequest(Prediction):
+    """Messages to suggest replies to."""
+
+    one, many = "message", "messages"
+
+    message: str | None = Field(None, description="A message.")
+    messages: list[str] | None = Field(None, description="Several; answered in their order.")
+    max_replies: int | None = Field(None, ge=1, le=1000, description="Best replies at most.")
+    threshold: FiniteFloat | None = Field(None, description="Least score of a reply.")
+
+    def reply_options(self) -> ReplyOptions | None:
+        """The contract's options of the reply methods, None when nothing was asked for."""
+        if self.max_replies is None and self.threshold is None:
+            return None
+        return ReplyOptions(self.max_replies, self.threshold)
+
+
+async def read_prediction(kind: type[P], request: web.BaseRequest, settings: Settings) -> P:
+    """The request as `kind`: the query's and the form's fields together, or a JSON body alone. Raises HttpError."""
+    try:
+        asked = await _read(kind, request, settings)
+    except ValidationError as error:
+        raise invalid_argument(_what_is_wrong(error)) from None
+    if asked.texts is not None and len(asked.texts) > settings.max_docs:
+        message = f"{kind.many} has {len(asked.texts)} items, over {settings.max_docs} (setting max_docs)"
+        raise too_large(message)
+    return asked
+
+
+async def _read(kind: type[P], request: web.BaseRequest, settings: Settings) -> P:
+    query = request.rel_url.query
+    if not request.body_exists:
+        return kind.model_validate(_fields(kind, query.items()))
+    content_type = request.content_type
+    if content_type == JSON:
+        if query:
+            raise invalid_argument(
+                f"with a JSON body, {next(iter(query))[:64]!r} belongs into it and not into the query"
+            )
+        return kind.model_validate_json(await read_body(request, settings), strict=True)
+    if content_type == FORM:
+        form = _parse_form(await read_body(request, settings), settings)
+    elif content_type == MULTIPART:
+        form = await read_multipart(request, settings)
+    else:
+        raise unsupported_media_type(content_type, f"{JSON}, {FORM} or {MULTIPART}")
+    return kind.model_validate(_fields(kind, (*query.items(), *form)))
+
+
+def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=settings.max_docs + _OTHER_FIELDS
+        )
+    except UnicodeDecodeError as error:
+        raise invalid_argument(f"the form is not valid UTF-8: {error.reason}") from None
+    except ValueError:
+        raise too_large(f"the form has over {settings.max_docs} documents (setting max_docs)") from None
+
+
+def _fields(kind: type[Prediction], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name == kind.many:
+            fields.setdefault(name, []).append(value)
+        elif name in fields:
+            raise invalid_argument(f"field {name[:64]!r} is given twice; {kind.many!r} may be repeated")
+        else:
+            fields[name] = value
+    return fields
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in first["loc"]).lstrip(".")
+    return f"field {path!r}: {first['msg']}" if path else first["msg"]
