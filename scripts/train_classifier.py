@@ -192,23 +192,26 @@ class Vocabulary(nn.Module):
 class Classifier(nn.Module):
     """A trained DocNN in PyText's export form: lists of tokens in, a map of label to log-probability per document out.
 
-    The same network in a cheaper order: one matrix product gives each token's share in every window that it can be part
-    of, and shifted sums of these shares are the convolutions. The product then runs over the tokens only and not over
-    the zeros around them, and one large product takes the place of a small convolution per width.
+    The same network with its products done beforehand. A convolution over embedded tokens is a sum of one product per
+    place in the window, and one factor is always a vector of the vocabulary: `shares` holds what each token adds to
+    each filter from each place. Narrow filters count as wide ones with zeros, so that all of them share one window.
+    Serving only adds rows up. The price is memory: filters of all widths * widest width numbers per known token.
     """
 
     def __init__(self, network: DocNN, vocabulary: Vocabulary, labels: Sequence[str]) -> None:
         super().__init__()
         self.labels = list(labels)
         self.vocabulary = vocabulary
-        self.embedding = network.embedding
         self.decoder = network.decoder
-        self.kernel_sizes = list(network.kernel_sizes)
-        self.filters = network.filters
-        weights = [convolution.weight.permute(2, 0, 1).flatten(0, 1) for convolution in network.convolutions]
-        biases = [convolution.bias for convolution in network.convolutions]
-        self.weight = nn.Parameter(torch.cat(weights))  # [sum(kernel_sizes) * filters, embedding_dim]
-        self.bias = nn.Parameter(torch.cat(biases))  # [len(kernel_sizes) * filters]
+        self.width = max(network.kernel_sizes)
+        self.outside = network.embedding.num_embeddings  # the id of the zeros around a document
+        with torch.no_grad():
+            weights = [functional.pad(c.weight, [0, self.width - c.weight.size(2)]) for c in network.convolutions]
+            vectors = functional.pad(network.embedding.weight, [0, 0, 0, 1])
+            shares = torch.einsum("td,fdp->tpf", vectors, torch.cat(weights))  # token, dimension, filter, place
+            self.bias = nn.Parameter(torch.cat([c.bias for c in network.convolutions]))
+        self.shares = nn.Parameter(shares.flatten(0, 1))  # in row `id * width + place`
+        self.register_buffer("places", torch.arange(self.width))
 
     def forward(
         self,
@@ -232,18 +235,12 @@ class Classifier(nn.Module):
 
     def log_probabilities(self, ids: Tensor) -> Tensor:
         """float32[n, labels] of the ids int64[n, w]; equal to DocNN's but for rounding."""
-        n, width = ids.size(0), ids.size(1)
-        shares = functional.linear(self.embedding(ids), self.weight)
-        pooled: list[Tensor] = []
-        at = 0
-        for size in self.kernel_sizes:
-            windows = torch.zeros([n, width + size + 1, self.filters])
-            for offset in range(size):
-                windows.narrow(1, size - offset, width).add_(shares.narrow(2, at, self.filters))
-                at += self.filters
-            pooled.append(windows.amax(1))
+        rows = functional.pad(ids, [self.width, self.width], value=float(self.outside)) * self.width
+        windows = rows.unfold(1, self.width, 1) + self.places
+        sums = functional.embedding_bag(windows.view(-1, self.width), self.shares, mode="sum")
+        pooled = sums.view(ids.size(0), -1, self.bias.size(0)).amax(1)
         # The bias is the same for all windows and relu is monotonic: both may wait until the maximum is known.
-        return functional.log_softmax(self.decoder(functional.relu(torch.cat(pooled, 1) + self.bias)), 1)
+        return functional.log_softmax(self.decoder(functional.relu(pooled + self.bias)), 1)
 
 
 def export(module: nn.Module) -> bytes:
@@ -290,13 +287,15 @@ class Settings:
     embedding_dim: int
     filters: int
     kernel_sizes: list[int]
+    max_words: int
     mask: bool
 
 
-def vocabulary_of(examples: Iterable[Example]) -> Vocabulary:
-    """<pad>, <unk> and every token of the examples, the most frequent first."""
+def vocabulary_of(examples: Iterable[Example], max_words: int) -> Vocabulary:
+    """<pad>, <unk> and the `max_words` most frequent tokens of the examples."""
     counts = Counter(token for example in examples for token in example.tokens)
-    return Vocabulary([PAD, UNKNOWN, *sorted(counts.keys() - {PAD, UNKNOWN}, key=lambda t: (-counts[t], t))])
+    ordered = sorted(counts.keys() - {PAD, UNKNOWN}, key=lambda token: (-counts[token], token))
+    return Vocabulary([PAD, UNKNOWN, *ordered[:max_words]])
 
 
 def batches(
@@ -315,7 +314,7 @@ def train(examples: Sequence[Example], settings: Settings, on_epoch: Callable[[i
     """A classifier for the labels of `examples`; `on_epoch(number, mean loss)` is called after every epoch."""
     torch.manual_seed(settings.seed)
     torch.use_deterministic_algorithms(True)
-    vocabulary = vocabulary_of(examples)
+    vocabulary = vocabulary_of(examples, settings.max_words)
     labels = sorted({example.label for example in examples})
     sizes = (settings.embedding_dim, settings.filters, settings.kernel_sizes)
     network = DocNN(len(vocabulary.ids), len(labels), *sizes, mask=settings.mask)
@@ -382,6 +381,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="WIDTH",
         help="tokens in a window",
     )
+    add("--max-words", type=bounded(int, 1, 1_000_000), default=50_000, help="the most frequent words get a vector")
     add(
         "--mask",
         action=argparse.BooleanOptionalAction,
