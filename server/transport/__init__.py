@@ -1,0 +1,1 @@
+"""TCP connections -> calls of a handler -> bytes back. See server.py, the way in."""

@@ -1,0 +1,77 @@
+"""What all connections of a server share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from server.transport.decoder import Decoder
+
+if TYPE_CHECKING:
+    from server.transport.connection import Connection
+    from server.transport.limits import Limits
+    from server.transport.methods import Method
+
+_REFUSAL_LOG_S = 10.0
+"""Seconds between two log lines about refused connections."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the server was made."""
+
+    accepted_connections: int = 0
+    refused_connections: int = 0
+    """Over the limit `connections`."""
+    calls: int = 0
+    """Calls handed to the handler."""
+    bad_messages: int = 0
+    """Messages answered with an error before they got to the handler, and bytes that were no message."""
+    closed_idle: int = 0
+    """Connections closed because nothing came, or not the rest of a message."""
+    abandoned_calls: int = 0
+    """Calls cancelled because their connection was lost."""
+
+
+class Endpoint:
+    """Methods, limits, log, counters and the connections that are open."""
+
+    def __init__(self, methods: dict[bytes, Method], limits: Limits, log: Any) -> None:
+        self.methods = methods
+        self.limits = limits
+        self.log = log
+        self.counters = Counters()
+        self.decoder = Decoder(limits)
+        self.connections: set[Connection] = set()
+        self._all_closed: asyncio.Event = asyncio.Event()
+        self._next_refusal_log = 0.0
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in; False when there are as many as allowed."""
+        if len(self.connections) < self.limits.connections:
+            self.counters.accepted_connections += 1
+            self.connections.add(connection)
+            return True
+        self.counters.refused_connections += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_refusal_log:
+            self._next_refusal_log = now + _REFUSAL_LOG_S
+            self.log.warning(
+                f"connection refused: {self.limits.connections} are open (setting connections)",
+                peer=connection.peer(),
+                refused=self.counters.refused_connections,
+            )
+        return False
+
+    def dismiss(self, connection: Connection) -> None:
+        """Count a connection out."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._all_closed.set()
+
+    async def all_closed(self) -> None:
+        """Wait until no connection is open."""
+        while self.connections:
+            self._all_closed.clear()
+            await self._all_closed.wait()

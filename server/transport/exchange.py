@@ -1,0 +1,95 @@
+"""A call of a connection, from its envelope to the bytes of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from thrift.Thrift import TApplicationException
+
+from server.errors import PredictionError, cancelled, internal
+from server.transport.codecs import ONEWAY
+from server.transport.methods import exception, undeclared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.calls import Call
+    from server.transport.codecs import Codec, Envelope
+    from server.transport.methods import Answer, Method
+    from server.transport.reader import Wrap
+
+
+class Exchange:
+    """One call in progress.
+
+    `answer` counts once `answered` is true; a oneway call's is empty. `call` is what runs, as long as it does.
+    """
+
+    __slots__ = ("_codec", "_envelope", "_log", "_method", "_on_answer", "_wrap", "answer", "answered", "call")
+
+    def __init__(
+        self,
+        method: Method | None,
+        codec: Codec,
+        envelope: Envelope,
+        wrap: Wrap,
+        on_answer: Callable[[Exchange], object],
+        log: Any,
+    ) -> None:
+        """`method` is None when the contract has none of that name; `on_answer` is called when there is an answer."""
+        self.answer = b""
+        self.answered = False
+        self.call: Call | None = None
+        self._method = method
+        self._codec = codec
+        self._envelope = envelope
+        self._wrap = wrap
+        self._on_answer = on_answer
+        self._log = log
+
+    def finish(self, value: Any, error: BaseException | None) -> None:
+        """Answer with `value`, or, when there is one, with `error`."""
+        self.call = None
+        _, kind, seqid, _ = self._envelope
+        try:
+            message = self._failure(error) if error else self._method.reply(self._codec, seqid, value)  # type: ignore[union-attr]  # it was called
+        except Exception as fault:
+            message = self._failure(fault)
+        if kind != ONEWAY:
+            self.answer = message if self._wrap is None else self._wrap(message)
+        self.answered = True
+        self._on_answer(self)
+
+    def abandon(self) -> None:
+        """Stop the call; nobody waits for its answer any more."""
+        call, self.call = self.call, None
+        if call is not None:
+            try:
+                call.cancel()
+            except Exception as error:
+                self._log.error("call failed while it was cancelled", method=self._name(), exc_info=error)
+
+    def _name(self) -> str:
+        return self._envelope[0].decode(errors="replace")
+
+    def _failure(self, error: BaseException) -> bytes:
+        """The message for a call that failed."""
+        name, _, seqid, _ = self._envelope
+        answer = self._presentable(error)
+        if self._method is not None:
+            return self._method.error(self._codec, seqid, answer)
+        if isinstance(answer, PredictionError):
+            answer = undeclared(answer)
+        return exception(self._codec, name, seqid, answer)
+
+    def _presentable(self, error: BaseException) -> Answer:
+        """What the caller gets to see of an error: of a fault of ours only the id that the log knows it by."""
+        if isinstance(error, (PredictionError, TApplicationException)):
+            return error
+        if isinstance(error, asyncio.CancelledError):
+            return cancelled("the call was cancelled")
+        request_id = uuid.uuid4().hex
+        self._log.error("call failed", method=self._name(), request_id=request_id, exc_info=error)
+        return internal(f"internal error; the server's log knows it as {request_id}", request_id)

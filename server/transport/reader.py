@@ -1,0 +1,257 @@
+"""Bytes -> messages -> arguments, for one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from thrift.Thrift import TApplicationException
+
+from server.errors import PredictionError, invalid_argument
+from server.transport.codecs import CALL, ONEWAY, STRICT, codec_of
+from server.transport.detect import HEADER_MARK, ForeignBytesError, Framing, detect
+from server.transport.header import HeaderFrame
+from server.transport.scanner import Scanner, message_too_large, scanner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.transport.codecs import Codec, Envelope
+    from server.transport.endpoint import Endpoint
+    from server.transport.methods import Answer, Method
+
+    Wrap = Callable[[bytes], bytes] | None
+    """Puts a message into its frame; None where there are no frames."""
+
+MORE = -1
+"""Instead of a position: the message is not there completely."""
+
+
+class StreamLostError(Exception):
+    """A message was refused whose end cannot be found: nothing behind it can be read."""
+
+
+class Receiver(Protocol):
+    """Who gets what is read."""
+
+    def call(self, method: Method, values: list[Any], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+        """A call to start."""
+
+    def refuse(self, error: Answer, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+        """A message to answer with an error."""
+
+
+def frame(message: bytes) -> bytes:
+    """Put a message's length before it."""
+    return len(message).to_bytes(4, "big") + message
+
+
+class Reader:
+    """Reads messages one by one, and keeps the part of a message whose rest is still coming.
+
+    `partial` says whether there is such a part; as long as it is true, new data goes through `join`.
+    """
+
+    def __init__(self, endpoint: Endpoint, receiver: Receiver) -> None:
+        self.take: Callable[[bytes, int], int] = self._take_first
+        """take(data, position) -> where the message that begins at `position` ends, or MORE.
+
+        Raises ForeignBytesError (no answer was given), StreamLostError (one was).
+        """
+        self.partial = False
+        self._receiver = receiver
+        self._methods = endpoint.methods
+        self._limits = endpoint.limits
+        self._decode = endpoint.decoder.decode
+        self._decode_exact = endpoint.decoder.decode_exact
+        self._tail = bytearray()
+        self._needed = 0
+        self._scanner: Scanner | None = None
+        self._skipping = 0
+
+    # ----------------------------------------------------------------------------------------- messages in many pieces
+
+    def keep(self, data: bytes, position: int) -> None:
+        """Keep the part of a message that begins at `position`, after `take` said MORE."""
+        self.partial = True
+        self._tail += memoryview(data)[position:]
+        if self._scanner is not None:
+            self._scanner.move(self._tail)
+
+    def join(self, data: bytes) -> bytes | None:
+        """Add what came to what was kept; returns all of it when it makes sense to go on with `take`."""
+        if self._skipping:
+            skipped = min(self._skipping, len(data))
+            self._skipping -= skipped
+            self.partial = self._skipping > 0
+            return data[skipped:]
+        self._tail += data
+        if self._scanner is None:
+            if len(self._tail) < self._needed:
+                return None
+        elif not _advance(self._scanner):
+            return None
+        joined = bytes(self._tail)
+        self._tail = bytearray()
+        self._scanner = None
+        self.partial = False
+        return joined
+
+    def _wait(self, size: int) -> int:
+        """Say MORE until the message has `size` bytes."""
+        self._needed = size
+        return MORE
+
+    # --------------------------------------------------------------------------------------------------- whole messages
+
+    def _take_first(self, data: bytes, position: int) -> int:
+        """Find out what is spoken; from then on that is what is taken."""
+        framing = detect(data[position : position + 16])
+        if framing is None:
+            return self._wait(len(data) - position + 1)
+        self.take = self._take_frame if framing is Framing.FRAMED else self._take_unframed
+        return self.take(data, position)
+
+    def _take_frame(self, data: bytes, position: int) -> int:
+        """Take a message whose length comes before it."""
+        start = position + 4
+        if len(data) <= start:
+            return self._wait(5)
+        length = int.from_bytes(data[position:start], "big")
+        end = start + length
+        if length > self._limits.message_bytes:
+            return self._take_oversized(data, start, length)
+        if end > len(data):
+            return self._wait(4 + length)
+        if data[start] == HEADER_MARK:
+            self._open_header(data[position:end])
+        else:
+            self._take_exact(data, start, end, frame)
+        return end
+
+    def _take_exact(self, data: bytes, start: int, end: int, wrap: Wrap) -> None:
+        """Take the message between `start` and `end`."""
+        codec = codec_of(data[start]) if start < end else STRICT
+        envelope = codec.envelope(data, start, end)
+        if envelope is None:
+            raise ForeignBytesError("a frame without a Thrift message")
+        name, kind, _, body = envelope
+        method = self._methods.get(name)
+        if method is not None and kind in (CALL, ONEWAY):
+            found = self._decode_exact(codec, method, data, body)
+            if found is not None and found[1] == end:
+                self._start(method, found[0], codec, envelope, wrap)
+                return
+        scanner = scanner_of(codec)(data[:end], start, body, end, _spec(method), self._limits)
+        try:
+            scanner.advance()
+            if scanner.position != end:
+                raise invalid_argument(f"{end - scanner.position} bytes are left over at the message's end")
+        except PredictionError as error:
+            self._receiver.refuse(error, codec, envelope, wrap)
+        else:
+            self._take_scanned(method, data, codec, envelope, wrap)
+
+    def _take_unframed(self, data: bytes, position: int) -> int:
+        """Take a message that says nowhere how long it is."""
+        codec = codec_of(data[position])
+        envelope = codec.envelope(data, position, len(data))
+        if envelope is None:
+            return self._wait(len(data) - position + 1)
+        name, kind, _, body = envelope
+        method = self._methods.get(name)
+        if method is not None and kind in (CALL, ONEWAY):
+            found = self._decode_exact(codec, method, data, body)
+            if found is not None and found[1] - position <= self._limits.message_bytes:
+                self._start(method, found[0], codec, envelope, None)
+                return found[1]
+        scanner = scanner_of(codec)(data, position, body, None, _spec(method), self._limits)
+        try:
+            whole = scanner.advance()
+        except PredictionError as error:
+            self._receiver.refuse(error, codec, envelope, None)
+            raise StreamLostError(error.message) from None
+        if not whole:
+            self._scanner = scanner
+            return MORE
+        self._take_scanned(method, data, codec, envelope, None)
+        return scanner.position
+
+    def _take_oversized(self, data: bytes, start: int, length: int) -> int:
+        """Answer a frame over the limit as soon as its envelope is there; the rest of it is skipped."""
+        codec, envelope, wrap = self._oversized_envelope(data, start)
+        if envelope is None:
+            return self._wait(len(data) - start + 5)
+        error = message_too_large(length, self._limits)
+        self._receiver.refuse(error, codec, envelope, wrap)
+        if length > self._limits.discard_bytes:
+            raise StreamLostError(error.message)
+        there = min(length, len(data) - start)
+        self._skipping = length - there
+        self.partial = self._skipping > 0
+        return start + there
+
+    def _oversized_envelope(self, data: bytes, start: int) -> tuple[Codec, Envelope | None, Wrap]:
+        """Codec, envelope and wrap to answer the frame from `start` on with; no envelope: more bytes are needed."""
+        if data[start] != HEADER_MARK:
+            codec = codec_of(data[start])
+            return codec, codec.envelope(data, start, len(data)), frame
+        header = HeaderFrame(self._limits)  # whatever is inside it, its own sequence id can be answered
+        seqid = data[start + 4 : start + 8]
+        header.sequence_id = int.from_bytes(seqid, "big", signed=True)
+        return STRICT, (b"", CALL, seqid, 0) if len(seqid) == 4 else None, header.wrap
+
+    def _open_header(self, data: bytes) -> None:
+        """Take the message in a frame that has a header."""
+        header = HeaderFrame(self._limits)
+        try:
+            message = header.unwrap(data)
+        except TApplicationException as error:
+            seqid = header.sequence_id.to_bytes(4, "big", signed=True)
+            self._receiver.refuse(error, STRICT, (b"", CALL, seqid, 0), header.wrap)
+        else:
+            self._take_exact(message, 0, len(message), header.wrap)
+
+    # ---------------------------------------------------------------------------------------------------------- calls
+
+    def _take_scanned(self, method: Method | None, data: bytes, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+        """Hand on a message that a scanner found nothing wrong with."""
+        name, kind, _, body = envelope
+        error: Answer
+        if kind not in (CALL, ONEWAY):
+            error = TApplicationException(
+                TApplicationException.INVALID_MESSAGE_TYPE, f"message type {kind} is no call (1) and no oneway call (4)"
+            )
+        elif method is None:
+            text = f"unknown method {name.decode(errors='replace')}"
+            error = TApplicationException(TApplicationException.UNKNOWN_METHOD, text)
+        else:
+            try:
+                arguments = self._decode(codec, method, data, body)
+            except PredictionError as fault:
+                error = fault
+            else:
+                self._start(method, arguments, codec, envelope, wrap)
+                return
+        self._receiver.refuse(error, codec, envelope, wrap)
+
+    def _start(self, method: Method, arguments: Any, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+        """Hand on a call whose arguments are decoded."""
+        try:
+            values = method.values(arguments)
+        except PredictionError as error:
+            self._receiver.refuse(error, codec, envelope, wrap)
+        else:
+            self._receiver.call(method, values, codec, envelope, wrap)
+
+
+def _advance(scanner: Scanner) -> bool:
+    """Whether it makes sense to look at the scanned message again: it is whole, or something is wrong with it."""
+    try:
+        return scanner.advance()
+    except PredictionError:
+        return True  # from the message's beginning `take` finds the same error, and the envelope to answer
+
+
+def _spec(method: Method | None) -> Any:
+    """What a scanner has to know about a method's arguments."""
+    return None if method is None else method.argument_types[1]

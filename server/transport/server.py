@@ -1,0 +1,98 @@
+"""The Thrift server: one port, any Thrift dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from predictor import Predictor
+
+from server.transport.connection import Connection
+from server.transport.endpoint import Counters, Endpoint
+from server.transport.methods import method_table
+
+if TYPE_CHECKING:
+    from server.transport.limits import Limits
+
+__all__ = ["Counters", "ThriftServer"]
+
+_BACKLOG = 1024
+"""Connections that the system keeps until they are accepted."""
+
+_SWEEP_S = 1.0
+"""Seconds between two looks at silent connections, at most."""
+
+
+class ThriftServer:
+    """Serves a handler's methods on a TCP port.
+
+    `handler` has a coroutine method for each method of predictor.thrift, its arguments in the order of their fields.
+    What it raises is the answer: a PredictionError as it is, anything else as INTERNAL, with details only in the log.
+    `log` is a structlog logger.
+    """
+
+    def __init__(self, handler: object, limits: Limits, log: Any) -> None:
+        """Raises TypeError when the handler lacks a method of the contract."""
+        self.port = 0
+        self._endpoint = Endpoint(method_table(Predictor, handler), limits, log)
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._endpoint.connections)
+
+    @property
+    def counters(self) -> Counters:
+        """What happened so far."""
+        return self._endpoint.counters
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Port 0 means a free one; `port` says which. Raises OSError when it cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(self._endpoint), host, port, backlog=_BACKLOG, reuse_address=True
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._sweeper = loop.create_task(self._sweep())
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Stop accepting, answer every message that has come completely, and close.
+
+        True if all was answered within `timeout_s` seconds; what is left after them is closed as it is.
+        """
+        if self._listener is not None:
+            self._listener.close()
+        for _ in range(2):  # one whole pass of the event loop: what the system has already received is read
+            await asyncio.sleep(0)
+        for connection in tuple(self._endpoint.connections):
+            connection.drain()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._endpoint.all_closed()
+        except TimeoutError:
+            return False
+        finally:
+            self.close()
+        return True
+
+    def close(self) -> None:
+        """Close everything at once; calls in progress are cancelled."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in tuple(self._endpoint.connections):
+            connection.abort()
+
+    async def _sweep(self) -> None:
+        """Look for silent connections, forever: one timer for all."""
+        loop = asyncio.get_running_loop()
+        limits = self._endpoint.limits
+        period_s = min(_SWEEP_S, limits.idle_s / 4, limits.message_s / 4)
+        while True:
+            await asyncio.sleep(period_s)
+            now = loop.time()
+            for connection in tuple(self._endpoint.connections):
+                connection.sweep(now)
