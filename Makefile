@@ -1,0 +1,81 @@
+# `make run` and `make test` do all the set-up themselves; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MODEL ?= models/classifier.pt
+ARGS ?=
+
+INSTALLED := $(VENV)/.installed
+BUILT := build/.built
+EXT_SOURCES := setup.py $(wildcard ext/*.cc ext/*.h)
+CXX_SOURCES := $(wildcard ext/*.cc ext/*.h tests/ext/*.cc benchmarks/*.cc benchmarks/*/*.cc)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z/-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z\/-]+):.*## */\1\t/' | expand -t 16
+
+.PHONY: run
+run: setup $(MODEL)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
+	exec $(BIN)/python -m server $(MODEL) $(ARGS)
+
+.PHONY: test
+test: setup  ## run all tests, with branch coverage
+	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: lint
+lint: setup  ## ruff, mypy, clang-format, hadolint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: format
+format: setup  ## let ruff and clang-format write
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_SOURCES)
+
+.PHONY: gen
+gen:  ## regenerate gen-py from predictor.thrift
+	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
+
+.PHONY: bench
+bench: setup models/classifier.pt  ## measure the server beside the model alone and a plain Thrift server
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: setup models/classifier.pt  ## the same with mosec and LitServe beside it
+	$(BIN)/python -m benchmarks --peers $(ARGS)
+
+.PHONY: sanitize
+sanitize:  ## stress the queue and its workers under ThreadSanitizer and AddressSanitizer
+	scripts/sanitize.sh
+
+.PHONY: image-test
+image-test:  ## run the Dockerfile's steps without Docker, and the server as the image would
+	scripts/image_test.sh
+
+.PHONY: setup
+setup: $(INSTALLED) $(BUILT)
+
+$(INSTALLED): pyproject.toml scripts/setup.sh
+	PYTHON=$(PYTHON) scripts/setup.sh $(VENV) --dev
+	touch $@
+
+$(BUILT): $(EXT_SOURCES) | $(INSTALLED)
+	@mkdir -p $(@D)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python setup.py --quiet build_ext --inplace
+	touch $@
+
+models/classifier.pt: | $(INSTALLED)
+	$(BIN)/python scripts/train_classifier.py --output $@
+
+.PHONY: clean
+clean:  ## remove what was built, but not .venv and the models
+	rm -rf build ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

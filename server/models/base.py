@@ -1,0 +1,50 @@
+"""What every kind of model is to the rest of the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from predictor.ttypes import ModelLimits
+
+    from server.calls import Pending
+
+
+class Terms(NamedTuple):
+    """On what terms a request waits."""
+
+    lane: int
+    """A value of the contract's Lane."""
+    deadline_ns: int
+    """When its caller stops waiting, on time.monotonic_ns()'s clock."""
+    request_id: str | None
+    """The caller's own id for the log, if it gave one."""
+
+
+class ModelError(Exception):
+    """A model cannot be loaded; the message says why, for people."""
+
+
+class Model(Protocol):
+    """A loaded and warm model. It serves those of the methods below that `methods` names."""
+
+    kind: str
+    methods: tuple[str, ...]
+    limits: ModelLimits
+    equal_lengths_only: bool
+    details: dict[str, str]
+
+    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+        """Label -> score."""
+
+    def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
+        """The text's vector."""
+
+    def stats(self) -> dict[str, int]:
+        """The queue's counters, as ext's engines give them."""
+
+    def drain(self) -> None:
+        """Refuse new requests; those that wait are still answered."""
+
+    async def close(self) -> None:
+        """Wait until all is answered that was accepted, then free the model."""

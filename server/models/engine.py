@@ -1,0 +1,181 @@
+"""A C++ engine on the event loop: requests go in by submit, outcomes come back through its file descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from server.calls import Pending
+from server.errors import (
+    ErrorCode,
+    PredictionError,
+    deadline_exceeded,
+    internal,
+    invalid_argument,
+    overloaded,
+    too_large,
+    unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from server.models.base import Terms
+
+log = structlog.get_logger()
+
+# How often deadlines of waiting and running requests are looked at, in seconds.
+SWEEP_S = 0.01
+
+# Minus these is what submit returns for a request that it refuses (Admission in ext/queue.h).
+_QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING = 1, 2, 3, 4
+
+_LONGEST_RETRY_MS = 10_000
+
+
+class NativeEngine(Protocol):
+    """What TorchScriptEngine and Queue of ext have in common."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def submit(self) -> Any: ...
+    def kick(self) -> None: ...
+    def cancel(self, id: int) -> bool: ...  # noqa: A002
+    def sweep(self) -> None: ...
+    def drain(self) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def results(self) -> Sequence[tuple[Any, int, Any]]: ...
+    def close(self) -> Sequence[tuple[Any, int, Any]]: ...
+
+
+class _Request(Pending[Any]):
+    """A request in the engine. When its caller goes away it leaves the queue."""
+
+    __slots__ = ("engine", "id", "request_id")
+
+    def __init__(self, engine: NativeEngine, request_id: str | None) -> None:
+        super().__init__(self._leave)
+        self.engine = engine
+        self.request_id = request_id
+        self.id = 0
+
+    def _leave(self) -> None:
+        self.engine.cancel(self.id)
+
+
+class Engine:
+    """Belongs to the event loop that runs when it is made."""
+
+    def __init__(self, native: NativeEngine, max_tokens: int) -> None:
+        self._native = native
+        self._max_tokens = max_tokens
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(native.fd, self._deliver)
+        self._kick_scheduled = False
+        self._rate = _Rate(self._loop.time)
+        self._sweep()
+
+    def submit(self, *payload: Any, terms: Terms) -> Pending[Any]:
+        """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError."""
+        request = _Request(self._native, terms.request_id)
+        admitted = self._native.submit(*payload, terms.lane, terms.deadline_ns, request)
+        if admitted < 0:
+            raise self._refusal(-admitted)
+        request.id = admitted
+        if not self._kick_scheduled:  # one wake-up for all requests that this pass of the loop brings
+            self._kick_scheduled = True
+            self._loop.call_soon(self._kick)
+        return request
+
+    def stats(self) -> dict[str, int]:
+        """The native engine's counters."""
+        return self._native.stats()
+
+    def drain(self) -> None:
+        """Refuse new requests."""
+        self._native.drain()
+
+    async def close(self) -> None:
+        """Wait until every accepted request is answered, then end the engine."""
+        self._native.drain()
+        while self._busy():  # noqa: ASYNC110 - rare, and the workers have no event to set
+            await asyncio.sleep(SWEEP_S)
+        self._sweeper.cancel()
+        self._loop.remove_reader(self._native.fd)
+        self._hand_out(await self._loop.run_in_executor(None, self._native.close))
+
+    def _busy(self) -> bool:
+        stats = self._native.stats()
+        return bool(stats["waiting"] or stats["running"])
+
+    def _kick(self) -> None:
+        self._kick_scheduled = False
+        self._native.kick()
+
+    def _sweep(self) -> None:
+        self._native.sweep()
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _deliver(self) -> None:
+        outcomes = self._native.results()
+        self._rate.count(len(outcomes))
+        self._hand_out(outcomes)
+
+    def _hand_out(self, outcomes: Sequence[tuple[_Request, int, Any]]) -> None:
+        for request, status, value in outcomes:
+            try:
+                if status == 0:
+                    request.resolve(value)
+                else:
+                    request.fail(self._error(request, status, value))
+            except Exception:  # one caller's trouble is not its batch mates'
+                log.exception("a result could not be handed over", request_id=request.request_id)
+
+    def _error(self, request: _Request, status: int, message: str) -> PredictionError:
+        if status == ErrorCode.DEADLINE_EXCEEDED:
+            return deadline_exceeded(message)
+        if status == ErrorCode.INVALID_ARGUMENT:
+            return invalid_argument(message)
+        if status == ErrorCode.UNAVAILABLE:
+            return unavailable(message)
+        request_id = request.request_id or uuid.uuid4().hex[:16]
+        log.error("the model failed on a request", request_id=request_id, error=message)
+        return internal("the model failed on this input; the server's log has the details", request_id)
+
+    def _refusal(self, admission: int) -> PredictionError:
+        if admission == _QUEUE_FULL:
+            retry_after_ms = self._rate.milliseconds_for(self._native.stats()["waiting"])
+            return overloaded("the model's queue is full (settings queue_items, queue_tokens)", retry_after_ms)
+        if admission == _TOO_LONG:
+            return too_large(f"the text has more than {self._max_tokens} tokens (setting max_tokens)")
+        if admission == _DEADLINE_PASSED:
+            return deadline_exceeded("the deadline had passed when the request came (timeout_ms)")
+        return unavailable("the model is being unloaded", retry_after_ms=1000)
+
+
+class _Rate:
+    """How many requests an engine answers in a millisecond, over about the last second."""
+
+    def __init__(self, time: Any) -> None:
+        self._time = time
+        self._since = time()
+        self._answered = 0
+        self._per_ms = 0.0
+
+    def count(self, answered: int) -> None:
+        self._answered += answered
+        elapsed = self._time() - self._since
+        if elapsed >= 1:
+            self._per_ms = self._answered / (elapsed * 1000)
+            self._since += elapsed
+            self._answered = 0
+
+    def milliseconds_for(self, requests: int) -> int:
+        """How long so many will take; between 1 and 10,000, and 100 where nothing is known yet."""
+        if self._per_ms == 0:
+            return 100
+        return max(1, min(_LONGEST_RETRY_MS, round(requests / self._per_ms)))

@@ -1,0 +1,66 @@
+"""Which kind of model a file holds, and who loads it. A new kind is a line in `_KINDS`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zipfile
+from typing import TYPE_CHECKING
+
+from server.models import torchscript
+from server.models.base import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from server.config import Settings
+    from server.models.base import Model
+
+    Loader = Callable[[Path, Settings], Awaitable[Model]]
+
+_VERSION_DIGITS = 12
+
+
+def _is_torchscript(path: Path) -> bool:
+    """TorchScript files are zip archives with a folder `code`; those of torch.save have none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+_KINDS: tuple[tuple[Callable[[Path], bool], Loader], ...] = ((_is_torchscript, torchscript.load),)
+
+
+async def load(path: Path, settings: Settings) -> Model:
+    """Load whatever kind of model the file holds. Raises ModelError."""
+    try:
+        loader = await asyncio.to_thread(_loader_of, path)
+        return await loader(path, settings)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _loader_of(path: Path) -> Loader:
+    if not path.exists():
+        raise ModelError("no such file")
+    if path.is_dir():
+        raise ModelError("is a directory; a model file is wanted")
+    for holds, loader in _KINDS:
+        if holds(path):
+            return loader
+    raise ModelError("no kind of model that this server knows; a TorchScript file is wanted")
+
+
+async def version_of(path: Path) -> str:
+    """First 12 hex digits of the file's SHA-256."""
+    return await asyncio.to_thread(_digest, path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_VERSION_DIGITS]

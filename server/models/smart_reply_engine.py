@@ -1,0 +1,188 @@
+"""Smart Reply without a server: one TensorFlow Lite interpreter, from messages to scored replies.
+
+The server's model has one for each worker thread, the Python API of package `smartreply` has one. The work is done in
+ext (segments, operators, sums), without the GIL; what is here is loading a model, and refusing those that would not
+work: the runtime trusts its files, and crashes on some that are broken.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType  # type: ignore[import-untyped]
+
+from ext import _tflite_ops
+from server.models.base import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_MESSAGE_BYTES = 1 << 17
+MAX_MODEL_BYTES = 1 << 30
+
+OPERATORS = ("Normalize", "SKIP_GRAM", "ExtractFeatures", "LSH_PROJECTION", "Predict", "HASHTABLE_LOOKUP")
+"""The graph: each feeds the next, and the last two give the scores and the replies."""
+
+
+class MessageError(ValueError):
+    """A message cannot be taken; the text says why, for people."""
+
+
+def read_model(path: Path) -> bytes:
+    """The file's bytes, well-formed as a TensorFlow Lite model. Raises ModelError, OSError."""
+    size = path.stat().st_size
+    if size > MAX_MODEL_BYTES:
+        raise ModelError(f"{path}: {size} bytes, more than the {MAX_MODEL_BYTES} that a .tflite file may have")
+    model = path.read_bytes()
+    try:
+        _tflite_ops.verify_model(model)
+    except ValueError as error:
+        raise ModelError(f"{path}: no TensorFlow Lite model, or damaged: {error}") from None
+    return model
+
+
+class SmartReplyInterpreter:
+    """A Smart Reply model, ready and warm.
+
+    `model` is a file, or what `read_model` gave: interpreters made from the same bytes share them. Calls from several
+    threads take turns; for more than one at a time, make more interpreters. Replies come best first.
+
+    `max_message_bytes` is the longest message that is taken, in UTF-8. `stock_projection` leaves LSH_PROJECTION to the
+    runtime, for comparison. Raises ModelError when the model cannot be used, OSError when the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: Path | str | bytes,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        stock_projection: bool = False,
+    ) -> None:
+        content = model if isinstance(model, bytes) else read_model(Path(model))
+        self._max_message_bytes = max_message_bytes
+        register = (
+            _tflite_ops.register_operators_with_stock_projection if stock_projection else _tflite_ops.register_operators
+        )
+        try:
+            self._interpreter = InterpreterWithCustomOps(
+                custom_op_registerers=[register],
+                model_content=content,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
+            self._interpreter.allocate_tensors()
+            self._session = _session(self._interpreter)
+            self.replies("Hello")  # what is known only when the graph runs
+        except (ValueError, RuntimeError, MemoryError) as error:
+            name = "the model" if isinstance(model, bytes) else model
+            raise ModelError(f"{name}: {error}") from None
+
+    def replies(self, message: str | bytes) -> dict[str, float]:
+        """Reply -> score of one message. Raises MessageError."""
+        return self.merged_replies([message])
+
+    def replies_many(self, messages: Iterable[str | bytes]) -> list[dict[str, float]]:
+        """The same for many, in their order; no message's replies depend on the others."""
+        encoded = self._encoded(messages)
+        try:
+            return self._session.separate_replies(encoded)
+        except RuntimeError:
+            raise self._fault() from None
+
+    def merged_replies(self, messages: Iterable[str | bytes]) -> dict[str, float]:
+        """One map for a conversation: a reply that several messages suggest gets the sum of its scores."""
+        encoded = self._encoded(messages)
+        try:
+            return self._session.merged_replies(encoded)
+        except RuntimeError:
+            raise self._fault() from None
+
+    def _encoded(self, messages: Iterable[str | bytes]) -> list[bytes]:
+        return [self._encode(message) for message in messages]
+
+    def _encode(self, message: str | bytes) -> bytes:
+        try:
+            encoded = message if isinstance(message, bytes) else message.encode()
+        except UnicodeEncodeError as error:
+            raise MessageError(f"message: not valid Unicode: {error.reason} at character {error.start}") from None
+        if len(encoded) > self._max_message_bytes:
+            raise MessageError(
+                f"message: {len(encoded)} bytes, more than the limit max_message_bytes of {self._max_message_bytes}"
+            )
+        return encoded
+
+    def _fault(self) -> RuntimeError:
+        """Why the graph fails: the interpreter tells that only to its own method."""
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            return error
+        return RuntimeError("the graph failed, and did not when it was run again")
+
+
+def best(replies: dict[str, float], max_replies: int | None, threshold: float | None) -> dict[str, float]:
+    """At most `max_replies` of replies that come best first, with scores not below `threshold`. None: no limit."""
+    kept = replies.items() if threshold is None else ((text, s) for text, s in replies.items() if s >= threshold)
+    return dict(islice(kept, max_replies))
+
+
+def _session(interpreter: Any) -> _tflite_ops.Session:
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    operators = interpreter._get_ops_details()
+    names = tuple(operator["op_name"] for operator in operators)
+    texts = [detail for detail in outputs if detail["dtype"] is np.bytes_]
+    scores = [detail for detail in outputs if detail["dtype"] is np.float32]
+    if names != OPERATORS or (len(inputs), len(outputs), len(texts), len(scores)) != (1, 2, 1, 1):
+        raise ValueError(
+            f"no Smart Reply graph, which is {' -> '.join(OPERATORS)}, one string in, strings and float32 scores out:"
+            f" operators {_shortened(names)}; inputs {_described(inputs)}; outputs {_described(outputs)}"
+        )
+    ports = (_tflite_ops.Port(detail["index"], detail["name"]) for detail in (*inputs, *texts, *scores))
+    session = _tflite_ops.Session(interpreter, *ports, _constants(inputs[0]["index"], operators))
+    _check_responses(interpreter, operators[-1])
+    return session
+
+
+def _constants(message: int, operators: list[dict[str, Any]]) -> list[int]:
+    """The tensors that must be constants, if every operator otherwise reads what the one before it wrote.
+
+    The runtime would let an operator read what nobody wrote.
+    """
+    constants: list[int] = []
+    written = {message}
+    for operator in operators:
+        inputs = [int(index) for index in operator["inputs"]]
+        computed, given = inputs[:1], inputs[1:]
+        if operator["op_name"] == "LSH_PROJECTION":
+            computed, given = inputs[1:], inputs[:1]
+        if not computed or not written.issuperset(computed):
+            raise ValueError(f"operator {operator['op_name']} does not read what the one before it wrote")
+        constants += given
+        written = {int(index) for index in operator["outputs"]}
+    return constants
+
+
+def _check_responses(interpreter: Any, lookup: dict[str, Any]) -> None:
+    if len(lookup["inputs"]) != 3:
+        raise ValueError("operator HASHTABLE_LOOKUP needs 3 inputs")
+    keys, texts = (interpreter.get_tensor(int(index)) for index in lookup["inputs"][1:])
+    if keys.dtype != np.int32 or keys.ndim != 1 or np.any(keys[1:] <= keys[:-1]):
+        raise ValueError("the ids of the responses must be int32 and sorted")
+    if texts.dtype != object or texts.shape != keys.shape:
+        raise ValueError("there must be as many responses, strings, as ids of them")
+    for number, text in enumerate(texts):
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"response {number} is not UTF-8: {error}") from None
+
+
+def _described(details: list[dict[str, Any]]) -> str:
+    return _shortened([f"{detail['name']} ({detail['dtype'].__name__})" for detail in details])
+
+
+def _shortened(names: Iterable[str], most: int = 8) -> str:
+    shown = list(islice(names, most + 1))
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

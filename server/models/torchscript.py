@@ -1,0 +1,96 @@
+"""TorchScript modules: every form of classifier, tagger, regressor and embedder that PyText exported."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from predictor.ttypes import ModelLimits
+
+from ext import _torchscript
+from server.models.base import ModelError, Terms
+from server.models.engine import Engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.calls import Pending
+    from server.config import Settings
+
+_EQUAL_LENGTHS = {"auto": None, "always": True, "never": False}
+
+# What the module's result is good for (TorchScriptEngine.output).
+_METHODS = {
+    "labels": ("predict", "predict_batch"),
+    "label_sets": ("predict", "predict_batch"),
+    "score": ("predict", "predict_batch"),
+    "vectors": ("embed", "embed_batch", "embed_matrix"),
+}
+_SHOWN_LABELS = 100
+
+
+class TorchScriptModel:
+    """A module behind its own queue and workers."""
+
+    def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits) -> None:
+        self._engine = Engine(native, limits.max_tokens)
+        self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
+        self.methods = _METHODS[native.output]
+        self.limits = limits
+        self.equal_lengths_only = native.equal_lengths_only
+        self.details = _details(native)
+
+    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+        """Label -> score; the key is `position:label` where the model gives several sets of labels."""
+        return self._engine.submit(doc, terms=terms)
+
+    def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
+        """The text's vector."""
+        return self._engine.submit(text, terms=terms)
+
+    def stats(self) -> dict[str, int]:
+        """The queue's counters."""
+        return self._engine.stats()
+
+    def drain(self) -> None:
+        """Refuse new requests."""
+        self._engine.drain()
+
+    async def close(self) -> None:
+        """Answer what was accepted, then free the module."""
+        await self._engine.close()
+
+
+async def load(path: Path, settings: Settings) -> TorchScriptModel:
+    """Load, probe and warm up, off the event loop. Raises ModelError."""
+    try:
+        native = await asyncio.to_thread(_torchscript.TorchScriptEngine, str(path), **_engine_settings(settings))
+    except _torchscript.ModelError as error:
+        raise ModelError(str(error)) from None
+    batch_items = 1 if native.takes_texts and native.equal_lengths_only else settings.batch_items
+    limits = ModelLimits(
+        max_tokens=settings.max_tokens,
+        queue_items=settings.queue_items,
+        queue_tokens=settings.queue_tokens,
+        batch_items=batch_items,
+        batch_tokens=settings.batch_tokens,
+        max_output_tokens=0,
+    )
+    return TorchScriptModel(native, limits)
+
+
+def _engine_settings(settings: Settings) -> dict[str, object]:
+    names = (
+        "threads batch_items batch_tokens max_delay_ms look_ahead bulk_share queue_items queue_tokens max_tokens"
+        " warm_up_tokens hold"
+    )
+    same = {name: getattr(settings, name) for name in names.split()}
+    return same | {"replicas": settings.workers, "equal_lengths": _EQUAL_LENGTHS[settings.equal_lengths]}
+
+
+def _details(native: _torchscript.TorchScriptEngine) -> dict[str, str]:
+    details = {"input": "texts" if native.takes_texts else "tokens", "output": native.output, "device": "cpu"}
+    if native.output == "vectors":
+        return details | {"dimensions": str(native.dimensions)}
+    labels = native.labels[:_SHOWN_LABELS]
+    return details | {"labels": ", ".join(labels) + (", ..." if len(native.labels) > len(labels) else "")}
