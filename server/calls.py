@@ -49,6 +49,11 @@ class Pending(Generic[T]):
         if self._on_done is not None:
             self._on_done(self)
 
+    def abandon(self) -> None:
+        """Nobody waits for this any more."""
+        if self.on_abandon is not None and not self.done():
+            self.on_abandon()
+
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call `callback(self)` when done; at most one, as only one can await."""
         self._on_done = callback
@@ -58,8 +63,7 @@ class Pending(Generic[T]):
             try:
                 yield self
             except BaseException:
-                if self.on_abandon is not None and not self.done():
-                    self.on_abandon()
+                self.abandon()
                 raise
         if self._error is not None:
             raise self._error
@@ -94,7 +98,7 @@ class Call:
             self._coroutine = None
             self._on_done(None, error)
         else:
-            if type(awaited) is not Pending:
+            if not isinstance(awaited, Pending):
                 if awaited is None:  # asyncio.sleep(0): one pass through the loop
                     asyncio.get_running_loop().call_soon(self.step)
                     return

@@ -1,0 +1,181 @@
+// Python's view of the queue and the policy: the module ext._batching. For models whose runtime is driven from Python:
+// their worker threads take batches here. Needs no libtorch.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+
+#include "python_queue.h"
+
+namespace predictor {
+namespace {
+
+struct PythonRequest : Request {
+  py::object payload;
+  py::object result;
+};
+
+// A clock for tests: it stands still until it is told to go on.
+struct ManualClock {
+  std::shared_ptr<std::atomic<Nanoseconds>> now = std::make_shared<std::atomic<Nanoseconds>>(0);
+};
+
+// A Queue whose payloads and results are Python objects. Everything that could drop one holds the GIL.
+class PythonQueue {
+ public:
+  PythonQueue(const ManualClock* clock, const py::kwargs& kwargs) {
+    py::dict settings(kwargs);
+    const bool equal_lengths = take_setting(settings, "equal_lengths", false);
+    const QueueLimits limits = take_limits(settings);
+    PolicyConfig policy = take_policy(settings);
+    policy.equal_lengths = equal_lengths;
+    expect_no_more(settings);
+    Queue::Clock source = Queue::monotonic_now;
+    if (clock != nullptr) source = [now = clock->now] { return now->load(); };
+    queue_ = std::make_unique<Queue>(limits, policy, source);
+  }
+
+  ~PythonQueue() { close(); }
+
+  Queue& queue() { return *queue_; }
+
+  int64_t submit(py::object payload, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag) {
+    auto request = std::make_unique<PythonRequest>();
+    request->payload = std::move(payload);
+    request->tokens = tokens;
+    request->lane = to_lane(lane);
+    request->deadline = deadline;
+    void* owned = to_tag(std::move(tag));
+    request->tag = owned;
+    return submitted(queue_->submit(std::move(request)), owned);
+  }
+
+  py::object take() {
+    Batch batch;
+    {
+      py::gil_scoped_release unlocked;
+      batch = queue_->take();
+    }
+    return lend(std::move(batch));
+  }
+
+  py::object try_take() { return lend(queue_->try_take()); }
+
+  // `results`: one for each payload, in their order; an exception is that payload's error.
+  void finish(uint64_t batch_id, const py::list& results) {
+    auto found = lent_.find(batch_id);
+    if (found == lent_.end()) throw py::key_error("no batch " + std::to_string(batch_id) + " is out");
+    if (results.size() != found->second.size()) {
+      throw py::value_error("the batch has " + std::to_string(found->second.size()) + " requests, but " +
+                            std::to_string(results.size()) + " results came");
+    }
+    Batch batch = std::move(found->second);
+    lent_.erase(found);
+    for (size_t i = 0; i < batch.size(); ++i) settle(static_cast<PythonRequest&>(*batch[i]), results[i]);
+    queue_->finish(std::move(batch));
+  }
+
+  py::list results() {
+    return outcomes(*queue_, [](Request& request) { return std::move(static_cast<PythonRequest&>(request).result); });
+  }
+
+  py::list close() {
+    queue_->close();
+    return results();
+  }
+
+ private:
+  // (batch id, payloads), or None for no batch.
+  py::object lend(Batch batch) {
+    if (batch.empty()) return py::none();
+    py::list payloads;
+    for (const RequestPtr& request : batch) payloads.append(static_cast<PythonRequest&>(*request).payload);
+    const uint64_t id = ++last_batch_;
+    lent_.emplace(id, std::move(batch));
+    return py::make_tuple(id, std::move(payloads));
+  }
+
+  static void settle(PythonRequest& request, const py::handle& result) {
+    if (!PyExceptionInstance_Check(result.ptr())) {
+      request.result = py::reinterpret_borrow<py::object>(result);
+      return;
+    }
+    const bool bad_input = PyErr_GivenExceptionMatches(result.ptr(), PyExc_ValueError) != 0;
+    request.status = bad_input ? Status::invalid_argument : Status::internal;
+    request.message = py::str(result).cast<std::string>();
+  }
+
+  std::unique_ptr<Queue> queue_;
+  std::map<uint64_t, Batch> lent_;  // guarded by the GIL
+  uint64_t last_batch_ = 0;
+};
+
+LaneView to_view(const std::vector<Nanoseconds>& enqueued) {
+  return {enqueued.size(), enqueued.empty() ? kNever : enqueued.front()};
+}
+
+void bind_policy(py::module_& module) {
+  py::class_<BatchPolicy>(module, "BatchPolicy")
+      .def(py::init([](const py::kwargs& kwargs) {
+        py::dict settings(kwargs);
+        const bool equal_lengths = take_setting(settings, "equal_lengths", false);
+        PolicyConfig config = take_policy(settings);
+        config.equal_lengths = equal_lengths;
+        expect_no_more(settings);
+        return BatchPolicy(config);
+      }))
+      .def(
+          "fill",
+          [](const BatchPolicy& policy, const std::vector<uint32_t>& tokens) {
+            std::vector<Waiting> window;
+            for (uint32_t count : tokens) window.push_back({count, 0});
+            return policy.fill(window);
+          },
+          py::arg("tokens"), "Indices of the requests, given by their token counts oldest first, that form a batch.")
+      .def(
+          "ready_at",
+          [](const BatchPolicy& policy, const std::vector<Nanoseconds>& interactive,
+             const std::vector<Nanoseconds>& bulk) -> py::object {
+            const Nanoseconds at = policy.ready_at(to_view(interactive), to_view(bulk));
+            return at == kNever ? py::object(py::none()) : py::object(py::int_(at));
+          },
+          py::arg("interactive"), py::arg("bulk"), "When a batch may be formed, from the times of enqueueing; or None.")
+      .def(
+          "choose_lane",
+          [](BatchPolicy& policy, bool interactive, bool bulk) {
+            return static_cast<int>(policy.choose_lane(interactive, bulk));
+          },
+          py::arg("interactive_waiting"), py::arg("bulk_waiting"))
+      .def(
+          "charge", [](BatchPolicy& policy, int lane, uint64_t tokens) { policy.charge(to_lane(lane), tokens); },
+          py::arg("lane"), py::arg("padded_tokens"));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_batching, module) {
+  module.doc() = "The batching queue for models that Python drives, and the batch policy for those who test it.";
+  py::class_<ManualClock>(module, "ManualClock")
+      .def(py::init<>())
+      .def(
+          "advance", [](ManualClock& clock, double ms) { *clock.now += static_cast<Nanoseconds>(ms * 1e6); },
+          py::arg("ms"))
+      .def_property_readonly("now_ns", [](const ManualClock& clock) { return clock.now->load(); });
+  bind_policy(module);
+  py::class_<PythonQueue> cls(module, "Queue");
+  cls.def(py::init<const ManualClock*, const py::kwargs&>(), py::arg("clock") = nullptr)
+      .def("submit", &PythonQueue::submit, py::arg("payload"), py::arg("tokens"), py::arg("lane"),
+           py::arg("deadline_ns"), py::arg("tag"), "Queue a payload; its id, or minus the Admission that refused it.")
+      .def("take", &PythonQueue::take, "Wait for (batch id, payloads); None when the queue is closed.")
+      .def("try_take", &PythonQueue::try_take, "As take, but None at once when no batch can be formed.")
+      .def("finish", &PythonQueue::finish, py::arg("batch_id"), py::arg("results"),
+           "End a batch: a result for each payload; a ValueError is the input's fault, another exception ours.")
+      .def("results", &PythonQueue::results, "Outcomes since the last call: (tag, status, value or message).")
+      .def("close", &PythonQueue::close, "Fail what waits, end take(); the outcomes not yet fetched.");
+  bind_queue_methods(cls, [](PythonQueue& self) -> Queue& { return self.queue(); });
+  module.def("monotonic_ns", &Queue::monotonic_now, "The queue's clock; the same as time.monotonic_ns().");
+}
+
+}  // namespace predictor

@@ -1,0 +1,172 @@
+// Python's view of the TorchScript engine: the module ext._torchscript.
+#include <malloc.h>
+#include <pybind11/pybind11.h>
+
+#include <map>
+#include <memory>
+
+#include "python_queue.h"
+#include "torchscript_engine.h"
+
+namespace predictor {
+namespace {
+
+// Labels as Python strings, made once for each set of labels.
+class LabelCache {
+ public:
+  const std::vector<py::str>& strings(const std::shared_ptr<const Labels>& labels) {
+    if (labels == last_) return *last_strings_;
+    if (known_.size() >= kKept) known_.clear();
+    auto& entry = known_[labels.get()];
+    if (!entry.first) {
+      entry.first = labels;
+      for (const std::string& label : *labels) entry.second.emplace_back(label);
+    }
+    last_ = labels;
+    last_strings_ = &entry.second;
+    return entry.second;
+  }
+
+ private:
+  static constexpr size_t kKept = 64;  // sets of labels that vary with the text (word tagging) are not kept for ever
+  std::map<const Labels*, std::pair<std::shared_ptr<const Labels>, std::vector<py::str>>> known_;
+  std::shared_ptr<const Labels> last_;
+  std::vector<py::str>* last_strings_ = nullptr;
+};
+
+py::object to_python(const Result& result, LabelCache& cache) {
+  if (!result.labels) {
+    py::list vector(result.values.size());
+    for (size_t i = 0; i < result.values.size(); ++i) vector[i] = py::float_(result.values[i]);
+    return vector;
+  }
+  const auto& labels = cache.strings(result.labels);
+  py::dict scores;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (PyDict_SetItem(scores.ptr(), labels[i].ptr(), py::float_(result.values[i]).ptr()) != 0) {
+      throw py::error_already_set();
+    }
+  }
+  return scores;
+}
+
+EngineConfig to_config(py::dict settings) {
+  EngineConfig config;
+  config.replicas = take_setting(settings, "replicas", config.replicas);
+  config.threads = take_setting(settings, "threads", config.threads);
+  config.warm_up_tokens = take_setting(settings, "warm_up_tokens", config.warm_up_tokens);
+  if (settings.contains("equal_lengths")) {
+    const py::object equal_lengths = settings.attr("pop")("equal_lengths");
+    if (!equal_lengths.is_none()) config.equal_lengths = equal_lengths.cast<bool>();
+  }
+  config.limits = take_limits(settings);
+  config.policy = take_policy(settings);
+  expect_no_more(settings);
+  if (config.replicas < 1 || config.threads < 1) throw py::value_error("replicas and threads must be at least 1");
+  return config;
+}
+
+class PyTorchScriptEngine {
+ public:
+  PyTorchScriptEngine(const std::string& path, const py::kwargs& settings) {
+    const EngineConfig config = to_config(settings);
+    py::gil_scoped_release unlocked;
+    engine_ = std::make_unique<TorchScriptEngine>(path, config);
+  }
+
+  ~PyTorchScriptEngine() { close(); }
+
+  TorchScriptEngine& engine() const {
+    if (!engine_) throw std::runtime_error("the engine is closed");
+    return *engine_;
+  }
+
+  int64_t submit(const py::str& text, int lane, Nanoseconds deadline, py::object tag) {
+    Py_ssize_t size = 0;
+    const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (bytes == nullptr) throw py::error_already_set();
+    TorchScriptEngine& open = engine();
+    const Lane in_lane = to_lane(lane);
+    void* owned = to_tag(std::move(tag));
+    return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned), owned);
+  }
+
+  py::list results() {
+    return outcomes(engine().queue(), [this](Request& request) {
+      return to_python(static_cast<PredictRequest&>(request).result, cache_);
+    });
+  }
+
+  // The outcomes that nobody fetched; after this there is no engine.
+  py::list close() {
+    if (!engine_) return py::list();
+    engine_->queue().close();
+    py::list rest = results();
+    const std::unique_ptr<TorchScriptEngine> ending = std::move(engine_);
+    py::gil_scoped_release unlocked;  // the workers finish their batches
+    ending->stop();
+    return rest;
+  }
+
+ private:
+  std::unique_ptr<TorchScriptEngine> engine_;
+  LabelCache cache_;
+};
+
+const char* output_name(OutputKind kind) {
+  switch (kind) {
+    case OutputKind::labels:
+      return "labels";
+    case OutputKind::label_sets:
+      return "label_sets";
+    case OutputKind::score:
+      return "score";
+    case OutputKind::vectors:
+      return "vectors";
+  }
+  return "";
+}
+
+// glibc gives memory back to the kernel, and asks for it again, with every large batch; that costs a sixth of the
+// documents a second at batch 64. Keep it instead.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_torchscript, module) {
+  module.doc() = "TorchScript models behind a batching queue, run by threads that never take the GIL.";
+  keep_freed_memory();
+  py::register_exception<ModelError>(module, "ModelError", PyExc_ValueError);
+  py::class_<PyTorchScriptEngine> cls(module, "TorchScriptEngine");
+  cls.def(py::init<const std::string&, const py::kwargs&>(), py::arg("path"))
+      .def("submit", &PyTorchScriptEngine::submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"),
+           py::arg("tag"), "Queue a document; its id, or minus the Admission that refused it.")
+      .def("results", &PyTorchScriptEngine::results, "Outcomes since the last call: (tag, status, value or message).")
+      .def("close", &PyTorchScriptEngine::close, "Fail what waits, end the workers; the outcomes not yet fetched.")
+      .def_property_readonly("takes_texts",
+                             [](PyTorchScriptEngine& self) { return self.engine().signature().takes_texts(); })
+      .def_property_readonly("output",
+                             [](PyTorchScriptEngine& self) { return output_name(self.engine().signature().output()); })
+      .def_property_readonly("labels",
+                             [](PyTorchScriptEngine& self) {
+                               py::list labels;
+                               const Result& sample = self.engine().sample();
+                               if (sample.labels) {
+                                 for (const std::string& label : *sample.labels) labels.append(label);
+                               }
+                               return labels;
+                             })
+      .def_property_readonly("dimensions",
+                             [](PyTorchScriptEngine& self) {
+                               const Result& sample = self.engine().sample();
+                               return sample.labels ? size_t{0} : sample.values.size();
+                             })
+      .def_property_readonly("equal_lengths_only",
+                             [](PyTorchScriptEngine& self) { return self.engine().queue().policy().equal_lengths; });
+  bind_queue_methods(cls, [](PyTorchScriptEngine& self) -> Queue& { return self.engine().queue(); });
+}
+
+}  // namespace predictor

@@ -1,0 +1,325 @@
+#include "queue.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+#include <utility>
+
+namespace predictor {
+
+namespace {
+
+constexpr char kLateAnswer[] = "the deadline passed while the model ran";
+
+int open_event_fd() {
+  const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+  return fd;
+}
+
+std::string waited(Nanoseconds since, Nanoseconds now) {
+  return std::to_string((now - since) / 1'000'000) + " ms";
+}
+
+}  // namespace
+
+Nanoseconds Queue::monotonic_now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+Queue::Queue(const QueueLimits& limits, const PolicyConfig& policy, Clock clock)
+    : limits_(limits), clock_(std::move(clock)), event_fd_(open_event_fd()), policy_(policy) {}
+
+Queue::~Queue() {
+  ::close(event_fd_);
+}
+
+Submission Queue::submit(RequestPtr request) {
+  const Nanoseconds now = clock_();
+  std::lock_guard lock(mutex_);
+  if (draining_) return {Admission::draining, 0};
+  if (request->tokens > limits_.max_tokens) return {Admission::too_long, 0};
+  if (request->deadline <= now) {
+    ++stats_.expired;
+    return {Admission::deadline_passed, 0};
+  }
+  if (stats_.waiting >= limits_.queue_items || stats_.waiting_tokens + request->tokens > limits_.queue_tokens) {
+    ++stats_.overloaded;
+    return {Admission::queue_full, 0};
+  }
+  const uint64_t id = request->id = ++last_id_;
+  request->enqueued = now;
+  next_deadline_ = std::min(next_deadline_, request->deadline);
+  ++stats_.accepted;
+  ++stats_.waiting;
+  stats_.waiting_tokens += request->tokens;
+  lane(request->lane).push_back(std::move(request));
+  return {Admission::accepted, id};
+}
+
+void Queue::kick() {
+  bool wake;
+  {
+    std::lock_guard lock(mutex_);
+    wake = idle_workers_ > 0 && stats_.waiting > 0;
+  }
+  if (wake) work_.notify_one();
+}
+
+Batch Queue::take() {
+  std::unique_lock lock(mutex_);
+  while (!closed_) {
+    const Nanoseconds ready = ready_at();
+    const Nanoseconds now = clock_();
+    if (ready <= now) {
+      Batch batch = form_batch();
+      const bool more = stats_.waiting > 0 && idle_workers_ > 0;
+      lock.unlock();
+      if (more) work_.notify_one();
+      if (!batch.empty()) return batch;
+      lock.lock();  // all that waited had expired
+      continue;
+    }
+    ++idle_workers_;
+    if (ready == kNever) {
+      work_.wait(lock);
+    } else {
+      work_.wait_for(lock, std::chrono::nanoseconds(ready - now));
+    }
+    --idle_workers_;
+  }
+  return {};
+}
+
+Batch Queue::try_take() {
+  std::lock_guard lock(mutex_);
+  if (closed_ || ready_at() > clock_()) return {};
+  return form_batch();
+}
+
+void Queue::finish(Batch batch) {
+  const Nanoseconds now = clock_();
+  std::lock_guard lock(mutex_);
+  running_.remove_if([&](const Running& running) { return running.key == batch.data(); });
+  stats_.running -= static_cast<uint32_t>(batch.size());
+  for (RequestPtr& request : batch) {
+    if (request->abandoned) continue;
+    if (request->deadline <= now) {
+      ++stats_.expired;
+      abandon(*request, Status::deadline_exceeded, kLateAnswer);
+      continue;
+    }
+    ++(request->status == Status::ok ? stats_.completed : stats_.failed);
+    complete(std::move(request));
+  }
+  announce();
+}
+
+void* Queue::cancel(uint64_t id) {
+  RequestPtr cancelled;  // destroyed after the lock is gone: its payload may belong to Python
+  std::lock_guard lock(mutex_);
+  for (auto& requests : lanes_) {
+    const auto found = std::find_if(requests.begin(), requests.end(), [&](const auto& r) { return r->id == id; });
+    if (found == requests.end()) continue;
+    ++stats_.cancelled;
+    forget_waiting(**found);
+    cancelled = std::move(*found);
+    requests.erase(found);
+    return cancelled->tag;
+  }
+  for (Running& running : running_) {
+    for (Request* request : running.requests) {
+      if (request->id != id || request->abandoned) continue;
+      ++stats_.cancelled;
+      request->abandoned = true;
+      return std::exchange(request->tag, nullptr);
+    }
+  }
+  return nullptr;
+}
+
+void Queue::sweep() {
+  const Nanoseconds now = clock_();
+  std::lock_guard lock(mutex_);
+  if (next_deadline_ > now) return;
+  for (auto& requests : lanes_) expire_lane(requests, requests.size(), now);
+  expire_running(now);
+  next_deadline_ = kNever;
+  for (const auto& requests : lanes_) {
+    for (const RequestPtr& request : requests) next_deadline_ = std::min(next_deadline_, request->deadline);
+  }
+  for (const Running& running : running_) {
+    for (const Request* request : running.requests) {
+      if (!request->abandoned) next_deadline_ = std::min(next_deadline_, request->deadline);
+    }
+  }
+  announce();
+}
+
+Batch Queue::completions() {
+  uint64_t count;
+  std::lock_guard lock(mutex_);
+  announced_ = false;
+  while (::read(event_fd_, &count, sizeof count) < 0 && errno == EINTR) {
+  }
+  return std::exchange(completions_, {});
+}
+
+void Queue::drain() {
+  {
+    std::lock_guard lock(mutex_);
+    draining_ = true;
+  }
+  work_.notify_all();
+}
+
+void Queue::close() {
+  {
+    std::lock_guard lock(mutex_);
+    draining_ = closed_ = true;
+    for (auto& requests : lanes_) {
+      for (RequestPtr& request : requests) {
+        forget_waiting(*request);
+        ++stats_.failed;
+        request->status = Status::unavailable;
+        request->message = "the model was unloaded before this request ran";
+        complete(std::move(request));
+      }
+      requests.clear();
+    }
+    for (Running& running : running_) {
+      for (Request* request : running.requests) {
+        if (request->abandoned) continue;
+        ++stats_.failed;
+        abandon(*request, Status::unavailable, "the model was unloaded while this request ran");
+      }
+    }
+    announce();
+  }
+  work_.notify_all();
+}
+
+QueueStats Queue::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+LaneView Queue::view(Lane lane) const {
+  const auto& requests = lanes_[static_cast<size_t>(lane)];
+  return {requests.size(), requests.empty() ? kNever : requests.front()->enqueued};
+}
+
+Nanoseconds Queue::ready_at() const {
+  if (draining_) return stats_.waiting > 0 ? 0 : kNever;
+  return policy_.ready_at(view(Lane::interactive), view(Lane::bulk));
+}
+
+Batch Queue::form_batch() {
+  const Nanoseconds now = clock_();
+  expire_front(Lane::interactive, now);
+  expire_front(Lane::bulk, now);
+  announce();
+  if (stats_.waiting == 0) return {};
+  const Lane chosen = policy_.choose_lane(!lane(Lane::interactive).empty(), !lane(Lane::bulk).empty());
+  const auto& requests = lane(chosen);
+  std::vector<Waiting> window;
+  window.reserve(std::min<size_t>(requests.size(), policy_.config().look_ahead));
+  for (size_t i = 0; i < window.capacity(); ++i) window.push_back({requests[i]->tokens, requests[i]->enqueued});
+  Batch batch = pull(chosen, policy_.fill(window));
+  uint32_t longest = 0;
+  for (const RequestPtr& request : batch) longest = std::max(longest, request->tokens);
+  const uint64_t padded = uint64_t{longest} * batch.size();
+  policy_.charge(chosen, padded);
+  ++stats_.batches;
+  stats_.batched_tokens += padded;
+  return batch;
+}
+
+// Moves the requests at `indices` (ascending) out of the lane; those between them close up towards the back.
+Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
+  auto& requests = lane(chosen);
+  Batch batch;
+  batch.reserve(indices.size());
+  Running running;
+  for (size_t index : indices) {
+    forget_waiting(*requests[index]);
+    running.requests.push_back(requests[index].get());
+    batch.push_back(std::move(requests[index]));
+  }
+  size_t free_slot = indices.back() + 1;
+  for (size_t i = indices.back() + 1; i-- > 0;) {
+    if (requests[i]) requests[--free_slot] = std::move(requests[i]);
+  }
+  requests.erase(requests.begin(), requests.begin() + static_cast<std::ptrdiff_t>(indices.size()));
+  running.key = batch.data();
+  stats_.running += static_cast<uint32_t>(batch.size());
+  running_.push_back(std::move(running));
+  return batch;
+}
+
+void Queue::expire_front(Lane chosen, Nanoseconds now) {
+  auto& requests = lane(chosen);
+  expire_lane(requests, std::min<size_t>(requests.size(), policy_.config().look_ahead), now);
+}
+
+void Queue::expire_lane(std::deque<RequestPtr>& requests, size_t window, Nanoseconds now) {
+  if (next_deadline_ > now) return;
+  const auto end = requests.begin() + static_cast<std::ptrdiff_t>(window);
+  for (auto request = requests.begin(); request != end; ++request) {
+    if ((*request)->deadline <= now) expire(std::move(*request), now);
+  }
+  requests.erase(std::remove(requests.begin(), end, nullptr), end);
+}
+
+void Queue::expire_running(Nanoseconds now) {
+  for (Running& running : running_) {
+    for (Request* request : running.requests) {
+      if (request->abandoned || request->deadline > now) continue;
+      ++stats_.expired;
+      abandon(*request, Status::deadline_exceeded, kLateAnswer);
+    }
+  }
+}
+
+void Queue::expire(RequestPtr request, Nanoseconds now) {
+  forget_waiting(*request);
+  ++stats_.expired;
+  request->status = Status::deadline_exceeded;
+  request->message = "the deadline passed after " + waited(request->enqueued, now) + " in the queue";
+  complete(std::move(request));
+}
+
+// Answers a running request at once; the worker's own outcome is dropped when it comes.
+void Queue::abandon(Request& request, Status status, const char* message) {
+  auto answer = std::make_unique<Request>();
+  answer->id = request.id;
+  answer->tag = std::exchange(request.tag, nullptr);
+  answer->status = status;
+  answer->message = message;
+  request.abandoned = true;
+  complete(std::move(answer));
+}
+
+void Queue::forget_waiting(const Request& request) {
+  --stats_.waiting;
+  stats_.waiting_tokens -= request.tokens;
+}
+
+void Queue::complete(RequestPtr request) {
+  completions_.push_back(std::move(request));
+}
+
+void Queue::announce() {
+  if (completions_.empty() || announced_) return;
+  announced_ = true;
+  const uint64_t one = 1;
+  while (::write(event_fd_, &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace predictor

@@ -1,0 +1,47 @@
+// What waits in a queue: a request with its lane, size, deadline and, in the end, its outcome.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace predictor {
+
+// Nanoseconds of the monotonic clock (CLOCK_MONOTONIC, the same as Python's time.monotonic_ns).
+using Nanoseconds = int64_t;
+inline constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
+
+enum class Lane : uint8_t { interactive = 0, bulk = 1 };
+inline constexpr int kLanes = 2;
+
+// The codes of the contract's ErrorCode, and 0 for a result.
+enum class Status : uint8_t {
+  ok = 0,
+  invalid_argument = 1,
+  deadline_exceeded = 5,
+  unavailable = 6,
+  internal = 8,
+};
+
+// One request. Engines derive from it and add what goes in and what comes out.
+struct Request {
+  virtual ~Request() = default;
+
+  uint64_t id = 0;  // given by the queue, from 1
+  Lane lane = Lane::interactive;
+  uint32_t tokens = 1;  // what it costs in a batch; the batch pads every request to its longest
+  Nanoseconds enqueued = 0;
+  Nanoseconds deadline = kNever;
+  void* tag = nullptr;  // the caller's own; travels through untouched
+
+  Status status = Status::ok;
+  std::string message;     // why status is not ok
+  bool abandoned = false;  // answered or cancelled while it ran: its outcome is dropped
+};
+
+using RequestPtr = std::unique_ptr<Request>;
+using Batch = std::vector<RequestPtr>;
+
+}  // namespace predictor

@@ -1,0 +1,146 @@
+#include "torchscript_model.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace predictor {
+
+namespace {
+
+// The part of a libtorch message that is for people: its first line, without the C++ stack behind it.
+std::string first_line(const std::exception& error) {
+  const std::string message = error.what();
+  return message.substr(0, message.find('\n'));
+}
+
+torch::jit::Module load(const std::string& path) {
+  try {
+    torch::jit::Module module = torch::jit::load(path, torch::kCPU);
+    module.eval();
+    return module;
+  } catch (const std::exception& error) {
+    throw ModelError("no TorchScript file: " + first_line(error));
+  }
+}
+
+// Weights as constants, dropout and branches on attributes gone. What cannot be frozen is served as it is.
+torch::jit::Module frozen(const torch::jit::Module& module) {
+  try {
+    return torch::jit::freeze(module);
+  } catch (const std::exception&) {
+    return module;
+  }
+}
+
+void expect_count(size_t got, size_t asked) {
+  if (got != asked) {
+    throw std::runtime_error("the model gave " + std::to_string(got) + " results for " + std::to_string(asked) +
+                             " documents");
+  }
+}
+
+Result read_vector(torch::Tensor tensor) {
+  tensor = tensor.to(torch::kCPU, torch::kDouble).contiguous();
+  const double* values = tensor.const_data_ptr<double>();
+  return {nullptr, std::vector<double>(values, values + tensor.numel())};
+}
+
+}  // namespace
+
+TorchScriptModel::TorchScriptModel(const std::string& path) : module_(load(path)), signature_(module_) {
+  module_ = frozen(module_);
+}
+
+std::vector<Result> TorchScriptModel::run(std::span<const Document* const> documents) {
+  return read(forward(documents), documents.size());
+}
+
+c10::IValue TorchScriptModel::forward(std::span<const Document* const> documents) {
+  const c10::InferenceMode inference;
+  return module_.forward(signature_.arguments(documents));
+}
+
+std::vector<Result> TorchScriptModel::read(const c10::IValue& returned, size_t count) {
+  const c10::IValue& output = signature_.output_in_tuple() ? returned.toTupleRef().elements()[0] : returned;
+  if (signature_.output() == OutputKind::vectors) return read_vectors(output, count);
+  std::vector<Result> results;
+  results.reserve(count);
+  if (signature_.output() == OutputKind::score) {
+    static const auto score = std::make_shared<const Labels>(Labels{"score"});
+    for (double value : output.toDoubleVector()) results.push_back({score, {value}});
+  } else {
+    for (const c10::IValue& item : output.toListRef()) {
+      results.push_back(signature_.output() == OutputKind::labels ? read_labels(item) : read_label_sets(item));
+    }
+  }
+  expect_count(results.size(), count);
+  return results;
+}
+
+Result TorchScriptModel::read_labels(const c10::IValue& scores) {
+  const auto dict = scores.toGenericDict();
+  Result result;
+  result.values.reserve(dict.size());
+  std::shared_ptr<const Labels> last;
+  {
+    std::lock_guard lock(labels_mutex_);
+    last = last_labels_;
+  }
+  bool same = last && last->size() == dict.size();
+  size_t i = 0;
+  for (const auto& entry : dict) {
+    same = same && entry.key().toStringRef() == (*last)[i++];
+    result.values.push_back(entry.value().toDouble());
+  }
+  if (same) {
+    result.labels = std::move(last);
+  } else {
+    Labels labels;
+    labels.reserve(dict.size());
+    for (const auto& entry : dict) labels.push_back(entry.key().toStringRef());
+    result.labels = share(std::move(labels));
+  }
+  return result;
+}
+
+// One dict is answered as it is; of several, each label carries its set's (or word's) position: "2:label".
+Result TorchScriptModel::read_label_sets(const c10::IValue& sets) {
+  const auto& items = sets.toListRef();
+  if (items.size() == 1) return read_labels(items[0]);
+  Labels labels;
+  Result result;
+  for (size_t position = 0; position < items.size(); ++position) {
+    for (const auto& entry : items[position].toGenericDict()) {
+      labels.push_back(std::to_string(position) + ":" + entry.key().toStringRef());
+      result.values.push_back(entry.value().toDouble());
+    }
+  }
+  result.labels = share(std::move(labels));
+  return result;
+}
+
+std::vector<Result> TorchScriptModel::read_vectors(const c10::IValue& output, size_t count) {
+  std::vector<Result> results;
+  results.reserve(count);
+  if (output.isTensor()) {
+    const torch::Tensor& matrix = output.toTensor();
+    if (matrix.dim() != 2) {
+      throw std::runtime_error("the model gave a tensor of " + std::to_string(matrix.dim()) +
+                               " dimensions; [documents, numbers] is wanted");
+    }
+    expect_count(static_cast<size_t>(matrix.size(0)), count);
+    for (const torch::Tensor& row : matrix.unbind(0)) results.push_back(read_vector(row));
+  } else {
+    for (const c10::IValue& item : output.toListRef()) results.push_back(read_vector(item.toTensor()));
+    expect_count(results.size(), count);
+  }
+  return results;
+}
+
+std::shared_ptr<const Labels> TorchScriptModel::share(Labels labels) {
+  std::lock_guard lock(labels_mutex_);
+  if (!last_labels_ || *last_labels_ != labels) last_labels_ = std::make_shared<const Labels>(std::move(labels));
+  return last_labels_;
+}
+
+}  // namespace predictor

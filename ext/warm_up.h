@@ -1,0 +1,23 @@
+// What happens between loading a model and serving it: finding out whether padding changes its answers, and running it
+// until TorchScript has compiled itself.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "torchscript_model.h"
+
+namespace predictor {
+
+// Token counts at which a model is warmed up: powers of two up to `longest`.
+std::vector<uint32_t> length_buckets(uint32_t longest);
+
+// Whether some document's scores change beside a longer one: the model pads without a mask.
+bool depends_on_batch_mates(TorchScriptModel& model);
+
+// Runs the model at every length, alone and in a full batch (of at most batch_tokens tokens), as often as TorchScript's
+// profiling executor takes to settle. Throws ModelError when the model fails on such documents.
+void warm_up(TorchScriptModel& model, const std::vector<uint32_t>& lengths, uint32_t batch_items,
+             uint32_t batch_tokens);
+
+}  // namespace predictor

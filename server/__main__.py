@@ -1,0 +1,33 @@
+"""The command line: python -m server MODEL [--model NAME=LOCATION ...]."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+from server import logs
+from server.config import parse_settings
+from server.lifecycle import Server, StartError
+
+
+async def _serve() -> None:
+    settings = parse_settings()
+    logs.configure(settings)
+    await Server(settings).run()
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; the exit code is 0 when every accepted request was answered."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve())
+    except StartError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""One method for each of the contract's RPCs: no I/O, no model code."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from predictor.ttypes import (
+    BatchJob,
+    BatchRequest,
+    EmbeddingMatrix,
+    EmbedOptions,
+    Generation,
+    GenerationChunk,
+    GenerationOptions,
+    Lane,
+    ModelInfo,
+    ReplyOptions,
+    RequestOptions,
+    ServerStatus,
+)
+
+from server.errors import invalid_argument, not_found, unavailable
+from server.many import answer_all
+from server.models.base import ModelError, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from server.config import Settings
+    from server.models.base import Model
+    from server.registry import Registry
+
+_REQUEST_ID_CHARACTERS = 128
+
+
+class Handler:
+    """What the transport calls. `server_status` makes the answer to `status`."""
+
+    def __init__(self, registry: Registry, settings: Settings, server_status: Callable[[], ServerStatus]) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._server_status = server_status
+        self._timeout_ns = settings.timeout_ms * 1_000_000
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def predict(self, doc: str, options: RequestOptions | None) -> dict[str, float]:
+        model, terms = self._admit("predict", options)
+        return await model.predict(doc, terms)
+
+    async def predict_batch(self, docs: list[str], options: RequestOptions | None) -> list[dict[str, float]]:
+        model, terms = self._admit("predict_batch", options)
+        return await answer_all(docs, lambda doc: model.predict(doc, terms), "docs")
+
+    async def reply(
+        self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
+    ) -> dict[str, float]:
+        self._unserved("reply", options)
+
+    async def reply_batch(
+        self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
+    ) -> list[dict[str, float]]:
+        self._unserved("reply_batch", options)
+
+    async def reply_conversation(
+        self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
+    ) -> dict[str, float]:
+        self._unserved("reply_conversation", options)
+
+    async def embed(self, text: str, options: RequestOptions | None, embed_options: EmbedOptions | None) -> list[float]:
+        model, terms = self._admit("embed", options)
+        return await model.embed(text, terms)
+
+    async def embed_batch(
+        self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
+    ) -> list[list[float]]:
+        return await self._vectors("embed_batch", texts, options)
+
+    async def embed_matrix(
+        self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
+    ) -> EmbeddingMatrix:
+        vectors = await self._vectors("embed_matrix", texts, options)
+        columns = len(vectors[0]) if vectors else 0
+        values = b"".join(struct.pack(f"<{columns}f", *vector) for vector in vectors)
+        return EmbeddingMatrix(len(vectors), columns, values)
+
+    async def generate(
+        self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
+    ) -> Generation:
+        self._unserved("generate", options)
+
+    async def generate_begin(
+        self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
+    ) -> str:
+        self._unserved("generate_begin", options)
+
+    async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
+        raise not_found(f"no stream has the id {stream_id[:128]!r}")
+
+    async def generate_cancel(self, stream_id: str) -> None:
+        raise not_found(f"no stream has the id {stream_id[:128]!r}")
+
+    async def submit_batch(self, request: BatchRequest) -> BatchJob:
+        raise unavailable("this server runs no batch jobs")
+
+    async def get_batch(self, id: str) -> BatchJob:  # noqa: A002 - the contract's name
+        raise not_found(f"no job has the id {id[:128]!r}")
+
+    async def cancel_batch(self, id: str) -> BatchJob:  # noqa: A002
+        raise not_found(f"no job has the id {id[:128]!r}")
+
+    async def list_batches(self, limit: int) -> list[BatchJob]:
+        if not 1 <= limit <= 1000:
+            raise invalid_argument(f"limit is {limit}; it must lie between 1 and 1000")
+        return []
+
+    async def list_models(self) -> list[ModelInfo]:
+        return self._registry.infos()
+
+    async def load_model(self, name: str, location: str) -> ModelInfo:
+        path = self._below_model_root(location)
+        try:
+            return await self._finish(self._registry.load(name, str(path)))
+        except ModelError as error:
+            raise invalid_argument(str(error)) from None
+
+    async def unload_model(self, name: str) -> None:
+        self._model_root()
+        await self._finish(self._registry.unload(name))
+
+    async def status(self) -> ServerStatus:
+        return self._server_status()
+
+    def _admit(self, method: str, options: RequestOptions | None) -> tuple[Model, Terms]:
+        """The model that answers and the terms on which the request waits. Raises PredictionError."""
+        now = time.monotonic_ns()
+        if options is None:
+            return self._registry.model(method, None), Terms(Lane.INTERACTIVE, now + self._timeout_ns, None)
+        lane = Lane.INTERACTIVE if options.lane is None else options.lane
+        if lane not in Lane._VALUES_TO_NAMES:
+            raise invalid_argument(f"options.lane is {lane}; it must be 0 (INTERACTIVE) or 1 (BULK)")
+        timeout_ms, longest = options.timeout_ms, self._settings.max_timeout_ms
+        if timeout_ms is None:
+            timeout_ms = self._settings.timeout_ms
+        elif not 1 <= timeout_ms <= longest:
+            raise invalid_argument(
+                f"options.timeout_ms is {timeout_ms}; it must lie between 1 and {longest} (setting max_timeout_ms)"
+            )
+        request_id = options.request_id
+        if request_id is not None and len(request_id) > _REQUEST_ID_CHARACTERS:
+            raise invalid_argument(f"options.request_id has more than {_REQUEST_ID_CHARACTERS} characters")
+        return self._registry.model(method, options.model), Terms(lane, now + timeout_ms * 1_000_000, request_id)
+
+    def _unserved(self, method: str, options: RequestOptions | None) -> NoReturn:
+        """No kind of model here serves the method: NOT_FOUND, saying which to load."""
+        self._registry.model(method, options.model if options is not None else None)
+        raise not_found(f"no loaded model serves {method}")
+
+    async def _vectors(self, method: str, texts: list[str], options: RequestOptions | None) -> list[list[float]]:
+        model, terms = self._admit(method, options)
+        return await answer_all(texts, lambda text: model.embed(text, terms), "texts")
+
+    def _model_root(self) -> Path:
+        root = self._settings.model_root
+        if root is None:
+            raise invalid_argument("loading and unloading over RPC is off; the setting model_root turns it on")
+        return root
+
+    def _below_model_root(self, location: str) -> Path:
+        root = self._model_root().resolve()
+        path = (root / location).resolve()
+        if not path.is_relative_to(root):
+            raise invalid_argument("location lies outside of the folder that the setting model_root names")
+        return path
+
+    async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run in a task of its own, which goes on when the caller goes away."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await task

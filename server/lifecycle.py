@@ -1,0 +1,157 @@
+"""The life of the server: start, ready, drain, stop. Reads in that order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import structlog
+from predictor.ttypes import ServerStatus
+
+from server import metrics
+from server.handler import Handler
+from server.models.base import ModelError
+from server.proxy import Proxy, ProxyError
+from server.registry import Registry, parse_location
+from server.transport.limits import Limits
+from server.transport.server import ThriftServer
+from server.version import VERSION
+
+if TYPE_CHECKING:
+    from server.config import Settings
+
+log = structlog.get_logger()
+
+# Of the time for draining, the share that the proxy may use: its calls end before the Thrift server's may.
+_PROXY_SHARE = 0.8
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why."""
+
+
+class Server:
+    """One per process; belongs to the event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started = time.monotonic()
+        self._draining = False
+        self._stop = asyncio.Event()
+        self._signals = 0
+        self.registry = Registry(settings)
+        handler = Handler(self.registry, settings, self.status)
+        limits = Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
+        self._thrift = ThriftServer(handler, limits, log)
+        self._proxy: Proxy | None = None
+
+    async def run(self) -> None:
+        """From start to stop. Raises StartError."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        await self._listen()
+        try:
+            await self._load_models()
+            await self._start_proxy()
+        except BaseException:
+            self._kill()
+            raise
+        if not self._stop.is_set():
+            self._announce()
+            await self._stop.wait()
+        await self._drain()
+
+    def status(self) -> ServerStatus:
+        """The answer to the contract's `status`."""
+        reasons = ["the server is draining"] if self._draining else self.registry.unready()
+        return ServerStatus(
+            version=VERSION,
+            uptime_s=time.monotonic() - self._started,
+            ready=not reasons,
+            reasons=reasons,
+            connections=self._thrift.connections,
+            models=self.registry.statuses(),
+        )
+
+    async def _listen(self) -> None:
+        """Open the ports first: a probe learns that the server is alive, and why it is not ready yet."""
+        settings = self._settings
+        try:
+            await self._thrift.start(settings.host, settings.port)
+            if settings.metrics_port:
+                metrics.serve(settings.host, settings.metrics_port, self.status)
+        except OSError as error:
+            raise StartError(f"cannot listen on {settings.host}: {error.strerror or error}") from None
+
+    async def _load_models(self) -> None:
+        locations = [parse_location(text) for text in self._settings.model]
+        try:
+            for name, location in locations:
+                self.registry.announce(name, location)
+            for name, location in locations:
+                if self._stop.is_set():
+                    return
+                await self.registry.load(name, location)
+        except ModelError as error:
+            raise StartError(str(error)) from None
+        # What is loaded by now stays: the collector need not look at it again with every request's garbage.
+        gc.collect()
+        gc.freeze()
+
+    async def _start_proxy(self) -> None:
+        settings = self._settings
+        if not settings.rest or self._stop.is_set():
+            return
+        self._proxy = Proxy(
+            settings.host,
+            settings.rest_port,
+            self._thrift.port,
+            settings.message_bytes,
+            int(settings.drain_timeout_ms * _PROXY_SHARE),
+        )
+        try:
+            await self._proxy.start()
+        except ProxyError as error:
+            raise StartError(str(error)) from None
+
+    def _announce(self) -> None:
+        """The line that PyText's server printed, by which scripts know that it is up."""
+        rest = f", REST port: {self._proxy.port}" if self._proxy else ""
+        print(f"Server running. Thrift port: {self._thrift.port}{rest}", flush=True)
+
+    def _on_signal(self, number: int) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            log.warning("second signal: ending at once")
+            self._kill()
+            os._exit(128 + number)
+        log.info("draining", signal=signal.Signals(number).name, timeout_ms=self._settings.drain_timeout_ms)
+        self._draining = True
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        """Finish what was accepted: the proxy's requests first, as they need the Thrift server."""
+        timeout_s = self._settings.drain_timeout_ms / 1000
+        end = time.monotonic() + timeout_s
+        if self._proxy is not None:
+            await self._proxy.stop(timeout_s)
+        complete = await self._thrift.drain(max(0.0, end - time.monotonic()))
+        if not complete:
+            log.warning("requests were dropped: the time for draining was over (setting drain_timeout_ms)")
+            self._kill()
+            sys.stderr.flush()
+            os._exit(1)  # a model that still runs cannot be interrupted
+        await self.registry.close()
+        log.info("stopped")
+
+    def _kill(self) -> None:
+        if self._proxy is not None:
+            self._proxy.kill()
+        self._thrift.close()

@@ -1,0 +1,51 @@
+"""Many requests for one call: submitted a few hundred at a time, answered in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+from server.errors import ErrorCode, PredictionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from server.calls import Pending
+
+T = TypeVar("T")
+
+# Requests of one call that are in the queue at a time: enough for full batches, too few to fill the queue.
+WINDOW = 256
+
+
+async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], field: str) -> list[T]:
+    """The results of `items`, in their order. A PredictionError names the item: `field[index]: ...`.
+
+    When the queue has no room it waits for its own requests before it gives up.
+    """
+    waiting: deque[Pending[T]] = deque()
+    results: list[T] = []
+    submitted = 0
+    try:
+        while len(results) < len(items):
+            if submitted < len(items) and len(waiting) < WINDOW:
+                try:
+                    waiting.append(submit(items[submitted]))
+                except PredictionError as error:
+                    if error.code != ErrorCode.OVERLOADED or not waiting:
+                        raise _at(error, f"{field}[{submitted}]") from None
+                else:
+                    submitted += 1
+                    continue
+            try:
+                results.append(await waiting.popleft())
+            except PredictionError as error:
+                raise _at(error, f"{field}[{len(results)}]") from None
+    finally:
+        for pending in waiting:
+            pending.abandon()
+    return results
+
+
+def _at(error: PredictionError, place: str) -> PredictionError:
+    return PredictionError(error.code, f"{place}: {error.message}", error.retry_after_ms, error.request_id)

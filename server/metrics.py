@@ -1,0 +1,64 @@
+"""Prometheus metrics: the counters that queues and transport keep anyway, read when they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from predictor.ttypes import ModelStatus, ServerStatus
+
+    Families = Iterator[CounterMetricFamily | GaugeMetricFamily]
+
+_GAUGES = {
+    "queue_depth": "Requests waiting",
+    "queue_tokens": "Tokens waiting",
+    "running": "Requests in batches that run",
+}
+_COUNTERS = {
+    "accepted": "Requests accepted",
+    "completed": "Requests answered with a result",
+    "failed": "Requests that the model failed on",
+    "overloaded": "Requests refused because the queue was full",
+    "expired": "Requests whose deadline passed",
+    "cancelled": "Requests whose caller went away",
+    "batches": "Batches run",
+}
+
+
+class Collector:
+    """Turns the answer of `status` into metric families."""
+
+    def __init__(self, status: Callable[[], ServerStatus]) -> None:
+        self._status = status
+
+    def collect(self) -> Families:
+        """Called for every scrape, in the metrics server's thread."""
+        status = self._status()
+        yield GaugeMetricFamily("predictor_ready", "1 when every model is warm", value=int(status.ready))
+        yield GaugeMetricFamily("predictor_uptime_seconds", "Seconds since the start", value=status.uptime_s)
+        yield GaugeMetricFamily("predictor_connections", "Thrift connections open", value=status.connections)
+        for name, text in _GAUGES.items():
+            yield _family(GaugeMetricFamily, name, text, status.models)
+        for name, text in _COUNTERS.items():
+            yield _family(CounterMetricFamily, name, text, status.models)
+
+
+def serve(host: str, port: int, status: Callable[[], ServerStatus]) -> None:
+    """Serve /metrics in a thread of its own. Raises OSError when the port is taken."""
+    registry = CollectorRegistry()
+    registry.register(Collector(status))
+    start_http_server(port, host, registry)
+
+
+def _family(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, text: str, models: list[ModelStatus]
+) -> GaugeMetricFamily | CounterMetricFamily:
+    family = kind(f"predictor_model_{name}", text, labels=["model"])
+    for model in models:
+        family.add_metric([model.name], getattr(model, name))
+    return family

@@ -1,0 +1,115 @@
+"""The REST proxy as a child process: started, watched, started again when it dies, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+
+import structlog
+
+log = structlog.get_logger()
+
+_START_S = 30
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+
+class ProxyError(Exception):
+    """The proxy could not be started; the message says why."""
+
+
+class Proxy:
+    """`python -m rest_proxy` in front of the Thrift server at `thrift_port`."""
+
+    def __init__(self, host: str, port: int, thrift_port: int, max_body_bytes: int, drain_timeout_ms: int) -> None:
+        self._host = host
+        self.port = port
+        self._thrift = f"{_loopback(host)}:{thrift_port}"
+        self._options = {"max-body-bytes": max_body_bytes, "drain-timeout-ms": drain_timeout_ms}
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when it listens; `port` is the real one then. Raises ProxyError."""
+        await self._spawn()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let it finish its requests, for `timeout_s` seconds at most."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), timeout_s)
+        except TimeoutError:
+            log.warning("the REST proxy did not finish in time")
+            self.kill()
+            await process.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _spawn(self) -> None:
+        read_fd, write_fd = os.pipe()
+        options = {
+            "thrift": self._thrift,
+            "host": self._host,
+            "port": self.port,
+            "ready-fd": write_fd,
+            "parent-pid": os.getpid(),
+            **self._options,
+        }
+        command = [sys.executable, "-m", "rest_proxy", *(f"--{name}={value}" for name, value in options.items())]
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, pass_fds=[write_fd], stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            )
+        finally:
+            os.close(write_fd)
+        port = await _read_line(read_fd)
+        if not port:
+            code = await self._process.wait()
+            raise ProxyError(f"the REST proxy did not start on port {self.port} (exit code {code}); its log is above")
+        self.port = int(port)
+
+    async def _watch(self) -> None:
+        pause = _FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        while self._process is not None:
+            started = loop.time()
+            code = await self._process.wait()
+            if loop.time() - started > _LONGEST_PAUSE_S:
+                pause = _FIRST_PAUSE_S
+            log.error("the REST proxy died and is started again", exit_code=code, pause_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            with contextlib.suppress(ProxyError):
+                await self._spawn()
+
+
+async def _read_line(fd: int) -> bytes:
+    """The first line of a pipe; empty when it was closed without one, or nothing came in time."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    with open(fd, "rb", buffering=0) as pipe:  # noqa: ASYNC230 - a pipe, read by the loop
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            return await asyncio.wait_for(reader.readline(), _START_S)
+        except TimeoutError:
+            return b""
+        finally:
+            transport.close()
+
+
+def _loopback(host: str) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

@@ -1,0 +1,204 @@
+"""Name -> loaded model: load, warm up, swap, unload. Each model is loaded once and shared by all calls."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
+
+from server.errors import invalid_argument, not_found, unavailable
+from server.models import kinds
+from server.models.base import ModelError
+
+if TYPE_CHECKING:
+    from server.config import Settings
+    from server.models.base import Model
+
+log = structlog.get_logger()
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
+
+# What to load for a method that no model serves: for the message.
+_WANTED = {
+    "predict": "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
+    "reply": "a Smart Reply model",
+    "embed": "a sentence encoder or a TorchScript module that gives vectors",
+    "generate": "a text generator",
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """A name in the registry, from the moment its loading begins."""
+
+    name: str
+    location: str
+    required: bool = False
+    """Named when the server was started: it is not ready without this model."""
+    state: int = ModelState.LOADING
+    version: str = ""
+    model: Model | None = None
+    error: str | None = None
+
+
+def parse_location(text: str) -> tuple[str, str]:
+    """(name, location) of `NAME=LOCATION`, or of a location alone, whose file's stem is the name then."""
+    name, equals, location = text.partition("=")
+    if equals and _NAME.fullmatch(name):
+        return name, location
+    return re.sub(r"[^A-Za-z0-9._-]", "-", Path(text).stem) or "model", text
+
+
+class Registry:
+    """Belongs to one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._entries: dict[str, Entry] = {}
+        self._defaults: dict[str, Model] = {}  # method -> model, for the hot path
+        self._loading = asyncio.Lock()
+
+    def announce(self, name: str, location: str) -> None:
+        """Make the name known as loading, in the order in which defaults are chosen. Raises ModelError when taken."""
+        if name in self._entries:
+            raise ModelError(f"two models are named {name!r}; give one another name: NAME={location}")
+        self._entries[name] = Entry(name, location, required=True)
+
+    async def load(self, name: str, location: str) -> ModelInfo:
+        """Load a model; when the name is taken the old model serves until the new one is warm. Raises ModelError."""
+        if not _NAME.fullmatch(name):
+            raise ModelError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-', at most 128")
+        async with self._loading:
+            entry = self._entries.setdefault(name, Entry(name, location))
+            try:
+                model = await kinds.load(Path(location), self._settings)
+                version = await kinds.version_of(Path(location))
+            except ModelError as error:
+                self._failed(entry, error)
+                raise
+            replaced, entry.model = entry.model, model
+            entry.location, entry.version, entry.state, entry.error = location, version, ModelState.READY, None
+            self._choose_defaults()
+        log.info("model ready", model=name, kind=model.kind, version=version, methods=list(model.methods))
+        if replaced is not None:
+            await replaced.close()
+        return self._info(entry)
+
+    async def unload(self, name: str) -> None:
+        """Answer what waits for the model, then free it. Raises NOT_FOUND."""
+        entry = self._entry(name)
+        if entry.model is None:
+            raise unavailable(f"model {name!r} is not loaded yet" + (f": {entry.error}" if entry.error else ""))
+        model, entry.model, entry.state = entry.model, None, ModelState.UNLOADING
+        self._choose_defaults()
+        await model.close()
+        if entry.model is None:
+            self._entries.pop(name, None)
+        log.info("model unloaded", model=name)
+
+    async def close(self) -> None:
+        """Answer what was accepted and free all models."""
+        models = [entry.model for entry in self._entries.values() if entry.model is not None]
+        await asyncio.gather(*(model.close() for model in models))
+
+    def model(self, method: str, name: str | None) -> Model:
+        """The model that answers the call: the named one, or the method's default. Raises NOT_FOUND, UNAVAILABLE."""
+        if name is None:
+            default = self._defaults.get(method)
+            return default if default is not None else self._no_default(method)
+        entry = self._entry(name)
+        if entry.model is None:
+            raise unavailable(f"model {name!r} is {_STATES[entry.state]}", retry_after_ms=1000)
+        if method not in entry.model.methods:
+            served = ", ".join(entry.model.methods)
+            raise invalid_argument(f"options.model: {name!r} does not serve {method}; it serves {served}")
+        return entry.model
+
+    def infos(self) -> list[ModelInfo]:
+        """Every model, in the order of loading."""
+        return [self._info(entry) for entry in self._entries.values()]
+
+    def statuses(self) -> list[ModelStatus]:
+        """Every model's queue and counters."""
+        return [_status(entry) for entry in self._entries.values()]
+
+    def unready(self) -> list[str]:
+        """Why the server is not ready; empty when it is."""
+        return [
+            f"model {entry.name} is {_STATES[entry.state]}"
+            for entry in self._entries.values()
+            if entry.required and entry.state != ModelState.READY
+        ]
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            known = ", ".join(self._entries) or "none"
+            raise not_found(f"no model is named {name[:128]!r}; loaded: {known}")
+        return entry
+
+    def _no_default(self, method: str) -> Model:
+        for entry in self._entries.values():
+            if entry.state == ModelState.LOADING:
+                raise unavailable(f"model {entry.name!r} is loading", retry_after_ms=1000)
+        wanted = _WANTED[method.partition("_")[0]]
+        raise not_found(f"no loaded model serves {method}: start the server with {wanted} as --model NAME=LOCATION")
+
+    def _failed(self, entry: Entry, error: ModelError) -> None:
+        log.error("model not loaded", model=entry.name, error=str(error))
+        if entry.model is None:
+            entry.state, entry.error = ModelState.FAILED, str(error)
+
+    def _choose_defaults(self) -> None:
+        self._defaults = {}
+        for entry in self._entries.values():
+            for method in entry.model.methods if entry.model is not None else ():
+                self._defaults.setdefault(method, entry.model)  # type: ignore[arg-type]
+
+    def _info(self, entry: Entry) -> ModelInfo:
+        model = entry.model
+        return ModelInfo(
+            name=entry.name,
+            version=entry.version,
+            kind=model.kind if model else "",
+            state=entry.state,
+            location=entry.location,
+            methods=list(model.methods) if model else [],
+            default_for=[method for method, default in self._defaults.items() if default is model],
+            limits=model.limits if model else _NO_LIMITS,
+            equal_lengths_only=model.equal_lengths_only if model else False,
+            details=model.details if model else {},
+            error=entry.error,
+        )
+
+
+_STATES = {state: name.lower() for state, name in ModelState._VALUES_TO_NAMES.items()}
+
+
+def _status(entry: Entry) -> ModelStatus:
+    stats = entry.model.stats() if entry.model else {}
+    return ModelStatus(
+        name=entry.name,
+        state=entry.state,
+        queue_depth=stats.get("waiting", 0),
+        queue_tokens=stats.get("waiting_tokens", 0),
+        **{
+            name: stats.get(name, 0)
+            for name in (
+                "running",
+                "accepted",
+                "completed",
+                "failed",
+                "overloaded",
+                "expired",
+                "cancelled",
+                "batches",
+            )
+        },
+    )

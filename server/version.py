@@ -1,0 +1,8 @@
+"""The version of the package that is installed."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    VERSION = version("predictor-service")
+except PackageNotFoundError:  # run from a checkout that nobody installed
+    VERSION = "0+unknown"
