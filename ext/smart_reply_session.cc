@@ -11,30 +11,41 @@ namespace predictor::smart_reply {
 
 namespace {
 
-void check_port(const tflite::Context& context, const Ports::Port& port, tflite::Type type) {
-  if (port.index < 0 || static_cast<size_t>(port.index) >= context.tensors_size) {
-    throw std::invalid_argument("there is no tensor " + std::to_string(port.index));
+const tflite::Tensor& tensor_at(const tflite::Context& context, int index) {
+  if (index < 0 || static_cast<size_t>(index) >= context.tensors_size) {
+    throw std::invalid_argument("there is no tensor " + std::to_string(index));
   }
-  const tflite::Tensor& tensor = context.tensors[port.index];
+  return context.tensors[index];
+}
+
+void check_port(const tflite::Context& context, const Ports::Port& port, tflite::Type type) {
+  const tflite::Tensor& tensor = tensor_at(context, port.index);
   if (!tensor.name || port.name != tensor.name) {  // says that the layout in tflite_abi.h is this library's
     throw std::invalid_argument("tensor " + std::to_string(port.index) + " is not named " + port.name);
   }
   if (tensor.type != type) throw std::invalid_argument("tensor " + port.name + " is of another type");
 }
 
+void check_constant(const tflite::Context& context, int index) {
+  const tflite::Tensor& tensor = tensor_at(context, index);
+  std::string fault;
+  if (tensor.allocation != tflite::Allocation::kReadOnly || !tensor.data) {
+    fault = "must be a constant";
+  } else if (tensor.type == tflite::Type::kString) {
+    fault = tflite::string_fault(tensor);
+  }
+  if (!fault.empty()) throw std::invalid_argument("tensor " + std::string(tensor.name) + " " + fault);
+}
+
 }  // namespace
 
-Session::Session(tflite::Interpreter* interpreter, tflite::Context* context, Ports ports)
+Session::Session(tflite::Interpreter* interpreter, tflite::Context* context, Ports ports,
+                 const std::vector<int>& constants)
     : interpreter_(interpreter), context_(context), ports_(std::move(ports)) {
   check_port(*context, ports_.message, tflite::Type::kString);
   check_port(*context, ports_.texts, tflite::Type::kString);
   check_port(*context, ports_.scores, tflite::Type::kFloat32);
-  for (size_t i = 0; i < context->tensors_size; ++i) {
-    const tflite::Tensor& tensor = context->tensors[i];
-    if (tensor.type != tflite::Type::kString || tensor.allocation != tflite::Allocation::kReadOnly) continue;
-    std::string fault = tflite::string_fault(tensor);
-    if (!fault.empty()) throw std::invalid_argument("tensor " + std::string(tensor.name) + " " + fault);
-  }
+  for (int index : constants) check_constant(*context, index);
 }
 
 Replies Session::replies(const std::vector<std::string_view>& messages) {

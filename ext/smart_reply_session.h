@@ -33,8 +33,9 @@ struct Ports {
 // One interpreter, whose tensors have been allocated once. Calls from several threads take turns.
 class Session {
  public:
-  // Throws std::invalid_argument when the graph has no such ports, or a constant string table is broken.
-  Session(tflite::Interpreter* interpreter, tflite::Context* context, Ports ports);
+  // Throws std::invalid_argument when the graph has no such ports, when one of the tensors `constants` has no content
+  // of its own, or when it is a broken table of strings: the runtime checks neither.
+  Session(tflite::Interpreter* interpreter, tflite::Context* context, Ports ports, const std::vector<int>& constants);
 
   // Replies to all messages together: scores of the same reply add up over all segments, in single precision and in
   // order, as in the operators' own demonstration program. Throws std::runtime_error when the graph fails.

@@ -91,6 +91,14 @@ struct LshProjectionOptions {
   enum class Kind : int { kUnknown = 0, kSparse = 1, kDense = 2 } kind;
 };
 
+// Options of the builtin operator SKIP_GRAM.
+inline constexpr int kSkipGram = 30;
+struct SkipGramOptions {
+  int ngram_size;
+  int max_skip_size;
+  bool include_all_ngrams;
+};
+
 // tflite::ErrorReporter: the library calls Report through the virtual table.
 class ErrorReporter {
  public:

@@ -58,12 +58,13 @@ void verify_model(const py::bytes& model) {
 }
 
 std::unique_ptr<Session> make_session(const py::object& interpreter, const Ports::Port& message,
-                                      const Ports::Port& texts, const Ports::Port& scores) {
-  Context* context = last_context();
+                                      const Ports::Port& texts, const Ports::Port& scores,
+                                      const std::vector<int>& constants) {
+  Context* context = take_context();
   if (!context) throw std::invalid_argument("the graph has no operator Normalize");
   auto handle = interpreter.attr("_native_handle")().cast<std::uintptr_t>();
-  forget_context();
-  return std::make_unique<Session>(reinterpret_cast<Interpreter*>(handle), context, Ports{message, texts, scores});
+  return std::make_unique<Session>(reinterpret_cast<Interpreter*>(handle), context, Ports{message, texts, scores},
+                                   constants);
 }
 
 py::dict to_dict(const Replies& replies) {
@@ -147,7 +148,8 @@ void bind_session(py::module_& module) {
       .def(py::init<int, std::string>(), py::arg("index"), py::arg("name"));
   py::class_<Session>(module, "Session", "Messages through one interpreter; computes without the GIL.")
       .def(py::init(&make_session), py::arg("interpreter"), py::arg("message"), py::arg("texts"), py::arg("scores"),
-           py::keep_alive<1, 2>(), "Must follow the making of the interpreter on the same thread.")
+           py::arg("constants"), py::keep_alive<1, 2>(),
+           "Must follow the making of the interpreter on the same thread.")
       .def("merged_replies", &merged_replies, py::arg("messages"),
            "One dict reply -> score for all messages (UTF-8 bytes), best first; scores add up.")
       .def("separate_replies", &separate_replies, py::arg("messages"), "One dict for each message.");

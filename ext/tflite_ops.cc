@@ -1,6 +1,9 @@
 #include "tflite_ops.h"
 
 #include <algorithm>
+#include <atomic>
+#include <stdexcept>
+#include <utility>
 
 #include "smart_reply_fingerprint.h"
 #include "smart_reply_text.h"
@@ -80,16 +83,38 @@ Status run_extract_features(Context* context, Node* node) {
   return Status::kOk;
 }
 
+// ------------------------------------------------------------------------------ SKIP_GRAM: string -> string[n-grams]
+
+constexpr char kSkipGramName[] = "SKIP_GRAM";
+constexpr int kMaxNgramSize = 5;
+constexpr int kMaxSkipSize = 10;
+
+// Written once by each registration, always with what the one opened library holds.
+std::atomic<Status (*)(Context*, Node*)> stock_prepare_skip_gram;
+
+// The runtime's own takes any options: it reads out of bounds at size 0, and with large ones never ends.
+Status prepare_skip_gram(Context* context, Node* node) {
+  const auto* options = static_cast<const SkipGramOptions*>(node->builtin_data);
+  if (!options || options->ngram_size < 1 || options->ngram_size > kMaxNgramSize || options->max_skip_size < 0 ||
+      options->max_skip_size > kMaxSkipSize) {
+    return refuse(context, kSkipGramName, "the n-grams must be of 1 to 5 words and skip 0 to 10");
+  }
+  return stock_prepare_skip_gram.load()(context, node);
+}
+
 }  // namespace
 
-Context* last_context() {
-  return latest_context;
-}
-void forget_context() {
-  latest_context = nullptr;
+Context* take_context() {
+  return std::exchange(latest_context, nullptr);
 }
 
 void register_operators(Resolver* resolver, bool fast_projection) {
+  latest_context = nullptr;
+  const Registration* stock_skip_gram = library().find_builtin(resolver, kSkipGram, 1);
+  if (!stock_skip_gram) throw std::runtime_error("the resolver has no SKIP_GRAM");
+  stock_prepare_skip_gram = stock_skip_gram->prepare;
+  Registration skip_gram = *stock_skip_gram;
+  skip_gram.prepare = prepare_skip_gram;
   Registration normalize{};
   normalize.init = remember_context;
   normalize.prepare = prepare_normalize;
@@ -101,6 +126,7 @@ void register_operators(Resolver* resolver, bool fast_projection) {
   library().add_custom(resolver, kNormalize, &normalize, 1);
   library().add_custom(resolver, kExtractFeatures, &extract_features, 1);
   library().add_custom(resolver, "Predict", &predict, 1);
+  library().add_builtin(resolver, kSkipGram, &skip_gram, 1);
   if (!fast_projection) return;
   Registration projection = projection_registration();
   library().add_builtin(resolver, kLshProjection, &projection, 1);
