@@ -15,12 +15,11 @@
 
 namespace loadgen {
 
-enum class Protocol { thrift, thrift_framed, http_get, http_json, http_msgpack };
-constexpr std::array<std::pair<const char*, Protocol>, 5> kProtocols{{{"thrift", Protocol::thrift},
+enum class Protocol { thrift, thrift_framed, http_get, http_json };
+constexpr std::array<std::pair<const char*, Protocol>, 4> kProtocols{{{"thrift", Protocol::thrift},
                                                                       {"thrift-framed", Protocol::thrift_framed},
                                                                       {"http-get", Protocol::http_get},
-                                                                      {"http-json", Protocol::http_json},
-                                                                      {"http-msgpack", Protocol::http_msgpack}}};
+                                                                      {"http-json", Protocol::http_json}}};
 
 struct Options {
   std::string host = "127.0.0.1";
@@ -41,7 +40,7 @@ constexpr const char* kUsage =
     R"(usage: loadgen --port P --documents FILE [options]
   --host HOST         server's name or address (127.0.0.1)
   --port P            server's port, 1 to 65535
-  --protocol NAME     thrift (unframed binary), thrift-framed, http-get (?doc=), http-json or http-msgpack ({"doc": ...})
+  --protocol NAME     thrift (unframed binary), thrift-framed, http-get (?doc=) or http-json ({"doc": ...})
   --method NAME       Thrift method with one string as its argument 1 (predict)
   --path PATH         HTTP path (/)
   --documents FILE    one document a line; every connection goes through them in a seeded order of its own

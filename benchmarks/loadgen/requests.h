@@ -71,23 +71,14 @@ inline std::string json_body(std::string_view document) {
   return out + "\"}";
 }
 
-inline std::string msgpack_body(std::string_view document) {
-  std::string out =
-      "\x81\xa3"
-      "doc\xdb";  // a map of one, a string of three bytes, a string with a 32-bit length
-  append_thrift_string(out, document);
-  return out;
-}
-
 inline std::string http_request(const Options& options, std::string_view document) {
   const std::string host = " HTTP/1.1\r\nHost: " + options.host + "\r\n";
   if (options.protocol == Protocol::http_get) {
     return "GET " + options.path + "?doc=" + percent_encoded(document) + host + "\r\n";
   }
-  const bool json = options.protocol == Protocol::http_json;
-  const std::string body = json ? json_body(document) : msgpack_body(document);
-  return "POST " + options.path + host + "Content-Type: application/" + (json ? "json" : "msgpack") +
-         "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  const std::string body = json_body(document);
+  return "POST " + options.path + host +
+         "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 // The sequence id is the document's number from 1 on, so that an answer to another document is noticed.
