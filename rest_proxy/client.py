@@ -95,11 +95,15 @@ class Connection(asyncio.Protocol):
         frame = method.encode(self._seqid, arguments)
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._calls.append(_Call(self._seqid, method, reply))
-        if self._transport is None:
-            self._unsent.append(frame)
-        else:
-            self._transport.write(frame)
+        self._unsent.append(frame)
+        if self._transport is not None and len(self._unsent) == 1:
+            self._loop.call_soon(self._flush)  # calls made in one pass of the loop leave in one write
         return reply
+
+    def _flush(self) -> None:
+        if self._transport is not None and not self._lost:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     def close(self, reason: str = "closed") -> None:
         """Close it now; calls in flight are lost."""
@@ -120,8 +124,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         self._transport = transport
-        transport.writelines(self._unsent)
-        self._unsent.clear()
+        self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(f"the connection broke: {exc}" if exc else "the server closed the connection")

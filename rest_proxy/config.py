@@ -109,4 +109,6 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        parser.error(f"argument {flag(name)} ({ENV_PREFIX}{name.upper()}): {first['msg']}")
+        parser.error(
+            f"argument {flag(name)} ({ENV_PREFIX}{name.upper()}): {first['msg'].removeprefix('Value error, ')}"
+        )

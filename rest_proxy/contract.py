@@ -19,6 +19,8 @@ from thrift.transport.TTransport import TMemoryBuffer
 _I32 = Struct("!i")
 _VERSION_1 = 0x80010000
 
+_protocol = TBinaryProtocolAccelerated(None, strictRead=True)  # used for one message at a time, on the loop's thread
+
 
 def _header(message_type: int, name: str) -> bytes:
     encoded = name.encode()
@@ -43,9 +45,9 @@ class Method:
 
     def encode(self, seqid: int, arguments: tuple[Any, ...]) -> bytes:
         """A call as one frame, its length first. Raises UnicodeEncodeError for text with half a surrogate pair."""
-        buffer = TMemoryBuffer()
-        self._arguments(*arguments).write(TBinaryProtocolAccelerated(buffer))
-        body = buffer.getvalue()
+        _protocol.trans = TMemoryBuffer()
+        self._arguments(*arguments).write(_protocol)
+        body = _protocol.trans.getvalue()
         header = self._call_header
         return b"".join((_I32.pack(len(header) + 4 + len(body)), header, _I32.pack(seqid), body))
 
@@ -60,8 +62,9 @@ class Method:
             _raise_application_exception(frame, self.name)
         if _I32.unpack_from(frame, header)[0] != seqid:
             raise ValueError(f"the answer to another call than {self.name} {seqid}")
+        _protocol.trans = TMemoryBuffer(frame, header + 4)
         result = self._result()
-        result.read(TBinaryProtocolAccelerated(TMemoryBuffer(frame, header + 4)))
+        result.read(_protocol)
         if result.error is not None:
             raise result.error
         if result.success is None:
@@ -70,12 +73,12 @@ class Method:
 
 
 def _raise_application_exception(frame: bytes, name: str) -> None:
-    protocol = TBinaryProtocolAccelerated(TMemoryBuffer(frame), strictRead=True)
-    answered, message_type, _ = protocol.readMessageBegin()
+    _protocol.trans = TMemoryBuffer(frame)
+    answered, message_type, _ = _protocol.readMessageBegin()
     if message_type != TMessageType.EXCEPTION:
         raise ValueError(f"a message of type {message_type} for {answered!r} instead of the answer to {name}")
     exception = TApplicationException()
-    exception.read(protocol)
+    exception.read(_protocol)
     raise exception
 
 

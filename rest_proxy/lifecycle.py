@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from rest_proxy.http_server import HttpServer
 from rest_proxy.pool import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from rest_proxy.config import Settings
 
 _BACKLOG = 1024
@@ -23,33 +26,39 @@ _PARENT_CHECK_S = 0.5
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM, SIGINT, or the parent's end, then finish the requests in progress.
+@contextlib.asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[int]:
+    """The proxy while it listens, as its port; at the end requests in progress are finished within drain_timeout_ms.
 
-    A second signal ends the process at once, with exit code 0. Raises OSError when the port cannot be had.
+    Raises OSError when the port cannot be had.
     """
-    stop = _stop_signals()
     pool = Pool(settings)
     runner = web.ServerRunner(
         HttpServer(Application(settings, pool), settings), shutdown_timeout=settings.drain_timeout_ms / 1000
     )
-    watch = asyncio.create_task(_watch_parent(settings.parent_pid, stop)) if settings.parent_pid else None
     try:
         await pool.start()
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
-        port = runner.addresses[0][1]
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+        await pool.close()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM, SIGINT, or the parent's end, then drain. A second signal ends the process at once, with 0."""
+    stop = _stop_signals()
+    watch = asyncio.create_task(_watch_parent(settings.parent_pid, stop)) if settings.parent_pid else None
+    async with listening(settings) as port:
         log.info("listening", host=settings.host, port=port, servers=[str(address) for address in settings.thrift])
         if settings.ready_fd is not None:
             with os.fdopen(settings.ready_fd, "w") as ready:
                 ready.write(f"{port}\n")
         await stop.wait()
         log.info("draining", at_most_ms=settings.drain_timeout_ms)
-    finally:
-        if watch is not None:
-            watch.cancel()
-        await runner.cleanup()
-        await pool.close()
+    if watch is not None:
+        watch.cancel()
     log.info("stopped")
 
 

@@ -46,8 +46,8 @@ def document(settings: Settings) -> dict[str, Any]:
             "title": "Prediction service",
             "version": _version(),
             "description": f"Every path answers with the header {REQUEST_ID}: the request's own, or a new one. "
-            f"Any path that is not described here answers as `/` does. Limits: {settings.max_body_bytes} bytes of body, "
-            f"{settings.max_line_bytes} bytes of URL, {settings.max_docs} documents, {settings.max_timeout_ms} ms.",
+            f"Any path that is not described here answers as `/` does. Limits: {settings.max_body_bytes} bytes body, "
+            f"{settings.max_line_bytes} bytes URL, {settings.max_docs} documents, {settings.max_timeout_ms} ms.",
         },
         "paths": {
             "/": {"get": _pytext()},
