@@ -139,8 +139,9 @@ def _session(interpreter: Any) -> _tflite_ops.Session:
             f"no Smart Reply graph, which is {' -> '.join(OPERATORS)}, one string in, strings and float32 scores out:"
             f" operators {_shortened(names)}; inputs {_described(inputs)}; outputs {_described(outputs)}"
         )
-    ports = (_tflite_ops.Port(detail["index"], detail["name"]) for detail in (*inputs, *texts, *scores))
-    session = _tflite_ops.Session(interpreter, *ports, _constants(inputs[0]["index"], operators))
+    message, text, score = (_tflite_ops.Port(d["index"], d["name"]) for d in (*inputs, *texts, *scores))
+    constants = _constants(inputs[0]["index"], operators)
+    session = _tflite_ops.Session(interpreter, message, text, score, constants)
     _check_responses(interpreter, operators[-1])
     return session
 
