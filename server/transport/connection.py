@@ -34,7 +34,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # there from connection_made on
         self._reader = Reader(endpoint, self)
         self._most_calls = endpoint.limits.pipelined_calls
+        self._loop = asyncio.get_running_loop()
         self._exchanges: deque[Exchange] = deque()
+        self._output: list[bytes] = []
+        self._gathering = False
         self._held: tuple[bytes, int] | None = None
         self._peer_reads = True
         self._paused = False
@@ -43,7 +46,7 @@ class Connection(asyncio.Protocol):
         self._discarded = 0
         self._messages = 0
         self._seen: tuple[int, bool, bool] = (0, False, False)
-        self._since = 0.0
+        self._since = self._loop.time()
 
     # ----------------------------------------------------------------------------------------- called by the event loop
 
@@ -54,12 +57,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._since = asyncio.get_running_loop().time()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the calls in progress: nobody waits for them any more."""
         self._ending = True
         self._held = None
+        self._output.clear()
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
             if exchange.call is not None:
@@ -95,6 +98,7 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes, position: int) -> None:
         """Take message after message from `data` while there is a whole one and calls may be started."""
         size = len(data)
+        gathering, self._gathering = self._gathering, True
         try:
             while position < size:
                 if len(self._exchanges) >= self._most_calls or not self._peer_reads:
@@ -115,8 +119,12 @@ class Connection(asyncio.Protocol):
         except StreamLostError as error:
             self._endpoint.log.warning("connection closed after a refused message", peer=self.peer(), reason=str(error))
             self._end()
+        finally:
+            self._gathering = gathering
+            if self._output and not gathering:
+                self._flush()
 
-    def call(self, method: Method, values: list[Any], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+    def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Start a call."""
         exchange = Exchange(method, codec, envelope, wrap, self._answered, self._endpoint.log)
         self._exchanges.append(exchange)
@@ -140,11 +148,22 @@ class Connection(asyncio.Protocol):
         exchanges = self._exchanges
         if not exchanges or exchanges[0] is not exchange:
             return
-        # The event loop gathers what is written in one of its passes and sends it at once.
-        self._transport.write(exchange.answer)
-        exchanges.popleft()
+        self._output.append(exchanges.popleft().answer)
         while exchanges and exchanges[0].answered:
-            self._transport.write(exchanges.popleft().answer)
+            self._output.append(exchanges.popleft().answer)
+        if not self._gathering:
+            if exchanges:  # their answers may be ready in this pass of the event loop too
+                self._gathering = True
+                self._loop.call_soon(self._flush)
+            else:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Send the answers gathered, in one piece."""
+        self._gathering = False
+        if self._output:
+            output, self._output = self._output, []
+            self._transport.write(output[0] if len(output) == 1 else b"".join(output))
         if self._held is not None:
             self._resume()
         elif self._ending or self._draining:
@@ -159,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
             if self._draining:
-                asyncio.get_running_loop().call_later(_LAST_LOOK_S, self._finish)
+                self._loop.call_later(_LAST_LOOK_S, self._finish)
 
     def _pause(self) -> None:
         """Read no more until calls have ended, or the peer reads."""
@@ -189,7 +208,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Close when there is nothing left to answer, now that no more calls are wanted."""
-        if self._exchanges or self._held is not None or self._paused or self._transport.is_closing():
+        waiting = self._exchanges or self._output or self._held is not None or self._paused
+        if waiting or self._transport.is_closing():
             return
         if self._ending:
             # Closing now, with bytes unread, would make the system reset the connection and lose the answer; so the

@@ -33,7 +33,7 @@ class StreamLostError(Exception):
 class Receiver(Protocol):
     """Who gets what is read."""
 
-    def call(self, method: Method, values: list[Any], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+    def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """A call to start."""
 
     def refuse(self, error: Answer, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
