@@ -12,6 +12,7 @@ padding inside.
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import io
 import os
@@ -44,7 +45,7 @@ UNKNOWN_SHARE = 0.15  # of the training tokens become <unk>, which would otherwi
 
 
 class DataError(Exception):
-    """The training set cannot be used; the message names the file, the line and what is wrong with it."""
+    """A file cannot be used; the message names it, the line where there is one, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.labels = list(labels)
         self.vocabulary = vocabulary
-        self.decoder = network.decoder
+        self.decoder = copy.deepcopy(network.decoder).double()
         self.width = max(network.kernel_sizes)
         self.outside = network.embedding.num_embeddings  # the id of the zeros around a document
         with torch.no_grad():
@@ -234,13 +235,17 @@ class Classifier(nn.Module):
         return scores
 
     def log_probabilities(self, ids: Tensor) -> Tensor:
-        """float32[n, labels] of the ids int64[n, w]; equal to DocNN's but for rounding."""
+        """float64[n, labels] of the ids int64[n, w]; equal to DocNN's but for rounding.
+
+        The last product is done in double precision: in single precision it rounds differently for one document and for
+        several, and scores would differ by some 1e-6 between a document alone and in a batch.
+        """
         rows = functional.pad(ids, [self.width, self.width], value=float(self.outside)) * self.width
         windows = rows.unfold(1, self.width, 1) + self.places
         sums = functional.embedding_bag(windows.view(-1, self.width), self.shares, mode="sum")
         pooled = sums.view(ids.size(0), -1, self.bias.size(0)).amax(1)
         # The bias is the same for all windows and relu is monotonic: both may wait until the maximum is known.
-        return functional.log_softmax(self.decoder(functional.relu(pooled + self.bias)), 1)
+        return functional.log_softmax(self.decoder(functional.relu(pooled + self.bias).double()), 1)
 
 
 def export(module: nn.Module) -> bytes:
@@ -258,8 +263,7 @@ def load(file: Path | BinaryIO) -> torch.jit.ScriptModule:
 
 
 def write_atomically(content: bytes, path: Path) -> None:
-    """Write a file that is either whole or not there; its folder is created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file that is either whole or not there."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         temporary = Path(file.name)
         try:
@@ -313,7 +317,6 @@ def batches(
 def train(examples: Sequence[Example], settings: Settings, on_epoch: Callable[[int, float], object]) -> Classifier:
     """A classifier for the labels of `examples`; `on_epoch(number, mean loss)` is called after every epoch."""
     torch.manual_seed(settings.seed)
-    torch.use_deterministic_algorithms(True)
     vocabulary = vocabulary_of(examples, settings.max_words)
     labels = sorted({example.label for example in examples})
     sizes = (settings.embedding_dim, settings.filters, settings.kernel_sizes)
@@ -413,6 +416,10 @@ def report(counts: Counter[tuple[str, str]]) -> tuple[Table, float]:
 def run(options: argparse.Namespace, console: Console) -> None:
     """Read, train, test, write."""
     torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True)
+    if options.output.is_dir():
+        raise DataError(f"{options.output}: is a directory, --output is the file to write")
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the training
     examples = read_examples(options.data, options.max_tokens)
     training, test = split(examples, options.test_share)
     console.print(f"{len(training)} training examples, {len(test)} held out, from {options.data}")
@@ -437,7 +444,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 for input that cannot be used."""
     options = parse_arguments(arguments)
     try:
-        run(options, Console(highlight=False, soft_wrap=True))
+        run(options, Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
