@@ -1,0 +1,45 @@
+"""Models and servers that many tests share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service import ROOT, Service
+from tests.zoo import save_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo classifier, trained as `make run` trains it."""
+    path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
+    command = [sys.executable, "scripts/train_classifier.py", "--output", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """zoo(name): the file of a model of tests/zoo.py, built when it is first asked for."""
+    folder = tmp_path_factory.mktemp("zoo")
+
+    def path_of(name: str) -> Path:
+        path = folder / f"{name}.pt"
+        return path if path.exists() else save_named(name, folder)
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
+def service(classifier: Path) -> Iterator[Service]:
+    """The service as `make run` starts it, on free ports. Tests that use it must leave it as it was."""
+    with Service(classifier) as running:
+        yield running
