@@ -3,7 +3,7 @@
 namespace predictor::tflite {
 
 Status refuse(Context* context, const char* name, const char* message) {
-  context->report_error(context, "%s: %s", name, message);
+  context->report_error(context, "%s: %s. ", name, message);  // the runtime adds its own sentence behind
   return Status::kError;
 }
 
@@ -21,7 +21,7 @@ bool are_there(const Context* context, const IntArray* indices, int count) {
 
 bool has_arity(Context* context, const Node* node, const char* name, int inputs, int outputs) {
   if (are_there(context, node->inputs, inputs) && are_there(context, node->outputs, outputs)) return true;
-  context->report_error(context, "%s: needs %d input(s) and %d output(s)", name, inputs, outputs);
+  context->report_error(context, "%s: needs %d input(s) and %d output(s). ", name, inputs, outputs);
   return false;
 }
 

@@ -74,7 +74,7 @@ class SmartReplyInterpreter:
             )
             self._interpreter.allocate_tensors()
             self._session = _session(self._interpreter)
-            self.replies("Hello")  # what is known only when the graph runs
+            self._warm_up()
         except (ValueError, RuntimeError, MemoryError) as error:
             name = "the model" if isinstance(model, bytes) else model
             raise ModelError(f"{name}: {error}") from None
@@ -88,16 +88,16 @@ class SmartReplyInterpreter:
         encoded = self._encoded(messages)
         try:
             return self._session.separate_replies(encoded)
-        except RuntimeError:
-            raise self._fault() from None
+        except RuntimeError as error:
+            raise self._reason(error) from None
 
     def merged_replies(self, messages: Iterable[str | bytes]) -> dict[str, float]:
         """One map for a conversation: a reply that several messages suggest gets the sum of its scores."""
         encoded = self._encoded(messages)
         try:
             return self._session.merged_replies(encoded)
-        except RuntimeError:
-            raise self._fault() from None
+        except RuntimeError as error:
+            raise self._reason(error) from None
 
     def _encoded(self, messages: Iterable[str | bytes]) -> list[bytes]:
         return [self._encode(message) for message in messages]
@@ -113,13 +113,19 @@ class SmartReplyInterpreter:
             )
         return encoded
 
-    def _fault(self) -> RuntimeError:
-        """Why the graph fails: the interpreter tells that only to its own method."""
+    def _warm_up(self) -> None:
+        """Run once: most of what the operators check they see only then. By the interpreter itself, which says why."""
+        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], np.array(b"Hello"))
+        self._interpreter.invoke()
+        self.replies("Hello")
+
+    def _reason(self, error: RuntimeError) -> RuntimeError:
+        """Why the graph failed: the interpreter tells that only to its own method, so that runs it once more."""
         try:
             self._interpreter.invoke()
-        except RuntimeError as error:
-            return error
-        return RuntimeError("the graph failed, and did not when it was run again")
+        except RuntimeError as reason:
+            return reason
+        return error
 
 
 def best(replies: dict[str, float], max_replies: int | None, threshold: float | None) -> dict[str, float]:
