@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.figures import Figures, Row
+from benchmarks.figures import Figures, InProcess, Row
 from benchmarks.servers import MOSEC, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.inprocess import InProcess
 
 OUR_LABEL = OURS.endpoints[0].label
 MOSEC_LABELS = tuple(server.endpoints[0].label for server in MOSEC)

@@ -41,6 +41,17 @@ class Figures:
     load_cpu_us: float
 
 
+@dataclass(frozen=True)
+class InProcess:
+    """The model alone, called in a loop. `call_us` is the median time of one call, which gives `batch` documents."""
+
+    batch: int
+    threads: int
+    documents_per_s: float
+    call_us: float
+    cpu_us_per_document: float
+
+
 def middle(rounds: Sequence[T]) -> T:
     """The first of some alike objects, with the medians of all for what is a float; None where one is None."""
     medians: dict[str, Any] = {}

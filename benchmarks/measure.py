@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.documents import FIXED_SENTENCE
 from benchmarks.endpoints import BatchCount, free_port, scores
-from benchmarks.figures import Figures, Row
-from benchmarks.inprocess import InProcess
+from benchmarks.figures import Figures, InProcess, Row
 from benchmarks.load import Load, run_load
 from benchmarks.process import ROOT, ServerProcess, cpu_seconds, memory
 from benchmarks.servers import TUNED
@@ -45,6 +44,14 @@ class Plan:
     def rows_of(self, server: Server) -> int:
         """How many rows `server` has."""
         return len(server.endpoints) * len(self.documents) * len(self.connections)
+
+
+@dataclass(frozen=True)
+class ModelAlone:
+    """The model's own scores of the fixed sentence, and its speed by name of the documents."""
+
+    scores: dict[str, float]
+    figures: dict[str, list[InProcess]]
 
 
 @dataclass
@@ -126,8 +133,8 @@ def _measure_row(server: Server, endpoint: Endpoint, row: Row, plan: Plan, ports
     )
 
 
-def measure_inprocess(plan: Plan) -> dict[str, list[InProcess]]:
-    """The model alone, by name of the documents, in a process of its own, as glibc reads its settings at the start."""
+def measure_model(plan: Plan) -> ModelAlone:
+    """The model without a server, in a process of its own."""
     figures = {}
     for name, path in plan.documents.items():
         options = ("--documents", str(path), "--seconds", f"{plan.seconds / 3:.2f}")
@@ -135,5 +142,6 @@ def measure_inprocess(plan: Plan) -> dict[str, list[InProcess]]:
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **TUNED}, cwd=ROOT)
         if done.returncode != 0:
             raise MeasureError(f"the model alone cannot be measured:\n{done.stderr[-4000:]}")
-        figures[name] = [InProcess(**figure) for figure in json.loads(done.stdout)]
-    return figures
+        output = json.loads(done.stdout)
+        figures[name] = [InProcess(**figure) for figure in output["figures"]]
+    return ModelAlone(output["scores"], figures)

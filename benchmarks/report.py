@@ -10,15 +10,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.checks import Check, checks
-from benchmarks.figures import Figures, Row, middle, middle_row
+from benchmarks.figures import Figures, InProcess, Row, middle, middle_row
 from benchmarks.process import ROOT
 from benchmarks.table import check_table, model_table, server_table
-
-if TYPE_CHECKING:
-    from benchmarks.inprocess import InProcess
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,8 +53,8 @@ class Report:
             parts.append(check_table(verdict))
         return "\n\n".join(parts)
 
-    def save(self) -> Path:
-        """Write a JSON file under benchmarks/results; its path."""
+    def save(self, path: Path | None) -> Path:
+        """Write every round as JSON, without a path to a new file under benchmarks/results; the file's path."""
         now = datetime.now(UTC)
         content = {
             "time": now.isoformat(timespec="seconds"),
@@ -69,8 +65,8 @@ class Report:
             "model_alone": [{name: [asdict(f) for f in figures] for name, figures in r.items()} for r in self.alone],
             "checks": [asdict(check) for check in self.checks()],
         }
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{now:%Y%m%d-%H%M%S}.json"
+        path = path or RESULTS / f"{now:%Y%m%d-%H%M%S}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return path
 

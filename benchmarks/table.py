@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchmarks.checks import Check
-    from benchmarks.figures import Figures, Row
-    from benchmarks.inprocess import InProcess
+    from benchmarks.figures import Figures, InProcess, Row
 
 HEAD = (
     "server",
