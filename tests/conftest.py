@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from tests.service import ROOT, Service
 from tests.zoo import save_named
@@ -14,6 +15,12 @@ from tests.zoo import save_named
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_for_torch() -> None:
+    """The cores belong to the servers under test; torch's second thread spins and makes small models 50 times slower."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

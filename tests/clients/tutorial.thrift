@@ -1,0 +1,2 @@
+namespace cpp predictor_service
+service Predictor { map<string,double> predict(1: string doc) }
