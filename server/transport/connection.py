@@ -37,7 +37,6 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._exchanges: deque[Exchange] = deque()
         self._output: list[bytes] = []
-        self._gathering = False
         self._held: tuple[bytes, int] | None = None
         self._peer_reads = True
         self._paused = False
@@ -98,7 +97,6 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes, position: int) -> None:
         """Take message after message from `data` while there is a whole one and calls may be started."""
         size = len(data)
-        gathering, self._gathering = self._gathering, True
         try:
             while position < size:
                 if len(self._exchanges) >= self._most_calls or not self._peer_reads:
@@ -119,10 +117,6 @@ class Connection(asyncio.Protocol):
         except StreamLostError as error:
             self._endpoint.log.warning("connection closed after a refused message", peer=self.peer(), reason=str(error))
             self._end()
-        finally:
-            self._gathering = gathering
-            if self._output and not gathering:
-                self._flush()
 
     def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Start a call."""
@@ -148,21 +142,16 @@ class Connection(asyncio.Protocol):
         exchanges = self._exchanges
         if not exchanges or exchanges[0] is not exchange:
             return
-        self._output.append(exchanges.popleft().answer)
+        output = self._output
+        if not output:
+            self._endpoint.flush_soon(self)
         while exchanges and exchanges[0].answered:
-            self._output.append(exchanges.popleft().answer)
-        if not self._gathering:
-            if exchanges:  # their answers may be ready in this pass of the event loop too
-                self._gathering = True
-                self._loop.call_soon(self._flush)
-            else:
-                self._flush()
+            output.append(exchanges.popleft().answer)
 
-    def _flush(self) -> None:
-        """Send the answers gathered, in one piece."""
-        self._gathering = False
-        if self._output:
-            output, self._output = self._output, []
+    def flush(self) -> None:
+        """Send the answers gathered, in one piece, and go on with what waited for that."""
+        output, self._output = self._output, []
+        if output:  # it is not, if the connection was lost meanwhile
             self._transport.write(output[0] if len(output) == 1 else b"".join(output))
         if self._held is not None:
             self._resume()

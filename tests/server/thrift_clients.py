@@ -77,9 +77,10 @@ def client(
     service: Any = Predictor,
     timeout_s: float = 10.0,
     host: str = HOST,
+    socket_type: type[TSocket] = TSocket,
 ) -> Iterator[Any]:
     """An open client of a generated service module, closed at the end of the block."""
-    socket = TSocket(host, port)
+    socket = socket_type(host, port)
     socket.setTimeout(timeout_s * 1000)
     transport = dialect.transport(socket)
     protocol = dialect.protocol(transport)

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.server.transport_service import RunningServer, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def thrift_server() -> Iterator[RunningServer]:
+    """A server with default limits, for all tests of a module."""
+    with running() as server:
+        yield server
