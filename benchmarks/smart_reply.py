@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from statistics import median
@@ -62,8 +63,7 @@ def stock_operators() -> Any:
 def _compile(target: Path) -> None:
     BUILD.mkdir(exist_ok=True)
     partial = target.with_suffix(".partial")
-    python = Path(sys.base_prefix) / "include" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    includes = [f"-I{path}" for path in (ROOT / "ext", pybind11.get_include(), python)]
+    includes = [f"-I{path}" for path in (ROOT / "ext", pybind11.get_include(), sysconfig.get_path("include"))]
     command = [*COMPILE, "-shared", "-fPIC", "-fvisibility=hidden", *includes, "-o", str(partial), *map(str, SOURCES)]
     done = subprocess.run([*command, "-ldl"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -102,7 +102,9 @@ def measure(stock: SmartReplyInterpreter, ours: SmartReplyInterpreter, rounds: i
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 2 when there is no model, or no compiler."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="python -m benchmarks.smart_reply"
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m benchmarks.smart_reply",
     )
     parser.add_argument("--model", type=Path, default=MODEL, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")

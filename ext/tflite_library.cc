@@ -39,6 +39,7 @@ void open_library(const std::string& path, const std::string& version) {
   look_up(handle, "_ZN6tflite17MutableOpResolver10AddBuiltinENS_15BuiltinOperatorEPK18TfLiteRegistrationi",
           opened.add_builtin);
   look_up(handle, "_ZNK6tflite17MutableOpResolver6FindOpENS_15BuiltinOperatorEi", opened.find_builtin);
+  look_up(handle, "_ZNK6tflite17MutableOpResolver6FindOpEPKci", opened.find_custom);
   look_up(handle, "_ZN6tflite4impl11Interpreter6InvokeEv", opened.invoke);
   look_up(handle,
           "_ZN6tflite4impl15FlatBufferModel24VerifyAndBuildFromBufferEPKcmPNS_14TfLiteVerifierEPNS_13ErrorReporterE",

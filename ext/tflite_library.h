@@ -24,6 +24,7 @@ struct Library {
   void (*add_custom)(Resolver*, const char* name, const Registration*, int version);
   void (*add_builtin)(Resolver*, int builtin_operator, const Registration*, int version);
   const Registration* (*find_builtin)(const Resolver*, int builtin_operator, int version);
+  const Registration* (*find_custom)(const Resolver*, const char* name, int version);
   Status (*invoke)(Interpreter*);
   ModelPointer (*verify_and_build)(const char* bytes, size_t size, void* extra_verifier, ErrorReporter*);
   void (*destroy_model)(Model*);

@@ -18,7 +18,7 @@ from ext import _tflite_ops
 from server.models.base import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 MAX_MESSAGE_BYTES = 1 << 17
 MAX_MODEL_BYTES = 1 << 30
@@ -50,8 +50,9 @@ class SmartReplyInterpreter:
     `model` is a file, or what `read_model` gave: interpreters made from the same bytes share them. Calls from several
     threads take turns; for more than one at a time, make more interpreters. Replies come best first.
 
-    `max_message_bytes` is the longest message that is taken, in UTF-8. `stock_projection` leaves LSH_PROJECTION to the
-    runtime, for comparison. Raises ModelError when the model cannot be used, OSError when the file cannot be read.
+    `max_message_bytes` is the longest message that is taken, in UTF-8. `registerers` add the operators to the resolver
+    whose address they are given; others are of use only for comparison. Raises ModelError when the model cannot be
+    used, OSError when the file cannot be read.
     """
 
     def __init__(
@@ -59,16 +60,13 @@ class SmartReplyInterpreter:
         model: Path | str | bytes,
         *,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
-        stock_projection: bool = False,
+        registerers: Sequence[Callable[[int], None]] = (_tflite_ops.register_operators,),
     ) -> None:
         content = model if isinstance(model, bytes) else read_model(Path(model))
         self._max_message_bytes = max_message_bytes
-        register = (
-            _tflite_ops.register_operators_with_stock_projection if stock_projection else _tflite_ops.register_operators
-        )
         try:
             self._interpreter = InterpreterWithCustomOps(
-                custom_op_registerers=[register],
+                custom_op_registerers=list(registerers),
                 model_content=content,
                 experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )
