@@ -12,6 +12,10 @@
 
 namespace predictor {
 
+inline constexpr uint32_t kMostItems = 1 << 16;
+inline constexpr uint32_t kMostTokens = 1 << 24;
+inline constexpr Nanoseconds kLongestDelay = 60'000'000'000;
+
 struct PolicyConfig {
   uint32_t batch_items = 64;      // requests in a batch, at most
   uint32_t batch_tokens = 16384;  // tokens in a batch, padding included, at most; a longer request runs alone
@@ -38,17 +42,14 @@ struct LaneView {
 
 class BatchPolicy {
  public:
+  // Throws std::invalid_argument, naming the setting, when one is out of range.
   explicit BatchPolicy(const PolicyConfig& config) : config_(config) {
-    if (config.batch_items < 1) throw std::invalid_argument("batch_items must be at least 1");
-    if (config.batch_tokens < 1) throw std::invalid_argument("batch_tokens must be at least 1");
-    if (config.look_ahead < 1) throw std::invalid_argument("look_ahead must be at least 1");
-    if (config.max_delay < 0) throw std::invalid_argument("max_delay must not be negative");
-    if (!(config.bulk_share > 0 && config.bulk_share < 1)) {
-      throw std::invalid_argument("bulk_share must lie between 0 and 1");
-    }
-    if (!(config.max_padding >= 0 && config.max_padding < 1)) {
-      throw std::invalid_argument("max_padding must be at least 0 and below 1");
-    }
+    require(config.batch_items >= 1 && config.batch_items <= kMostItems, "batch_items must be 1 to 65536");
+    require(config.batch_tokens >= 1 && config.batch_tokens <= kMostTokens, "batch_tokens must be 1 to 16777216");
+    require(config.look_ahead >= 1 && config.look_ahead <= kMostItems, "look_ahead must be 1 to 65536");
+    require(config.max_delay >= 0 && config.max_delay <= kLongestDelay, "max_delay_ms must be 0 to 60000");
+    require(config.bulk_share > 0 && config.bulk_share < 1, "bulk_share must lie between 0 and 1");
+    require(config.max_padding >= 0 && config.max_padding < 1, "max_padding must be at least 0 and below 1");
   }
 
   const PolicyConfig& config() const { return config_; }
@@ -75,7 +76,7 @@ class BatchPolicy {
     return pass_[index(Lane::bulk)] < pass_[index(Lane::interactive)] ? Lane::bulk : Lane::interactive;
   }
 
-  // Accounts for a batch of `lane` that cost `padded_tokens`.
+  // Accounts for a batch of `lane` that cost `padded_tokens`, at least 1.
   void charge(Lane lane, uint64_t padded_tokens) {
     const double share = lane == Lane::bulk ? config_.bulk_share : 1 - config_.bulk_share;
     pass_[index(lane)] += static_cast<double>(padded_tokens) / share;
@@ -106,6 +107,10 @@ class BatchPolicy {
   }
 
  private:
+  static void require(bool in_range, const char* message) {
+    if (!in_range) throw std::invalid_argument(message);
+  }
+
   static size_t index(Lane lane) { return static_cast<size_t>(lane); }
 
   std::vector<size_t> nearest_first(std::span<const Waiting> window) const {

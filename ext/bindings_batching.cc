@@ -27,10 +27,8 @@ class PythonQueue {
  public:
   PythonQueue(const ManualClock* clock, const py::kwargs& kwargs) {
     py::dict settings(kwargs);
-    const bool equal_lengths = take_setting(settings, "equal_lengths", false);
     const QueueLimits limits = take_limits(settings);
-    PolicyConfig policy = take_policy(settings);
-    policy.equal_lengths = equal_lengths;
+    const PolicyConfig policy = take_policy(settings);
     expect_no_more(settings);
     Queue::Clock source = Queue::monotonic_now;
     if (clock != nullptr) source = [now = clock->now] { return now->load(); };
@@ -64,8 +62,9 @@ class PythonQueue {
   py::object try_take() { return lend(queue_->try_take()); }
 
   // `results`: one for each payload, in their order; an exception is that payload's error.
-  void finish(uint64_t batch_id, const py::list& results) {
-    auto found = lent_.find(batch_id);
+  void finish(uint64_t batch_id, const py::sequence& given) {
+    const py::tuple results(given);  // settling calls Python, which could change a list
+    const auto found = lent_.find(batch_id);
     if (found == lent_.end()) throw py::key_error("no batch " + std::to_string(batch_id) + " is out");
     if (results.size() != found->second.size()) {
       throw py::value_error("the batch has " + std::to_string(found->second.size()) + " requests, but " +
@@ -90,21 +89,31 @@ class PythonQueue {
   // (batch id, payloads), or None for no batch.
   py::object lend(Batch batch) {
     if (batch.empty()) return py::none();
+    const auto& [id, lent] = *lent_.emplace(++last_batch_, std::move(batch)).first;
     py::list payloads;
-    for (const RequestPtr& request : batch) payloads.append(static_cast<PythonRequest&>(*request).payload);
-    const uint64_t id = ++last_batch_;
-    lent_.emplace(id, std::move(batch));
+    for (const RequestPtr& request : lent) payloads.append(static_cast<PythonRequest&>(*request).payload);
     return py::make_tuple(id, std::move(payloads));
   }
 
-  static void settle(PythonRequest& request, const py::handle& result) {
+  // Never throws: the queue still points to the batch's requests.
+  static void settle(PythonRequest& request, const py::object& result) {
     if (!PyExceptionInstance_Check(result.ptr())) {
-      request.result = py::reinterpret_borrow<py::object>(result);
+      request.result = result;
       return;
     }
     const bool bad_input = PyErr_GivenExceptionMatches(result.ptr(), PyExc_ValueError) != 0;
     request.status = bad_input ? Status::invalid_argument : Status::internal;
-    request.message = py::str(result).cast<std::string>();
+    request.message = message_of(result);
+  }
+
+  // What str() makes of an exception; the name of its type where that is nothing, or fails itself.
+  static std::string message_of(const py::object& exception) {
+    try {
+      const std::string message = py::str(exception).attr("encode")("utf-8", "backslashreplace").cast<std::string>();
+      if (!message.empty()) return message;
+    } catch (const py::error_already_set&) {
+    }
+    return Py_TYPE(exception.ptr())->tp_name;
   }
 
   std::unique_ptr<Queue> queue_;
@@ -120,9 +129,7 @@ void bind_policy(py::module_& module) {
   py::class_<BatchPolicy>(module, "BatchPolicy")
       .def(py::init([](const py::kwargs& kwargs) {
         py::dict settings(kwargs);
-        const bool equal_lengths = take_setting(settings, "equal_lengths", false);
-        PolicyConfig config = take_policy(settings);
-        config.equal_lengths = equal_lengths;
+        const PolicyConfig config = take_policy(settings);
         expect_no_more(settings);
         return BatchPolicy(config);
       }))
@@ -170,8 +177,10 @@ PYBIND11_MODULE(_batching, module) {
            py::arg("deadline_ns"), py::arg("tag"), "Queue a payload; its id, or minus the Admission that refused it.")
       .def("take", &PythonQueue::take, "Wait for (batch id, payloads); None when the queue is closed.")
       .def("try_take", &PythonQueue::try_take, "As take, but None at once when no batch can be formed.")
-      .def("finish", &PythonQueue::finish, py::arg("batch_id"), py::arg("results"),
-           "End a batch: a result for each payload; a ValueError is the input's fault, another exception ours.")
+      .def(
+          "finish", &PythonQueue::finish, py::arg("batch_id"), py::arg("results"),
+          "End a batch: a result for each payload; a ValueError is the input's fault, another exception ours. With the "
+          "wrong number of results a ValueError is raised, and the batch is still out.")
       .def("results", &PythonQueue::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &PythonQueue::close, "Fail what waits, end take(); the outcomes not yet fetched.");
   bind_queue_methods(cls, [](PythonQueue& self) -> Queue& { return self.queue(); });

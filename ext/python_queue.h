@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -18,6 +19,13 @@ inline void* to_tag(py::object object) {
 }
 inline py::object from_tag(void* tag) {
   return py::reinterpret_steal<py::object>(static_cast<PyObject*>(tag));
+}
+
+// Text that a model made, which may be cut inside a character.
+inline py::str to_text(const std::string& bytes) {
+  PyObject* text = PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace");
+  if (text == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
 }
 
 inline Lane to_lane(int lane) {
@@ -43,8 +51,10 @@ T take_setting(py::dict& settings, const char* name, T value) {
   }
 }
 
+// Out of the range of Nanoseconds or not a number: a time that is out of every range.
 inline Nanoseconds take_milliseconds(py::dict& settings, const char* name, Nanoseconds value) {
-  return static_cast<Nanoseconds>(take_setting(settings, name, static_cast<double>(value) / 1e6) * 1e6);
+  const double nanoseconds = take_setting(settings, name, static_cast<double>(value) / 1e6) * 1e6;
+  return std::abs(nanoseconds) < 1e18 ? static_cast<Nanoseconds>(nanoseconds) : -1;
 }
 
 inline PolicyConfig take_policy(py::dict& settings) {
@@ -56,6 +66,7 @@ inline PolicyConfig take_policy(py::dict& settings) {
   policy.bulk_share = take_setting(settings, "bulk_share", policy.bulk_share);
   policy.max_padding = take_setting(settings, "max_padding", policy.max_padding);
   policy.free_padding = take_setting(settings, "free_padding", policy.free_padding);
+  policy.equal_lengths = take_setting(settings, "equal_lengths", policy.equal_lengths);
   policy.hold = take_setting(settings, "hold", policy.hold);
   return policy;
 }
@@ -69,8 +80,8 @@ inline QueueLimits take_limits(py::dict& settings) {
 }
 
 inline void expect_no_more(const py::dict& settings) {
-  if (!settings.empty())
-    throw py::type_error("unknown setting " + py::repr(*settings.begin()->first).cast<std::string>());
+  if (settings.empty()) return;
+  throw py::type_error("unknown setting " + py::repr((*settings.begin()).first).cast<std::string>());
 }
 
 inline py::dict stats_dict(const QueueStats& stats) {
@@ -88,7 +99,7 @@ py::list outcomes(Queue& queue, const ToValue& to_value) {
   py::list list(batch.size());
   for (size_t i = 0; i < batch.size(); ++i) {
     Request& request = *batch[i];
-    py::object value = request.status == Status::ok ? to_value(request) : py::object(py::str(request.message));
+    py::object value = request.status == Status::ok ? to_value(request) : py::object(to_text(request.message));
     list[i] = py::make_tuple(from_tag(std::exchange(request.tag, nullptr)), static_cast<int>(request.status),
                              std::move(value));
   }

@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
 namespace predictor {
 
 namespace {
-
-constexpr char kLateAnswer[] = "the deadline passed while the model ran";
 
 int open_event_fd() {
   const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -32,8 +31,23 @@ Nanoseconds Queue::monotonic_now() {
       .count();
 }
 
+void validate(const QueueLimits& limits, const PolicyConfig& policy) {
+  const BatchPolicy checked(policy);
+  if (limits.queue_items < 1) throw std::invalid_argument("queue_items must be at least 1");
+  if (limits.max_tokens < 1 || limits.max_tokens > kMostTokens) {
+    throw std::invalid_argument("max_tokens must be 1 to 16777216");
+  }
+  if (limits.queue_tokens < limits.max_tokens) {  // a request in between would be told for ever to try again
+    throw std::invalid_argument("queue_tokens must be at least max_tokens");
+  }
+  if (policy.hold > limits.queue_items) throw std::invalid_argument("hold must be at most queue_items");
+}
+
 Queue::Queue(const QueueLimits& limits, const PolicyConfig& policy, Clock clock)
-    : limits_(limits), clock_(std::move(clock)), event_fd_(open_event_fd()), policy_(policy) {}
+    : limits_((validate(limits, policy), limits)),
+      clock_(std::move(clock)),
+      event_fd_(open_event_fd()),
+      policy_(policy) {}
 
 Queue::~Queue() {
   ::close(event_fd_);
@@ -41,6 +55,7 @@ Queue::~Queue() {
 
 Submission Queue::submit(RequestPtr request) {
   const Nanoseconds now = clock_();
+  request->tokens = std::max(request->tokens, 1u);  // a lane of requests that cost nothing would starve the other
   std::lock_guard lock(mutex_);
   if (draining_) return {Admission::draining, 0};
   if (request->tokens > limits_.max_tokens) return {Admission::too_long, 0};
@@ -110,8 +125,7 @@ void Queue::finish(Batch batch) {
   for (RequestPtr& request : batch) {
     if (request->abandoned) continue;
     if (request->deadline <= now) {
-      ++stats_.expired;
-      abandon(*request, Status::deadline_exceeded, kLateAnswer);
+      expire_running(*request);
       continue;
     }
     ++(request->status == Status::ok ? stats_.completed : stats_.failed);
@@ -123,9 +137,10 @@ void Queue::finish(Batch batch) {
 void* Queue::cancel(uint64_t id) {
   RequestPtr cancelled;  // destroyed after the lock is gone: its payload may belong to Python
   std::lock_guard lock(mutex_);
-  for (auto& requests : lanes_) {
-    const auto found = std::find_if(requests.begin(), requests.end(), [&](const auto& r) { return r->id == id; });
-    if (found == requests.end()) continue;
+  for (auto& requests : lanes_) {  // in the order of their ids
+    const auto found = std::lower_bound(requests.begin(), requests.end(), id,
+                                        [](const RequestPtr& request, uint64_t id) { return request->id < id; });
+    if (found == requests.end() || (*found)->id != id) continue;
     ++stats_.cancelled;
     forget_waiting(**found);
     cancelled = std::move(*found);
@@ -146,18 +161,7 @@ void* Queue::cancel(uint64_t id) {
 void Queue::sweep() {
   const Nanoseconds now = clock_();
   std::lock_guard lock(mutex_);
-  if (next_deadline_ > now) return;
-  for (auto& requests : lanes_) expire_lane(requests, requests.size(), now);
-  expire_running(now);
-  next_deadline_ = kNever;
-  for (const auto& requests : lanes_) {
-    for (const RequestPtr& request : requests) next_deadline_ = std::min(next_deadline_, request->deadline);
-  }
-  for (const Running& running : running_) {
-    for (const Request* request : running.requests) {
-      if (!request->abandoned) next_deadline_ = std::min(next_deadline_, request->deadline);
-    }
-  }
+  expire(now);
   announce();
 }
 
@@ -220,16 +224,13 @@ Nanoseconds Queue::ready_at() const {
 }
 
 Batch Queue::form_batch() {
-  const Nanoseconds now = clock_();
-  expire_front(Lane::interactive, now);
-  expire_front(Lane::bulk, now);
+  expire(clock_());
   announce();
   if (stats_.waiting == 0) return {};
   const Lane chosen = policy_.choose_lane(!lane(Lane::interactive).empty(), !lane(Lane::bulk).empty());
   const auto& requests = lane(chosen);
-  std::vector<Waiting> window;
-  window.reserve(std::min<size_t>(requests.size(), policy_.config().look_ahead));
-  for (size_t i = 0; i < window.capacity(); ++i) window.push_back({requests[i]->tokens, requests[i]->enqueued});
+  std::vector<Waiting> window(std::min<size_t>(requests.size(), policy_.config().look_ahead));
+  for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
   Batch batch = pull(chosen, policy_.fill(window));
   uint32_t longest = 0;
   for (const RequestPtr& request : batch) longest = std::max(longest, request->tokens);
@@ -262,36 +263,43 @@ Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
   return batch;
 }
 
-void Queue::expire_front(Lane chosen, Nanoseconds now) {
-  auto& requests = lane(chosen);
-  expire_lane(requests, std::min<size_t>(requests.size(), policy_.config().look_ahead), now);
-}
-
-void Queue::expire_lane(std::deque<RequestPtr>& requests, size_t window, Nanoseconds now) {
+// Answers everything whose deadline has passed.
+void Queue::expire(Nanoseconds now) {
   if (next_deadline_ > now) return;
-  const auto end = requests.begin() + static_cast<std::ptrdiff_t>(window);
-  for (auto request = requests.begin(); request != end; ++request) {
-    if ((*request)->deadline <= now) expire(std::move(*request), now);
+  next_deadline_ = kNever;
+  for (auto& requests : lanes_) {
+    for (RequestPtr& request : requests) {
+      if (request->deadline <= now) {
+        expire_waiting(std::move(request), now);
+      } else {
+        next_deadline_ = std::min(next_deadline_, request->deadline);
+      }
+    }
+    std::erase(requests, nullptr);
   }
-  requests.erase(std::remove(requests.begin(), end, nullptr), end);
-}
-
-void Queue::expire_running(Nanoseconds now) {
   for (Running& running : running_) {
     for (Request* request : running.requests) {
-      if (request->abandoned || request->deadline > now) continue;
-      ++stats_.expired;
-      abandon(*request, Status::deadline_exceeded, kLateAnswer);
+      if (request->abandoned) continue;
+      if (request->deadline <= now) {
+        expire_running(*request);
+      } else {
+        next_deadline_ = std::min(next_deadline_, request->deadline);
+      }
     }
   }
 }
 
-void Queue::expire(RequestPtr request, Nanoseconds now) {
+void Queue::expire_waiting(RequestPtr request, Nanoseconds now) {
   forget_waiting(*request);
   ++stats_.expired;
   request->status = Status::deadline_exceeded;
   request->message = "the deadline passed after " + waited(request->enqueued, now) + " in the queue";
   complete(std::move(request));
+}
+
+void Queue::expire_running(Request& request) {
+  ++stats_.expired;
+  abandon(request, Status::deadline_exceeded, "the deadline passed while the model ran");
 }
 
 // Answers a running request at once; the worker's own outcome is dropped when it comes.

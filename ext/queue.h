@@ -46,10 +46,14 @@ struct QueueStats {
   uint64_t batched_tokens = 0;  // tokens in batches, padding included
 };
 
+// Throws std::invalid_argument, naming the setting, when one is out of range.
+void validate(const QueueLimits& limits, const PolicyConfig& policy);
+
 class Queue {
  public:
   using Clock = std::function<Nanoseconds()>;
 
+  // Throws std::invalid_argument as validate() does.
   Queue(const QueueLimits& limits, const PolicyConfig& policy, Clock clock = monotonic_now);
   ~Queue();
   Queue(const Queue&) = delete;
@@ -97,10 +101,9 @@ class Queue {
   Nanoseconds ready_at() const;
   Batch form_batch();
   Batch pull(Lane lane, const std::vector<size_t>& indices);
-  void expire_front(Lane lane, Nanoseconds now);
-  void expire_lane(std::deque<RequestPtr>& requests, size_t window, Nanoseconds now);
-  void expire_running(Nanoseconds now);
-  void expire(RequestPtr request, Nanoseconds now);
+  void expire(Nanoseconds now);
+  void expire_waiting(RequestPtr request, Nanoseconds now);
+  void expire_running(Request& request);
   void abandon(Request& request, Status status, const char* message);
   void forget_waiting(const Request& request);
   void complete(RequestPtr request);

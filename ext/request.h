@@ -31,7 +31,7 @@ struct Request {
 
   uint64_t id = 0;  // given by the queue, from 1
   Lane lane = Lane::interactive;
-  uint32_t tokens = 1;  // what it costs in a batch; the batch pads every request to its longest
+  uint32_t tokens = 1;  // what it costs in a batch, at least 1; the batch pads every request to its longest
   Nanoseconds enqueued = 0;
   Nanoseconds deadline = kNever;
   void* tag = nullptr;  // the caller's own; travels through untouched
