@@ -13,6 +13,7 @@ import structlog
 log = structlog.get_logger()
 
 _START_S = 30
+_LINE_BYTES = 16
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
@@ -77,6 +78,7 @@ class Proxy:
             os.close(write_fd)
         port = await _read_line(read_fd)
         if not port:
+            self.kill()  # it may hang, or be slower than it is given time
             code = await self._process.wait()
             raise ProxyError(f"the REST proxy did not start on port {self.port} (exit code {code}); its log is above")
         self.port = int(port)
@@ -97,17 +99,22 @@ class Proxy:
 
 
 async def _read_line(fd: int) -> bytes:
-    """The first line of a pipe; empty when it was closed without one, or nothing came in time."""
+    """The line that a pipe brings; empty when it was closed without one, or nothing came in time. Closes `fd`.
+
+    So short a line comes in one piece. The loop's own pipe transport is no good here: it closes the descriptor a pass
+    later than the file object does, and by then the number may be a new connection's.
+    """
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    with open(fd, "rb", buffering=0) as pipe:  # noqa: ASYNC230 - a pipe, read by the loop
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        try:
-            return await asyncio.wait_for(reader.readline(), _START_S)
-        except TimeoutError:
-            return b""
-        finally:
-            transport.close()
+    readable = asyncio.Event()
+    loop.add_reader(fd, readable.set)
+    try:
+        await asyncio.wait_for(readable.wait(), _START_S)
+        return os.read(fd, _LINE_BYTES)
+    except TimeoutError:
+        return b""
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
 
 
 def _loopback(host: str) -> str:
