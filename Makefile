@@ -58,7 +58,7 @@ sanitize:  ## stress the queue and its workers under ThreadSanitizer and Address
 
 .PHONY: image-test
 image-test:  ## run the Dockerfile's steps without Docker, and the server as the image would
-	scripts/image_test.sh
+	$(PYTHON) scripts/image_test.py
 
 .PHONY: setup
 setup: $(INSTALLED) $(BUILT)

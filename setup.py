@@ -1,40 +1,54 @@
-"""Builds the C++ extension modules of ext/; everything else about the package stands in pyproject.toml."""
+"""Builds the C++ extension modules of ext/; everything else about the package stands in pyproject.toml.
 
+PREDICTOR_NO_EXTENSION=1 leaves them out: for an editable install, where `build_ext --inplace` builds them on their own.
+"""
+
+import os
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
-from setuptools import setup
+from setuptools import Extension, setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension, library_paths
 
-WARNINGS = ["-Wall", "-Wextra", "-Werror"]
-FLAGS = ["-std=c++20", "-O2", "-fvisibility=hidden", *WARNINGS]
-QUEUE = ["ext/queue.cc"]
+FLAGS = ["-std=c++20", "-O2", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
+QUEUE = ["queue", "workers"]
+TORCHSCRIPT = ["document", "torchscript_engine", "torchscript_model", "torchscript_signature", "warm_up"]
+TFLITE = [f"tflite_{part}" for part in ("library", "operator", "ops", "predict_op", "projection_op", "strings")]
+SMART_REPLY = [f"smart_reply_{part}" for part in ("fingerprint", "projection", "session", "text")]
 
 
-def torchscript() -> CppExtension:
-    """The only module that links libtorch. Torch's headers are not ours to be warned about."""
-    sources = ["bindings_torchscript", "document", "torchscript_engine", "torchscript_model", "torchscript_signature"]
+def sources(*names: str) -> list[str]:
+    return [f"ext/{name}.cc" for name in names]
+
+
+def torchscript() -> Extension:
+    """The only module that links libtorch, and not its Python bindings: serving does not import torch."""
     extension = CppExtension(
         "ext._torchscript",
-        [f"ext/{name}.cc" for name in [*sources, "warm_up", "workers"]] + QUEUE,
-        extra_compile_args=FLAGS,
+        sources("bindings_torchscript", *TORCHSCRIPT, *QUEUE),
         extra_link_args=[f"-Wl,-rpath,{path}" for path in library_paths()],
         depends=HEADERS,
     )
-    # libtorch alone: no Python bindings of torch, so that serving does not import torch.
     extension.libraries = [library for library in extension.libraries if library != "torch_python"]
-    headers = extension.include_dirs
+    # As system headers: libtorch's are not ours to be warned about.
+    extension.extra_compile_args = [*FLAGS, *(f"-isystem{path}" for path in extension.include_dirs)]
     extension.include_dirs = []
-    extension.extra_compile_args = [*FLAGS, *(f"-isystem{path}" for path in headers)]
     return extension
 
 
-def batching() -> Pybind11Extension:
-    """The queue for models that Python drives."""
-    return Pybind11Extension(
-        "ext._batching", ["ext/bindings_batching.cc", *QUEUE], extra_compile_args=FLAGS, depends=HEADERS
-    )
+def plain(name: str, *names: str) -> Extension:
+    """A module without libtorch."""
+    return Pybind11Extension(f"ext.{name}", sources(*names), extra_compile_args=FLAGS, depends=HEADERS)
 
 
-setup(ext_modules=[torchscript(), batching()], cmdclass={"build_ext": BuildExtension})
+MODULES = [
+    torchscript(),
+    plain("_batching", "bindings_batching", *QUEUE),
+    plain("_tflite_ops", "tflite_bindings", *TFLITE, *SMART_REPLY),
+]
+
+setup(
+    ext_modules=[] if os.environ.get("PREDICTOR_NO_EXTENSION") else MODULES,
+    cmdclass={"build_ext": BuildExtension},
+)

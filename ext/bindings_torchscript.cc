@@ -147,9 +147,9 @@ PYBIND11_MODULE(_torchscript, module) {
       .def("results", &PyTorchScriptEngine::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &PyTorchScriptEngine::close, "Fail what waits, end the workers; the outcomes not yet fetched.")
       .def_property_readonly("takes_texts",
-                             [](PyTorchScriptEngine& self) { return self.engine().signature().takes_texts(); })
+                             [](PyTorchScriptEngine& self) { return self.engine().model().takes_texts(); })
       .def_property_readonly("output",
-                             [](PyTorchScriptEngine& self) { return output_name(self.engine().signature().output()); })
+                             [](PyTorchScriptEngine& self) { return output_name(self.engine().model().output()); })
       .def_property_readonly("labels",
                              [](PyTorchScriptEngine& self) {
                                py::list labels;

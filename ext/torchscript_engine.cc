@@ -1,7 +1,5 @@
 #include "torchscript_engine.h"
 
-#include <ATen/Parallel.h>
-
 #include <utility>
 
 #include "warm_up.h"
@@ -15,7 +13,7 @@ class TorchScriptExecutor : public Executor {
   TorchScriptExecutor(std::shared_ptr<TorchScriptModel> model, int threads)
       : model_(std::move(model)), threads_(threads) {}
 
-  void begin() override { at::set_num_threads(threads_); }  // holds for the calling thread
+  void begin() override { TorchScriptModel::set_threads(threads_); }  // holds for the calling thread
 
   void run(std::span<Request* const> batch) override {
     documents_.clear();
@@ -36,7 +34,7 @@ class TorchScriptExecutor : public Executor {
 // length matters, each text runs alone.
 PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional<bool> equal_lengths) {
   policy.equal_lengths = equal_lengths ? *equal_lengths : depends_on_batch_mates(model);
-  if (policy.equal_lengths && model.signature().takes_texts()) policy.batch_items = 1;
+  if (policy.equal_lengths && model.takes_texts()) policy.batch_items = 1;
   return policy;
 }
 
@@ -44,7 +42,7 @@ PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional
 
 TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config)
     : model_(std::make_shared<TorchScriptModel>(path)) {
-  at::set_num_threads(config.threads);
+  TorchScriptModel::set_threads(config.threads);
   warm_up(*model_, {1}, 1, 1);  // a model that fails on everything is refused with that, not with what the probe says
   const Document document{"set an alarm", tokenize("set an alarm", 3)};
   const Document* documents[] = {&document};
@@ -65,7 +63,7 @@ Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanosecon
   auto request = std::make_unique<PredictRequest>();
   request->document.tokens = tokenize(text, queue_->limits().max_tokens);
   request->tokens = static_cast<uint32_t>(request->document.tokens.size());
-  if (model_->signature().takes_texts()) {
+  if (model_->takes_texts()) {
     request->document.text = text;
     request->document.tokens.clear();
   }

@@ -38,7 +38,7 @@ class TorchScriptEngine {
   void stop() { workers_.reset(); }
 
   Queue& queue() { return *queue_; }
-  const Signature& signature() const { return model_->signature(); }
+  const TorchScriptModel& model() const { return *model_; }
   // What a sample document was answered with; its labels, or the length of its vector.
   const Result& sample() const { return sample_; }
 

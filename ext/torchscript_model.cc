@@ -1,7 +1,12 @@
 #include "torchscript_model.h"
 
-#include <algorithm>
+#include <ATen/Parallel.h>
+#include <torch/script.h>
+
+#include <mutex>
 #include <utility>
+
+#include "torchscript_signature.h"
 
 namespace predictor {
 
@@ -47,44 +52,72 @@ Result read_vector(torch::Tensor tensor) {
 
 }  // namespace
 
-TorchScriptModel::TorchScriptModel(const std::string& path) : module_(load(path)), signature_(module_) {
-  module_ = frozen(module_);
+struct TorchScriptModel::Module {
+  explicit Module(const std::string& path) : module(load(path)), signature(module) { module = frozen(module); }
+
+  c10::IValue forward(std::span<const Document* const> documents);
+  std::vector<Result> read(const c10::IValue& returned, size_t count);
+  Result read_labels(const c10::IValue& scores);
+  Result read_label_sets(const c10::IValue& sets);
+  std::vector<Result> read_vectors(const c10::IValue& output, size_t count);
+  std::shared_ptr<const Labels> share(Labels labels);
+
+  torch::jit::Module module;
+  const Signature signature;
+  std::mutex labels_mutex;
+  std::shared_ptr<const Labels> last_labels;  // what most results have: compared, not copied
+};
+
+TorchScriptModel::TorchScriptModel(const std::string& path) : module_(std::make_unique<Module>(path)) {}
+
+TorchScriptModel::~TorchScriptModel() = default;
+
+bool TorchScriptModel::takes_texts() const {
+  return module_->signature.takes_texts();
+}
+
+OutputKind TorchScriptModel::output() const {
+  return module_->signature.output();
 }
 
 std::vector<Result> TorchScriptModel::run(std::span<const Document* const> documents) {
-  return read(forward(documents), documents.size());
+  return module_->read(module_->forward(documents), documents.size());
 }
 
-c10::IValue TorchScriptModel::forward(std::span<const Document* const> documents) {
+void TorchScriptModel::set_threads(int threads) {
+  at::set_num_threads(threads);
+}
+
+c10::IValue TorchScriptModel::Module::forward(std::span<const Document* const> documents) {
   const c10::InferenceMode inference;
-  return module_.forward(signature_.arguments(documents));
+  return module.forward(signature.arguments(documents));
 }
 
-std::vector<Result> TorchScriptModel::read(const c10::IValue& returned, size_t count) {
-  const c10::IValue& output = signature_.output_in_tuple() ? returned.toTupleRef().elements()[0] : returned;
-  if (signature_.output() == OutputKind::vectors) return read_vectors(output, count);
+std::vector<Result> TorchScriptModel::Module::read(const c10::IValue& returned, size_t count) {
+  const c10::IValue& output = signature.output_in_tuple() ? returned.toTupleRef().elements()[0] : returned;
+  if (signature.output() == OutputKind::vectors) return read_vectors(output, count);
   std::vector<Result> results;
   results.reserve(count);
-  if (signature_.output() == OutputKind::score) {
+  if (signature.output() == OutputKind::score) {
     static const auto score = std::make_shared<const Labels>(Labels{"score"});
     for (double value : output.toDoubleVector()) results.push_back({score, {value}});
   } else {
     for (const c10::IValue& item : output.toListRef()) {
-      results.push_back(signature_.output() == OutputKind::labels ? read_labels(item) : read_label_sets(item));
+      results.push_back(signature.output() == OutputKind::labels ? read_labels(item) : read_label_sets(item));
     }
   }
   expect_count(results.size(), count);
   return results;
 }
 
-Result TorchScriptModel::read_labels(const c10::IValue& scores) {
+Result TorchScriptModel::Module::read_labels(const c10::IValue& scores) {
   const auto dict = scores.toGenericDict();
   Result result;
   result.values.reserve(dict.size());
   std::shared_ptr<const Labels> last;
   {
-    std::lock_guard lock(labels_mutex_);
-    last = last_labels_;
+    std::lock_guard lock(labels_mutex);
+    last = last_labels;
   }
   bool same = last && last->size() == dict.size();
   size_t i = 0;
@@ -104,7 +137,7 @@ Result TorchScriptModel::read_labels(const c10::IValue& scores) {
 }
 
 // One dict is answered as it is; of several, each label carries its set's (or word's) position: "2:label".
-Result TorchScriptModel::read_label_sets(const c10::IValue& sets) {
+Result TorchScriptModel::Module::read_label_sets(const c10::IValue& sets) {
   const auto& items = sets.toListRef();
   if (items.size() == 1) return read_labels(items[0]);
   Labels labels;
@@ -119,7 +152,7 @@ Result TorchScriptModel::read_label_sets(const c10::IValue& sets) {
   return result;
 }
 
-std::vector<Result> TorchScriptModel::read_vectors(const c10::IValue& output, size_t count) {
+std::vector<Result> TorchScriptModel::Module::read_vectors(const c10::IValue& output, size_t count) {
   std::vector<Result> results;
   results.reserve(count);
   if (output.isTensor()) {
@@ -137,10 +170,10 @@ std::vector<Result> TorchScriptModel::read_vectors(const c10::IValue& output, si
   return results;
 }
 
-std::shared_ptr<const Labels> TorchScriptModel::share(Labels labels) {
-  std::lock_guard lock(labels_mutex_);
-  if (!last_labels_ || *last_labels_ != labels) last_labels_ = std::make_shared<const Labels>(std::move(labels));
-  return last_labels_;
+std::shared_ptr<const Labels> TorchScriptModel::Module::share(Labels labels) {
+  std::lock_guard lock(labels_mutex);
+  if (!last_labels || *last_labels != labels) last_labels = std::make_shared<const Labels>(std::move(labels));
+  return last_labels;
 }
 
 }  // namespace predictor

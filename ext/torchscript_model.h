@@ -1,40 +1,50 @@
-// A TorchScript module that answers documents.
+// A TorchScript module that answers documents. This header knows nothing of libtorch: only torchscript_model.cc and
+// torchscript_signature.cc include its headers, which take half a minute each to compile.
 #pragma once
 
-#include <torch/script.h>
-
-#include <mutex>
+#include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "document.h"
-#include "torchscript_signature.h"
 
 namespace predictor {
+
+// The file is no model that can be served; the message says why.
+struct ModelError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+enum class OutputKind {
+  labels,      // List[Dict[str, float]]: classification
+  label_sets,  // List[List[Dict[str, float]]]: label sets, word tagging
+  score,       // List[float]: regression
+  vectors,     // Tensor [n, d] or List[Tensor]: embedding
+};
 
 class TorchScriptModel {
  public:
   // Reads the file. Throws ModelError when it cannot be served.
   explicit TorchScriptModel(const std::string& path);
+  ~TorchScriptModel();
+  TorchScriptModel(const TorchScriptModel&) = delete;
+  TorchScriptModel& operator=(const TorchScriptModel&) = delete;
 
-  const Signature& signature() const { return signature_; }
+  // true: the module splits texts itself; false: it is given tokens.
+  bool takes_texts() const;
+  OutputKind output() const;
 
   // The documents' results, in their order. Any number of threads may call it at once.
   std::vector<Result> run(std::span<const Document* const> documents);
 
- private:
-  c10::IValue forward(std::span<const Document* const> documents);
-  std::vector<Result> read(const c10::IValue& output, size_t count);
-  Result read_labels(const c10::IValue& scores);
-  Result read_label_sets(const c10::IValue& sets);
-  std::vector<Result> read_vectors(const c10::IValue& output, size_t count);
-  std::shared_ptr<const Labels> share(Labels labels);
+  // How many threads libtorch uses within a batch that the calling thread runs.
+  static void set_threads(int threads);
 
-  torch::jit::Module module_;
-  Signature signature_;
-  std::mutex labels_mutex_;
-  std::shared_ptr<const Labels> last_labels_;  // what most results have: compared, not copied
+ private:
+  struct Module;
+  std::unique_ptr<Module> module_;
 };
 
 }  // namespace predictor

@@ -4,25 +4,12 @@
 #include <torch/script.h>
 
 #include <span>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "document.h"
+#include "torchscript_model.h"
 
 namespace predictor {
-
-// The file is no model that can be served; the message says why.
-struct ModelError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-enum class OutputKind {
-  labels,      // List[Dict[str, float]]: classification
-  label_sets,  // List[List[Dict[str, float]]]: label sets, word tagging
-  score,       // List[float]: regression
-  vectors,     // Tensor [n, d] or List[Tensor]: embedding
-};
 
 class Signature {
  public:

@@ -2,7 +2,8 @@
 # Installs the service into a virtual environment: what `make` does on a laptop and the Dockerfile in an image.
 #
 #   scripts/setup.sh VENV         the service, as it runs in production
-#   scripts/setup.sh VENV --dev   the checkout itself (editable), with what tests and lint need
+#   scripts/setup.sh VENV --dev   the checkout itself (editable), with what tests and lint need; the extension is built
+#                                 apart, by `make`, which knows when it has changed
 #
 # Needs Python 3.11 (PYTHON says which) and a C++20 compiler; everything else comes by pip.
 set -eu
@@ -31,9 +32,10 @@ say "libtorch and the build's needs"
 $pip install torch==2.13.0
 $pip install "setuptools>=77" wheel ninja pybind11==3.1.0 numpy==1.26.4
 
-say "the service and its extension (the first time a few minutes)"
 if [ "$mode" = --dev ]; then
-    $pip install --no-build-isolation --editable '.[dev]'
+    say "the service (editable) and its tools"
+    PREDICTOR_NO_EXTENSION=1 $pip install --no-build-isolation --editable '.[dev]'
 else
-    $pip install --no-build-isolation .
+    say "the service and its extension (minutes)"
+    PATH="$(cd "$venv/bin" && pwd):$PATH" $pip install --no-build-isolation .
 fi

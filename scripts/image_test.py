@@ -1,0 +1,121 @@
+"""Proves the Dockerfile where there is no Docker.
+
+Copies what the build context holds into a folder, runs the build stage's own RUN lines there (all but apt-get's) with
+the image's paths moved below that folder, then starts ENTRYPOINT with a model path, as `docker run IMAGE MODEL` would,
+runs HEALTHCHECK's command until it is content, asks for a prediction, and stops the server with STOPSIGNAL.
+
+    python scripts/image_test.py [--keep FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 60
+
+
+class Dockerfile:
+    """The instructions of a Dockerfile, in order, continuation lines joined."""
+
+    def __init__(self, path: Path) -> None:
+        text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+        self.instructions = [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
+
+    def of(self, name: str) -> list[str]:
+        """The arguments of every instruction of this name."""
+        return [arguments for instruction, arguments in self.instructions if instruction == name]
+
+    def build_commands(self) -> list[str]:
+        """The first stage's RUN lines that are ours, not the distribution's."""
+        end = [name for name, _ in self.instructions].index("FROM", 1)
+        return [text for name, text in self.instructions[:end] if name == "RUN" and "apt-get" not in text]
+
+    def environment(self) -> dict[str, str]:
+        return dict(pair.split("=", 1) for arguments in self.of("ENV") for pair in arguments.split())
+
+
+def copy_context(target: Path) -> None:
+    """What .dockerignore lets into the image, as far as git tracks it."""
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    tracked = subprocess.run(["git", "ls-files", "-z", *allowed], cwd=ROOT, check=True, capture_output=True).stdout
+    for name in tracked.decode().split("\0")[:-1]:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes((ROOT / name).read_bytes())
+        (target / name).chmod((ROOT / name).stat().st_mode)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until_healthy(command: list[str], environment: dict[str, str], server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_S
+    while subprocess.run(command, env=environment, capture_output=True, check=False).returncode != 0:
+        if server.poll() is not None:
+            sys.exit(f"error: the server ended with exit code {server.returncode}")
+        if time.monotonic() > end:
+            sys.exit(f"error: HEALTHCHECK was not content within {START_S} s")
+        time.sleep(0.2)
+
+
+def serve(dockerfile: Dockerfile, prefix: Path) -> None:
+    """Run the image's command line with the ports and the environment moved, and ask it something."""
+
+    def moved(text: str) -> str:
+        return text.replace("/opt/predictor", str(prefix))
+
+    thrift, rest = free_port(), free_port()
+    environment = {name: moved(value) for name, value in dockerfile.environment().items()}
+    environment["PATH"] = environment["PATH"].replace("$PATH", os.environ["PATH"])
+    environment |= {"PREDICTOR_HOST": "127.0.0.1", "PREDICTOR_PORT": str(thrift), "PREDICTOR_REST_PORT": str(rest)}
+    model = moved(json.loads(dockerfile.of("CMD")[0])[0])
+    health = json.loads(dockerfile.of("HEALTHCHECK")[0].partition("CMD")[2].replace("8080", str(rest)))
+    server = subprocess.Popen([*json.loads(dockerfile.of("ENTRYPOINT")[0]), model], env=environment, cwd="/")
+    try:
+        wait_until_healthy(health, environment, server)
+        query = urllib.parse.urlencode({"doc": "set an alarm"})
+        with urllib.request.urlopen(f"http://127.0.0.1:{rest}/?{query}", timeout=10) as answer:
+            scores = dict(line.rsplit(":", 1) for line in answer.read().decode().splitlines())
+        print(f"set an alarm -> {max(scores, key=lambda label: float(scores[label]))}")
+    finally:
+        server.send_signal(getattr(signal, dockerfile.of("STOPSIGNAL")[0]))
+        code = server.wait(timeout=START_S)
+    if code != 0:
+        sys.exit(f"error: the server ended with exit code {code}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the Dockerfile's steps and its server without Docker.")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="work there and leave it, instead of a temporary one"
+    )
+    keep = parser.parse_args().keep
+    dockerfile = Dockerfile(ROOT / "Dockerfile")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (keep or Path(temporary)).resolve()
+        context, prefix = folder / "src", folder / "predictor"
+        copy_context(context)
+        for command in dockerfile.build_commands():
+            print(f"RUN {command}", flush=True)
+            subprocess.run(command.replace("/opt/predictor", str(prefix)), shell=True, cwd=context, check=True)
+        serve(dockerfile, prefix)
+    print("the image's steps and its command line work")
+
+
+if __name__ == "__main__":
+    main()
