@@ -20,18 +20,14 @@ if TYPE_CHECKING:
 CONNECTIONS = 256
 REQUESTS_PER_CONNECTION = 5
 QUEUE_ITEMS = 32
-# 20 ms a batch of 8: 400 documents a second at most. No probe and no warm-up, which only cost time here.
-FLAGS = (
-    f"--queue-items={QUEUE_ITEMS}",
-    "--replicas=1",
-    "--batch-items=8",
-    "--warm-up-tokens=0",
-    "--equal-lengths=never",
-)
+# 20 ms a batch of 8: 400 documents a second at most.
+QUEUE = (f"--queue-items={QUEUE_ITEMS}", "--replicas=1", "--batch-items=8")
+# No probe and no warm-up, which only cost time here.
+QUICK_START = ("--warm-up-tokens=0", "--equal-lengths=never")
 
 
 def test_every_request_gets_scores_or_overloaded(zoo: Callable[[str], Path]) -> None:
-    with Service(zoo("slow_20ms"), "--no-rest", *FLAGS) as service:
+    with Service(zoo("slow_20ms"), "--no-rest", *QUEUE, *QUICK_START) as service:
         before_s = one_request_s(service)
         depths: list[int] = []
         loaded = threading.Event()
