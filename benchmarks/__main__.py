@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.arguments import SERVERS, parse_arguments
 from benchmarks.documents import write_documents
+from benchmarks.endpoints import AnswerError
 from benchmarks.load import LoadError, build_loadgen
 from benchmarks.measure import MeasureError, Plan, measure_model, measure_server
 from benchmarks.peers.environment import InstallError
@@ -76,7 +77,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             report = run(options, Path(folder))
-    except (LoadError, MeasureError, StartError, InstallError, OSError) as error:
+    except (LoadError, AnswerError, MeasureError, StartError, InstallError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -6,18 +6,14 @@ import http.client
 import json
 import re
 import socket
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from predictor import Predictor
+from predictor.ttypes import ErrorCode, PredictionError
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport, TTransportException
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 10
@@ -25,6 +21,10 @@ TIMEOUT_S = 10
 
 class AnswerError(RuntimeError):
     """A server answered, but not with scores."""
+
+
+class NotReadyError(Exception):
+    """A server answered that it is still loading."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,24 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@contextmanager
-def thrift_client(port: int) -> Iterator[Predictor.Client]:
-    """A connected client, unframed and binary as PyText's was."""
-    connection = TSocket(HOST, port)
-    connection.setTimeout(TIMEOUT_S * 1000)
-    transport = TBufferedTransport(connection)
-    transport.open()
-    try:
-        yield Predictor.Client(TBinaryProtocolAccelerated(transport))
-    finally:
-        transport.close()
+class ThriftClient:
+    """A connected client, unframed and binary as PyText's was; a context manager.
+
+    Not by contextlib's decorator: that sets an attribute on an exception that passes, and generated exceptions cannot
+    be changed.
+    """
+
+    def __init__(self, port: int) -> None:
+        connection = TSocket(HOST, port)
+        connection.setTimeout(TIMEOUT_S * 1000)
+        self._transport = TBufferedTransport(connection)
+
+    def __enter__(self) -> Predictor.Client:
+        self._transport.open()
+        return Predictor.Client(TBinaryProtocolAccelerated(self._transport))
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.close()
 
 
 def _http(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
@@ -63,6 +70,8 @@ def _http(port: int, method: str, path: str, body: bytes | None = None) -> bytes
         answer = response.read()
     finally:
         connection.close()
+    if response.status == 503:
+        raise NotReadyError
     if response.status != 200:
         raise AnswerError(f"HTTP {response.status}: {answer[:500]!r}")
     return answer
@@ -74,22 +83,34 @@ def _lines_to_scores(text: str) -> dict[str, float]:
 
 
 def scores(protocol: str, port: int, path: str, document: str) -> dict[str, float] | None:
-    """Label -> score of `document`; None while nobody answers there. `protocol` is one of the load generator's."""
+    """Label -> score of `document`; None while nobody is ready there. `protocol` is one of the load generator's.
+
+    Raises AnswerError when the answer is another error.
+    """
     try:
-        socket.create_connection((HOST, port), TIMEOUT_S).close()
+        socket.create_connection((HOST, port), TIMEOUT_S).close()  # Thrift's own client logs what it cannot reach
         if protocol == "thrift":
-            with thrift_client(port) as client:
-                return dict(client.predict(document, None))
+            return _thrift_scores(port, document)
         if protocol == "http-get":
             return _lines_to_scores(_http(port, "GET", f"{path}?doc={quote(document)}").decode())
         return dict(json.loads(_http(port, "POST", path, json.dumps({"doc": document}).encode())))
-    except (OSError, TTransportException, http.client.HTTPException):
+    except (OSError, TTransportException, http.client.HTTPException, NotReadyError):
         return None
+
+
+def _thrift_scores(port: int, document: str) -> dict[str, float]:
+    try:
+        with ThriftClient(port) as client:
+            return dict(client.predict(document, None))
+    except PredictionError as error:
+        if error.code == ErrorCode.UNAVAILABLE:
+            raise NotReadyError from None
+        raise AnswerError(f"{ErrorCode._VALUES_TO_NAMES[error.code]}: {error.message}") from None
 
 
 def status_batches(port: int) -> BatchCount:
     """From this service's `status`, over all models."""
-    with thrift_client(port) as client:
+    with ThriftClient(port) as client:
         models = client.status().models
     return BatchCount(sum(model.completed for model in models), sum(model.batches for model in models))
 

@@ -91,7 +91,7 @@ OURS = Server(
     batches=status_batches,
 )
 APACHE = Server("apache", _apache, (Endpoint("Apache TThreadedServer", "thrift"),))
-MOSEC = (_mosec(16), _mosec(8))
+MOSEC = (_mosec(32), _mosec(16), _mosec(8))
 LITSERVE = Server(
     "litserve",
     _litserve_command,

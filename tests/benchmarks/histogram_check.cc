@@ -1,8 +1,8 @@
 // Compares the histogram's quantiles with those of the sorted values. Prints the largest relative error and the values.
-#include "../../benchmarks/loadgen/histogram.h"
-
 #include <cstdio>
 #include <random>
+
+#include "../../benchmarks/loadgen/histogram.h"
 
 int main() {
   std::mt19937_64 random(1);

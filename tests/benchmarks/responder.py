@@ -1,7 +1,7 @@
 """Small real servers for the load generator to be tried on: python -m tests.benchmarks.responder KIND PORT
 
 KIND is thrift, thrift-framed (Apache's threaded server), http (aiohttp) or fast (Thrift by hand on uvloop, for speed).
-A document says what is to happen to it: see `behave`.
+A document says what is to happen to it: see Handler.predict.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ HOST = "127.0.0.1"
 SCORES = {f"label/{number}": -1.5 - number for number in range(7)}
 TWISTED = 'quote " backslash \\ percent % plus + ampersand & tab \t umlaut ä emoji 😀'
 DOCUMENTS = ("ok", "set an alarm", TWISTED)
+ERRORS = {
+    "overloaded": ErrorCode.OVERLOADED,
+    "invalid": ErrorCode.INVALID_ARGUMENT,
+    "loading": ErrorCode.UNAVAILABLE,
+}
+STATUSES = {"overloaded": 429, "loading": 503}
 #: a page in the form of mosec's, with two workers
 METRICS = """# TYPE mosec_service_batch_size histogram
 mosec_service_batch_size_bucket{stage="Classifier_1",connection="1",le="+Inf"} 10
@@ -48,17 +54,15 @@ class Handler:
         self._closed = False
 
     def predict(self, doc: str, options: object) -> dict[str, float]:
-        """`ok` and other known documents: scores. Or: an error, a closed connection, `wait N` milliseconds."""
+        """Known documents: scores. Or: an error by its name, a closed connection, `wait N` milliseconds."""
         with self._lock:
             self._calls += 1
             close = doc == "close" or (doc == "close once" and not self._closed)
             self._closed = self._closed or close
         if close:
             raise TTransportException(message="as asked")  # what the threaded server closes a connection for
-        if doc == "overloaded":
-            raise PredictionError(ErrorCode.OVERLOADED, "as asked", 5)
-        if doc == "invalid":
-            raise PredictionError(ErrorCode.INVALID_ARGUMENT, "as asked")
+        if doc in ERRORS:
+            raise PredictionError(ERRORS[doc], "as asked")
         if doc.startswith("wait "):
             time.sleep(float(doc.removeprefix("wait ")) / 1000)
         elif doc not in (*DOCUMENTS, "close once"):
@@ -90,8 +94,8 @@ def serve_thrift(port: int, framed: bool) -> None:
 async def answer_http(request: web.Request) -> web.StreamResponse:
     """The same documents over HTTP; `chunked` answers without a length."""
     doc = request.query["doc"] if request.method == "GET" else (await request.json())["doc"]
-    if doc == "overloaded":
-        return web.json_response({}, status=429)
+    if doc in STATUSES:
+        return web.json_response({}, status=STATUSES[doc])
     if doc == "chunked":
         response = web.StreamResponse()
         response.enable_chunked_encoding()

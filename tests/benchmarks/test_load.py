@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.endpoints import BatchCount, free_port, mosec_batches, scores, status_batches
+from benchmarks.endpoints import AnswerError, BatchCount, free_port, mosec_batches, scores, status_batches
 from benchmarks.load import COMPILE, Load, LoadError, LoadResult, build_loadgen, run_load
 from benchmarks.process import ROOT, cpu_seconds
 from tests.benchmarks.responder import DOCUMENTS, SCORES, TWISTED
@@ -177,6 +177,9 @@ def test_asks_for_scores(responder: Responder, kind: str, protocol: str) -> None
     assert scores(protocol, free_port(), "/", "ok") is None  # nobody is there
     port, _ = responder(kind)
     assert scores(protocol, port, "/", "ok") == SCORES
+    assert scores(protocol, port, "/", "loading") is None
+    with pytest.raises(AnswerError, match=r"OVERLOADED: as asked|HTTP 429"):
+        scores(protocol, port, "/", "overloaded")
 
 
 def test_reads_mosecs_batch_count(responder: Responder) -> None:

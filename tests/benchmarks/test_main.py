@@ -79,7 +79,10 @@ def test_a_model_without_tokens_is_refused_before_any_server_starts(tmp_path: Pa
     ("arguments", "message"),
     [
         (("--model", "none.pt"), "none.pt is not there; `make models/classifier.pt` trains the demo classifier"),
-        (("--servers", "apache,nginx"), "--servers: nginx: choose from ours, apache, mosec-16, mosec-8, litserve"),
+        (
+            ("--servers", "apache,nginx"),
+            "--servers: nginx: choose from ours, apache, mosec-32, mosec-16, ",
+        ),
         (("--documents", "long"), "--documents: long: choose from fixed, varied"),
         (("--connections", "0"), "--connections: 0 is not from 1 to 10000"),
         (("--rounds", "0"), "--rounds: 0 is not from 1 to 100"),
