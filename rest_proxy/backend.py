@@ -154,7 +154,8 @@ class Backend:
             if self.reachable:
                 backoff_s = _LEAST_INTERVAL_S
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._doubted.wait(), interval_s)
+                    async with asyncio.timeout(interval_s):
+                        await self._doubted.wait()
             else:
                 backoff_s = min(2 * backoff_s, interval_s)
                 await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))  # so that many proxies do not come at once

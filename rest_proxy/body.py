@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from predictor.ttypes import ErrorCode
 
-from rest_proxy.errors import HttpError, invalid_argument, too_large
+from rest_proxy.errors import HttpError, invalid_argument, one_line, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -54,8 +55,8 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
         raise HttpError(ErrorCode.DEADLINE_EXCEEDED, message, status=408) from None
     except web.HTTPRequestEntityTooLarge:
         raise _body_too_large(settings) from None
-    except (ValueError, web.RequestPayloadError) as error:
-        raise invalid_argument(f"the body cannot be read: {error}") from None
+    except (ValueError, web.RequestPayloadError, HttpProcessingError) as error:
+        raise invalid_argument(f"the body cannot be read: {one_line(error)}") from None
 
 
 def _body_too_large(settings: Settings) -> HttpError:

@@ -63,6 +63,11 @@ def unsupported_media_type(content_type: str, supported: str) -> HttpError:
     return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=415)
 
 
+def one_line(reason: object) -> str:
+    """A library's words, which may be many lines or long, for a message of ours."""
+    return " ".join(str(reason).split())[:200]
+
+
 def from_server(error: Exception) -> HttpError:
     """What a call to a server raised, as an answer: PredictionError, TApplicationException or UnicodeEncodeError."""
     if isinstance(error, PredictionError):

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-from rest_proxy.errors import HttpError, invalid_argument, too_large
+from rest_proxy.errors import HttpError, invalid_argument, one_line, too_large
 from rest_proxy.responses import json_error
 
 if TYPE_CHECKING:
@@ -104,4 +104,4 @@ class _HttpConnection(web.RequestHandler):
             return too_large(
                 f"the URL or a header is over {self._settings.max_line_bytes} bytes (setting max_line_bytes)"
             )
-        return invalid_argument(f"not an HTTP request: {' '.join((message or '').split())[:200]}")
+        return invalid_argument(f"not an HTTP request: {one_line(message)}")

@@ -47,7 +47,7 @@ async def listening(settings: Settings) -> AsyncIterator[int]:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM, SIGINT, or the parent's end, then drain. A second signal ends the process at once, with 0."""
+    """Serve until SIGTERM, SIGINT or the parent's end, then drain. A second signal ends the process at once, with 0."""
     stop = _stop_signals()
     watch = asyncio.create_task(_watch_parent(settings.parent_pid, stop)) if settings.parent_pid else None
     async with listening(settings) as port:

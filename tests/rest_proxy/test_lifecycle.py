@@ -1,0 +1,168 @@
+"""The process: it listens, tells its port, drains, and ends, as its command line promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.rest_proxy.thrift_server import ThriftServer
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen-py'}"}
+
+
+class Process:
+    """`python -m rest_proxy` with a pipe on which it tells its port."""
+
+    def __init__(self, *arguments: str) -> None:
+        readable, writable = os.pipe()
+        command = [sys.executable, "-m", "rest_proxy", "--port", "0", "--ready-fd", str(writable), *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.popen = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, pass_fds=[writable], text=True, **pipes)
+        os.close(writable)
+        with os.fdopen(readable) as ready:
+            self.told = ready.read()
+        self.port = int(self.told or 0)
+
+    def ask(self, path: str, answers: list[bytes] | None = None) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
+            body: bytes = response.read()
+        if answers is not None:
+            answers.append(body)
+        return body
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr, once it has ended by itself."""
+        out, errors = self.popen.communicate(timeout=15)
+        return self.popen.returncode, out, errors
+
+
+@pytest.fixture
+def new_process() -> Iterator[Callable[..., Process]]:
+    processes: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        processes.append(Process(*arguments))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.popen.communicate(timeout=15)
+
+
+def events(errors: str) -> list[str]:
+    """The events of a log that is one JSON object a line."""
+    return [json.loads(line)["event"] for line in errors.splitlines()]
+
+
+def test_it_tells_its_port_answers_and_ends_with_0(new_process: Callable[..., Process], server: ThriftServer) -> None:
+    process = new_process("--thrift", str(server.address), "--access-log")
+    assert process.told == f"{process.port}\n"
+    assert process.ask("/?doc=x").startswith(b"Z\xc3\xbcrich:")
+    process.popen.send_signal(signal.SIGTERM)
+    code, out, errors = process.end()
+    assert (code, out) == (0, "")
+    assert events(errors) == ["server is ready", "listening", "request", "draining", "stopped"]
+    request = json.loads(errors.splitlines()[2])
+    assert (request["path"], request["status"], request["method"]) == ("/", 200, "GET")
+
+
+def test_sigterm_finishes_requests_in_progress(new_process: Callable[..., Process], server: ThriftServer) -> None:
+    server.answer = server.hold
+    process = new_process("--thrift", str(server.address))
+    answers: list[bytes] = []
+    asking = [threading.Thread(target=process.ask, args=(f"/?doc={n}", answers)) for n in range(4)]
+    for thread in asking:
+        thread.start()
+    for _ in asking:
+        assert server.held.acquire(timeout=5)
+    process.popen.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.popen.poll() is None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", process.port), timeout=5)
+    server.release.set()
+    for thread in asking:
+        thread.join(10)
+    assert sorted(answers) == [b"0:1\n", b"1:1\n", b"2:1\n", b"3:1\n"]
+    assert process.end()[:2] == (0, "")
+
+
+def test_draining_has_a_limit(new_process: Callable[..., Process], server: ThriftServer) -> None:
+    server.answer = server.hold
+    process = new_process("--thrift", str(server.address), "--drain-timeout-ms", "200")
+    with socket.create_connection(("127.0.0.1", process.port)) as client:
+        client.sendall(b"GET /?doc=x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert server.held.acquire(timeout=5)
+        started = time.monotonic()
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.end()[0] == 0
+        assert 0.15 < time.monotonic() - started < 5
+
+
+def test_a_second_signal_ends_it_at_once(new_process: Callable[..., Process], server: ThriftServer) -> None:
+    server.answer = server.hold
+    process = new_process("--thrift", str(server.address))
+    with socket.create_connection(("127.0.0.1", process.port)) as client:
+        client.sendall(b"GET /?doc=x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert server.held.acquire(timeout=5)
+        process.popen.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.popen.poll() is None
+        process.popen.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert process.end()[0] == 0
+        assert time.monotonic() - started < 2
+
+
+def test_it_ends_with_its_parent(server: ThriftServer) -> None:
+    """The parent is a process between this one and the proxy, and is killed without a chance to tell anyone."""
+    program = (
+        "import os, subprocess, sys, time\n"
+        "command = [sys.executable, '-m', 'rest_proxy', '--port', '0', '--parent-pid', str(os.getpid())]\n"
+        "subprocess.Popen(command + sys.argv[1:])\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program, "--thrift", str(server.address)]
+    parent = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    with parent.stderr as errors:
+        for line in errors:
+            if json.loads(line)["event"] == "listening":
+                break
+        parent.kill()
+        parent.wait(10)
+        rest = errors.read()  # to the end of the proxy, which holds the other end
+    assert events(rest) == ["the parent process is gone", "draining", "stopped"]
+
+
+def test_a_port_that_is_taken_is_said_and_ends_with_1(
+    new_process: Callable[..., Process], server: ThriftServer
+) -> None:
+    process = new_process("--thrift", str(server.address), "--port", str(server.address.port))
+    code, out, errors = process.end()
+    assert (code, out, process.told) == (1, "", "")
+    assert f"cannot listen on 127.0.0.1:{server.address.port}: " in errors
+    assert "Traceback" not in errors
+
+
+def test_a_wrong_setting_ends_with_2(new_process: Callable[..., Process]) -> None:
+    code, _, errors = new_process("--thrift", "nowhere").end()
+    assert code == 2
+    assert "'nowhere' is not HOST:PORT" in errors

@@ -1,0 +1,186 @@
+"""Every limit of what comes from outside: the answer names it, and the next good request is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rest_proxy.config import Settings
+from rest_proxy.lifecycle import listening
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.rest_proxy.conftest import Proxy
+    from tests.rest_proxy.thrift_server import ThriftServer
+
+JSON = {"Content-Type": "application/json"}
+PATHS = ["/predict", "/reply", "/api/inference"]
+
+
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send bytes, and read until the proxy closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+async def still_answers(proxy: Proxy) -> None:
+    assert (await proxy.ask("GET", "/?doc=x")).status == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_body_over_the_limit_is_413(new_proxy: Any, server: ThriftServer, path: str) -> None:
+    proxy = await new_proxy(server, max_body_bytes=2048)
+    answer = await proxy.ask("POST", path, data=b" " * 2049, headers=JSON)
+    assert (answer.status, answer.json["error"]["code"]) == (413, "TOO_LARGE")
+    assert answer.json["error"]["message"] == "the body is over 2048 bytes (setting max_body_bytes)"
+    await still_answers(proxy)
+
+
+async def test_a_body_over_the_limit_in_chunks_packed_or_in_parts_is_413(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, max_body_bytes=2048)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b" " * 1024
+
+    bomb = gzip.compress(b" " * 1_000_000)
+    assert len(bomb) < 2048
+    part = b'--x\r\nContent-Disposition: form-data; name="doc"\r\n\r\n'
+    requests = [
+        (JSON, chunks()),
+        ({**JSON, "Content-Encoding": "gzip"}, bomb),
+        (
+            {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"},
+            gzip.compress(part + bomb * 9),
+        ),
+    ]
+    for headers, data in requests:
+        answer = await proxy.ask("POST", "/predict", data=data, headers=headers)
+        assert (answer.status, answer.json["error"]["code"]) == (413, "TOO_LARGE"), headers
+    await still_answers(proxy)
+
+
+async def test_a_claimed_length_is_refused_before_the_body_comes(proxy: Proxy) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(head + b"Expect: 100-continue\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_a_client_that_expects_100_continue_gets_it(proxy: Proxy) -> None:
+    started = time.monotonic()
+    out = await proxy.curl("-H", "Expect: 100-continue", "--expect100-timeout", "9", "-d", "doc=x", "URL/predict")
+    assert out.startswith('{"scores":')
+    assert time.monotonic() - started < 5
+
+
+async def test_too_many_documents_are_413(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, max_docs=3)
+    message = "docs has 4 items, over 3 (setting max_docs)"
+    answer = await proxy.ask("POST", "/predict", json={"docs": ["a"] * 4})
+    assert (answer.status, answer.json["error"]["message"]) == (413, message)
+    answer = await proxy.ask("GET", "/predict?" + "&".join(["docs=a"] * 4))
+    assert (answer.status, answer.json["error"]["message"]) == (413, message)
+    answer = await proxy.ask("POST", "/predict", data=[("docs", "a")] * 100)
+    assert answer.status == 413
+    assert "setting max_docs" in answer.json["error"]["message"]
+    assert (await proxy.ask("POST", "/predict", json={"docs": ["a"] * 3})).status == 200
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"GET /?doc=%b HTTP/1.1\r\nHost: x", b"GET /?doc=x HTTP/1.1\r\nHost: x\r\nX-Y: %b"]
+)
+async def test_a_long_url_or_header_is_413(new_proxy: Any, server: ThriftServer, request_line: bytes) -> None:
+    proxy = await new_proxy(server, max_line_bytes=2000)
+    answer = await exchange(proxy.port, request_line.replace(b"%b", b"x" * 3000) + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 413 ")
+    assert b"the URL or a header is over 2000 bytes (setting max_line_bytes)" in answer
+    await still_answers(proxy)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x80\x01\x00\x01\x00\x00\x00\x07predict\r\n\r\n", b"hello\r\n\r\n", b"GET\r\n\r\n", b"\0" * 99]
+)
+async def test_bytes_that_are_not_http_get_400(proxy: Proxy, data: bytes) -> None:
+    answer = await exchange(proxy.port, data)
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b'"code":"INVALID_ARGUMENT"' in answer
+    await still_answers(proxy)
+
+
+async def test_a_body_that_does_not_come_is_408(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, body_timeout_ms=50)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    answer = await exchange(proxy.port, head)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"the body took over 50 ms (setting body_timeout_ms)" in answer
+
+
+async def test_silence_is_closed(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, keep_alive_ms=100)
+    assert await exchange(proxy.port, b"") == b""
+    assert await exchange(proxy.port, b"GET /?doc=half HTTP/1.1\r\nHo") == b""
+
+
+async def test_too_many_connections_are_turned_away(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, max_connections=2)
+    held = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(2)]
+    answer = await exchange(proxy.port, b"")
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b"\r\n\r\nover 2 connections are open (setting max_connections)\n")
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+    await asyncio.sleep(0.05)
+    await still_answers(proxy)
+
+
+async def test_too_many_requests_are_429(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, max_requests=2)
+    server.answer = server.hold
+    held = [asyncio.create_task(proxy.ask("GET", f"/predict?doc={n}")) for n in range(2)]
+    for _ in held:
+        assert await asyncio.to_thread(server.held.acquire, timeout=5)
+    answer = await proxy.ask("GET", "/predict?doc=x")
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+    assert answer.json["error"]["code"] == "OVERLOADED"
+    assert answer.json["error"]["message"] == "over 2 requests are in progress (setting max_requests)"
+    assert (await proxy.ask("GET", "/healthz")).status == 200
+    server.release.set()
+    assert [(await task).status for task in held] == [200, 200]
+    await still_answers(proxy)
+
+
+CONTENT_TYPES = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "a/b", ""]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.sampled_from(PATHS),
+    content_type=st.sampled_from(CONTENT_TYPES),
+    body=st.binary(max_size=200)
+    | st.sampled_from([b"--x\r\n", b"--x\r\nA: b\r\n\r\n", b'{"doc":', b"doc=", b'{"input":[', b"docs=%&"]).flatmap(
+        lambda begin: st.binary(max_size=50).map(lambda rest: begin + rest)
+    ),
+)
+def test_no_bytes_of_a_body_are_a_fault_of_the_proxy(
+    path: str, content_type: str, body: bytes, server: ThriftServer
+) -> None:
+    async def run() -> None:
+        async with listening(Settings(thrift=(server.address,), port=0)) as port:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {content_type}\r\n"
+            answer = await exchange(port, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert int(answer.split()[1]) in (200, 400, 413, 415), answer
+
+    asyncio.run(run())

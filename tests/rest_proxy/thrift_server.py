@@ -1,0 +1,166 @@
+"""A real Thrift server to test the proxy with: Apache's TThreadedServer, with answers that a test chooses."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from predictor import Predictor
+from predictor.ttypes import ErrorCode, ModelInfo, ModelLimits, ModelState, PredictionError, ServerStatus
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+from thrift.server.TServer import TThreadedServer
+from thrift.transport.TSocket import TServerSocket
+from thrift.transport.TTransport import TFramedTransportFactory
+
+from rest_proxy.config import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCORES = {"weather/find": -4.25, "alarm/set_alarm": -0.015625, "Zürich": -1e-07}
+REPLIES = {
+    "How are you sir?": 1.4489225149154663,
+    "Hi, how are you doing?": 1.0899780782186133,
+    "No pictures": 0.4019201695919037,
+}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Return as soon as the condition holds; fail when it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+class ThriftServer:
+    """The contract's methods, each with an answer that can be replaced (`predict = lambda doc, options: ...`)."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.ready = True
+        self.release = threading.Event()  # what a held call waits for
+        self.held = threading.Semaphore(0)  # released once by every call that begins to wait
+        self._socket = _ServerSocket(port)
+        self._server = TThreadedServer(
+            Predictor.Processor(self), self._socket, TFramedTransportFactory(), TBinaryProtocolFactory(), daemon=True
+        )
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return Address("127.0.0.1", self._socket.port)
+
+    @property
+    def connections(self) -> list[socket.socket]:
+        """Connections that were accepted, the proxy's monitor's first."""
+        return self._socket.accepted
+
+    def named(self, method: str) -> list[tuple[Any, ...]]:
+        """Arguments of the calls of a method so far."""
+        return [arguments for name, arguments in self.calls if name == method]
+
+    def hold(self, doc: str, _options: Any) -> dict[str, float]:
+        """An answer that comes when the test says so."""
+        self.held.release()
+        self.release.wait(10)
+        return {doc: 1.0}
+
+    def drop_connections(self) -> None:
+        """Break every connection, as a dying process does."""
+        self._socket.drop()
+
+    def stop(self) -> None:
+        """Stop listening, break every connection, and wait for the accepting thread's end."""
+        self.release.set()
+        if self._thread.is_alive():
+            self._socket.stop_accepting()
+            self._thread.join(5)
+            assert not self._thread.is_alive()
+            self._socket.close()
+            self.drop_connections()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(SystemExit):
+            self._server.serve()
+
+    def predict(self, doc: str, options: Any) -> dict[str, float]:
+        self.calls.append(("predict", (doc, options)))
+        return self.answer(doc, options)
+
+    def answer(self, _doc: str, _options: Any) -> dict[str, float]:
+        return SCORES
+
+    def predict_batch(self, docs: list[str], options: Any) -> list[dict[str, float]]:
+        self.calls.append(("predict_batch", (docs, options)))
+        return [{doc: float(index)} for index, doc in enumerate(docs)]
+
+    def reply(self, message: str, options: Any, reply_options: Any) -> dict[str, float]:
+        self.calls.append(("reply", (message, options, reply_options)))
+        return REPLIES
+
+    def reply_batch(self, messages: list[str], options: Any, reply_options: Any) -> list[dict[str, float]]:
+        self.calls.append(("reply_batch", (messages, options, reply_options)))
+        return [{message: 1.5, "b": 1.0, "a": 0.5} for message in messages]
+
+    def submit_batch(self, request: Any) -> Any:
+        self.calls.append(("submit_batch", (request,)))
+        self.drop_connections()
+
+    def list_models(self) -> list[ModelInfo]:
+        limits = ModelLimits(512, 1024, 65536, 32, 4096, 0)
+        methods = ["predict", "predict_batch"]
+        kind = "torchscript-classifier"
+        return [ModelInfo("docnn", "0123456789ab", kind, ModelState.READY, "m.pt", methods, methods, limits, True)]
+
+    def status(self) -> ServerStatus:
+        return ServerStatus("1.2.3", 12.5, self.ready, [] if self.ready else ["draining"], 1, [])
+
+
+def refuse(code: int, retry_after_ms: int | None = None) -> Callable[[str, Any], dict[str, float]]:
+    """An answer that is an error of the contract."""
+
+    def answer(_doc: str, _options: Any) -> dict[str, float]:
+        raise PredictionError(code, f"refused with {ErrorCode._VALUES_TO_NAMES[code]}", retry_after_ms)
+
+    return answer
+
+
+class _ServerSocket(TServerSocket):
+    """Apache's, which can also be closed while it accepts, and knows what it accepted."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self.accepted: list[socket.socket] = []
+        self._stopped = False
+
+    def listen(self) -> None:
+        if self.handle is None:  # the server calls it too
+            super().listen()
+            self.port = self.handle.getsockname()[1]
+
+    def accept(self) -> Any:
+        try:
+            client = super().accept()
+        except OSError:
+            if self._stopped:
+                raise SystemExit from None  # ends the thread; after an Exception the server would only try again
+            raise
+        self.accepted.append(client.handle)
+        return client
+
+    def stop_accepting(self) -> None:
+        self._stopped = True
+        self.handle.shutdown(socket.SHUT_RDWR)
+
+    def drop(self) -> None:
+        accepted, self.accepted = self.accepted, []
+        for connection in accepted:
+            with contextlib.suppress(OSError):  # closed already, by its thread or by the client
+                connection.shutdown(socket.SHUT_RDWR)
