@@ -15,7 +15,9 @@ FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden",
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
 QUEUE = ["queue", "workers"]
 TORCHSCRIPT = ["document", "torchscript_engine", "torchscript_model", "torchscript_signature", "warm_up"]
-TFLITE = [f"tflite_{part}" for part in ("library", "operator", "ops", "predict_op", "projection_op", "strings")]
+TFLITE = [
+    f"tflite_{part}" for part in ("library", "model_file", "operator", "ops", "predict_op", "projection_op", "strings")
+]
 SMART_REPLY = [f"smart_reply_{part}" for part in ("fingerprint", "projection", "session", "text")]
 
 

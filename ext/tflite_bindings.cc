@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <bit>
-#include <cstdio>
 #include <stdexcept>
 
 #include "smart_reply_fingerprint.h"
@@ -11,6 +10,7 @@
 #include "smart_reply_session.h"
 #include "smart_reply_text.h"
 #include "tflite_library.h"
+#include "tflite_model_file.h"
 #include "tflite_ops.h"
 
 namespace py = pybind11;
@@ -23,22 +23,6 @@ namespace predictor::tflite {
 
 namespace {
 
-class Messages : public ErrorReporter {
- public:
-  int Report(const char* format, va_list arguments) override {
-    char line[512];
-    int length = std::vsnprintf(line, sizeof(line), format, arguments);
-    if (!text_.empty()) text_ += "; ";
-    text_ += line;
-    return length;
-  }
-
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
 void open_runtime() {
   auto version = py::module_::import("tflite_runtime").attr("__version__").cast<std::string>();
   auto binary = py::module_::import("tflite_runtime._pywrap_tensorflow_interpreter_wrapper");
@@ -50,11 +34,8 @@ void open_runtime() {
 }
 
 void verify_model(const py::bytes& model) {
-  std::string_view bytes = model;
-  Messages messages;
-  if (!library().verify_and_build(bytes.data(), bytes.size(), nullptr, &messages)) {
-    throw std::invalid_argument(messages.text().empty() ? "not a TensorFlow Lite model" : messages.text());
-  }
+  std::string fault = model_fault(model);
+  if (!fault.empty()) throw std::invalid_argument(fault);
 }
 
 std::unique_ptr<Session> make_session(const py::object& interpreter, const Ports::Port& message,

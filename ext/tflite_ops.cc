@@ -92,7 +92,7 @@ constexpr int kMaxSkipSize = 10;
 // Written once by each registration, always with what the one opened library holds.
 std::atomic<Status (*)(Context*, Node*)> stock_prepare_skip_gram;
 
-// The runtime's own takes any options: it reads out of bounds at size 0, and with large ones never ends.
+// The runtime's own takes any options, and with large ones does not end within anybody's patience.
 Status prepare_skip_gram(Context* context, Node* node) {
   const auto* options = static_cast<const SkipGramOptions*>(node->builtin_data);
   if (!options || options->ngram_size < 1 || options->ngram_size > kMaxNgramSize || options->max_skip_size < 0 ||

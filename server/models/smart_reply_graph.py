@@ -55,9 +55,9 @@ class GraphWriter:
         self._tensors: list[int] = []
         self._operators: list[int] = []
 
-    def variable(self, name: str, kind: int) -> int:
-        """A tensor that the graph computes, or its input; its index."""
-        return self._tensor(name, kind, (), 0)
+    def variable(self, name: str, kind: int, shape: Sequence[int] = ()) -> int:
+        """A tensor that the graph computes, or its input; its index. `kind`: of the schema's TensorType."""
+        return self._tensor(name, kind, shape, 0)
 
     def constant(self, name: str, values: NDArray[Any]) -> int:
         """An int32 or float32 tensor with content; its index."""
@@ -92,11 +92,11 @@ class GraphWriter:
         tflite.SkipGramOptionsAddIncludeAllNgrams(builder, True)
         return tflite.BuiltinOptions.SkipGramOptions, tflite.SkipGramOptionsEnd(builder)
 
-    def projection_options(self) -> tuple[int, int]:
-        """Sparse: one signature for each row of seeds."""
+    def projection_options(self, kind: int = tflite.LSHProjectionType.SPARSE) -> tuple[int, int]:
+        """Sparse: one signature for each row of seeds. Dense: one number, 0 or 1, for each seed."""
         builder = self._builder
         tflite.LSHProjectionOptionsStart(builder)
-        tflite.LSHProjectionOptionsAddType(builder, tflite.LSHProjectionType.SPARSE)
+        tflite.LSHProjectionOptionsAddType(builder, kind)
         return tflite.BuiltinOptions.LSHProjectionOptions, tflite.LSHProjectionOptionsEnd(builder)
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int], description: str) -> bytes:
