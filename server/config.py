@@ -110,7 +110,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
         parser.error(f"argument {flag(name)} ({ENV_PREFIX}{name.upper()}): {wrong['msg']}")
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # no file, no TOML, no UTF-8
         parser.error(f"argument --config: {config}: {error}")
     if not settings.model:
         parser.print_help(sys.stderr)

@@ -80,7 +80,8 @@ class Proxy:
         if not port:
             self.kill()  # it may hang, or be slower than it is given time
             code = await self._process.wait()
-            raise ProxyError(f"the REST proxy did not start on port {self.port} (exit code {code}); its log is above")
+            where = f"{self._host}:{self.port} (setting rest_port)"
+            raise ProxyError(f"the REST proxy did not start on {where}, exit code {code}; its log is above")
         self.port = int(port)
 
     async def _watch(self) -> None:

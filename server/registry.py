@@ -65,9 +65,13 @@ class Registry:
         self._loading = asyncio.Lock()
 
     def announce(self, name: str, location: str) -> None:
-        """Make the name known as loading, in the order in which defaults are chosen. Raises ModelError when taken."""
+        """Make the name known as loading, in the order in which defaults are chosen.
+
+        Raises ModelError when the name is taken, or the location plainly holds no model.
+        """
         if name in self._entries:
             raise ModelError(f"two models are named {name!r}; give one another name: NAME={location}")
+        kinds.check(Path(location))
         self._entries[name] = Entry(name, location, required=True)
 
     async def load(self, name: str, location: str) -> ModelInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import zipfile
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from server.models import torchscript
 from server.models.base import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from server.config import Settings
@@ -36,9 +37,21 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Loader], ...] = ((_is_torchscript, t
 
 async def load(path: Path, settings: Settings) -> Model:
     """Load whatever kind of model the file holds. Raises ModelError."""
-    try:
+    with _naming(path):
         loader = await asyncio.to_thread(_loader_of, path)
         return await loader(path, settings)
+
+
+def check(path: Path) -> None:
+    """Raise ModelError when there is no model in the file, as far as can be seen without loading it."""
+    with _naming(path):
+        _loader_of(path)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from None
     except ModelError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
 from predictor.ttypes import ModelLimits
 
 from ext import _torchscript
@@ -27,6 +28,9 @@ _METHODS = {
     "vectors": ("embed", "embed_batch", "embed_matrix"),
 }
 _SHOWN_LABELS = 100
+_LIBTORCH_BEGINS = ": The following operation failed"
+
+log = structlog.get_logger()
 
 
 class TorchScriptModel:
@@ -66,7 +70,7 @@ async def load(path: Path, settings: Settings) -> TorchScriptModel:
     try:
         native = await asyncio.to_thread(_torchscript.TorchScriptEngine, str(path), **_engine_settings(settings))
     except _torchscript.ModelError as error:
-        raise ModelError(str(error)) from None
+        raise ModelError(_in_one_line(str(error))) from None
     batch_items = 1 if native.takes_texts and native.equal_lengths_only else settings.batch_items
     limits = ModelLimits(
         max_tokens=settings.max_tokens,
@@ -77,6 +81,15 @@ async def load(path: Path, settings: Settings) -> TorchScriptModel:
         max_output_tokens=0,
     )
     return TorchScriptModel(native, limits)
+
+
+def _in_one_line(message: str) -> str:
+    """What libtorch says without its traceback through the module's code, which goes to the log."""
+    first, *others = (line for line in message.splitlines() if line.strip())
+    if not others:
+        return message
+    log.error("a module failed", error=message)
+    return f"{first.partition(_LIBTORCH_BEGINS)[0]}: {others[-1]}"
 
 
 def _engine_settings(settings: Settings) -> dict[str, object]:

@@ -1,0 +1,197 @@
+"""Starting the server: what is refused, and how it says so; where settings come from."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service import HOST, Service, free_port, http_request, run_server
+from tests.zoo import save_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+
+def refusal(*arguments: object, exit_code: int = 1) -> str:
+    """The error line of a command line that is refused."""
+    done = run_server(*arguments, "--port=0", "--rest-port=0")
+    assert done.returncode == exit_code, done.stderr
+    return error_line(done)
+
+
+def error_line(done: CompletedProcess[str]) -> str:
+    """The one line on stderr that is meant for people; nothing on stdout, no traceback outside of the log."""
+    assert done.stdout == ""
+    for_people = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert not any("Traceback" in line for line in for_people), done.stderr
+    (line,) = (line for line in for_people if "error: " in line)
+    return line
+
+
+# --------------------------------------------------------------------------------------------------------- model files
+
+
+def test_model_file_that_does_not_exist(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pt"
+    assert refusal(missing) == f"error: {missing}: no such file"
+
+
+def test_model_file_that_is_a_directory(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"error: {tmp_path}: is a directory; a model file is wanted"
+
+
+@pytest.mark.parametrize("name", ["empty", "random_bytes", "pickle", "state_dict", "truncated"])
+def test_model_file_that_is_no_torchscript(tmp_path: Path, name: str) -> None:
+    path = save_broken(tmp_path)[name]
+    line = refusal(path)
+    assert line.startswith(f"error: {path}: ")
+    assert "TorchScript" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("foreign_input", "pixels"),
+        ("doc_model_0_2_dense", "dense_feat"),
+        ("doc_model_dense", "dense_feat"),
+        ("pairwise", "neither `texts: List[str]` nor `tokens: List[List[str]]`"),
+    ],
+)
+def test_model_that_needs_an_input_that_no_request_has(zoo: Callable[[str], Path], name: str, missing: str) -> None:
+    line = refusal(zoo(name))
+    assert line.startswith(f"error: {zoo(name)}: ")
+    assert missing in line
+
+
+def test_second_model_that_cannot_be_loaded(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pt"
+    assert refusal(zoo("doc_model"), f"--model=other={missing}") == f"error: {missing}: no such file"
+
+
+def test_two_models_of_one_name(zoo: Callable[[str], Path]) -> None:
+    line = refusal(zoo("doc_model"), f"--model=doc_model={zoo('poison')}")
+    assert line == f"error: two models are named 'doc_model'; give one another name: NAME={zoo('poison')}"
+
+
+# --------------------------------------------------------------------------------------------------------------- flags
+
+
+def test_without_arguments_it_prints_its_usage() -> None:
+    done = run_server()
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("usage: python -m server")
+    for flag in ("--model", "--port", "--rest-port", "--no-rest", "--queue-items", "--port_thrift"):
+        assert flag in done.stderr
+
+
+def test_help_goes_to_stdout() -> None:
+    done = run_server("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PREDICTOR_QUEUE_ITEMS" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--port", "70000"),
+        ("--port", "-1"),
+        ("--rest-port", "http"),
+        ("--queue-items", "0"),
+        ("--timeout-ms", "soon"),
+        ("--bulk-share", "1"),
+        ("--bulk-share", "nan"),
+        ("--log-level", "loud"),
+        ("--nesting", "65"),
+    ],
+)
+def test_wrong_value_of_a_flag(flag: str, value: str) -> None:
+    done = run_server("any.pt", f"{flag}={value}")
+    assert done.returncode == 2
+    variable = "PREDICTOR_" + flag[2:].replace("-", "_").upper()
+    assert f"error: argument {flag} ({variable}): " in error_line(done)
+
+
+def test_wrong_value_in_the_environment() -> None:
+    done = run_server("any.pt", env={"PREDICTOR_QUEUE_ITEMS": "many"})
+    assert done.returncode == 2
+    assert "argument --queue-items (PREDICTOR_QUEUE_ITEMS): " in error_line(done)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"queue_items = 0", "argument --queue-items (PREDICTOR_QUEUE_ITEMS): "),
+        (b"queue_item = 1", "argument --queue-item (PREDICTOR_QUEUE_ITEM): "),
+        (b"queue_items = ", "argument --config: "),
+        (b"model = '\xff'", "argument --config: "),
+    ],
+)
+def test_wrong_config_file(tmp_path: Path, content: bytes, complaint: str) -> None:
+    config = tmp_path / "server.toml"
+    config.write_bytes(content)
+    done = run_server("any.pt", f"--config={config}")
+    assert done.returncode == 2
+    assert complaint in error_line(done)
+
+
+def test_config_file_that_does_not_exist(tmp_path: Path) -> None:
+    done = run_server("any.pt", f"--config={tmp_path / 'missing.toml'}")
+    assert done.returncode == 2
+    assert f"argument --config: {tmp_path / 'missing.toml'}: " in error_line(done)
+
+
+def test_command_line_before_environment_before_config_file(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(
+        f'model = ["from-file={zoo("doc_model")}"]\nrest = false\nqueue_items = 11\nbatch_items = 12\nmax_tokens = 13\n'
+    )
+    environment = {"PREDICTOR_CONFIG": str(config), "PREDICTOR_BATCH_ITEMS": "22", "PREDICTOR_MAX_TOKENS": "23"}
+    with Service("--max-tokens=33", env=environment) as service, service.client() as predictor:
+        (info,) = predictor.list_models()
+        assert service.rest_port == 0
+    limits = info.limits
+    assert (info.name, limits.queue_items, limits.batch_items, limits.max_tokens) == ("from-file", 11, 22, 33)
+
+
+def test_models_in_the_environment(zoo: Callable[[str], Path]) -> None:
+    environment = {"PREDICTOR_MODEL": f"a={zoo('doc_model')},b={zoo('poison')}"}
+    with Service("--no-rest", env=environment) as service, service.client() as predictor:
+        assert [info.name for info in predictor.list_models()] == ["a", "b"]
+
+
+# --------------------------------------------------------------------------------------------------------------- ports
+
+
+def test_flags_of_pytexts_server(zoo: Callable[[str], Path]) -> None:
+    port, rest_port = free_port(), free_port()
+    with Service(zoo("doc_model"), "--port_thrift", port, f"--port_rest={rest_port}") as service:
+        assert (service.port, service.rest_port) == (port, rest_port)
+        assert http_request(rest_port, "/?doc=hello").status == 200
+
+
+def test_norest(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("doc_model"), "--norest") as service:
+        assert service.rest_port == 0
+        assert service.children() == []
+        with service.client() as predictor:
+            assert predictor.predict("hello", None)
+
+
+@pytest.mark.parametrize("flag", ["--port", "--rest-port", "--metrics-port"])
+def test_port_in_use(zoo: Callable[[str], Path], flag: str) -> None:
+    with socket.create_server((HOST, 0)) as holder:
+        taken = holder.getsockname()[1]
+        line = error_line(run_server(zoo("doc_model"), "--port=0", "--rest-port=0", f"{flag}={taken}"))
+    assert re.search(rf"\b{taken}\b", line), line
+    assert f"setting {flag[2:].replace('-', '_')}" in line
+
+
+def test_host_that_is_not_ours(zoo: Callable[[str], Path]) -> None:
+    line = refusal(zoo("doc_model"), "--host=192.0.2.1")  # RFC 5737: an address of documentation
+    assert "192.0.2.1" in line
