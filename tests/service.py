@@ -297,6 +297,13 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def is_listening(port: int) -> bool:
+    """Whether a connection to the port can be made."""
+    with contextlib.suppress(ConnectionRefusedError), connected(port):
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
     """A plain TCP connection, closed at the end of the block."""

@@ -1,0 +1,162 @@
+"""SIGTERM: what was accepted is answered, then the server ends. A second one ends it at once.
+
+Accepted is what a model's queue took in. The log's "drained" line counts that; the clients count their answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from predictor.ttypes import PredictionError
+from thrift.transport.TTransport import TTransportException
+
+from tests.e2e.load import at_once
+from tests.service import HOST, Service, connected, eventually, free_port, is_listening, is_running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LONE_CLIENTS, PIPELINING_CLIENTS, HTTP_CLIENTS = 48, 16, 16
+DEPTH = 8
+ONE_AT_A_TIME = ("--replicas=1", "--batch-items=1", "--warm-up-tokens=0", "--equal-lengths=never")
+
+
+class Load:
+    """Closed-loop clients that go on until the server closes their connections, and count what they get."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = threading.Lock()
+        self.answers = 0
+        self.errors: list[str] = []
+
+    def client(self, number: int) -> None:
+        """One client of one of the three kinds."""
+        if number < LONE_CLIENTS:
+            self._over_thrift(1)
+        elif number < LONE_CLIENTS + PIPELINING_CLIENTS:
+            self._over_thrift(DEPTH)
+        else:
+            self._over_http()
+
+    def _over_thrift(self, depth: int) -> None:
+        """Keep `depth` calls on the way."""
+        with self._service.client() as predictor, contextlib.suppress(TTransportException, ConnectionError):
+            for _ in range(depth):
+                predictor.send_predict("set an alarm for seven", None)
+            while True:
+                self._count(predictor.recv_predict)
+                predictor.send_predict("set an alarm for seven", None)
+
+    def _over_http(self) -> None:
+        """A connection that is kept, and opened again when the proxy closes it, until it listens no more."""
+        connection = http.client.HTTPConnection(HOST, self._service.rest_port, timeout=60)
+        with contextlib.closing(connection), contextlib.suppress(ConnectionError):
+            while True:
+                connection.request("GET", "/predict?doc=set+an+alarm+for+seven")
+                response = connection.getresponse()
+                body = response.read()
+                with self._lock:
+                    self.answers += response.status == 200
+                    if response.status != 200:
+                        self.errors.append(body.decode())
+
+    def _count(self, receive: Callable[[], Any]) -> None:
+        try:
+            receive()
+        except PredictionError as error:
+            with self._lock:
+                self.errors.append(error.message)
+        else:
+            with self._lock:
+                self.answers += 1
+
+
+def test_no_accepted_request_is_lost(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("slow_20ms"), "--batch-items=32", "--warm-up-tokens=0", "--equal-lengths=never") as service:
+        load = Load(service)
+
+        def terminate() -> None:
+            eventually(lambda: load.answers > 200, "the load is on")
+            service.signal(signal.SIGTERM)
+
+        terminator = threading.Thread(target=terminate)
+        terminator.start()
+        at_once(LONE_CLIENTS + PIPELINING_CLIENTS + HTTP_CLIENTS, load.client)
+        terminator.join()
+        assert service.wait() == 0
+        (drained,) = (entry for entry in service.log if entry["event"] == "drained")
+
+    (model,) = drained["models"]
+    assert load.errors == []
+    assert model["accepted"] == model["completed"] == load.answers
+    assert (model["queue_depth"], model["running"], model["failed"], model["cancelled"]) == (0, 0, 0, 0)
+
+
+def test_what_waits_is_answered_though_it_takes_a_while(zoo: Callable[[str], Path]) -> None:
+    """Calls that are on the way when the signal comes, over Thrift and HTTP; new connections are refused."""
+    with Service(zoo("slow_200ms"), *ONE_AT_A_TIME) as service, service.client() as predictor:
+        over_http = http.client.HTTPConnection(HOST, service.rest_port, timeout=60)
+        with contextlib.closing(over_http):
+            for _ in range(4):
+                predictor.send_predict("set an alarm", None)
+            over_http.request("GET", "/predict?doc=set+an+alarm")
+            eventually(lambda: service.model_status().accepted == 5, "all are accepted")
+            service.signal(signal.SIGTERM)
+            assert [len(predictor.recv_predict()) for _ in range(4)] == [3] * 4
+            assert over_http.getresponse().status == 200
+        assert service.wait() == 0
+        with pytest.raises(ConnectionRefusedError), connected(service.port):
+            pass
+
+
+def test_second_signal_ends_it_at_once(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("slow_200ms"), *ONE_AT_A_TIME) as service, service.client() as predictor:
+        (proxy,) = service.children()
+        for _ in range(60):  # twelve seconds of work
+            predictor.send_predict("set an alarm", None)
+        eventually(lambda: service.model_status().running == 1, "the model runs")
+        service.signal(signal.SIGTERM)
+        eventually(lambda: any(entry["event"] == "draining" for entry in service.log), "it drains")
+
+        started = time.monotonic()
+        service.stop(exit_code=128 + signal.SIGTERM)
+        assert time.monotonic() - started < 5
+        eventually(lambda: not is_running(proxy), "the proxy is gone too")
+
+
+def test_time_limit_of_draining(zoo: Callable[[str], Path]) -> None:
+    flags = (*ONE_AT_A_TIME, "--no-rest", "--drain-timeout-ms=500")
+    with Service(zoo("slow_200ms"), *flags) as service, service.client() as predictor:
+        for _ in range(60):
+            predictor.send_predict("set an alarm", None)
+        eventually(lambda: service.model_status().running == 1, "the model runs")
+        started = time.monotonic()
+        service.stop(exit_code=1)
+        assert time.monotonic() - started < 5
+        assert "drain_timeout_ms" in service.log[-1]["event"]
+
+
+def test_signal_while_a_model_loads(zoo: Callable[[str], Path]) -> None:
+    """This one takes over twenty seconds to be probed and warmed up."""
+    port = free_port()
+    with Service(zoo("slow_200ms"), f"--port={port}", wait_ready=False) as service:
+        service.port = port
+        eventually(lambda: is_listening(port), "it listens")
+        assert service.status().reasons == ["model slow_200ms is loading"]
+        started = time.monotonic()
+        service.stop()
+        assert time.monotonic() - started < 5
+
+
+def test_interrupt_key(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("doc_model")) as service:
+        service.signal(signal.SIGINT)
+        assert service.wait() == 0
