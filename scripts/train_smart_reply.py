@@ -201,7 +201,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         ),
         ("--replies-per-signature", _number(int, 1, 100), 5, "replies that a row of the table keeps"),
         ("--max-replies", _number(int, 1, 1000), 30, "replies that the model gives for a segment at most"),
-        ("--threshold", _number(float, 0, 1), 0.08, "least score of a reply"),
+        (
+            "--threshold",
+            _number(float, 0, 1),
+            0.05,
+            "least score of a reply: of 60 signatures 3 that only it was seen with",
+        ),
         ("--seed", _number(int, 0, 2**32 - 1), 0, "of the hashes"),
     ):
         parser.add_argument(name, type=parse, default=default, metavar="N", help=f"{text}; default: %(default)s")

@@ -42,7 +42,7 @@ class Limits:
     """What the last operators keep."""
 
     max_replies: int = 30
-    threshold: float = 0.08
+    threshold: float = 0.05
 
 
 class GraphWriter:
