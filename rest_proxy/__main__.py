@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,31 @@ from rest_proxy.lifecycle import serve
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rest_proxy.config import Settings
+
+_OTHER_FILES = 64
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy until it is told to stop. Gives the exit code."""
     settings = parse_settings(arguments)
     logs.configure(settings.log_level)
+    _raise_file_limit(settings)
     try:
         uvloop.run(serve(settings))
     except OSError as error:
-        print(f"cannot listen on {settings.host}:{settings.port}: {error}", file=sys.stderr)
+        print(f"cannot serve on {settings.host}:{settings.port}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _raise_file_limit(settings: Settings) -> None:
+    """Let the process open as many sockets as its settings allow; shells often give it 1024."""
+    needed = settings.max_connections + len(settings.thrift) * (settings.connections + 1) + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 if __name__ == "__main__":

@@ -85,10 +85,11 @@ class Connection(asyncio.Protocol):
         timer = self._loop.call_at(deadline, _expire, reply)
         try:
             return await reply
+        except (asyncio.CancelledError, DeadlinePassed):
+            self._close_when_unwanted()
+            raise
         finally:
             timer.cancel()
-            if reply.cancelled() or isinstance(reply.exception(), DeadlinePassed):
-                self._close_when_unwanted()
 
     def _send(self, method: Method, arguments: tuple[Any, ...]) -> asyncio.Future[Any]:
         self._seqid = self._seqid % _MAX_SEQID + 1

@@ -59,9 +59,9 @@ class Prediction(BaseModel):
 
     def options(self, settings: Settings, request_id: str) -> RequestOptions:
         """The contract's options, with the setting timeout_ms where the request says nothing. Raises HttpError."""
-        timeout_ms = settings.timeout_ms if self.timeout_ms is None else self.timeout_ms
-        if timeout_ms > settings.max_timeout_ms:
+        if self.timeout_ms is not None and self.timeout_ms > settings.max_timeout_ms:
             raise invalid_argument(f"timeout_ms is over {settings.max_timeout_ms} (setting max_timeout_ms)")
+        timeout_ms = settings.timeout_ms if self.timeout_ms is None else self.timeout_ms
         return RequestOptions(self.model, timeout_ms, _LANES[self.lane] if self.lane else None, request_id)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -158,7 +159,7 @@ def test_a_port_that_is_taken_is_said_and_ends_with_1(
     process = new_process("--thrift", str(server.address), "--port", str(server.address.port))
     code, out, errors = process.end()
     assert (code, out, process.told) == (1, "", "")
-    assert f"cannot listen on 127.0.0.1:{server.address.port}: " in errors
+    assert f"cannot serve on 127.0.0.1:{server.address.port}: " in errors
     assert "Traceback" not in errors
 
 
@@ -166,3 +167,15 @@ def test_a_wrong_setting_ends_with_2(new_process: Callable[..., Process]) -> Non
     code, _, errors = new_process("--thrift", "nowhere").end()
     assert code == 2
     assert "'nowhere' is not HOST:PORT" in errors
+
+
+def test_it_lets_itself_open_as_many_sockets_as_its_settings_allow(
+    new_process: Callable[..., Process], server: ThriftServer
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # inherited by the proxy
+    try:
+        process = new_process("--thrift", str(server.address), "--max-connections", "1000", "--connections", "7")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE) == (1072, hard)
