@@ -19,12 +19,13 @@ DOCUMENTS = "fixed"  # every figure that is asked for is for the fixed sentence
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the verdict."""
+    """One line of the verdict. An aim is hoped for, not asked: the run does not fail by it."""
 
     what: str
     asked: str
     measured: str
     holds: bool
+    aim: bool = False
 
 
 def checks(rows: Mapping[Row, Figures], alone: Mapping[str, Sequence[InProcess]]) -> list[Check]:
@@ -49,11 +50,9 @@ def _against_mosec(rows: Mapping[Row, Figures]) -> Iterator[Check]:
             continue
         at = f"at {connections} connections"
         ratio = ours.rps / mosec.rps
-        for asked in (1.3, 2.0):
-            aim = " (the aim)" if asked == 2.0 else ""
-            yield Check(
-                f"requests/s of mosec's best {at}{aim}", f">= {asked} times", f"{ratio:.2f} times", ratio >= asked
-            )
+        what = f"requests/s of mosec's best {at}"
+        for asked, aim in ((1.3, False), (2.0, True)):
+            yield Check(what, f">= {asked} times", f"{ratio:.2f} times", ratio >= asked, aim)
         if connections == 64:
             p99 = f"{ours.p99_us / 1e3:.2f} ms"
             yield Check(f"p99 {at}", f"< {mosec.p99_us / 1e3:.2f} ms (mosec)", p99, ours.p99_us < mosec.p99_us)
@@ -73,10 +72,9 @@ def _against_the_model(rows: Mapping[Row, Figures], alone: Sequence[InProcess]) 
         )
     if loaded and 32 in by_batch:
         beyond = loaded.cpu_us - by_batch[32].cpu_us_per_document
-        for asked in (25, 10):
-            aim = " (the aim)" if asked == 10 else ""
-            what = f"CPU beyond the model's at 64 connections{aim}"
-            yield Check(what, f"<= {asked} us a request", f"{beyond:.1f} us", beyond <= asked)
+        for asked, aim in ((25, False), (10, True)):
+            what = "CPU beyond the model's at 64 connections"
+            yield Check(what, f"<= {asked} us a request", f"{beyond:.1f} us", beyond <= asked, aim)
 
 
 def _errors(rows: Mapping[Row, Figures]) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from benchmarks.servers import Endpoint, Server
 
-SCORE_TOLERANCE = 1e-4  # our text lines have six significant digits
+SCORE_TOLERANCE = 1e-4  # a share: our text lines have six significant digits
 
 
 class MeasureError(RuntimeError):
@@ -99,7 +100,9 @@ def _is_ready(endpoint: Endpoint, port: int, expected: dict[str, float]) -> bool
     if answer is None:
         return False
     same = answer.keys() == expected.keys()
-    if not same or any(abs(answer[label] - score) > SCORE_TOLERANCE for label, score in expected.items()):
+    if not same or not all(
+        math.isclose(answer[label], score, rel_tol=SCORE_TOLERANCE) for label, score in expected.items()
+    ):
         raise MeasureError(f"{endpoint.label} gives other scores than the model: {answer} instead of {expected}")
     return True
 

@@ -88,5 +88,8 @@ def model_table(alone: Mapping[str, Sequence[InProcess]]) -> str:
 
 def check_table(checks: Sequence[Check]) -> str:
     """Asked, measured, and whether it holds."""
-    lines = [[check.what, check.asked, check.measured, "yes" if check.holds else "NO"] for check in checks]
+    lines = [
+        [check.what + " (aim)" * check.aim, check.asked, check.measured, "yes" if check.holds else "NO"]
+        for check in checks
+    ]
     return markdown(("on the fixed sentence", "asked", "measured", "holds"), lines, text_columns=4)
