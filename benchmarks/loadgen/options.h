@@ -50,8 +50,9 @@ constexpr const char* kUsage =
   --drain T           longest wait for the last answers, up to 3600 (10)
   --rate R            open loop: requests a second over all connections (0: closed loop)
   --seed N            (1)
-Prints one line of JSON. `requests` were answered with a result, and the latencies are theirs; `errors` counts every other
-end but OVERLOADED, lost connections and unanswered requests among them. Prints `measuring` and `measured` on stderr.
+Prints one line of JSON. `requests` were answered with a result, and the latencies are theirs; `errors` counts every
+other end but OVERLOADED, lost connections and unanswered requests among them. Prints `measuring` and `measured` on
+stderr.
 )";
 
 inline double number_option(const std::string& name, const char* text, double low, double high) {
