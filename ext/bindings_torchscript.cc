@@ -1,6 +1,7 @@
 // Python's view of the TorchScript engine: the module ext._torchscript.
 #include <malloc.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <map>
 #include <memory>
@@ -20,7 +21,7 @@ class LabelCache {
     auto& entry = known_[labels.get()];
     if (!entry.first) {
       entry.first = labels;
-      for (const std::string& label : *labels) entry.second.emplace_back(label);
+      for (const std::string& label : *labels) entry.second.push_back(to_text(label));
     }
     last_ = labels;
     last_strings_ = &entry.second;
@@ -55,14 +56,10 @@ EngineConfig to_config(py::dict settings) {
   config.replicas = take_setting(settings, "replicas", config.replicas);
   config.threads = take_setting(settings, "threads", config.threads);
   config.warm_up_tokens = take_setting(settings, "warm_up_tokens", config.warm_up_tokens);
-  if (settings.contains("equal_lengths")) {
-    const py::object equal_lengths = settings.attr("pop")("equal_lengths");
-    if (!equal_lengths.is_none()) config.equal_lengths = equal_lengths.cast<bool>();
-  }
+  config.equal_lengths = take_setting(settings, "equal_lengths", config.equal_lengths);
   config.limits = take_limits(settings);
   config.policy = take_policy(settings);
   expect_no_more(settings);
-  if (config.replicas < 1 || config.threads < 1) throw py::value_error("replicas and threads must be at least 1");
   return config;
 }
 
@@ -102,9 +99,9 @@ class PyTorchScriptEngine {
     if (!engine_) return py::list();
     engine_->queue().close();
     py::list rest = results();
-    const std::unique_ptr<TorchScriptEngine> ending = std::move(engine_);
+    std::unique_ptr<TorchScriptEngine> ending = std::move(engine_);
     py::gil_scoped_release unlocked;  // the workers finish their batches
-    ending->stop();
+    ending.reset();
     return rest;
   }
 
@@ -130,7 +127,7 @@ const char* output_name(OutputKind kind) {
 // glibc gives memory back to the kernel, and asks for it again, with every large batch; that costs a sixth of the
 // documents a second at batch 64. Keep it instead.
 void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the highest that all versions of glibc take
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
@@ -155,7 +152,7 @@ PYBIND11_MODULE(_torchscript, module) {
                                py::list labels;
                                const Result& sample = self.engine().sample();
                                if (sample.labels) {
-                                 for (const std::string& label : *sample.labels) labels.append(label);
+                                 for (const std::string& label : *sample.labels) labels.append(to_text(label));
                                }
                                return labels;
                              })

@@ -1,5 +1,7 @@
 #include "torchscript_engine.h"
 
+#include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "warm_up.h"
@@ -10,10 +12,10 @@ namespace {
 
 class TorchScriptExecutor : public Executor {
  public:
-  TorchScriptExecutor(std::shared_ptr<TorchScriptModel> model, int threads)
+  TorchScriptExecutor(std::shared_ptr<TorchScriptModel> model, uint32_t threads)
       : model_(std::move(model)), threads_(threads) {}
 
-  void begin() override { TorchScriptModel::set_threads(threads_); }  // holds for the calling thread
+  void begin() override { TorchScriptModel::set_threads(static_cast<int>(threads_)); }
 
   void run(std::span<Request* const> batch) override {
     documents_.clear();
@@ -26,9 +28,19 @@ class TorchScriptExecutor : public Executor {
 
  private:
   const std::shared_ptr<TorchScriptModel> model_;
-  const int threads_;
+  const uint32_t threads_;
   std::vector<const Document*> documents_;
 };
+
+void validate(const EngineConfig& config) {
+  const auto require = [](bool in_range, const char* message) {
+    if (!in_range) throw std::invalid_argument(message);
+  };
+  require(config.replicas >= 1 && config.replicas <= kMostReplicas, "replicas must be 1 to 256");
+  require(config.threads >= 1 && config.threads <= kMostThreads, "threads must be 1 to 256");
+  require(config.warm_up_tokens <= kLongestWarmUp, "warm_up_tokens must be 0 to 65536");
+  validate(config.limits, config.policy);
+}
 
 // Which requests may share a batch. Of a module that splits texts itself the number of tokens is not known: where the
 // length matters, each text runs alone.
@@ -40,21 +52,19 @@ PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional
 
 }  // namespace
 
-TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config)
-    : model_(std::make_shared<TorchScriptModel>(path)) {
-  TorchScriptModel::set_threads(config.threads);
-  warm_up(*model_, {1}, 1, 1);  // a model that fails on everything is refused with that, not with what the probe says
-  const Document document{"set an alarm", tokenize("set an alarm", 3)};
-  const Document* documents[] = {&document};
-  sample_ = std::move(model_->run(documents).at(0));
+TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config) {
+  validate(config);
+  TorchScriptModel::set_threads(static_cast<int>(config.threads));
+  model_ = std::make_shared<TorchScriptModel>(path);
+  sample_ = answer_sample(*model_);  // first: a model that fails on everything is refused with that
   const PolicyConfig policy = sharing(config.policy, *model_, config.equal_lengths);
-  if (config.warm_up_tokens > 0) {
-    warm_up(*model_, length_buckets(config.warm_up_tokens), policy.batch_items, policy.batch_tokens);
-  }
+  const uint32_t longest = std::min(config.warm_up_tokens, config.limits.max_tokens);
+  if (longest > 0) warm_up(*model_, length_buckets(longest), policy.batch_items, policy.batch_tokens);
   queue_ = std::make_unique<Queue>(config.limits, policy);
   std::vector<std::unique_ptr<Executor>> executors;
-  for (unsigned i = 0; i < config.replicas; ++i) {
-    executors.push_back(std::make_unique<TorchScriptExecutor>(model_, config.threads));
+  for (uint32_t i = 0; i < config.replicas; ++i) {
+    std::shared_ptr<TorchScriptModel> model = i == 0 ? model_ : model_->replica();
+    executors.push_back(std::make_unique<TorchScriptExecutor>(std::move(model), config.threads));
   }
   workers_ = std::make_unique<Workers>(*queue_, std::move(executors));
 }

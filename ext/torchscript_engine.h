@@ -12,10 +12,14 @@
 
 namespace predictor {
 
+inline constexpr uint32_t kMostReplicas = 256;
+inline constexpr uint32_t kMostThreads = 256;
+inline constexpr uint32_t kLongestWarmUp = 1 << 16;
+
 struct EngineConfig {
-  unsigned replicas = 1;              // batches that run at the same time
-  int threads = 1;                    // threads of libtorch within one batch
-  uint32_t warm_up_tokens = 64;       // the longest document of the warm-up; 0: no warm-up
+  uint32_t replicas = 1;              // batches that run at the same time
+  uint32_t threads = 1;               // threads of libtorch within one batch
+  uint32_t warm_up_tokens = 64;       // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
   std::optional<bool> equal_lengths;  // whether only equal lengths share a batch; unset: a probe finds out
   QueueLimits limits;
   PolicyConfig policy;
@@ -28,14 +32,14 @@ struct PredictRequest : Request {
 
 class TorchScriptEngine {
  public:
-  // Loads, probes and warms up; takes as long as that takes. Throws ModelError when the model cannot be served.
+  // Loads, probes and warms up; takes as long as that takes. Throws ModelError when the model cannot be served, and
+  // std::invalid_argument, naming the setting, when one is out of range.
   TorchScriptEngine(const std::string& path, const EngineConfig& config);
+  // Answers nobody any more, and waits for the running batches.
+  ~TorchScriptEngine() = default;
 
   // Tokenises and submits.
   Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag);
-
-  // Answers what waits with UNAVAILABLE and waits for the running batches.
-  void stop() { workers_.reset(); }
 
   Queue& queue() { return *queue_; }
   const TorchScriptModel& model() const { return *model_; }
@@ -43,7 +47,7 @@ class TorchScriptEngine {
   const Result& sample() const { return sample_; }
 
  private:
-  std::shared_ptr<TorchScriptModel> model_;
+  std::shared_ptr<TorchScriptModel> model_;  // the first worker runs it, the others run replicas
   Result sample_;
   std::unique_ptr<Queue> queue_;
   std::unique_ptr<Workers> workers_;  // after the queue: it ends first

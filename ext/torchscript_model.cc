@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <torch/script.h>
 
-#include <mutex>
+#include <cstddef>
 #include <utility>
 
 #include "torchscript_signature.h"
@@ -12,19 +12,13 @@ namespace predictor {
 
 namespace {
 
-// The part of a libtorch message that is for people: its first line, without the C++ stack behind it.
-std::string first_line(const std::exception& error) {
-  const std::string message = error.what();
-  return message.substr(0, message.find('\n'));
-}
-
 torch::jit::Module load(const std::string& path) {
   try {
     torch::jit::Module module = torch::jit::load(path, torch::kCPU);
     module.eval();
     return module;
   } catch (const std::exception& error) {
-    throw ModelError("no TorchScript file: " + first_line(error));
+    throw ModelError("no TorchScript file: " + reason(error));
   }
 }
 
@@ -44,18 +38,28 @@ void expect_count(size_t got, size_t asked) {
   }
 }
 
-Result read_vector(torch::Tensor tensor) {
-  tensor = tensor.to(torch::kCPU, torch::kDouble).contiguous();
-  const double* values = tensor.const_data_ptr<double>();
-  return {nullptr, std::vector<double>(values, values + tensor.numel())};
+std::vector<double> numbers(const torch::Tensor& tensor) {
+  const torch::Tensor flat = tensor.to(torch::kCPU, torch::kDouble).contiguous();
+  const double* values = flat.const_data_ptr<double>();
+  return {values, values + flat.numel()};
 }
 
 }  // namespace
 
+std::string reason(const std::exception& error) {
+  const std::string message = error.what();
+  if (!message.starts_with("The following operation failed in the TorchScript interpreter")) {
+    return message.substr(0, message.find('\n'));
+  }
+  const size_t end = message.find_last_not_of('\n') + 1;
+  const size_t begin = message.find_last_of('\n', end - 1) + 1;
+  return message.substr(begin, end - begin);
+}
+
 struct TorchScriptModel::Module {
   explicit Module(const std::string& path) : module(load(path)), signature(module) { module = frozen(module); }
+  Module(const torch::jit::Module& module, const Signature& signature) : module(module), signature(signature) {}
 
-  c10::IValue forward(std::span<const Document* const> documents);
   std::vector<Result> read(const c10::IValue& returned, size_t count);
   Result read_labels(const c10::IValue& scores);
   Result read_label_sets(const c10::IValue& sets);
@@ -64,11 +68,12 @@ struct TorchScriptModel::Module {
 
   torch::jit::Module module;
   const Signature signature;
-  std::mutex labels_mutex;
   std::shared_ptr<const Labels> last_labels;  // what most results have: compared, not copied
 };
 
 TorchScriptModel::TorchScriptModel(const std::string& path) : module_(std::make_unique<Module>(path)) {}
+
+TorchScriptModel::TorchScriptModel(std::unique_ptr<Module> module) : module_(std::move(module)) {}
 
 TorchScriptModel::~TorchScriptModel() = default;
 
@@ -80,17 +85,24 @@ OutputKind TorchScriptModel::output() const {
   return module_->signature.output();
 }
 
+std::unique_ptr<TorchScriptModel> TorchScriptModel::replica() const {
+  try {
+    // A frozen module's weights are constants of its code, which copies share; what it keeps as attributes is what a
+    // call may change. Of a module that could not be frozen the weights are copied too.
+    auto copy = std::make_unique<Module>(module_->module.deepcopy(), module_->signature);
+    return std::unique_ptr<TorchScriptModel>(new TorchScriptModel(std::move(copy)));
+  } catch (const std::exception& error) {
+    throw ModelError("the module cannot be copied for more than one replica: " + reason(error));
+  }
+}
+
 std::vector<Result> TorchScriptModel::run(std::span<const Document* const> documents) {
-  return module_->read(module_->forward(documents), documents.size());
+  const c10::InferenceMode inference;
+  return module_->read(module_->module.forward(module_->signature.arguments(documents)), documents.size());
 }
 
 void TorchScriptModel::set_threads(int threads) {
   at::set_num_threads(threads);
-}
-
-c10::IValue TorchScriptModel::Module::forward(std::span<const Document* const> documents) {
-  const c10::InferenceMode inference;
-  return module.forward(signature.arguments(documents));
 }
 
 std::vector<Result> TorchScriptModel::Module::read(const c10::IValue& returned, size_t count) {
@@ -114,19 +126,14 @@ Result TorchScriptModel::Module::read_labels(const c10::IValue& scores) {
   const auto dict = scores.toGenericDict();
   Result result;
   result.values.reserve(dict.size());
-  std::shared_ptr<const Labels> last;
-  {
-    std::lock_guard lock(labels_mutex);
-    last = last_labels;
-  }
-  bool same = last && last->size() == dict.size();
+  bool same = last_labels && last_labels->size() == dict.size();
   size_t i = 0;
   for (const auto& entry : dict) {
-    same = same && entry.key().toStringRef() == (*last)[i++];
+    same = same && entry.key().toStringRef() == (*last_labels)[i++];
     result.values.push_back(entry.value().toDouble());
   }
   if (same) {
-    result.labels = std::move(last);
+    result.labels = last_labels;
   } else {
     Labels labels;
     labels.reserve(dict.size());
@@ -162,16 +169,19 @@ std::vector<Result> TorchScriptModel::Module::read_vectors(const c10::IValue& ou
                                " dimensions; [documents, numbers] is wanted");
     }
     expect_count(static_cast<size_t>(matrix.size(0)), count);
-    for (const torch::Tensor& row : matrix.unbind(0)) results.push_back(read_vector(row));
+    const std::vector<double> values = numbers(matrix);
+    const auto columns = static_cast<std::ptrdiff_t>(matrix.size(1));
+    for (auto row = values.begin(); results.size() < count; row += columns) {
+      results.push_back({nullptr, {row, row + columns}});
+    }
   } else {
-    for (const c10::IValue& item : output.toListRef()) results.push_back(read_vector(item.toTensor()));
+    for (const c10::IValue& item : output.toListRef()) results.push_back({nullptr, numbers(item.toTensor())});
     expect_count(results.size(), count);
   }
   return results;
 }
 
 std::shared_ptr<const Labels> TorchScriptModel::Module::share(Labels labels) {
-  std::lock_guard lock(labels_mutex);
   if (!last_labels || *last_labels != labels) last_labels = std::make_shared<const Labels>(std::move(labels));
   return last_labels;
 }

@@ -17,6 +17,9 @@ struct ModelError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What went wrong: of a message of libtorch the line that says it, without the stacks around it.
+std::string reason(const std::exception& error);
+
 enum class OutputKind {
   labels,      // List[Dict[str, float]]: classification
   label_sets,  // List[List[Dict[str, float]]]: label sets, word tagging
@@ -36,7 +39,11 @@ class TorchScriptModel {
   bool takes_texts() const;
   OutputKind output() const;
 
-  // The documents' results, in their order. Any number of threads may call it at once.
+  // The same model for another thread: shares code and weights, and has its own copy of what a forward call may change
+  // (attributes, buffers). Throws ModelError.
+  std::unique_ptr<TorchScriptModel> replica() const;
+
+  // The documents' results, in their order. One thread at a time: a module may change itself while it runs.
   std::vector<Result> run(std::span<const Document* const> documents);
 
   // How many threads libtorch uses within a batch that the calling thread runs.
@@ -44,6 +51,8 @@ class TorchScriptModel {
 
  private:
   struct Module;
+  explicit TorchScriptModel(std::unique_ptr<Module> module);
+
   std::unique_ptr<Module> module_;
 };
 

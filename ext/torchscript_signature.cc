@@ -36,6 +36,14 @@ bool has_argument(const c10::FunctionSchema& schema, const std::string& name, bo
   return false;
 }
 
+std::string names_of(const c10::FunctionSchema& schema) {
+  std::string names;
+  for (size_t i = 1; i < schema.arguments().size(); ++i) {
+    names += (i > 1 ? ", `" : "`") + schema.arguments()[i].name() + "`";
+  }
+  return names.empty() ? "no inputs" : names;
+}
+
 c10::List<std::string> texts_of(std::span<const Document* const> documents) {
   c10::List<std::string> texts;
   texts.reserve(documents.size());
@@ -66,8 +74,8 @@ Signature::Signature(const torch::jit::Module& module) {
   takes_texts_ = has_texts && (module.hasattr("tensorizer") || !has_tokens);
   for (size_t i = 1; i < schema.arguments().size(); ++i) arguments_.push_back(plan(schema.arguments()[i]));
   if (!has_texts && !has_tokens) {
-    throw ModelError(
-        "forward takes neither `texts: List[str]` nor `tokens: List[List[str]]`, the inputs that can be given");
+    throw ModelError("forward takes " + names_of(schema) +
+                     ", but neither `texts: List[str]` nor `tokens: List[List[str]]`, which are what a call carries");
   }
   read_output(schema);
 }
@@ -126,7 +134,7 @@ std::vector<c10::IValue> Signature::arguments(std::span<const Document* const> d
         values.emplace_back(tokens_of(documents));
         break;
       case Source::constant:
-        values.push_back(argument.constant);
+        values.push_back(argument.constant.deepcopy());  // a module may change a list that it is given
         break;
     }
   }

@@ -27,8 +27,17 @@ Document sample(uint32_t tokens, uint32_t first_word) {
 
 std::vector<Result> run(TorchScriptModel& model, const std::vector<Document>& documents) {
   std::vector<const Document*> pointers;
-  for (const Document& document : documents) pointers.push_back(&document);
-  return model.run(pointers);
+  size_t longest = 0;
+  for (const Document& document : documents) {
+    pointers.push_back(&document);
+    longest = std::max(longest, document.tokens.size());
+  }
+  try {
+    return model.run(pointers);
+  } catch (const std::exception& error) {
+    throw ModelError("the model fails on " + std::to_string(documents.size()) + " documents of up to " +
+                     std::to_string(longest) + " tokens: " + reason(error));
+  }
 }
 
 bool close(double a, double b) {
@@ -48,6 +57,10 @@ std::vector<uint32_t> length_buckets(uint32_t longest) {
   for (uint32_t length = 1; length < longest; length *= 2) lengths.push_back(length);
   lengths.push_back(longest);
   return lengths;
+}
+
+Result answer_sample(TorchScriptModel& model) {
+  return run(model, {sample(3, 0)}).at(0);
 }
 
 bool depends_on_batch_mates(TorchScriptModel& model) {
@@ -72,13 +85,7 @@ void warm_up(TorchScriptModel& model, const std::vector<uint32_t>& lengths, uint
     for (uint32_t items : {uint32_t{1}, full}) {
       std::vector<Document> documents;
       for (uint32_t i = 0; i < items; ++i) documents.push_back(sample(length, i));
-      try {
-        for (int i = 0; i < kRunsToSettle; ++i) run(model, documents);
-      } catch (const std::exception& error) {
-        const std::string message = error.what();
-        throw ModelError("the model failed on " + std::to_string(items) + " documents of " + std::to_string(length) +
-                         " tokens while warming up: " + message);
-      }
+      for (int i = 0; i < kRunsToSettle; ++i) run(model, documents);
     }
   }
 }

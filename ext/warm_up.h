@@ -12,11 +12,15 @@ namespace predictor {
 // Token counts at which a model is warmed up: powers of two up to `longest`.
 std::vector<uint32_t> length_buckets(uint32_t longest);
 
-// Whether some document's scores change beside a longer one: the model pads without a mask.
+// What the model says to a short document. Throws ModelError when it fails.
+Result answer_sample(TorchScriptModel& model);
+
+// Whether some document's scores change beside a longer one: the model pads without a mask. Throws ModelError when the
+// model fails.
 bool depends_on_batch_mates(TorchScriptModel& model);
 
 // Runs the model at every length, alone and in a full batch (of at most batch_tokens tokens), as often as TorchScript's
-// profiling executor takes to settle. Throws ModelError when the model fails on such documents.
+// profiling executor takes to settle. Throws ModelError when the model fails.
 void warm_up(TorchScriptModel& model, const std::vector<uint32_t>& lengths, uint32_t batch_items,
              uint32_t batch_tokens);
 
