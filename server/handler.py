@@ -171,7 +171,10 @@ class Handler:
 
     def _below_model_root(self, location: str) -> Path:
         root = self._model_root().resolve()
-        path = (root / location).resolve()
+        try:
+            path = (root / location).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # too long a name, a loop of links, a NUL
+            raise invalid_argument(f"location: {error}") from None
         if not path.is_relative_to(root):
             raise invalid_argument("location lies outside of the folder that the setting model_root names")
         return path

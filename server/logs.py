@@ -7,6 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import structlog
+from structlog.dev import RichTracebackFormatter
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
     from server.config import Settings
@@ -15,15 +18,21 @@ if TYPE_CHECKING:
 def configure(settings: Settings) -> None:
     """Set up structlog for the process."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    renderer = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    # Without the values of variables, which tracebacks show otherwise: they are long, and some are texts of callers.
+    renderers = (
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=RichTracebackFormatter(show_locals=False)
+            )
+        ]
+        if console
+        else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if console else [structlog.processors.dict_tracebacks]),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -156,8 +156,10 @@ class Registry:
 
     def _failed(self, entry: Entry, error: ModelError) -> None:
         log.error("model not loaded", model=entry.name, error=str(error))
-        if entry.model is None:
+        if entry.required and entry.model is None:
             entry.state, entry.error = ModelState.FAILED, str(error)
+        elif entry.model is None:  # the caller of load_model knows why: no need to keep every name that was ever tried
+            del self._entries[entry.name]
 
     def _choose_defaults(self) -> None:
         self._defaults = {}
