@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _LAST_LOOK_S = 0.01
 """Seconds for which a draining connection that was not being read is read again, for what had already come."""
 
+_LINGER_S = 0.1
+"""Seconds for which a drained connection is kept after its end was announced, so that its last answers arrive."""
+
 
 class Connection(asyncio.Protocol):
     """Starts the calls that its reader finds, and writes their answers in the order in which they came.
@@ -41,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._peer_reads = True
         self._paused = False
         self._draining = False
+        self._looking = False
         self._ending = False
         self._discarded = 0
         self._messages = 0
@@ -99,7 +103,7 @@ class Connection(asyncio.Protocol):
         size = len(data)
         try:
             while position < size:
-                if len(self._exchanges) >= self._most_calls or not self._peer_reads:
+                if len(self._exchanges) + len(self._output) >= self._most_calls or not self._peer_reads:
                     self._held = data, position
                     self._pause()
                     return
@@ -167,7 +171,13 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
             if self._draining:
-                self._loop.call_later(_LAST_LOOK_S, self._finish)
+                self._looking = True
+                self._loop.call_later(_LAST_LOOK_S, self._looked)
+
+    def _looked(self) -> None:
+        """What had come while the draining connection was not being read is read now."""
+        self._looking = False
+        self._finish()
 
     def _pause(self) -> None:
         """Read no more until calls have ended, or the peer reads."""
@@ -196,16 +206,18 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        """Close when there is nothing left to answer, now that no more calls are wanted."""
-        waiting = self._exchanges or self._output or self._held is not None or self._paused
+        """Announce the end when nothing is left to answer, now that no more calls are wanted.
+
+        Closing with bytes unread would make the system reset the connection, and answers could be lost. So the peer is
+        told that this is the end, and what it still sends is thrown away, until it closes too or its time is over.
+        """
+        waiting = self._exchanges or self._output or self._held is not None or self._paused or self._looking
         if waiting or self._transport.is_closing():
             return
-        if self._ending:
-            # Closing now, with bytes unread, would make the system reset the connection and lose the answer; so the
-            # peer is told that this is the end, and what it still sends is thrown away until it closes, or for a while.
-            self._transport.write_eof()
-        else:
-            self._transport.close()
+        self._ending = True
+        self._transport.write_eof()
+        if self._draining:
+            self._loop.call_later(_LINGER_S, self._transport.close)
 
     def _discard(self, size: int) -> None:
         """Throw away what comes after the end, within limits."""
