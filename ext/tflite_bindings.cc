@@ -42,7 +42,7 @@ std::unique_ptr<Session> make_session(const py::object& interpreter, const Ports
                                       const Ports::Port& texts, const Ports::Port& scores,
                                       const std::vector<int>& constants) {
   Context* context = take_context();
-  if (!context) throw std::invalid_argument("the graph has no operator Normalize");
+  if (!context) throw std::invalid_argument("the graph must have one operator Normalize, in one subgraph");
   auto handle = interpreter.attr("_native_handle")().cast<std::uintptr_t>();
   return std::make_unique<Session>(reinterpret_cast<Interpreter*>(handle), context, Ports{message, texts, scores},
                                    constants);

@@ -17,6 +17,7 @@ namespace predictor::tflite {
 namespace {
 
 thread_local Context* latest_context = nullptr;
+thread_local int context_count = 0;
 
 // ---------------------------------------------------------------------------------- Normalize: string -> string[1]
 
@@ -24,6 +25,7 @@ constexpr char kNormalize[] = "Normalize";
 
 void* remember_context(Context* context, const char*, size_t) {
   latest_context = context;
+  ++context_count;
   return nullptr;
 }
 
@@ -58,6 +60,8 @@ Status prepare_extract_features(Context* context, Node* node) {
       weights.type != Type::kFloat32) {
     return refuse(context, kExtractFeatures, "must map strings to int32 and float32");
   }
+  // SKIP_GRAM does not tell the runtime that its output has another size. Resizing these while they are computed does:
+  // what follows is prepared again, and AllocateTensors need not run for every input.
   make_dynamic(ids);
   make_dynamic(weights);
   return Status::kOk;
@@ -105,11 +109,12 @@ Status prepare_skip_gram(Context* context, Node* node) {
 }  // namespace
 
 Context* take_context() {
-  return std::exchange(latest_context, nullptr);
+  Context* context = std::exchange(latest_context, nullptr);
+  return std::exchange(context_count, 0) == 1 ? context : nullptr;
 }
 
 void register_operators(Resolver* resolver, bool fast_projection) {
-  latest_context = nullptr;
+  take_context();  // that of an interpreter which was given up
   const Registration* stock_skip_gram = library().find_builtin(resolver, kSkipGram, 1);
   if (!stock_skip_gram) throw std::runtime_error("the resolver has no SKIP_GRAM");
   stock_prepare_skip_gram = stock_skip_gram->prepare;

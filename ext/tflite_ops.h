@@ -15,8 +15,8 @@ namespace predictor::tflite {
 // Throws std::runtime_error when the resolver lacks SKIP_GRAM.
 void register_operators(Resolver* resolver, bool fast_projection);
 
-// The graph whose Normalize was made on this thread since the last register_operators or take_context; null if there is
-// none. An interpreter does not show its tensors, but the operators that it makes are given them.
+// The graph whose Normalize was made on this thread since the last register_operators or take_context; null unless
+// there was exactly one. An interpreter does not show its tensors, but the operators that it makes are given them.
 Context* take_context();
 
 }  // namespace predictor::tflite

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from tflite_runtime.interpreter import InterpreterWithCustomOps
+from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 
 from ext import _tflite_ops
 from server.models.base import ModelError
@@ -100,7 +100,9 @@ class Projection:
 
     def __init__(self, seeds: NDArray[np.float32]) -> None:
         self._interpreter = InterpreterWithCustomOps(
-            custom_op_registerers=[_tflite_ops.register_operators], model_content=projection_graph(seeds)
+            custom_op_registerers=[_tflite_ops.register_operators],
+            model_content=projection_graph(seeds),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]

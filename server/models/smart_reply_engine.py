@@ -32,16 +32,11 @@ class MessageError(ValueError):
 
 
 def read_model(path: Path) -> bytes:
-    """The file's bytes, well-formed as a TensorFlow Lite model. Raises ModelError, OSError."""
+    """The bytes of a file, for several interpreters to share. Raises ModelError, OSError."""
     size = path.stat().st_size
     if size > MAX_MODEL_BYTES:
         raise ModelError(f"{path}: {size} bytes, more than the {MAX_MODEL_BYTES} that a .tflite file may have")
-    model = path.read_bytes()
-    try:
-        _tflite_ops.verify_model(model)
-    except ValueError as error:
-        raise ModelError(f"{path}: no TensorFlow Lite model, or damaged: {error}") from None
-    return model
+    return path.read_bytes()
 
 
 class SmartReplyInterpreter:
@@ -62,8 +57,12 @@ class SmartReplyInterpreter:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         registerers: Sequence[Callable[[int], None]] = (_tflite_ops.register_operators,),
     ) -> None:
-        content = model if isinstance(model, bytes) else read_model(Path(model))
+        name, content = ("the model", model) if isinstance(model, bytes) else (model, read_model(Path(model)))
         self._max_message_bytes = max_message_bytes
+        try:
+            _tflite_ops.verify_model(content)
+        except ValueError as error:
+            raise ModelError(f"{name}: no TensorFlow Lite model, or damaged: {error}") from None
         try:
             self._interpreter = InterpreterWithCustomOps(
                 custom_op_registerers=list(registerers),
@@ -74,7 +73,6 @@ class SmartReplyInterpreter:
             self._session = _session(self._interpreter)
             self._warm_up()
         except (ValueError, RuntimeError, MemoryError) as error:
-            name = "the model" if isinstance(model, bytes) else model
             raise ModelError(f"{name}: {error}") from None
 
     def replies(self, message: str | bytes) -> dict[str, float]:
@@ -83,24 +81,13 @@ class SmartReplyInterpreter:
 
     def replies_many(self, messages: Iterable[str | bytes]) -> list[dict[str, float]]:
         """The same for many, in their order; no message's replies depend on the others."""
-        encoded = self._encoded(messages)
-        try:
-            return self._session.separate_replies(encoded)
-        except RuntimeError as error:
-            raise self._reason(error) from None
+        return self._session.separate_replies([self._encoded(message) for message in messages])
 
     def merged_replies(self, messages: Iterable[str | bytes]) -> dict[str, float]:
         """One map for a conversation: a reply that several messages suggest gets the sum of its scores."""
-        encoded = self._encoded(messages)
-        try:
-            return self._session.merged_replies(encoded)
-        except RuntimeError as error:
-            raise self._reason(error) from None
+        return self._session.merged_replies([self._encoded(message) for message in messages])
 
-    def _encoded(self, messages: Iterable[str | bytes]) -> list[bytes]:
-        return [self._encode(message) for message in messages]
-
-    def _encode(self, message: str | bytes) -> bytes:
+    def _encoded(self, message: str | bytes) -> bytes:
         try:
             encoded = message if isinstance(message, bytes) else message.encode()
         except UnicodeEncodeError as error:
@@ -116,14 +103,6 @@ class SmartReplyInterpreter:
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], np.array(b"Hello"))
         self._interpreter.invoke()
         self.replies("Hello")
-
-    def _reason(self, error: RuntimeError) -> RuntimeError:
-        """Why the graph failed: the interpreter tells that only to its own method, so that runs it once more."""
-        try:
-            self._interpreter.invoke()
-        except RuntimeError as reason:
-            return reason
-        return error
 
 
 def best(replies: dict[str, float], max_replies: int | None, threshold: float | None) -> dict[str, float]:
