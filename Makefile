@@ -9,7 +9,7 @@ ARGS ?=
 INSTALLED := $(VENV)/.installed
 BUILT := build/.built
 EXT_SOURCES := setup.py $(wildcard ext/*.cc ext/*.h)
-CXX_SOURCES := $(wildcard ext/*.cc ext/*.h tests/ext/*.cc benchmarks/*.cc benchmarks/*/*.cc)
+CXX_SOURCES := $(shell git ls-files '*.cc' '*.h')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -77,5 +77,5 @@ models/classifier.pt: | $(INSTALLED)
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models
-	rm -rf build ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build/lib* build/temp* build/sanitize build/loadgen $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -56,6 +56,7 @@ EngineConfig to_config(py::dict settings) {
   config.replicas = take_setting(settings, "replicas", config.replicas);
   config.threads = take_setting(settings, "threads", config.threads);
   config.warm_up_tokens = take_setting(settings, "warm_up_tokens", config.warm_up_tokens);
+  config.inline_time = take_setting(settings, "inline_us", config.inline_time / 1000) * 1000;
   config.equal_lengths = take_setting(settings, "equal_lengths", config.equal_lengths);
   config.limits = take_limits(settings);
   config.policy = take_policy(settings);
@@ -86,6 +87,12 @@ class PyTorchScriptEngine {
     const Lane in_lane = to_lane(lane);
     void* owned = to_tag(std::move(tag));
     return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned), owned);
+  }
+
+  bool kick() {
+    TorchScriptEngine& open = engine();
+    py::gil_scoped_release unlocked;
+    return open.kick();
   }
 
   py::list results() {
@@ -141,6 +148,8 @@ PYBIND11_MODULE(_torchscript, module) {
   cls.def(py::init<const std::string&, const py::kwargs&>(), py::arg("path"))
       .def("submit", &PyTorchScriptEngine::submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"),
            py::arg("tag"), "Queue a document; its id, or minus the Admission that refused it.")
+      .def("kick", &PyTorchScriptEngine::kick,
+           "Run a lone quick document at once, or wake a worker for what was submitted; whether there are results.")
       .def("results", &PyTorchScriptEngine::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &PyTorchScriptEngine::close, "Fail what waits, end the workers; the outcomes not yet fetched.")
       .def_property_readonly("takes_texts",

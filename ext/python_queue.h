@@ -67,7 +67,6 @@ inline PolicyConfig take_policy(py::dict& settings) {
   policy.max_padding = take_setting(settings, "max_padding", policy.max_padding);
   policy.free_padding = take_setting(settings, "free_padding", policy.free_padding);
   policy.equal_lengths = take_setting(settings, "equal_lengths", policy.equal_lengths);
-  policy.hold = take_setting(settings, "hold", policy.hold);
   return policy;
 }
 
@@ -76,6 +75,7 @@ inline QueueLimits take_limits(py::dict& settings) {
   limits.queue_items = take_setting(settings, "queue_items", limits.queue_items);
   limits.queue_tokens = take_setting(settings, "queue_tokens", limits.queue_tokens);
   limits.max_tokens = take_setting(settings, "max_tokens", limits.max_tokens);
+  limits.hold = take_setting(settings, "hold", limits.hold);
   return limits;
 }
 
@@ -113,8 +113,6 @@ void bind_queue_methods(Class& cls, QueueOf queue_of) {
   cls.def_property_readonly(
          "fd", [queue_of](Engine& engine) { return queue_of(engine).event_fd(); },
          "A file descriptor that becomes readable when there are outcomes.")
-      .def(
-          "kick", [queue_of](Engine& engine) { queue_of(engine).kick(); }, "Wake a worker for what was submitted.")
       .def(
           "cancel",
           [queue_of](Engine& engine, uint64_t id) {

@@ -40,14 +40,15 @@ void validate(const QueueLimits& limits, const PolicyConfig& policy) {
   if (limits.queue_tokens < limits.max_tokens) {  // a request in between would be told for ever to try again
     throw std::invalid_argument("queue_tokens must be at least max_tokens");
   }
-  if (policy.hold > limits.queue_items) throw std::invalid_argument("hold must be at most queue_items");
+  if (limits.hold > limits.queue_items) throw std::invalid_argument("hold must be at most queue_items");
 }
 
 Queue::Queue(const QueueLimits& limits, const PolicyConfig& policy, Clock clock)
     : limits_((validate(limits, policy), limits)),
       clock_(std::move(clock)),
       event_fd_(open_event_fd()),
-      policy_(policy) {}
+      policy_(policy),
+      held_(limits.hold > 0) {}
 
 Queue::~Queue() {
   ::close(event_fd_);
@@ -73,6 +74,7 @@ Submission Queue::submit(RequestPtr request) {
   ++stats_.accepted;
   ++stats_.waiting;
   stats_.waiting_tokens += request->tokens;
+  if (stats_.waiting >= limits_.hold) held_ = false;
   lane(request->lane).push_back(std::move(request));
   return {Admission::accepted, id};
 }
@@ -114,6 +116,14 @@ Batch Queue::take() {
 Batch Queue::try_take() {
   std::lock_guard lock(mutex_);
   if (closed_ || ready_at() > clock_()) return {};
+  return form_batch();
+}
+
+Batch Queue::try_take_lone(uint32_t max_tokens) {
+  std::lock_guard lock(mutex_);
+  if (stats_.waiting != 1 || stats_.running > 0 || closed_) return {};
+  const auto& only = lane(Lane::interactive).empty() ? lane(Lane::bulk).front() : lane(Lane::interactive).front();
+  if (only->tokens > max_tokens || ready_at() > clock_()) return {};
   return form_batch();
 }
 
@@ -220,6 +230,7 @@ LaneView Queue::view(Lane lane) const {
 
 Nanoseconds Queue::ready_at() const {
   if (draining_) return stats_.waiting > 0 ? 0 : kNever;
+  if (held_) return kNever;
   return policy_.ready_at(view(Lane::interactive), view(Lane::bulk));
 }
 
@@ -316,6 +327,7 @@ void Queue::abandon(Request& request, Status status, const char* message) {
 void Queue::forget_waiting(const Request& request) {
   --stats_.waiting;
   stats_.waiting_tokens -= request.tokens;
+  if (stats_.waiting == 0) held_ = limits_.hold > 0;
 }
 
 void Queue::complete(RequestPtr request) {

@@ -23,6 +23,7 @@ struct QueueLimits {
   uint32_t queue_items = 4096;      // requests waiting, both lanes
   uint64_t queue_tokens = 1 << 20;  // tokens waiting, both lanes
   uint32_t max_tokens = 4096;       // tokens in one request
+  uint32_t hold = 0;  // form no batch until so many wait, then until none does: deterministic batches for tests
 };
 
 enum class Admission : int { accepted = 0, queue_full = 1, too_long = 2, deadline_passed = 3, draining = 4 };
@@ -70,6 +71,9 @@ class Queue {
   Batch take();
   // The same without blocking: empty when no batch can be formed now.
   Batch try_take();
+  // The same for a caller who runs the batch himself: only a request that waits alone while no batch runs, and that has
+  // at most `max_tokens` tokens.
+  Batch try_take_lone(uint32_t max_tokens);
   // Ends a batch whose requests carry their outcome.
   void finish(Batch batch);
 
@@ -120,6 +124,7 @@ class Queue {
   std::list<Running> running_;
   Batch completions_;
   bool announced_ = false;
+  bool held_;
   bool draining_ = false;
   bool closed_ = false;
   uint32_t idle_workers_ = 0;

@@ -59,7 +59,12 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   sample_ = answer_sample(*model_);  // first: a model that fails on everything is refused with that
   const PolicyConfig policy = sharing(config.policy, *model_, config.equal_lengths);
   const uint32_t longest = std::min(config.warm_up_tokens, config.limits.max_tokens);
-  if (longest > 0) warm_up(*model_, length_buckets(longest), policy.batch_items, policy.batch_tokens);
+  if (longest > 0) {
+    const std::vector<uint32_t> lengths = length_buckets(longest);
+    warm_up(*model_, lengths, policy.batch_items, policy.batch_tokens);
+    inline_tokens_ = longest_within(*model_, lengths, config.inline_time);
+  }
+  if (inline_tokens_ > 0) inline_executor_ = std::make_unique<TorchScriptExecutor>(model_->replica(), config.threads);
   queue_ = std::make_unique<Queue>(config.limits, policy);
   std::vector<std::unique_ptr<Executor>> executors;
   for (uint32_t i = 0; i < config.replicas; ++i) {
@@ -67,6 +72,22 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
     executors.push_back(std::make_unique<TorchScriptExecutor>(std::move(model), config.threads));
   }
   workers_ = std::make_unique<Workers>(*queue_, std::move(executors));
+}
+
+bool TorchScriptEngine::kick() {
+  Batch batch = queue_->try_take_lone(inline_tokens_);
+  if (batch.empty()) {
+    queue_->kick();
+    return false;
+  }
+  if (inline_thread_ != std::this_thread::get_id()) {
+    inline_executor_->begin();
+    inline_thread_ = std::this_thread::get_id();
+  }
+  Request* const request = batch[0].get();
+  run_bisecting(*inline_executor_, {&request, 1});
+  queue_->finish(std::move(batch));
+  return true;
 }
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {

@@ -1,6 +1,7 @@
 #include "warm_up.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <string>
 
@@ -10,6 +11,9 @@ namespace {
 
 // The profiling executor records the first run of a graph and specialises the second; the third is like all others.
 constexpr int kRunsToSettle = 3;
+
+// The best of so many runs is what a run takes: the others were disturbed.
+constexpr int kTimedRuns = 5;
 
 // Larger than what another order of float32 additions makes, smaller than any real change of a score.
 constexpr double kTolerance = 1e-5;
@@ -88,6 +92,22 @@ void warm_up(TorchScriptModel& model, const std::vector<uint32_t>& lengths, uint
       for (int i = 0; i < kRunsToSettle; ++i) run(model, documents);
     }
   }
+}
+
+uint32_t longest_within(TorchScriptModel& model, const std::vector<uint32_t>& lengths, Nanoseconds time) {
+  uint32_t longest = 0;
+  for (uint32_t length : lengths) {
+    const std::vector<Document> alone = {sample(length, 0)};
+    Nanoseconds best = kNever;
+    for (int i = 0; i < kTimedRuns; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      run(model, alone);
+      best = std::min<Nanoseconds>(best, (std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1));
+    }
+    if (best > time) break;
+    longest = length;
+  }
+  return longest;
 }
 
 }  // namespace predictor

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "request.h"
 #include "torchscript_model.h"
 
 namespace predictor {
@@ -23,5 +24,8 @@ bool depends_on_batch_mates(TorchScriptModel& model);
 // profiling executor takes to settle. Throws ModelError when the model fails.
 void warm_up(TorchScriptModel& model, const std::vector<uint32_t>& lengths, uint32_t batch_items,
              uint32_t batch_tokens);
+
+// The longest of the lengths (ascending) at which a document alone takes no longer than `time`, once warm; 0 for none.
+uint32_t longest_within(TorchScriptModel& model, const std::vector<uint32_t>& lengths, Nanoseconds time);
 
 }  // namespace predictor

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         "auto", description="whether only documents of equal length share a batch; auto: where a probe shows the need"
     )
     warm_up_tokens: int = Field(64, ge=0, le=65536, description="longest document of the warm-up; 0: no warm-up")
+    inline_us: int = Field(
+        200, ge=0, le=100_000, description="a request that is alone and takes no longer needs no worker; 0: all do"
+    )
     hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

@@ -95,7 +95,7 @@ def _in_one_line(message: str) -> str:
 def _engine_settings(settings: Settings) -> dict[str, object]:
     names = (
         "threads batch_items batch_tokens max_delay_ms look_ahead bulk_share queue_items queue_tokens max_tokens"
-        " warm_up_tokens hold"
+        " warm_up_tokens inline_us hold"
     )
     same = {name: getattr(settings, name) for name in names.split()}
     return same | {"replicas": settings.workers, "equal_lengths": _EQUAL_LENGTHS[settings.equal_lengths]}
