@@ -132,11 +132,27 @@ def undeclared(error: PredictionError) -> TApplicationException:
 def method_table(module: ModuleType, handler: object) -> dict[bytes, Method]:
     """Name -> method, for all methods of a generated service module (`predictor.Predictor`).
 
-    Raises TypeError when the handler lacks one of them, or has one that is no coroutine function.
+    Raises TypeError when the handler lacks one of them, or has one that is no coroutine function of its arguments.
     """
-    names = [name for name, _ in inspect.getmembers(module.Iface, inspect.isfunction)]
-    lacking = [name for name in names if not inspect.iscoroutinefunction(getattr(handler, name, None))]
+    methods = {}
+    lacking = []
+    for name, declaration in inspect.getmembers(module.Iface, inspect.isfunction):
+        function: Any = getattr(handler, name, None)
+        if _takes(function, len(inspect.signature(declaration).parameters) - 1):
+            methods[name.encode()] = Method(name, module, function)
+        else:
+            lacking.append(f"{name}{inspect.signature(declaration)}")
     if lacking:
         raise TypeError(f"{type(handler).__name__} has no coroutine method {', '.join(lacking)}")
-    methods = [Method(name, module, getattr(handler, name)) for name in names]
-    return {method.name: method for method in methods}
+    return methods
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether this is a coroutine function that can be called with so many arguments."""
+    if not inspect.iscoroutinefunction(function):
+        return False
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True

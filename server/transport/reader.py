@@ -141,7 +141,7 @@ class Reader:
             if found is not None and found[1] == end:
                 self._start(method, found[0], codec, envelope, wrap)
                 return
-        scanner = scanner_of(codec)(data[:end], start, body, end, _spec(method), self._limits)
+        scanner = scanner_of(codec)(data, start, body, end, _spec(method), self._limits)
         try:
             scanner.advance()
             if scanner.position != end:

@@ -62,10 +62,10 @@ class ThriftServer:
 
         True if all was answered within `timeout_s` seconds; what is left after them is closed as it is.
         """
+        for _ in range(3):  # two whole passes of the event loop: what has come is accepted, and then read
+            await asyncio.sleep(0)
         if self._listener is not None:
             self._listener.close()
-        for _ in range(2):  # one whole pass of the event loop: what the system has already received is read
-            await asyncio.sleep(0)
         for connection in tuple(self._endpoint.connections):
             connection.drain()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 import time
@@ -183,6 +184,17 @@ def test_a_lost_connection_cancels_its_calls(lose: Callable[[Peer], None]) -> No
         assert not server.log.find("error", "")
 
 
+def test_a_call_that_fails_while_it_is_cancelled_does_not_keep_the_others() -> None:
+    with running() as server:
+        with Peer(server.port) as peer:
+            peer.send(predict("stubborn:", 1) + predict("wait:next", 2))
+            until(lambda: "next" in server.handler.waiting)
+        until(lambda: server.handler.abandoned == ["next"])
+        (line,) = server.log.find("error", "call failed while it was cancelled")
+        assert str(line["exc_info"]) == "would not be cancelled"
+        server.answers()
+
+
 # ------------------------------------------------------------------------------------------------------------- failures
 
 
@@ -217,7 +229,11 @@ def test_a_handler_must_have_every_method() -> None:
         def status(self) -> None:  # type: ignore[override]
             """No coroutine."""
 
-    with pytest.raises(TypeError, match=r"Half has no coroutine method embed, status"):
+        async def get_batch(self) -> None:  # type: ignore[override]
+            """An argument too few."""
+
+    lacking = re.escape("embed(self, text, options, embed_options), get_batch(self, id), status(self)")
+    with pytest.raises(TypeError, match=f"Half has no coroutine method {lacking}"):
         ThriftServer(Half(), Limits(), RecordingLog())
 
 

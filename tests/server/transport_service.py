@@ -66,8 +66,8 @@ class RecordingLog:
 class Handler:
     """Answers every method from its arguments. A document that begins with a word and a colon asks for more:
 
-    `wait:NAME` waits until `release(NAME)`; `future:SECONDS` awaits asyncio.sleep; `raise:`, `error:`, `cancel:`,
-    `nothing:` and `nonsense:` end as they say.
+    `wait:NAME` waits until `release(NAME)`; `future:SECONDS` awaits asyncio.sleep; `stubborn:` waits for ever and fails
+    when it is cancelled; `raise:`, `error:`, `cancel:`, `nothing:` and `nonsense:` end as they say.
     """
 
     def __init__(self) -> None:
@@ -89,6 +89,11 @@ class Handler:
             raise overloaded("the queue is full", 50)
         elif order == "cancel":
             raise asyncio.CancelledError
+        elif order == "stubborn":
+            try:
+                await Pending()
+            finally:
+                raise RuntimeError("would not be cancelled")
         elif order in ("nothing", "nonsense"):
             return None if order == "nothing" else {"label": "not a number"}
         answer = {doc[:100]: float(len(doc))}
