@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NAME_CHARACTERS = 128
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_NAME_CHARACTERS - 1}}}")
 _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 
 # What to load for a method that no model serves: for the message.
@@ -52,7 +53,8 @@ def parse_location(text: str) -> tuple[str, str]:
     name, equals, location = text.partition("=")
     if equals and _NAME.fullmatch(name):
         return name, location
-    return re.sub(r"[^A-Za-z0-9._-]", "-", Path(text).stem) or "model", text
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(text).stem).lstrip("._-")
+    return name[:_NAME_CHARACTERS] or "model", text
 
 
 class Registry:

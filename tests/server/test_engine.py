@@ -1,0 +1,173 @@
+"""An engine on the event loop, in front of the real C++ queue; the test is its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from ext._batching import Queue
+from server.calls import drive
+from server.errors import ErrorCode, PredictionError
+from server.models.base import Terms
+from server.models.engine import Engine, _Rate
+from tests.server.waiting import error_of, result
+
+if TYPE_CHECKING:
+    from server.calls import Pending
+
+FAR_NS = 3600 * 10**9
+
+
+def terms(request_id: str | None = None, timeout_ns: int = FAR_NS, lane: int = 0) -> Terms:
+    return Terms(lane, time.monotonic_ns() + timeout_ns, request_id)
+
+
+class Desk:
+    """An engine and its queue."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.queue = Queue(None, max_tokens=10, **settings)
+        self.engine = Engine(self.queue, 10)
+
+    def submit(self, text: str, tokens: int = 1, **options: Any) -> Pending[Any]:
+        return self.engine.submit(text, tokens, terms=terms(**options))
+
+    def work(self, *results: object) -> list[object]:
+        """Run the next batch, which gives these results; its payloads."""
+        taken = self.queue.try_take()
+        assert taken is not None
+        batch_id, payloads = taken
+        self.queue.finish(batch_id, list(results))
+        return payloads
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+async def test_results_reach_those_who_wait_for_them() -> None:
+    desk = Desk()
+    first, second = desk.submit("a"), desk.submit("b", lane=0)
+    assert desk.work({"label": 1.0}, {"label": 2.0}) == ["a", "b"]
+    assert await result(second) == {"label": 2.0}
+    assert await result(first) == {"label": 1.0}
+    assert desk.engine.stats()["completed"] == 2
+    await desk.close()
+
+
+async def test_errors_of_the_model() -> None:
+    desk = Desk()
+    waiting = [desk.submit("bad text"), desk.submit("poison", request_id="mine"), desk.submit("poison")]
+    with capture_logs() as entries:
+        desk.work(ValueError("not this"), RuntimeError("secret details"), RuntimeError("secret details"))
+        bad_input, named, unnamed = [await error_of(pending) for pending in waiting]
+    assert (bad_input.code, bad_input.message) == (ErrorCode.INVALID_ARGUMENT, "not this")
+    assert (named.code, named.request_id) == (ErrorCode.INTERNAL, "mine")
+    assert unnamed.request_id not in (None, "", "mine")
+    assert "secret" not in named.message + unnamed.message
+    assert [entry["request_id"] for entry in entries] == ["mine", unnamed.request_id]
+    assert all("secret details" in entry["error"] for entry in entries)
+    await desk.close()
+
+
+async def test_refusals() -> None:
+    desk = Desk(queue_items=1)
+    with pytest.raises(PredictionError) as caught:
+        desk.submit("a", tokens=11)
+    assert (caught.value.code, caught.value.message) == (
+        ErrorCode.TOO_LARGE,
+        "the text has more than 10 tokens (setting max_tokens)",
+    )
+    with pytest.raises(PredictionError) as caught:
+        desk.submit("a", timeout_ns=0)
+    assert caught.value.code == ErrorCode.DEADLINE_EXCEEDED
+    pending = desk.submit("a")
+    with pytest.raises(PredictionError) as caught:
+        desk.submit("b")
+    assert (caught.value.code, caught.value.retry_after_ms) == (ErrorCode.OVERLOADED, 100)
+    desk.engine.drain()
+    with pytest.raises(PredictionError) as caught:
+        desk.submit("c")
+    assert caught.value.code == ErrorCode.UNAVAILABLE
+    assert caught.value.retry_after_ms > 0
+    desk.work("done")
+    assert await result(pending) == "done"
+    await desk.close()
+
+
+async def test_a_deadline_in_the_queue_and_one_while_the_model_runs() -> None:
+    desk = Desk(batch_items=1)
+    running = desk.submit("a", timeout_ns=50_000_000)
+    taken = desk.queue.try_take()
+    assert taken is not None
+    waiting = desk.submit("b", timeout_ns=50_000_000)
+    late = await error_of(running)
+    expired = await error_of(waiting)
+    assert late.code == expired.code == ErrorCode.DEADLINE_EXCEEDED
+    assert "while the model ran" in late.message
+    assert "in the queue" in expired.message
+    desk.queue.finish(taken[0], ["too late"])
+    assert desk.engine.stats()["expired"] == 2
+    await desk.close()
+
+
+async def test_an_abandoned_request_leaves_the_queue() -> None:
+    desk = Desk()
+    staying = desk.submit("a")
+
+    async def ask() -> None:
+        await desk.submit("b")
+
+    drive(ask(), lambda *_: pytest.fail("a cancelled call reports nothing")).cancel()
+    stats = desk.engine.stats()
+    assert (stats["waiting"], stats["cancelled"]) == (1, 1)
+    assert desk.work("done") == ["a"]
+    assert await result(staying) == "done"
+    await desk.close()
+
+
+async def test_one_callers_trouble_is_not_its_batch_mates() -> None:
+    desk = Desk()
+    broken, mate = desk.submit("a", request_id="broken"), desk.submit("b")
+
+    def stumble(_: object) -> None:
+        raise ZeroDivisionError("in the caller's code")
+
+    broken.add_done_callback(stumble)
+    with capture_logs() as entries:
+        desk.work("first", "second")
+        assert await result(mate) == "second"
+    (entry,) = entries
+    assert entry["request_id"] == "broken"
+    await desk.close()
+
+
+async def test_close_waits_for_what_was_accepted() -> None:
+    desk = Desk()
+    pending = desk.submit("a")
+    closing = asyncio.create_task(desk.close())
+    await asyncio.sleep(0.05)
+    assert not closing.done()
+    desk.work("done")
+    assert await result(pending) == "done"
+    await asyncio.wait_for(closing, 10)
+    assert not asyncio.get_running_loop().remove_reader(desk.queue.fd), "it still reads from the queue"
+
+
+def test_rate_gives_the_time_that_a_queue_takes() -> None:
+    now = [0.0]
+    rate = _Rate(lambda: now[0])
+    assert rate.milliseconds_for(32) == 100, "nothing is known yet"
+    rate.count(250)
+    assert rate.milliseconds_for(32) == 100, "no second has passed"
+    now[0] = 1.0
+    rate.count(250)  # 500 in a second: half of one in a millisecond
+    assert rate.milliseconds_for(32) == 64
+    assert rate.milliseconds_for(0) == 1
+    assert rate.milliseconds_for(10**9) == 10_000
+    now[0] = 3.0
+    rate.count(4000)  # 2,000 a second over the last two
+    assert rate.milliseconds_for(32) == 16
