@@ -53,18 +53,23 @@ class NativeEngine(Protocol):
 
 
 class _Request(Pending[Any]):
-    """A request in the engine. When its caller goes away it leaves the queue."""
+    """A request in the engine. When its caller goes away it leaves the queue.
+
+    It refers to nothing that refers to it: a cycle for every request would be the garbage collector's work, which
+    stops the loop for milliseconds.
+    """
 
     __slots__ = ("engine", "id", "request_id")
 
     def __init__(self, engine: NativeEngine, request_id: str | None) -> None:
-        super().__init__(self._leave)
+        super().__init__()
         self.engine = engine
         self.request_id = request_id
         self.id = 0
 
-    def _leave(self) -> None:
-        self.engine.cancel(self.id)
+    def abandon(self) -> None:
+        if not self.done():
+            self.engine.cancel(self.id)
 
 
 class Engine:
