@@ -25,7 +25,6 @@ struct PolicyConfig {
   double max_padding = 0.5;       // share of a batch's tokens that may be padding ...
   uint32_t free_padding = 256;    // ... beyond this many tokens of it, which cost less than a batch of their own
   bool equal_lengths = false;     // only requests of the same number of tokens share a batch
-  uint32_t hold = 0;              // form no batch until so many wait: makes batches deterministic in tests
 };
 
 // What the policy sees of a waiting request.
@@ -57,7 +56,7 @@ class BatchPolicy {
   // When a free worker may form a batch: a time that has come (now or before), one to wait for, or kNever.
   Nanoseconds ready_at(const LaneView& interactive, const LaneView& bulk) const {
     const size_t waiting = interactive.waiting + bulk.waiting;
-    if (waiting == 0 || waiting < config_.hold) return kNever;
+    if (waiting == 0) return kNever;
     const Nanoseconds oldest = std::min(interactive.oldest, bulk.oldest);
     return waiting >= config_.batch_items ? oldest : oldest + config_.max_delay;
   }

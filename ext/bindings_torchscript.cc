@@ -56,7 +56,7 @@ EngineConfig to_config(py::dict settings) {
   config.replicas = take_setting(settings, "replicas", config.replicas);
   config.threads = take_setting(settings, "threads", config.threads);
   config.warm_up_tokens = take_setting(settings, "warm_up_tokens", config.warm_up_tokens);
-  config.inline_time = take_setting(settings, "inline_us", config.inline_time / 1000) * 1000;
+  config.inline_us = take_setting(settings, "inline_us", config.inline_us);
   config.equal_lengths = take_setting(settings, "equal_lengths", config.equal_lengths);
   config.limits = take_limits(settings);
   config.policy = take_policy(settings);
@@ -69,7 +69,7 @@ class PyTorchScriptEngine {
   PyTorchScriptEngine(const std::string& path, const py::kwargs& settings) {
     const EngineConfig config = to_config(settings);
     py::gil_scoped_release unlocked;
-    engine_ = std::make_unique<TorchScriptEngine>(path, config);
+    engine_ = std::make_shared<TorchScriptEngine>(path, config);
   }
 
   ~PyTorchScriptEngine() { close(); }
@@ -90,9 +90,10 @@ class PyTorchScriptEngine {
   }
 
   bool kick() {
-    TorchScriptEngine& open = engine();
+    engine();
+    const std::shared_ptr<TorchScriptEngine> open = engine_;  // another thread may close meanwhile
     py::gil_scoped_release unlocked;
-    return open.kick();
+    return open->kick();
   }
 
   py::list results() {
@@ -106,14 +107,14 @@ class PyTorchScriptEngine {
     if (!engine_) return py::list();
     engine_->queue().close();
     py::list rest = results();
-    std::unique_ptr<TorchScriptEngine> ending = std::move(engine_);
+    std::shared_ptr<TorchScriptEngine> ending = std::move(engine_);
     py::gil_scoped_release unlocked;  // the workers finish their batches
     ending.reset();
     return rest;
   }
 
  private:
-  std::unique_ptr<TorchScriptEngine> engine_;
+  std::shared_ptr<TorchScriptEngine> engine_;
   LabelCache cache_;
 };
 
@@ -131,6 +132,18 @@ const char* output_name(OutputKind kind) {
   return "";
 }
 
+// As py::register_exception does it, for messages that quote any bytes of a damaged file.
+void register_model_error(py::module_& module) {
+  static const py::handle type = py::exception<ModelError>(module, "ModelError", PyExc_ValueError).release();
+  py::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      std::rethrow_exception(std::move(thrown));
+    } catch (const ModelError& error) {
+      PyErr_SetObject(type.ptr(), to_text(error.what()).ptr());
+    }
+  });
+}
+
 // glibc gives memory back to the kernel, and asks for it again, with every large batch; that costs a sixth of the
 // documents a second at batch 64. Keep it instead.
 void keep_freed_memory() {
@@ -143,7 +156,7 @@ void keep_freed_memory() {
 PYBIND11_MODULE(_torchscript, module) {
   module.doc() = "TorchScript models behind a batching queue, run by threads that never take the GIL.";
   keep_freed_memory();
-  py::register_exception<ModelError>(module, "ModelError", PyExc_ValueError);
+  register_model_error(module);
   py::class_<PyTorchScriptEngine> cls(module, "TorchScriptEngine");
   cls.def(py::init<const std::string&, const py::kwargs&>(), py::arg("path"))
       .def("submit", &PyTorchScriptEngine::submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"),

@@ -119,11 +119,11 @@ Batch Queue::try_take() {
   return form_batch();
 }
 
-Batch Queue::try_take_lone(uint32_t max_tokens) {
+Batch Queue::try_take_lone(const std::function<bool(const Request&)>& wanted) {
   std::lock_guard lock(mutex_);
   if (stats_.waiting != 1 || stats_.running > 0 || closed_) return {};
   const auto& only = lane(Lane::interactive).empty() ? lane(Lane::bulk).front() : lane(Lane::interactive).front();
-  if (only->tokens > max_tokens || ready_at() > clock_()) return {};
+  if (!wanted(*only) || ready_at() > clock_()) return {};
   return form_batch();
 }
 

@@ -71,9 +71,9 @@ class Queue {
   Batch take();
   // The same without blocking: empty when no batch can be formed now.
   Batch try_take();
-  // The same for a caller who runs the batch himself: only a request that waits alone while no batch runs, and that has
-  // at most `max_tokens` tokens.
-  Batch try_take_lone(uint32_t max_tokens);
+  // The same for a caller who runs the batch himself: only a request that waits alone while no batch runs, and that
+  // `wanted` agrees to.
+  Batch try_take_lone(const std::function<bool(const Request&)>& wanted);
   // Ends a batch whose requests carry their outcome.
   void finish(Batch batch);
 

@@ -10,6 +10,8 @@ namespace predictor {
 
 namespace {
 
+constexpr uint32_t kBytesOfQuickToken = 16;
+
 class TorchScriptExecutor : public Executor {
  public:
   TorchScriptExecutor(std::shared_ptr<TorchScriptModel> model, uint32_t threads)
@@ -39,6 +41,7 @@ void validate(const EngineConfig& config) {
   require(config.replicas >= 1 && config.replicas <= kMostReplicas, "replicas must be 1 to 256");
   require(config.threads >= 1 && config.threads <= kMostThreads, "threads must be 1 to 256");
   require(config.warm_up_tokens <= kLongestWarmUp, "warm_up_tokens must be 0 to 65536");
+  require(config.inline_us <= kLongestInlineUs, "inline_us must be 0 to 1000000");
   validate(config.limits, config.policy);
 }
 
@@ -62,7 +65,7 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   if (longest > 0) {
     const std::vector<uint32_t> lengths = length_buckets(longest);
     warm_up(*model_, lengths, policy.batch_items, policy.batch_tokens);
-    inline_tokens_ = longest_within(*model_, lengths, config.inline_time);
+    inline_tokens_ = longest_within(*model_, lengths, Nanoseconds{config.inline_us} * 1000);
   }
   if (inline_tokens_ > 0) inline_executor_ = std::make_unique<TorchScriptExecutor>(model_->replica(), config.threads);
   queue_ = std::make_unique<Queue>(config.limits, policy);
@@ -74,8 +77,14 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   workers_ = std::make_unique<Workers>(*queue_, std::move(executors));
 }
 
+// How long a model takes is known of words as they are, not of a word of a megabyte.
+bool TorchScriptEngine::is_quick(const Request& request) const {
+  return request.tokens <= inline_tokens_ &&
+         static_cast<const PredictRequest&>(request).bytes <= size_t{kBytesOfQuickToken} * inline_tokens_;
+}
+
 bool TorchScriptEngine::kick() {
-  Batch batch = queue_->try_take_lone(inline_tokens_);
+  Batch batch = queue_->try_take_lone([this](const Request& request) { return is_quick(request); });
   if (batch.empty()) {
     queue_->kick();
     return false;
@@ -92,6 +101,7 @@ bool TorchScriptEngine::kick() {
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {
   auto request = std::make_unique<PredictRequest>();
+  request->bytes = text.size();
   request->document.tokens = tokenize(text, queue_->limits().max_tokens);
   request->tokens = static_cast<uint32_t>(request->document.tokens.size());
   if (model_->takes_texts()) {

@@ -16,18 +16,20 @@ namespace predictor {
 inline constexpr uint32_t kMostReplicas = 256;
 inline constexpr uint32_t kMostThreads = 256;
 inline constexpr uint32_t kLongestWarmUp = 1 << 16;
+inline constexpr uint32_t kLongestInlineUs = 1'000'000;
 
 struct EngineConfig {
   uint32_t replicas = 1;              // batches that run at the same time
   uint32_t threads = 1;               // threads of libtorch within one batch
   uint32_t warm_up_tokens = 64;       // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
-  Nanoseconds inline_time = 200'000;  // a lone document that takes no longer is run by the caller of kick()
+  uint32_t inline_us = 200;           // a lone document that takes no longer is run by the caller of kick()
   std::optional<bool> equal_lengths;  // whether only equal lengths share a batch; unset: a probe finds out
   QueueLimits limits;
   PolicyConfig policy;
 };
 
 struct PredictRequest : Request {
+  size_t bytes = 0;  // of the text
   Document document;
   Result result;
 };
@@ -54,6 +56,8 @@ class TorchScriptEngine {
   const Result& sample() const { return sample_; }
 
  private:
+  bool is_quick(const Request& request) const;
+
   std::shared_ptr<TorchScriptModel> model_;  // the first worker runs it, the others run replicas
   Result sample_;
   uint32_t inline_tokens_ = 0;  // the longest document that is quick

@@ -48,12 +48,11 @@ std::vector<double> numbers(const torch::Tensor& tensor) {
 
 std::string reason(const std::exception& error) {
   const std::string message = error.what();
-  if (!message.starts_with("The following operation failed in the TorchScript interpreter")) {
-    return message.substr(0, message.find('\n'));
-  }
-  const size_t end = message.find_last_not_of('\n') + 1;
-  const size_t begin = message.find_last_of('\n', end - 1) + 1;
-  return message.substr(begin, end - begin);
+  const bool of_interpreter = message.starts_with("The following operation failed in the TorchScript interpreter");
+  const size_t at = of_interpreter ? message.find_last_not_of('\n') : message.find_first_not_of('\n');
+  if (at == std::string::npos) return "an error without a message";
+  const size_t begin = message.find_last_of('\n', at) + 1;
+  return message.substr(begin, message.find('\n', at) - begin);
 }
 
 struct TorchScriptModel::Module {

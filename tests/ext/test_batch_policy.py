@@ -110,8 +110,6 @@ MS = 1_000_000
         pytest.param({"max_delay_ms": 2}, [9], [7], 7 + 2 * MS, id="the oldest of both lanes counts"),
         pytest.param({"max_delay_ms": 2, "batch_items": 3}, [7, 8, 9], [], 7, id="a full batch waits for nothing"),
         pytest.param({"max_delay_ms": 2, "batch_items": 3}, [7, 8], [9], 7, id="full, over both lanes"),
-        pytest.param({"hold": 3}, [7, 8], [], None, id="held"),
-        pytest.param({"hold": 3}, [7, 8], [9], 7, id="enough to be let go"),
     ],
 )
 def test_ready_at(limits: dict[str, Any], interactive: list[int], bulk: list[int], ready_at: int | None) -> None:
@@ -194,7 +192,6 @@ WRONG = [
     ("free_padding", -1),
     ("free_padding", 1 << 32),
     ("equal_lengths", "always"),
-    ("hold", -1),
 ]
 
 
@@ -219,6 +216,7 @@ def test_an_unknown_setting_is_refused_by_its_name(maker: Any) -> None:
         ({"max_tokens": (1 << 24) + 1}, "max_tokens must be 1 to 16777216"),
         ({"max_tokens": 10, "queue_tokens": 9}, "queue_tokens must be at least max_tokens"),
         ({"queue_items": 4, "hold": 5}, "hold must be at most queue_items"),
+        ({"hold": -1}, "hold is out of range or of the wrong type"),
     ],
 )
 def test_limits_that_no_queue_can_work_with(given: dict[str, int], message: str) -> None:

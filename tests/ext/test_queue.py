@@ -131,13 +131,15 @@ def test_a_batch_is_of_one_lane() -> None:
     assert sorted([desk.run(), desk.run()]) == [["b"], ["i"]]
 
 
-def test_hold_waits_for_so_many_and_then_forms_one_batch() -> None:
-    desk = Desk(hold=3)
-    desk.submit("a")
-    desk.submit("b")
-    assert desk.take() == []
-    desk.submit("c")
-    assert desk.run() == ["a", "b", "c"]
+def test_hold_waits_for_so_many_and_then_lets_all_go() -> None:
+    desk = Desk(hold=3, batch_items=2)
+    for _ in range(2):  # an empty queue holds again
+        desk.submit("a")
+        desk.submit("b")
+        assert desk.take() == []
+        desk.submit("c")
+        assert desk.run() == ["a", "b"]
+        assert desk.run() == ["c"], "what is left over of those that were let go must not be held"
 
 
 def test_max_delay_counts_from_the_oldest() -> None:

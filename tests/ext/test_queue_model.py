@@ -60,10 +60,12 @@ class Model:
     """What the queue must hold and say."""
 
     policy: BatchPolicy
+    hold: int
     now: int = 0
     lanes: list[list[Request]] = field(default_factory=lambda: [[], []])
     running: dict[int, list[Request]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    let_go: bool = False
     draining: bool = False
     closed: bool = False
     counters: dict[str, int] = field(
@@ -92,6 +94,7 @@ class Model:
             return QUEUE_FULL
         self.counters["accepted"] += 1
         self.lanes[request.lane].append(request)
+        self.let_go |= len(self.waiting()) >= self.hold
         return 0
 
     def answer(self, request: Request, status: int, value: weakref.ref[Thing] | str | None, counter: str) -> None:
@@ -112,7 +115,8 @@ class Model:
     def batch(self) -> list[Request]:
         """The next batch; empty if none can be formed now."""
         ready_at = 0 if self.draining else self.policy.ready_at(*([r.enqueued for r in lane] for lane in self.lanes))
-        if self.closed or ready_at is None or ready_at > self.now or not self.waiting():
+        held = not (self.let_go or self.draining)
+        if held or self.closed or ready_at is None or ready_at > self.now or not self.waiting():
             return []
         self.expire()
         if not self.waiting():
@@ -167,15 +171,14 @@ class QueueMachine(RuleBasedStateMachine):
                 "max_padding": st.sampled_from([0, 0.5]),
                 "free_padding": st.sampled_from([0, 100]),
                 "equal_lengths": st.booleans(),
-                "hold": st.sampled_from([0, 0, 3]),
             }
-        )
+        ),
+        hold=st.sampled_from([0, 0, 3]),
     )
-    def make(self, limits: dict[str, Any]) -> None:
-        self.model = Model(BatchPolicy(**limits))
-        self.queue = Queue(
-            self.clock, queue_items=QUEUE_ITEMS, queue_tokens=QUEUE_TOKENS, max_tokens=MAX_TOKENS, **limits
-        )
+    def make(self, limits: dict[str, Any], hold: int) -> None:
+        self.model = Model(BatchPolicy(**limits), hold)
+        limits |= {"queue_items": QUEUE_ITEMS, "queue_tokens": QUEUE_TOKENS, "max_tokens": MAX_TOKENS, "hold": hold}
+        self.queue = Queue(self.clock, **limits)
 
     @rule(requests=st.lists(requests, min_size=1, max_size=4))
     def submit(self, requests: list[tuple[int, int, int | None]]) -> None:
@@ -290,6 +293,7 @@ class QueueMachine(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         model = self.model
+        model.let_go &= bool(model.waiting())  # an empty queue holds again
         state = {
             "waiting": len(model.waiting()),
             "waiting_tokens": model.waiting_tokens(),
