@@ -8,19 +8,19 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN scripts/setup.sh /opt/predictor
-RUN /opt/predictor/bin/python scripts/train_classifier.py --output /opt/predictor/models/classifier.pt
+RUN scripts/setup.sh /opt/predictor \
+    && /opt/predictor/bin/python scripts/train_classifier.py --output /opt/predictor/models/classifier.pt
 
 FROM python:3.11-slim-bookworm
 # The environment holds absolute paths (libtorch's), so it lies where it was built.
 COPY --from=build /opt/predictor /opt/predictor
 RUN useradd --system --no-create-home --uid 10001 predictor
-USER predictor
+USER 10001
 ENV PATH=/opt/predictor/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PREDICTOR_HOST=0.0.0.0
 EXPOSE 9090 8080
-# Alive, and every model warm; the model's own check needs no more than the proxy's word.
+# Healthy: alive, and every model warm.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
 STOPSIGNAL SIGTERM
