@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the C++ core that needs neither Python nor libtorch with g++'s sanitizers, and stresses it: data races under
-# ThreadSanitizer, memory errors, leaks and undefined behaviour under AddressSanitizer and UndefinedBehaviorSanitizer.
+# Builds the C++ core that needs neither Python nor a model's runtime with g++'s sanitizers, and stresses it: data races
+# under ThreadSanitizer, memory errors, leaks and undefined behaviour under AddressSanitizer and
+# UndefinedBehaviorSanitizer.
 #
 #   scripts/sanitize.sh [SEED]
 #
@@ -10,8 +11,10 @@ set -eu
 cd "$(dirname "$0")/.."
 build=build/sanitize
 compiler=${CXX:-g++}
-flags="-std=c++20 -O1 -g -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread"
+flags="-std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread"
 stress="tests/ext/stress.cc ext/queue.cc ext/workers.cc ext/document.cc"
+text_fuzz="tests/ext/text_fuzz.cc ext/document.cc ext/smart_reply_text.cc ext/smart_reply_fingerprint.cc
+    ext/smart_reply_projection.cc"
 
 mkdir -p "$build"
 
@@ -51,5 +54,6 @@ runner=""
 
 need_sanitizer address,undefined
 build_and_run stress address,undefined "$stress" "${1:-}"
+build_and_run text_fuzz address,undefined "$text_fuzz" "${1:-}"
 
 echo "== no sanitizer had anything to report"

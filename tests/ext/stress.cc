@@ -54,6 +54,7 @@ struct Round {
   unsigned workers;
   double deadlines = 0.1;  // share of the requests that have one
   double bulk = 0.3;
+  double alone = 0.05;  // how often a submitter tries to run its request itself
   Ending ending = Ending::drain_idle;
   unsigned submitters = 4;
   unsigned requests = 2500;  // of each submitter
@@ -156,6 +157,8 @@ class Stress {
 
   void submit(unsigned submitter) {
     Random random(seed_ + submitter);
+    FakeModel own_model(round_.policy, seed_ + 2000 + submitter);
+    own_model.begin();
     for (unsigned i = 0; i < round_.requests; ++i) {
       Entry& entry = ledger_[submitter * round_.requests + i];
       entry.number = submitter * uint64_t{round_.requests} + i + 1;
@@ -167,10 +170,22 @@ class Stress {
       } else {
         refuse(entry, submission.admission);
       }
+      if (random.chance(round_.alone)) run_alone(own_model);
       if (random.chance(0.3)) queue_.kick();
       if (random.chance(0.05)) std::this_thread::sleep_for(microseconds(random.below(2000)));
     }
     queue_.kick();
+  }
+
+  // As an event loop does that runs a lone short request itself.
+  void run_alone(FakeModel& model) {
+    Batch batch = queue_.try_take_lone([](const Request& request) { return request.tokens <= 4; });
+    if (batch.empty()) return;
+    check(batch.size() == 1 && batch[0]->tokens <= 4, "more than a lone short request");
+    ++ran_alone_;
+    Request* const request = batch[0].get();
+    run_bisecting(model, {&request, 1});
+    queue_.finish(std::move(batch));
   }
 
   std::unique_ptr<Job> make_job(Entry& entry, Random& random) {
@@ -217,7 +232,7 @@ class Stress {
       const QueueStats stats = queue_.stats();
       check(stats.waiting <= round_.limits.queue_items, "more than queue_items wait");
       check(stats.waiting_tokens <= round_.limits.queue_tokens, "more than queue_tokens wait");
-      check(stats.running <= round_.workers * round_.policy.batch_items, "more run than there are workers for");
+      check(stats.running <= round_.workers * round_.policy.batch_items + 1, "more run than there are workers for");
       std::this_thread::sleep_for(milliseconds(1));
     }
   }
@@ -275,7 +290,7 @@ class Stress {
                                " completed, " + std::to_string(stats.failed) + " failed, " +
                                std::to_string(stats.expired) + " expired, " + std::to_string(stats.cancelled) +
                                " cancelled, " + std::to_string(refused_) + " refused, " +
-                               std::to_string(stats.batches) + " batches";
+                               std::to_string(stats.batches) + " batches, " + std::to_string(ran_alone_) + " alone";
     check(stats.accepted + refused_ == ledger_.size(), "requests got lost: " + counts);
     check(stats.completed + stats.failed + (stats.expired - refused_late_) + stats.cancelled == stats.accepted,
           "the counters do not add up: " + counts);
@@ -290,7 +305,8 @@ class Stress {
   Queue queue_;
   std::vector<Entry> ledger_;
   std::unique_ptr<Workers> workers_;
-  std::atomic<uint64_t> submitted_ = 0, last_id_ = 0, answered_ = 0, cancelled_ = 0, refused_ = 0, refused_late_ = 0;
+  std::atomic<uint64_t> submitted_ = 0, last_id_ = 0, answered_ = 0, cancelled_ = 0, refused_ = 0, refused_late_ = 0,
+                        ran_alone_ = 0;
   std::atomic<bool> ended_ = false, read_on_ = true;
 };
 
@@ -315,6 +331,7 @@ std::vector<Round> rounds() {
        .workers = 2,
        .bulk = 0.7,
        .ending = Ending::drain_busy},
+      {.name = "lone requests run at once", .limits = large, .policy = {}, .workers = 1, .alone = 0.9, .submitters = 1},
       {.name = "closed under load",
        .limits = large,
        .policy = {.batch_items = 4},
