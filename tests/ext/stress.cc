@@ -54,7 +54,7 @@ struct Round {
   unsigned workers;
   double deadlines = 0.1;  // share of the requests that have one
   double bulk = 0.3;
-  double alone = 0.05;  // how often a submitter tries to run its request itself
+  bool lone = false;  // submits when nothing waits or runs, and then runs most requests itself
   Ending ending = Ending::drain_idle;
   unsigned submitters = 4;
   unsigned requests = 2500;  // of each submitter
@@ -170,8 +170,9 @@ class Stress {
       } else {
         refuse(entry, submission.admission);
       }
-      if (random.chance(round_.alone)) run_alone(own_model);
-      if (random.chance(0.3)) queue_.kick();
+      if (random.chance(round_.lone ? 0.7 : 0.05)) run_alone(own_model);
+      if (round_.lone || random.chance(0.3)) queue_.kick();
+      if (round_.lone) wait_until_idle();
       if (random.chance(0.05)) std::this_thread::sleep_for(microseconds(random.below(2000)));
     }
     queue_.kick();
