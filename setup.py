@@ -13,12 +13,12 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, library_path
 # -ffp-contract=off: all instruction sets must round alike, and a fused multiply-add rounds once where others do twice.
 FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
-QUEUE = ["queue", "workers"]
+QUEUE = ["lone_runner", "queue", "workers"]
 TORCHSCRIPT = ["document", "torchscript_engine", "torchscript_model", "torchscript_signature", "warm_up"]
 TFLITE = [
     f"tflite_{part}" for part in ("library", "model_file", "operator", "ops", "predict_op", "projection_op", "strings")
 ]
-SMART_REPLY = [f"smart_reply_{part}" for part in ("fingerprint", "projection", "session", "text")]
+SMART_REPLY = [f"smart_reply_{part}" for part in ("engine", "fingerprint", "projection", "session", "text")]
 
 
 def sources(*names: str) -> list[str]:
@@ -48,7 +48,7 @@ def plain(name: str, *names: str) -> Extension:
 MODULES = [
     torchscript(),
     plain("_batching", "bindings_batching", *QUEUE),
-    plain("_tflite_ops", "tflite_bindings", *TFLITE, *SMART_REPLY),
+    plain("_tflite_ops", "tflite_bindings", *TFLITE, *SMART_REPLY, *QUEUE),
 ]
 
 setup(

@@ -6,7 +6,7 @@
 #include <map>
 #include <memory>
 
-#include "python_queue.h"
+#include "python_engine.h"
 #include "torchscript_engine.h"
 
 namespace predictor {
@@ -64,59 +64,32 @@ EngineConfig to_config(py::dict settings) {
   return config;
 }
 
-class PyTorchScriptEngine {
- public:
-  PyTorchScriptEngine(const std::string& path, const py::kwargs& settings) {
-    const EngineConfig config = to_config(settings);
-    py::gil_scoped_release unlocked;
-    engine_ = std::make_shared<TorchScriptEngine>(path, config);
-  }
-
-  ~PyTorchScriptEngine() { close(); }
-
-  TorchScriptEngine& engine() const {
-    if (!engine_) throw std::runtime_error("the engine is closed");
-    return *engine_;
-  }
-
-  int64_t submit(const py::str& text, int lane, Nanoseconds deadline, py::object tag) {
-    Py_ssize_t size = 0;
-    const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
-    if (bytes == nullptr) throw py::error_already_set();
-    TorchScriptEngine& open = engine();
-    const Lane in_lane = to_lane(lane);
-    void* owned = to_tag(std::move(tag));
-    return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned), owned);
-  }
-
-  bool kick() {
-    engine();
-    const std::shared_ptr<TorchScriptEngine> open = engine_;  // another thread may close meanwhile
-    py::gil_scoped_release unlocked;
-    return open->kick();
-  }
-
-  py::list results() {
-    return outcomes(engine().queue(), [this](Request& request) {
-      return to_python(static_cast<PredictRequest&>(request).result, cache_);
-    });
-  }
-
-  // The outcomes that nobody fetched; after this there is no engine.
-  py::list close() {
-    if (!engine_) return py::list();
-    engine_->queue().close();
-    py::list rest = results();
-    std::shared_ptr<TorchScriptEngine> ending = std::move(engine_);
-    py::gil_scoped_release unlocked;  // the workers finish their batches
-    ending.reset();
-    return rest;
-  }
-
- private:
-  std::shared_ptr<TorchScriptEngine> engine_;
-  LabelCache cache_;
+struct PredictValue {
+  py::object operator()(Request& request) { return to_python(static_cast<PredictRequest&>(request).result, cache); }
+  LabelCache cache;
 };
+
+using PyTorchScriptEngine = PythonEngine<TorchScriptEngine, PredictValue>;
+
+std::unique_ptr<PyTorchScriptEngine> make_engine(const std::string& path, const py::kwargs& settings) {
+  const EngineConfig config = to_config(settings);
+  std::shared_ptr<TorchScriptEngine> engine;
+  {
+    py::gil_scoped_release unlocked;
+    engine = std::make_shared<TorchScriptEngine>(path, config);
+  }
+  return std::make_unique<PyTorchScriptEngine>(std::move(engine));
+}
+
+int64_t submit(PyTorchScriptEngine& self, const py::str& text, int lane, Nanoseconds deadline, py::object tag) {
+  Py_ssize_t size = 0;
+  const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+  if (bytes == nullptr) throw py::error_already_set();
+  TorchScriptEngine& open = self.engine();
+  const Lane in_lane = to_lane(lane);
+  void* owned = to_tag(std::move(tag));
+  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned), owned);
+}
 
 const char* output_name(OutputKind kind) {
   switch (kind) {
@@ -158,13 +131,9 @@ PYBIND11_MODULE(_torchscript, module) {
   keep_freed_memory();
   register_model_error(module);
   py::class_<PyTorchScriptEngine> cls(module, "TorchScriptEngine");
-  cls.def(py::init<const std::string&, const py::kwargs&>(), py::arg("path"))
-      .def("submit", &PyTorchScriptEngine::submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"),
-           py::arg("tag"), "Queue a document; its id, or minus the Admission that refused it.")
-      .def("kick", &PyTorchScriptEngine::kick,
-           "Run a lone quick document at once, or wake a worker for what was submitted; whether there are results.")
-      .def("results", &PyTorchScriptEngine::results, "Outcomes since the last call: (tag, status, value or message).")
-      .def("close", &PyTorchScriptEngine::close, "Fail what waits, end the workers; the outcomes not yet fetched.")
+  cls.def(py::init(&make_engine), py::arg("path"))
+      .def("submit", &submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           "Queue a document; its id, or minus the Admission that refused it.")
       .def_property_readonly("takes_texts",
                              [](PyTorchScriptEngine& self) { return self.engine().model().takes_texts(); })
       .def_property_readonly("output",
@@ -185,7 +154,7 @@ PYBIND11_MODULE(_torchscript, module) {
                              })
       .def_property_readonly("equal_lengths_only",
                              [](PyTorchScriptEngine& self) { return self.engine().queue().policy().equal_lengths; });
-  bind_queue_methods(cls, [](PyTorchScriptEngine& self) -> Queue& { return self.engine().queue(); });
+  bind_engine_methods(cls);
 }
 
 }  // namespace predictor

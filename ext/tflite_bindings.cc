@@ -5,6 +5,8 @@
 #include <bit>
 #include <stdexcept>
 
+#include "python_engine.h"
+#include "smart_reply_engine.h"
 #include "smart_reply_fingerprint.h"
 #include "smart_reply_projection.h"
 #include "smart_reply_session.h"
@@ -13,11 +15,13 @@
 #include "tflite_model_file.h"
 #include "tflite_ops.h"
 
-namespace py = pybind11;
 using predictor::smart_reply::Instructions;
 using predictor::smart_reply::Ports;
 using predictor::smart_reply::Replies;
+using predictor::smart_reply::ReplyRequest;
+using predictor::smart_reply::Selection;
 using predictor::smart_reply::Session;
+using predictor::smart_reply::SmartReplyEngine;
 
 namespace predictor::tflite {
 
@@ -38,13 +42,13 @@ void verify_model(const py::bytes& model) {
   if (!fault.empty()) throw std::invalid_argument(fault);
 }
 
-std::unique_ptr<Session> make_session(const py::object& interpreter, const Ports::Port& message,
+std::shared_ptr<Session> make_session(const py::object& interpreter, const Ports::Port& message,
                                       const Ports::Port& texts, const Ports::Port& scores,
                                       const std::vector<int>& constants) {
   Context* context = take_context();
   if (!context) throw std::invalid_argument("the graph must have one operator Normalize, in one subgraph");
   auto handle = interpreter.attr("_native_handle")().cast<std::uintptr_t>();
-  return std::make_unique<Session>(reinterpret_cast<Interpreter*>(handle), context, Ports{message, texts, scores},
+  return std::make_shared<Session>(reinterpret_cast<Interpreter*>(handle), context, Ports{message, texts, scores},
                                    constants);
 }
 
@@ -72,6 +76,47 @@ py::list separate_replies(Session& session, const std::vector<std::string>& mess
   py::list result;
   for (const Replies& replies : all) result.append(to_dict(replies));
   return result;
+}
+
+struct ReplyValue {
+  py::object operator()(Request& request) const { return to_dict(static_cast<ReplyRequest&>(request).replies); }
+};
+
+// Its sessions live as long as it: with them their interpreters, which are Python's.
+struct PySmartReplyEngine : PythonEngine<SmartReplyEngine, ReplyValue> {
+  PySmartReplyEngine(py::tuple sessions, std::shared_ptr<SmartReplyEngine> engine)
+      : PythonEngine(std::move(engine)), sessions(std::move(sessions)) {}
+  ~PySmartReplyEngine() { close(); }
+  const py::tuple sessions;
+};
+
+std::unique_ptr<PySmartReplyEngine> make_engine(const py::tuple& sessions, const py::kwargs& kwargs) {
+  py::dict settings(kwargs);
+  const auto inline_us = take_setting(settings, "inline_us", uint32_t{200});
+  const QueueLimits limits = take_limits(settings);
+  const PolicyConfig policy = take_policy(settings);
+  expect_no_more(settings);
+  auto opened = sessions.cast<std::vector<std::shared_ptr<Session>>>();
+  std::shared_ptr<SmartReplyEngine> engine;
+  {
+    py::gil_scoped_release unlocked;
+    engine = std::make_shared<SmartReplyEngine>(std::move(opened), inline_us, limits, policy);
+  }
+  return std::make_unique<PySmartReplyEngine>(sessions, std::move(engine));
+}
+
+int64_t submit(PySmartReplyEngine& self, std::vector<std::string> messages, std::optional<uint32_t> max_replies,
+               std::optional<double> threshold, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag) {
+  auto request = std::make_unique<ReplyRequest>();
+  request->messages = std::move(messages);
+  request->selection = {max_replies, threshold};
+  request->tokens = tokens;
+  request->lane = to_lane(lane);
+  request->deadline = deadline;
+  SmartReplyEngine& open = self.engine();
+  void* owned = to_tag(std::move(tag));
+  request->tag = owned;
+  return submitted(open.submit(std::move(request)), owned);
 }
 
 std::vector<double> projection_sums(const std::vector<float>& seeds, const std::vector<int32_t>& ids,
@@ -127,13 +172,23 @@ void bind_session(py::module_& module) {
              "Raises ValueError when the bytes are not a well-formed model: the runtime itself does not look.");
   py::class_<Ports::Port>(module, "Port", "A tensor of the graph: index and name.")
       .def(py::init<int, std::string>(), py::arg("index"), py::arg("name"));
-  py::class_<Session>(module, "Session", "Messages through one interpreter; computes without the GIL.")
+  py::class_<Session, std::shared_ptr<Session>>(module, "Session",
+                                                "Messages through one interpreter; computes without the GIL.")
       .def(py::init(&make_session), py::arg("interpreter"), py::arg("message"), py::arg("texts"), py::arg("scores"),
            py::arg("constants"), py::keep_alive<1, 2>(),
            "Must follow the making of the interpreter on the same thread.")
       .def("merged_replies", &merged_replies, py::arg("messages"),
            "One dict reply -> score for all messages (UTF-8 bytes), best first; scores add up.")
       .def("separate_replies", &separate_replies, py::arg("messages"), "One dict for each message.");
+}
+
+void bind_engine(py::module_& module) {
+  py::class_<PySmartReplyEngine> cls(module, "SmartReplyEngine", "Sessions behind a queue, each with its own worker.");
+  cls.def(py::init(&make_engine), py::arg("sessions"))
+      .def("submit", &submit, py::arg("messages"), py::arg("max_replies"), py::arg("threshold"), py::arg("tokens"),
+           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           "Queue messages that are answered together; the id, or minus the Admission that refused them.");
+  bind_engine_methods(cls);
 }
 
 }  // namespace
@@ -146,4 +201,5 @@ PYBIND11_MODULE(_tflite_ops, module) {
   predictor::tflite::bind_text_rules(module);
   predictor::tflite::bind_projection(module);
   predictor::tflite::bind_session(module);
+  predictor::tflite::bind_engine(module);
 }

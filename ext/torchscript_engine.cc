@@ -67,8 +67,10 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
     warm_up(*model_, lengths, policy.batch_items, policy.batch_tokens);
     inline_tokens_ = longest_within(*model_, lengths, Nanoseconds{config.inline_us} * 1000);
   }
-  if (inline_tokens_ > 0) inline_executor_ = std::make_unique<TorchScriptExecutor>(model_->replica(), config.threads);
   queue_ = std::make_unique<Queue>(config.limits, policy);
+  std::unique_ptr<Executor> for_lone_ones;
+  if (inline_tokens_ > 0) for_lone_ones = std::make_unique<TorchScriptExecutor>(model_->replica(), config.threads);
+  lone_runner_ = std::make_unique<LoneRunner>(*queue_, std::move(for_lone_ones));
   std::vector<std::unique_ptr<Executor>> executors;
   for (uint32_t i = 0; i < config.replicas; ++i) {
     std::shared_ptr<TorchScriptModel> model = i == 0 ? model_ : model_->replica();
@@ -84,19 +86,7 @@ bool TorchScriptEngine::is_quick(const Request& request) const {
 }
 
 bool TorchScriptEngine::kick() {
-  Batch batch = queue_->try_take_lone([this](const Request& request) { return is_quick(request); });
-  if (batch.empty()) {
-    queue_->kick();
-    return false;
-  }
-  if (inline_thread_ != std::this_thread::get_id()) {
-    inline_executor_->begin();
-    inline_thread_ = std::this_thread::get_id();
-  }
-  Request* const request = batch[0].get();
-  run_bisecting(*inline_executor_, {&request, 1});
-  queue_->finish(std::move(batch));
-  return true;
+  return lone_runner_->kick([this](const Request& request) { return is_quick(request); });
 }
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {

@@ -4,9 +4,9 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "document.h"
+#include "lone_runner.h"
 #include "queue.h"
 #include "torchscript_model.h"
 #include "workers.h"
@@ -45,9 +45,7 @@ class TorchScriptEngine {
   // Tokenises and submits.
   Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag);
 
-  // Wakes a worker for what was submitted. A document that is alone and quick is run at once instead, on the calling
-  // thread, which saves it two changes of threads, as long again as a quick model takes. Says whether it was.
-  // Of one thread at a time.
+  // See LoneRunner.
   bool kick();
 
   Queue& queue() { return *queue_; }
@@ -61,9 +59,8 @@ class TorchScriptEngine {
   std::shared_ptr<TorchScriptModel> model_;  // the first worker runs it, the others run replicas
   Result sample_;
   uint32_t inline_tokens_ = 0;  // the longest document that is quick
-  std::unique_ptr<Executor> inline_executor_;
-  std::optional<std::thread::id> inline_thread_;
   std::unique_ptr<Queue> queue_;
+  std::unique_ptr<LoneRunner> lone_runner_;
   std::unique_ptr<Workers> workers_;  // after the queue: it ends first
 };
 

@@ -1,0 +1,62 @@
+// What the bindings of engines whose workers are threads of C++ share: the engine's life, and its outcomes.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <utility>
+
+#include "python_queue.h"
+
+namespace predictor {
+
+// An engine in Python's hands. `ToValue` makes a Python object of a request's result.
+template <typename EngineType, typename ToValue>
+class PythonEngine {
+ public:
+  explicit PythonEngine(std::shared_ptr<EngineType> engine) : engine_(std::move(engine)) {}
+  ~PythonEngine() { close(); }
+
+  EngineType& engine() const {
+    if (!engine_) throw std::runtime_error("the engine is closed");
+    return *engine_;
+  }
+
+  bool kick() {
+    engine();
+    const std::shared_ptr<EngineType> open = engine_;  // another thread may close meanwhile
+    py::gil_scoped_release unlocked;
+    return open->kick();
+  }
+
+  py::list results() {
+    return outcomes(engine().queue(), [this](Request& request) { return to_value_(request); });
+  }
+
+  // The outcomes that nobody fetched; after this there is no engine.
+  py::list close() {
+    if (!engine_) return py::list();
+    engine_->queue().close();
+    py::list rest = results();
+    std::shared_ptr<EngineType> ending = std::move(engine_);
+    py::gil_scoped_release unlocked;  // the workers finish their batches
+    ending.reset();
+    return rest;
+  }
+
+ private:
+  std::shared_ptr<EngineType> engine_;
+  ToValue to_value_;
+};
+
+// The methods that every such engine has; `Class` is of a PythonEngine.
+template <typename Class>
+void bind_engine_methods(Class& cls) {
+  using Engine = typename Class::type;
+  cls.def("kick", &Engine::kick,
+          "Run a lone quick request at once, or wake a worker for what was submitted; whether there are results.")
+      .def("results", &Engine::results, "Outcomes since the last call: (tag, status, value or message).")
+      .def("close", &Engine::close, "Fail what waits, end the workers; the outcomes not yet fetched.");
+  bind_queue_methods(cls, [](Engine& self) -> Queue& { return self.engine().queue(); });
+}
+
+}  // namespace predictor
