@@ -67,6 +67,12 @@ class Settings(BaseSettings):
     queue_items: int = Field(4096, ge=1, description="requests waiting for one model at most")
     queue_tokens: int = Field(1 << 20, ge=1, description="tokens waiting for one model at most")
     max_tokens: int = Field(4096, ge=1, le=1 << 24, description="tokens in one document at most")
+    max_message_bytes: int = Field(
+        1 << 17,
+        ge=1,
+        le=1 << 24,
+        description="bytes in one message at most, where a model replies or reads texts whole",
+    )
     equal_lengths: Literal["auto", "always", "never"] = Field(
         "auto", description="whether only documents of equal length share a batch; auto: where a probe shows the need"
     )

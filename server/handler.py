@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,7 +25,7 @@ from predictor.ttypes import (
 
 from server.errors import invalid_argument, not_found, unavailable
 from server.many import answer_all
-from server.models.base import ModelError, Terms
+from server.models.base import ModelError, Selection, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from server.registry import Registry
 
 _REQUEST_ID_CHARACTERS = 128
+_MOST_REPLIES = 1000
+_ALL_REPLIES = Selection()
 
 
 class Handler:
@@ -58,17 +61,23 @@ class Handler:
     async def reply(
         self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        self._unserved("reply", options)
+        selection = _selection(reply_options)
+        model, terms = self._admit("reply", options)
+        return await model.reply([message], selection, terms)
 
     async def reply_batch(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> list[dict[str, float]]:
-        self._unserved("reply_batch", options)
+        selection = _selection(reply_options)
+        model, terms = self._admit("reply_batch", options)
+        return await answer_all(messages, lambda message: model.reply([message], selection, terms), "messages")
 
     async def reply_conversation(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        self._unserved("reply_conversation", options)
+        selection = _selection(reply_options)
+        model, terms = self._admit("reply_conversation", options)
+        return await model.reply(messages, selection, terms)
 
     async def embed(self, text: str, options: RequestOptions | None, embed_options: EmbedOptions | None) -> list[float]:
         model, terms = self._admit("embed", options)
@@ -185,3 +194,15 @@ class Handler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await task
+
+
+def _selection(options: ReplyOptions | None) -> Selection:
+    """Which replies are wanted. Raises INVALID_ARGUMENT."""
+    if options is None:
+        return _ALL_REPLIES
+    most, threshold = options.max_replies, options.threshold
+    if most is not None and not 1 <= most <= _MOST_REPLIES:
+        raise invalid_argument(f"reply_options.max_replies is {most}; it must lie between 1 and {_MOST_REPLIES}")
+    if threshold is not None and not math.isfinite(threshold):
+        raise invalid_argument(f"reply_options.threshold is {threshold}; it must be a finite number")
+    return Selection(most, threshold)

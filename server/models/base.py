@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from predictor.ttypes import ModelLimits
 
     from server.calls import Pending
@@ -19,6 +21,15 @@ class Terms(NamedTuple):
     """When its caller stops waiting, on time.monotonic_ns()'s clock."""
     request_id: str | None
     """The caller's own id for the log, if it gave one."""
+
+
+class Selection(NamedTuple):
+    """Which of a message's replies are wanted."""
+
+    max_replies: int | None = None
+    """So many, the best; None: all."""
+    threshold: float | None = None
+    """Only those with no lower score; None: all."""
 
 
 class ModelError(Exception):
@@ -36,6 +47,9 @@ class Model(Protocol):
 
     def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
         """Label -> score."""
+
+    def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
+        """Reply -> score for all messages together: the scores of a reply add up."""
 
     def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
         """The text's vector."""

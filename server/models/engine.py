@@ -163,6 +163,25 @@ class Engine:
         return unavailable("the model is being unloaded", retry_after_ms=1000)
 
 
+class EngineModel:
+    """What all models behind an engine have in common."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def stats(self) -> dict[str, int]:
+        """The queue's counters."""
+        return self._engine.stats()
+
+    def drain(self) -> None:
+        """Refuse new requests."""
+        self._engine.drain()
+
+    async def close(self) -> None:
+        """Answer what was accepted, then free the model."""
+        await self._engine.close()
+
+
 class _Rate:
     """How many requests an engine answers in a millisecond, over about the last second."""
 

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import hashlib
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from server.models import torchscript
+from server.models import tflite, torchscript
 from server.models.base import ModelError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from server.config import Settings
     from server.models.base import Model
 
-    Loader = Callable[[Path, Settings], Awaitable[Model]]
+    Loader = Callable[[Path, Settings], Awaitable[Any]]  # a Model, with those of its methods that it serves
 
 _VERSION_DIGITS = 12
 
@@ -32,14 +32,24 @@ def _is_torchscript(path: Path) -> bool:
         return False
 
 
-_KINDS: tuple[tuple[Callable[[Path], bool], Loader], ...] = ((_is_torchscript, torchscript.load),)
+def _is_tflite(path: Path) -> bool:
+    """The identifier of the schema, in the place where flatbuffers have it."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
+_KINDS: tuple[tuple[Callable[[Path], bool], Loader], ...] = (
+    (_is_torchscript, torchscript.load),
+    (_is_tflite, tflite.load),
+)
 
 
 async def load(path: Path, settings: Settings) -> Model:
     """Load whatever kind of model the file holds. Raises ModelError."""
     with _naming(path):
         loader = await asyncio.to_thread(_loader_of, path)
-        return await loader(path, settings)
+        model: Model = await loader(path, settings)
+        return model
 
 
 def check(path: Path) -> None:
@@ -66,7 +76,7 @@ def _loader_of(path: Path) -> Loader:
     for holds, loader in _KINDS:
         if holds(path):
             return loader
-    raise ModelError("no kind of model that this server knows; a TorchScript file is wanted")
+    raise ModelError("no kind of model that this server knows; a TorchScript or TensorFlow Lite file is wanted")
 
 
 async def version_of(path: Path) -> str:

@@ -35,8 +35,36 @@ def read_model(path: Path) -> bytes:
     """The bytes of a file, for several interpreters to share. Raises ModelError, OSError."""
     size = path.stat().st_size
     if size > MAX_MODEL_BYTES:
-        raise ModelError(f"{path}: {size} bytes, more than the {MAX_MODEL_BYTES} that a .tflite file may have")
+        raise ModelError(f"{size} bytes, more than the {MAX_MODEL_BYTES} that a .tflite file may have")
     return path.read_bytes()
+
+
+def open_interpreter(
+    content: bytes, registerers: Sequence[Callable[[int], None]] = (_tflite_ops.register_operators,)
+) -> Any:
+    """An interpreter with Smart Reply's operators, its tensors not allocated yet. Raises ModelError."""
+    try:
+        _tflite_ops.verify_model(content)
+    except ValueError as error:
+        raise ModelError(f"no TensorFlow Lite model, or damaged: {error}") from None
+    try:
+        return InterpreterWithCustomOps(
+            custom_op_registerers=list(registerers),
+            model_content=content,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise ModelError(str(error)) from None
+
+
+def operators_of(interpreter: Any) -> tuple[str, ...]:
+    """Names of a graph's operators, in their order."""
+    return tuple(operator["op_name"] for operator in interpreter._get_ops_details())
+
+
+def described(details: Iterable[dict[str, Any]]) -> str:
+    """Names and types of a graph's inputs or outputs."""
+    return _shortened(f"{detail['name']} ({detail['dtype'].__name__})" for detail in details)
 
 
 class SmartReplyInterpreter:
@@ -57,23 +85,27 @@ class SmartReplyInterpreter:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         registerers: Sequence[Callable[[int], None]] = (_tflite_ops.register_operators,),
     ) -> None:
-        name, content = ("the model", model) if isinstance(model, bytes) else (model, read_model(Path(model)))
         self._max_message_bytes = max_message_bytes
         try:
-            _tflite_ops.verify_model(content)
-        except ValueError as error:
-            raise ModelError(f"{name}: no TensorFlow Lite model, or damaged: {error}") from None
+            self._open(model if isinstance(model, bytes) else read_model(Path(model)), registerers)
+        except ModelError as error:
+            if isinstance(model, bytes):
+                raise
+            raise ModelError(f"{model}: {error}") from None
+
+    def _open(self, content: bytes, registerers: Sequence[Callable[[int], None]]) -> None:
+        self._interpreter = open_interpreter(content, registerers)
         try:
-            self._interpreter = InterpreterWithCustomOps(
-                custom_op_registerers=list(registerers),
-                model_content=content,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
             self._interpreter.allocate_tensors()
             self._session = _session(self._interpreter)
             self._warm_up()
         except (ValueError, RuntimeError, MemoryError) as error:
-            raise ModelError(f"{name}: {error}") from None
+            raise ModelError(str(error)) from None
+
+    @property
+    def session(self) -> _tflite_ops.Session:
+        """What runs messages; it keeps the interpreter alive."""
+        return self._session
 
     def replies(self, message: str | bytes) -> dict[str, float]:
         """Reply -> score of one message. Raises MessageError."""
@@ -114,13 +146,13 @@ def best(replies: dict[str, float], max_replies: int | None, threshold: float | 
 def _session(interpreter: Any) -> _tflite_ops.Session:
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     operators = interpreter._get_ops_details()
-    names = tuple(operator["op_name"] for operator in operators)
+    names = operators_of(interpreter)
     texts = [detail for detail in outputs if detail["dtype"] is np.bytes_]
     scores = [detail for detail in outputs if detail["dtype"] is np.float32]
     if names != OPERATORS or (len(inputs), len(outputs), len(texts), len(scores)) != (1, 2, 1, 1):
         raise ValueError(
             f"no Smart Reply graph, which is {' -> '.join(OPERATORS)}, one string in, strings and float32 scores out:"
-            f" operators {_shortened(names)}; inputs {_described(inputs)}; outputs {_described(outputs)}"
+            f" operators {_shortened(names)}; inputs {described(inputs)}; outputs {described(outputs)}"
         )
     message, text, score = (_tflite_ops.Port(d["index"], d["name"]) for d in (*inputs, *texts, *scores))
     constants = _constants(inputs[0]["index"], operators)
@@ -161,10 +193,6 @@ def _check_responses(interpreter: Any, lookup: dict[str, Any]) -> None:
             text.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"response {number} is not UTF-8: {error}") from None
-
-
-def _described(details: list[dict[str, Any]]) -> str:
-    return _shortened([f"{detail['name']} ({detail['dtype'].__name__})" for detail in details])
 
 
 def _shortened(names: Iterable[str], most: int = 8) -> str:

@@ -10,7 +10,7 @@ from predictor.ttypes import ModelLimits
 
 from ext import _torchscript
 from server.models.base import ModelError, Terms
-from server.models.engine import Engine
+from server.models.engine import Engine, EngineModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,11 +33,11 @@ _LIBTORCH_BEGINS = ": The following operation failed"
 log = structlog.get_logger()
 
 
-class TorchScriptModel:
+class TorchScriptModel(EngineModel):
     """A module behind its own queue and workers."""
 
     def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits) -> None:
-        self._engine = Engine(native, limits.max_tokens)
+        super().__init__(Engine(native, limits.max_tokens))
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
         self.methods = _METHODS[native.output]
         self.limits = limits
@@ -51,18 +51,6 @@ class TorchScriptModel:
     def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
         """The text's vector."""
         return self._engine.submit(text, terms=terms)
-
-    def stats(self) -> dict[str, int]:
-        """The queue's counters."""
-        return self._engine.stats()
-
-    def drain(self) -> None:
-        """Refuse new requests."""
-        self._engine.drain()
-
-    async def close(self) -> None:
-        """Answer what was accepted, then free the module."""
-        await self._engine.close()
 
 
 async def load(path: Path, settings: Settings) -> TorchScriptModel:

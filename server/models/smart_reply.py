@@ -1,0 +1,60 @@
+"""Google's Smart Reply, and models of the same graph: messages to replies with scores."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ext import _tflite_ops
+from server.models.engine import Engine, EngineModel
+from server.models.messages import MessageCost
+from server.models.smart_reply_engine import SmartReplyInterpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from server.calls import Pending
+    from server.config import Settings
+    from server.models.base import Selection, Terms
+
+REPLY_METHODS = ("reply", "reply_batch", "reply_conversation")
+
+
+class SmartReplyModel(EngineModel):
+    """An interpreter for each worker, behind one queue."""
+
+    kind = "smart-reply"
+    methods = REPLY_METHODS
+    equal_lengths_only = False
+
+    def __init__(self, native: _tflite_ops.SmartReplyEngine, cost: MessageCost) -> None:
+        super().__init__(Engine(native, cost.max_tokens))
+        self._cost = cost
+        self.limits = cost.limits()
+        self.details = {
+            "input": "texts",
+            "output": "replies",
+            "device": "cpu",
+            "projection": _tflite_ops.best_instructions().name.lower(),
+        }
+
+    def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
+        """Reply -> score for all messages together, best first."""
+        tokens = self._cost.tokens_of(messages)
+        return self._engine.submit(messages, selection.max_replies, selection.threshold, tokens, terms=terms)
+
+
+async def load(content: bytes, settings: Settings) -> SmartReplyModel:
+    """Make and warm up the interpreters, off the event loop. Raises ModelError."""
+    cost = MessageCost(settings)
+    native = await asyncio.to_thread(_native_engine, content, settings, cost)
+    return SmartReplyModel(native, cost)
+
+
+def _native_engine(content: bytes, settings: Settings, cost: MessageCost) -> _tflite_ops.SmartReplyEngine:
+    interpreters = (SmartReplyInterpreter(content) for _ in range(settings.workers))
+    return _tflite_ops.SmartReplyEngine(
+        tuple(interpreter.session for interpreter in interpreters),
+        inline_us=settings.inline_us,
+        **cost.queue_settings(),
+    )

@@ -1,0 +1,207 @@
+"""TensorFlow Lite files: Smart Reply's graph, and any other that reads one text.
+
+One string in, and out: strings with their float32 scores serve `reply`; a float32 vector serves `embed`, or, where a
+file FILE.labels.txt lies beside it with one label a line, `predict`. These graphs are driven from Python, by threads
+that take batches from the queue; the interpreter computes without the GIL, one text at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ext import _batching
+from server.models import smart_reply
+from server.models.base import ModelError, Selection, Terms
+from server.models.engine import Engine, EngineModel
+from server.models.messages import MessageCost
+from server.models.smart_reply_engine import OPERATORS, best, described, open_interpreter, operators_of, read_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from server.calls import Pending
+    from server.config import Settings
+    from server.models.smart_reply import SmartReplyModel
+
+    Answer = Callable[[Sequence[str], Selection], Any]
+
+_METHODS = {
+    "replies": smart_reply.REPLY_METHODS,
+    "vector": ("embed", "embed_batch", "embed_matrix"),
+    "labels": ("predict", "predict_batch"),
+}
+_SAMPLE = "Hello"
+_MAX_LABELS = 1_000_000
+_MAX_LABEL_BYTES = 1 << 26
+
+
+class TextGraph:
+    """One interpreter, warm, and what its outputs are good for: `output` is replies, vector or labels."""
+
+    def __init__(self, content: bytes, labels: Sequence[str] | None) -> None:
+        self._interpreter = open_interpreter(content)
+        self._labels = labels
+        try:
+            self._interpreter.allocate_tensors()
+            self._check_reads()
+            self._input, self._shape = self._text_input()
+            self._outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["dtype"].__name__)
+            self.sample = self._run(_SAMPLE)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise ModelError(str(error)) from None
+        self.output = self._kind_of_output()
+
+    def answer(self, messages: Sequence[str], selection: Selection) -> Any:
+        """What the method that it serves returns. Raises RuntimeError when the graph fails."""
+        if self.output == "replies":
+            return best(self._replies(messages), selection.max_replies, selection.threshold)
+        (values,) = self._run(messages[0])
+        vector = values.ravel().tolist()
+        if len(vector) != self.sample[0].size:
+            raise RuntimeError(f"{len(vector)} numbers came out instead of {self.sample[0].size}")
+        return vector if self._labels is None else dict(zip(self._labels, vector, strict=True))
+
+    def _replies(self, messages: Sequence[str]) -> dict[str, float]:
+        """Best first, equals by text, as Smart Reply's own session orders them; empty texts count for nothing."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for message in messages:
+            texts, scores = self._texts_and_scores(message)
+            for text, score in zip(texts, scores, strict=True):
+                if text:
+                    sums[text.decode()] += score
+        return dict(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0].encode())))
+
+    def _texts_and_scores(self, message: str) -> tuple[list[bytes], list[float]]:
+        texts, scores = sorted((values.ravel() for values in self._run(message)), key=lambda v: v.dtype == np.float32)
+        if texts.size != scores.size:
+            raise RuntimeError(f"the graph gives {texts.size} replies and {scores.size} scores")
+        return texts.tolist(), scores.tolist()
+
+    def _run(self, text: str) -> list[Any]:
+        value = np.array([text.encode()], dtype=object).reshape(self._shape)
+        self._interpreter.set_tensor(self._input, value)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+
+    def _text_input(self) -> tuple[int, tuple[int, ...]]:
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1 or inputs[0]["dtype"] is not np.bytes_ or np.prod(inputs[0]["shape"]) != 1:
+            raise ValueError(f"one string is all that a request carries, but the inputs are {described(inputs)}")
+        return inputs[0]["index"], tuple(inputs[0]["shape"])
+
+    def _check_reads(self) -> None:
+        """Refuse an operator that reads what nobody wrote: the runtime would follow a null pointer."""
+        written = {detail["index"] for detail in self._interpreter.get_input_details()}
+        for operator in self._interpreter._get_ops_details():
+            for index in {int(index) for index in operator["inputs"]} - written - {-1}:
+                try:
+                    self._interpreter.get_tensor(index)
+                except ValueError:
+                    raise ValueError(f"operator {operator['op_name']} reads what nobody wrote") from None
+            written |= {int(index) for index in operator["outputs"]}
+
+    def _kind_of_output(self) -> str:
+        dtypes = [detail["dtype"] for detail in self._outputs]
+        if dtypes == [np.bytes_, np.float32] and self.sample[0].size == self.sample[1].size:
+            return "replies"
+        if dtypes != [np.float32] or self.sample[0].size == 0:
+            raise ModelError(
+                "strings with as many float32 scores can be served, or one float32 vector, but the outputs are "
+                f"{described(self._outputs)}"
+            )
+        if self._labels is None:
+            return "vector"
+        if len(self._labels) != self.sample[0].size:
+            raise ModelError(f"{len(self._labels)} labels for {self.sample[0].size} scores")
+        return "labels"
+
+
+class TfliteModel(EngineModel):
+    """A graph for each worker thread, behind one queue."""
+
+    equal_lengths_only = False
+
+    def __init__(self, graphs: Sequence[TextGraph], cost: MessageCost) -> None:
+        queue = _batching.Queue(**cost.queue_settings())
+        super().__init__(Engine(queue, cost.max_tokens))
+        self._cost = cost
+        output = graphs[0].output
+        self.kind = f"tflite-{output}"
+        self.methods = _METHODS[output]
+        self.limits = cost.limits()
+        self.details = {"input": "texts", "output": output, "device": "cpu"}
+        if output == "vector":
+            self.details["dimensions"] = str(graphs[0].sample[0].size)
+        # Daemons: where the process ends without close(), they wait in the queue without the GIL.
+        self._threads = [threading.Thread(target=_work, args=(queue, graph.answer), daemon=True) for graph in graphs]
+        for thread in self._threads:
+            thread.start()
+
+    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+        """Label -> score."""
+        return self._submit((doc,), Selection(), terms)
+
+    def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
+        """The text's vector."""
+        return self._submit((text,), Selection(), terms)
+
+    def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
+        """Reply -> score for all messages together, best first."""
+        return self._submit(messages, selection, terms)
+
+    async def close(self) -> None:
+        """Answer what was accepted, then end the threads."""
+        await super().close()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def _submit(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[Any]:
+        return self._engine.submit((messages, selection), self._cost.tokens_of(messages), terms=terms)
+
+
+async def load(path: Path, settings: Settings) -> SmartReplyModel | TfliteModel:
+    """Smart Reply's model where the graph is its own, else one for any text graph. Raises ModelError, OSError."""
+    content = await asyncio.to_thread(read_model, path)
+    interpreter = await asyncio.to_thread(open_interpreter, content)
+    if operators_of(interpreter) == OPERATORS:
+        return await smart_reply.load(content, settings)
+    cost = MessageCost(settings)
+    labels = await asyncio.to_thread(_labels_beside, path)
+    graphs = [await asyncio.to_thread(TextGraph, content, labels) for _ in range(settings.workers)]
+    return TfliteModel(graphs, cost)
+
+
+def _labels_beside(path: Path) -> list[str] | None:
+    """The lines of FILE.labels.txt, if there is one."""
+    file = Path(f"{path}.labels.txt")
+    if not file.exists():
+        return None
+    if file.stat().st_size > _MAX_LABEL_BYTES:
+        raise ModelError(f"{file} has more than {_MAX_LABEL_BYTES} bytes")
+    try:
+        labels = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{file}: not UTF-8: {error}") from None
+    if len(labels) > _MAX_LABELS or len(set(labels)) != len(labels) or not all(labels):
+        raise ModelError(f"{file}: wanted are at most {_MAX_LABELS} labels, one a line, none empty and none twice")
+    return labels
+
+
+def _work(queue: _batching.Queue, answer: Answer) -> None:
+    while (batch := queue.take()) is not None:
+        batch_id, payloads = batch
+        queue.finish(batch_id, [_answered(answer, payload) for payload in payloads])
+
+
+def _answered(answer: Answer, payload: Any) -> Any:
+    """The answer or, as a queue takes it, the exception: one text's trouble is not its batch mates'."""
+    try:
+        return answer(*payload)
+    except Exception as error:
+        return RuntimeError(str(error))
