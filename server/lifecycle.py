@@ -61,8 +61,8 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        await self._listen()
         try:
+            await self._listen()
             self._name_models()
             await self._start_proxy()
             loading = asyncio.create_task(self._load_models())

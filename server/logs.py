@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import structlog
-from structlog.dev import RichTracebackFormatter
+from structlog.dev import plain_traceback
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
@@ -20,11 +20,7 @@ def configure(settings: Settings) -> None:
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     # Without the values of variables, which tracebacks show otherwise: they are long, and some are texts of callers.
     renderers = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=RichTracebackFormatter(show_locals=False)
-            )
-        ]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
         if console
         else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
     )

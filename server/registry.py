@@ -28,7 +28,7 @@ _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 # What to load for a method that no model serves: for the message.
 _WANTED = {
     "predict": "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
-    "reply": "a Smart Reply model",
+    "reply": "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
     "embed": "a sentence encoder or a TorchScript module that gives vectors",
     "generate": "a text generator",
 }
@@ -110,7 +110,12 @@ class Registry:
 
     async def close(self) -> None:
         """Answer what was accepted and free all models."""
-        models = [entry.model for entry in self._entries.values() if entry.model is not None]
+        models = []
+        for entry in self._entries.values():
+            if entry.model is not None:
+                models.append(entry.model)
+                entry.model, entry.state = None, ModelState.UNLOADING
+        self._choose_defaults()
         await asyncio.gather(*(model.close() for model in models))
 
     def model(self, method: str, name: str | None) -> Model:

@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+import uvloop
 
 from tests.service import ROOT, Service
 from tests.zoo import save_named
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests that are coroutines run on the loop that the server and the proxy run on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_for_torch() -> None:
-    """The cores belong to the servers under test; torch's second thread spins and makes small models 50 times slower."""
+    """The cores belong to the servers under test; a second thread of torch spins: small models take 50 times as long."""
     torch.set_num_threads(1)
 
 

@@ -1,0 +1,125 @@
+"""The REST proxy as the server's child: real processes. What it answers is tested in tests/rest_proxy and tests/e2e."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.proxy import Proxy, ProxyError, _loopback, _read_line
+from tests.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MEBIBYTE = 1 << 20
+
+
+@contextlib.asynccontextmanager
+async def running(port: int = 0) -> AsyncIterator[Proxy]:
+    """A proxy in front of nothing."""
+    proxy = Proxy(HOST, port, free_port(), MEBIBYTE, 1000)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop(10)
+
+
+async def alive(port: int) -> int:
+    """The status of /healthz."""
+    return (await asyncio.to_thread(http_request, port, "/healthz")).status
+
+
+async def test_from_start_to_stop() -> None:
+    async with running() as proxy:
+        (pid,) = child_pids(os.getpid())
+        assert proxy.port > 0
+        assert await alive(proxy.port) == 200
+    assert not is_running(pid)
+    assert not is_listening(proxy.port)
+
+
+async def test_a_port_of_its_own() -> None:
+    port = free_port()
+    async with running(port) as proxy:
+        assert proxy.port == port
+        assert await alive(port) == 200
+
+
+async def test_a_port_that_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server((HOST, 0)) as holder:
+        port = holder.getsockname()[1]
+        proxy = Proxy(HOST, port, free_port(), MEBIBYTE, 1000)
+        with pytest.raises(ProxyError) as caught:
+            await proxy.start()
+    assert f"{HOST}:{port} (setting rest_port), exit code 1" in str(caught.value)
+    assert str(port) in capfd.readouterr().err
+    await proxy.stop(10)
+    assert child_pids(os.getpid()) == []
+
+
+async def test_it_is_started_again_when_it_dies() -> None:
+    async with running() as proxy:
+        port = proxy.port
+        (first,) = child_pids(os.getpid())
+        proxy.kill()
+        (second,) = await asyncio.to_thread(
+            eventually, lambda: set(child_pids(os.getpid())) - {first}, "there is another"
+        )
+        await asyncio.to_thread(eventually, lambda: is_listening(port), "it listens on the port")
+        assert await alive(port) == 200
+    assert not is_running(second)
+
+
+async def test_one_that_hangs_is_killed_when_it_is_stopped() -> None:
+    proxy = Proxy(HOST, 0, free_port(), MEBIBYTE, 1000)
+    await proxy.start()
+    (pid,) = child_pids(os.getpid())
+    os.kill(pid, signal.SIGSTOP)  # it cannot answer SIGTERM
+    await proxy.stop(0.2)
+    assert not is_running(pid)
+
+
+async def test_the_line_of_a_pipe() -> None:
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"8080\n")
+    os.close(write_fd)
+    assert await _read_line(read_fd) == b"8080\n"
+    assert is_closed(read_fd)
+
+
+async def test_a_pipe_that_is_closed_without_a_line() -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    assert await _read_line(read_fd) == b""
+    assert is_closed(read_fd)
+
+
+def is_closed(fd: int) -> bool:
+    """Whether the descriptor is nobody's."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("host", "reached_at"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("::1", "[::1]"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_where_a_server_is_reached(host: str, reached_at: str) -> None:
+    assert _loopback(host) == reached_at
