@@ -26,7 +26,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_for_torch() -> None:
-    """The cores belong to the servers under test; a second thread of torch spins: small models take 50 times as long."""
+    """The cores belong to the servers under test; torch's second thread would spin, 50 times as slow."""
     torch.set_num_threads(1)
 
 
