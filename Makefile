@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL ?= models/classifier.pt
+REPLIES ?= models/smart_reply.tflite
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
@@ -19,8 +20,14 @@ help:  ## list the targets
 	@grep -hE '^[a-z/-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z\/-]+):.*## */\1\t/' | expand -t 16
 
 .PHONY: run
-run: setup $(MODEL)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
-	exec $(BIN)/python -m server $(MODEL) $(ARGS)
+run: setup $(MODEL) fetch  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
+	exec $(BIN)/python -m server $(MODEL) $$(test -f '$(REPLIES)' && echo --model '$(REPLIES)') $(ARGS)
+
+.PHONY: fetch
+fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; REPLIES=path for another one, REPLIES= for none
+	@test -z '$(REPLIES)' || test -f '$(REPLIES)' \
+		|| { test '$(REPLIES)' = models/smart_reply.tflite && $(BIN)/python scripts/fetch_models.py smart-reply; } \
+		|| echo "WARNING: there is no $(REPLIES): the server will not answer /reply and /api/inference" >&2
 
 .PHONY: test
 test: setup  ## run all tests, with branch coverage
@@ -45,8 +52,9 @@ gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
 
 .PHONY: bench
-bench: setup models/classifier.pt  ## measure the server beside the model alone and a plain Thrift server
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: setup models/classifier.pt fetch  ## measure the server beside the models alone and plain Thrift servers
+	$(BIN)/python -m benchmarks $(ARGS); classifier=$$?; \
+		$(BIN)/python -m benchmarks.smart_reply $(filter --quick,$(ARGS)) && exit $$classifier
 
 .PHONY: bench-peers
 bench-peers: setup models/classifier.pt  ## the same with mosec and LitServe beside it

@@ -27,17 +27,22 @@ class Handler:
             return dict(self._model(tokens=[words_of(doc)])[0])
 
 
-def main() -> None:
-    """Serve the model sys.argv[1] on port sys.argv[2] of this machine."""
-    torch.set_num_threads(1)
+def serve(handler: object, port: int) -> None:
+    """Serve for ever, on a port of this machine."""
     server = TThreadedServer(
-        Predictor.Processor(Handler(Path(sys.argv[1]))),
-        TServerSocket("127.0.0.1", int(sys.argv[2])),
+        Predictor.Processor(handler),
+        TServerSocket("127.0.0.1", port),
         TBufferedTransportFactory(),
         TBinaryProtocolAcceleratedFactory(),
         daemon=True,
     )
     server.serve()
+
+
+def main() -> None:
+    """Serve the model sys.argv[1] on port sys.argv[2] of this machine."""
+    torch.set_num_threads(1)
+    serve(Handler(Path(sys.argv[1])), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

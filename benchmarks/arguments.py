@@ -32,21 +32,22 @@ def _among(names: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
-def _number(kind: Callable[[str], T], low: float, high: float) -> Callable[[str], T]:
+def number(kind: Callable[[str], T], low: float, high: float) -> Callable[[str], T]:
     """The type of an option that takes a number from `low` to `high`."""
 
     def parse(text: str) -> T:
-        number = kind(text)
-        if not low <= number <= high:
+        value = kind(text)
+        if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
-        return number
+        return value
 
     parse.__name__ = kind.__name__  # argparse names it when the text is no number
     return parse
 
 
-def _connections(text: str) -> tuple[int, ...]:
-    return tuple(_number(int, 1, 10_000)(part) for part in text.split(","))
+def connection_counts(text: str) -> tuple[int, ...]:
+    """The type of an option that takes numbers of connections, with commas between."""
+    return tuple(number(int, 1, 10_000)(part) for part in text.split(","))
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,10 +77,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="KINDS",
         help=f"some of {','.join(KINDS)} (default: all)",
     )
-    add("--connections", type=_connections, default=(1, 16, 64), metavar="N,N,...", help="(default: 1,16,64)")
-    add("--rounds", type=_number(int, 1, 100), default=3, help="the tables show their medians (default: %(default)s)")
-    add("--seconds", type=_number(float, 0.1, 600), default=3.0, help="time for each row (default: %(default)s)")
-    add("--warmup", type=_number(float, 0, 600), default=1.0, help="load before that, seconds (default: %(default)s)")
+    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="(default: 1,16,64)")
+    add("--rounds", type=number(int, 1, 100), default=3, help="the tables show their medians (default: %(default)s)")
+    add("--seconds", type=number(float, 0.1, 600), default=3.0, help="time for each row (default: %(default)s)")
+    add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds (default: %(default)s)")
     add("--output", type=Path, metavar="FILE", help="JSON of every round (default: benchmarks/results/TIME.json)")
     add("--quick", action="store_true", help="one round of 1 s after 0.5 s of warm-up: to see that it works")
     options = parser.parse_args(arguments)

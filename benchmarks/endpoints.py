@@ -82,15 +82,16 @@ def _lines_to_scores(text: str) -> dict[str, float]:
     return {label: float(score) for label, _, score in pairs}
 
 
-def scores(protocol: str, port: int, path: str, document: str) -> dict[str, float] | None:
-    """Label -> score of `document`; None while nobody is ready there. `protocol` is one of the load generator's.
+def scores(protocol: str, port: int, path: str, document: str, method: str = "predict") -> dict[str, float] | None:
+    """Label -> score of `document`; None while nobody is ready there. `protocol` is one of the load generator's,
+    `method` the one of the contract that is called by Thrift.
 
     Raises AnswerError when the answer is another error.
     """
     try:
         socket.create_connection((HOST, port), TIMEOUT_S).close()  # Thrift's own client logs what it cannot reach
         if protocol == "thrift":
-            return _thrift_scores(port, document)
+            return _thrift_scores(port, method, document)
         if protocol == "http-get":
             return _lines_to_scores(_http(port, "GET", f"{path}?doc={quote(document)}").decode())
         return dict(json.loads(_http(port, "POST", path, json.dumps({"doc": document}).encode())))
@@ -98,10 +99,11 @@ def scores(protocol: str, port: int, path: str, document: str) -> dict[str, floa
         return None
 
 
-def _thrift_scores(port: int, document: str) -> dict[str, float]:
+def _thrift_scores(port: int, method: str, document: str) -> dict[str, float]:
     try:
         with ThriftClient(port) as client:
-            return dict(client.predict(document, None))
+            more = (None,) if method == "predict" else (None, None)  # options, and those of the other methods
+            return dict(getattr(client, method)(document, *more))
     except PredictionError as error:
         if error.code == ErrorCode.UNAVAILABLE:
             raise NotReadyError from None

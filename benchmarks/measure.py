@@ -41,6 +41,7 @@ class Plan:
     seconds: float
     warmup: float
     logs: Path
+    sentence: str = FIXED_SENTENCE  # what every server must answer as the model does before it is measured
 
     def rows_of(self, server: Server) -> int:
         """How many rows `server` has."""
@@ -80,13 +81,13 @@ class _Snapshots:
 
 
 def measure_server(server: Server, plan: Plan, expected: dict[str, float]) -> Iterator[tuple[Row, Figures]]:
-    """Start `server`, measure its rows, end it. `expected` are the model's own scores of the fixed sentence."""
+    """Start `server`, measure its rows, end it. `expected` are the model's own scores of the plan's sentence."""
     ports = [free_port() for _ in range(server.ports)]
     command = server.command(plan.model, ports)
     log = plan.logs / f"{server.name}.log"
     with ServerProcess(server.name, command, server.environment(plan.model), log) as process:
         for endpoint in server.endpoints:
-            process.wait_ready(partial(_is_ready, endpoint, ports[endpoint.port], expected))
+            process.wait_ready(partial(_is_ready, endpoint, ports[endpoint.port], plan.sentence, expected))
         for endpoint in server.endpoints:
             for documents in plan.documents:
                 for connections in plan.connections:
@@ -94,9 +95,9 @@ def measure_server(server: Server, plan: Plan, expected: dict[str, float]) -> It
                     yield row, _measure_row(server, endpoint, row, plan, ports, process.pid)
 
 
-def _is_ready(endpoint: Endpoint, port: int, expected: dict[str, float]) -> bool:
+def _is_ready(endpoint: Endpoint, port: int, sentence: str, expected: dict[str, float]) -> bool:
     """Whether the endpoint answers. Raises MeasureError when its scores are not the model's."""
-    answer = scores(endpoint.protocol, port, endpoint.path, FIXED_SENTENCE)
+    answer = scores(endpoint.protocol, port, endpoint.path, sentence, endpoint.method)
     if answer is None:
         return False
     same = answer.keys() == expected.keys()
@@ -116,6 +117,7 @@ def _measure_row(server: Server, endpoint: Endpoint, row: Row, plan: Plan, ports
         port=ports[endpoint.port],
         protocol=endpoint.protocol,
         path=endpoint.path,
+        method=endpoint.method,
         documents=plan.documents[row.documents],
         connections=row.connections,
         seconds=plan.seconds,

@@ -30,12 +30,13 @@ TUNED: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One way to ask a server. `port` is the index among the server's ports."""
+    """One way to ask a server. `port` is the index among the server's ports, `method` is the contract's."""
 
     label: str
     protocol: str
     path: str = "/"
     port: int = 0
+    method: str = "predict"
 
 
 @dataclass(frozen=True)

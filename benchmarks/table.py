@@ -86,10 +86,10 @@ def model_table(alone: Mapping[str, Sequence[InProcess]]) -> str:
     return markdown(("documents", "batch", "threads", "documents/s", "us a call", "CPU us/document"), lines)
 
 
-def check_table(checks: Sequence[Check]) -> str:
-    """Asked, measured, and whether it holds."""
+def check_table(checks: Sequence[Check], subject: str = "on the fixed sentence") -> str:
+    """Asked, measured, and whether it holds; `subject` is what it was asked of."""
     lines = [
         [check.what + " (aim)" * check.aim, check.asked, check.measured, "yes" if check.holds else "NO"]
         for check in checks
     ]
-    return markdown(("on the fixed sentence", "asked", "measured", "holds"), lines, text_columns=4)
+    return markdown((subject, "asked", "measured", "holds"), lines, text_columns=4)
