@@ -30,7 +30,11 @@ from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 from ext import _tflite_ops
 from server.models.base import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
-from server.models.smart_reply_graph import Limits, ReplyTable, projection_graph, reply_graph
+
+try:
+    from server.models.smart_reply_graph import Limits, ReplyTable, projection_graph, reply_graph
+except ModuleNotFoundError as missing:  # the schema of .tflite files, which a server does not need
+    sys.exit(f"error: {missing}; get it by: {sys.executable} -m pip install tflite==2.18.0")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

