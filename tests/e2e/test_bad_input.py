@@ -45,24 +45,17 @@ def string(size: int, content: bytes) -> bytes:
     return struct.pack(">i", size) + content
 
 
-@pytest.fixture(scope="module")
-def impatient(classifier: Path) -> Iterator[Service]:
-    """A service that waits a second for the rest of a message, and three for a silent client."""
-    with Service(classifier, "--message-s=1", "--idle-s=3") as service:
-        yield service
-
-
 @pytest.fixture(autouse=True)
-def unharmed(impatient: Service) -> Iterator[None]:
+def unharmed(service: Service) -> Iterator[None]:
     """After every test the next good request gets its scores, over Thrift and HTTP, and memory has not grown."""
-    with impatient.client() as predictor:
+    with service.client() as predictor:
         expected = predictor.predict("set an alarm", None)
-    before = impatient.rss_bytes()
+    before = service.rss_bytes()
     yield
-    with impatient.client() as predictor:
+    with service.client() as predictor:
         assert predictor.predict("set an alarm", None) == pytest.approx(expected, abs=1e-5)
-    assert impatient.http("/?doc=set+an+alarm").status == 200
-    assert impatient.rss_bytes() - before < GROWTH_BYTES
+    assert service.http("/?doc=set+an+alarm").status == 200
+    assert service.rss_bytes() - before < GROWTH_BYTES
 
 
 def refusal(service: Service, content: bytes, dialect: Any = FRAMED) -> Exception:
@@ -95,19 +88,19 @@ def logged(service: Service, text: str) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------------------------------- no Thrift at all
 
 
-def test_random_bytes(impatient: Service) -> None:
+def test_random_bytes(service: Service) -> None:
     for seed in range(50):
-        assert end_of_connection(impatient, random.Random(seed).randbytes(4096)) == b""
+        assert end_of_connection(service, random.Random(seed).randbytes(4096)) == b""
 
 
-def test_http_on_the_thrift_port(impatient: Service) -> None:
+def test_http_on_the_thrift_port(service: Service) -> None:
     request = b"GET /?doc=set+an+alarm HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    assert end_of_connection(impatient, request) == b""
-    assert logged(impatient, "HTTP request on the Thrift port")[-1]["level"] == "warning"
+    assert end_of_connection(service, request) == b""
+    assert logged(service, "HTTP request on the Thrift port")[-1]["level"] == "warning"
 
 
-def test_thrift_on_the_http_port(impatient: Service) -> None:
-    with connected(impatient.rest_port) as connection:
+def test_thrift_on_the_http_port(service: Service) -> None:
+    with connected(service.rest_port) as connection:
         connection.sendall(message("predict", field(STRING, 1, string(5, b"hello"))))
         assert connection.recv(65536).startswith(b"HTTP/1.0 400 Bad Request")
 
@@ -115,10 +108,10 @@ def test_thrift_on_the_http_port(impatient: Service) -> None:
 # ------------------------------------------------------------------------------------------------------ claims of size
 
 
-def test_frame_that_claims_2_gigabytes(impatient: Service) -> None:
-    assert end_of_connection(impatient, struct.pack(">i", HUGE) + random.Random(1).randbytes(64)) == b""
+def test_frame_that_claims_2_gigabytes(service: Service) -> None:
+    assert end_of_connection(service, struct.pack(">i", HUGE) + random.Random(1).randbytes(64)) == b""
     claimed = struct.pack(">i", HUGE) + message("predict", field(STRING, 1, string(5, b"hello")))
-    with impatient.client(UNFRAMED) as predictor:
+    with service.client(UNFRAMED) as predictor:
         transport = predictor._oprot.trans
         transport.write(claimed)
         transport.flush()
@@ -130,85 +123,85 @@ def test_frame_that_claims_2_gigabytes(impatient: Service) -> None:
 
 
 @BOTH
-def test_string_longer_than_its_message(impatient: Service, dialect: Any) -> None:
+def test_string_longer_than_its_message(service: Service, dialect: Any) -> None:
     content = message("predict", field(STRING, 1, string(HUGE, b"hello")))
-    error = refusal(impatient, content, dialect)
+    error = refusal(service, content, dialect)
     assert error.code in (ErrorCode.TOO_LARGE, ErrorCode.INVALID_ARGUMENT)
     assert "argument doc" in error.message
 
 
-def test_string_a_little_longer_than_its_frame(impatient: Service) -> None:
-    error = refusal(impatient, message("predict", field(STRING, 1, string(100, b"hello"))))
+def test_string_a_little_longer_than_its_frame(service: Service) -> None:
+    error = refusal(service, message("predict", field(STRING, 1, string(100, b"hello"))))
     assert error.code == ErrorCode.INVALID_ARGUMENT
 
 
 @BOTH
 @pytest.mark.parametrize("size", [-1, -(2**31), HUGE])
-def test_container_of_an_impossible_size(impatient: Service, dialect: Any, size: int) -> None:
+def test_container_of_an_impossible_size(service: Service, dialect: Any, size: int) -> None:
     content = message("predict_batch", field(LIST, 1, struct.pack(">bi", STRING, size)))
-    error = refusal(impatient, content, dialect)
+    error = refusal(service, content, dialect)
     assert error.code == (ErrorCode.TOO_LARGE if size > 0 else ErrorCode.INVALID_ARGUMENT)
     assert "argument docs" in error.message
 
 
 @BOTH
-def test_negative_string_length(impatient: Service, dialect: Any) -> None:
-    error = refusal(impatient, message("predict", field(STRING, 1, string(-1, b""))), dialect)
+def test_negative_string_length(service: Service, dialect: Any) -> None:
+    error = refusal(service, message("predict", field(STRING, 1, string(-1, b""))), dialect)
     assert error.code == ErrorCode.INVALID_ARGUMENT
 
 
-def test_memory_does_not_grow_by_what_is_claimed(impatient: Service) -> None:
+def test_memory_does_not_grow_by_what_is_claimed(service: Service) -> None:
     """A hundred connections that each announce 16 MB, the largest message allowed, and send a kilobyte of it."""
-    before = impatient.rss_bytes()
+    before = service.rss_bytes()
     with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(connected(impatient.port)) for _ in range(100)]
+        connections = [stack.enter_context(connected(service.port)) for _ in range(100)]
         for connection in connections:
             size = 16 * MEBIBYTE - 100
             head = message("predict", field(STRING, 1, string(size - 100, b"")))[:-1]
             connection.sendall(struct.pack(">i", size) + head + bytes(1024))
-        eventually(lambda: impatient.status().connections > 100, "all are connected")
-        assert impatient.rss_bytes() - before < GROWTH_BYTES
+        eventually(lambda: service.status().connections > 100, "all are connected")
+        assert service.rss_bytes() - before < GROWTH_BYTES
 
 
 # ------------------------------------------------------------------------------------------------- messages of nonsense
 
 
 @BOTH
-def test_unknown_method(impatient: Service, dialect: Any) -> None:
-    error = refusal(impatient, message("divine", field(STRING, 1, string(5, b"hello"))), dialect)
+def test_unknown_method(service: Service, dialect: Any) -> None:
+    error = refusal(service, message("divine", field(STRING, 1, string(5, b"hello"))), dialect)
     assert isinstance(error, TApplicationException)
     assert error.type == TApplicationException.UNKNOWN_METHOD
     assert "divine" in error.message
 
 
 @BOTH
-def test_wrong_argument_type(impatient: Service, dialect: Any) -> None:
-    error = refusal(impatient, message("predict", field(I32, 1, struct.pack(">i", 7))), dialect)
+def test_wrong_argument_type(service: Service, dialect: Any) -> None:
+    error = refusal(service, message("predict", field(I32, 1, struct.pack(">i", 7))), dialect)
     assert error.code == ErrorCode.INVALID_ARGUMENT
     assert "argument doc" in error.message
 
 
 @BOTH
-def test_missing_argument(impatient: Service, dialect: Any) -> None:
-    error = refusal(impatient, message("predict"), dialect)
+def test_missing_argument(service: Service, dialect: Any) -> None:
+    error = refusal(service, message("predict"), dialect)
     assert (error.code, error.message) == (ErrorCode.INVALID_ARGUMENT, "argument doc is missing")
 
 
 @BOTH
-def test_invalid_utf8(impatient: Service, dialect: Any) -> None:
-    error = refusal(impatient, message("predict", field(STRING, 1, string(4, b"\xffset"))), dialect)
+def test_invalid_utf8(service: Service, dialect: Any) -> None:
+    error = refusal(service, message("predict", field(STRING, 1, string(4, b"\xffset"))), dialect)
     assert error.code == ErrorCode.INVALID_ARGUMENT
     assert "argument doc" in error.message
     assert "UTF-8" in error.message
 
 
-def test_empty_document(impatient: Service) -> None:
-    with impatient.client() as predictor:
+def test_empty_document(service: Service) -> None:
+    with service.client() as predictor:
         nothing = predictor.predict("", None)
         assert nothing == pytest.approx(predictor.predict("<pad>", None), abs=1e-5)
         assert nothing == pytest.approx(predictor.predict(" \t\r\n\v\f", None), abs=1e-5)
         assert predictor.predict_batch([], None) == []
-    assert impatient.http("/?doc=").text == "".join(f"{label}:{nothing[label]:g}\n" for label in sorted(nothing))
+    assert service.http("/?doc=").text == "".join(f"{label}:{nothing[label]:g}\n" for label in sorted(nothing))
 
 
 @pytest.mark.parametrize(
@@ -221,8 +214,8 @@ def test_empty_document(impatient: Service) -> None:
         (RequestOptions(request_id="x" * 129), "options.request_id"),
     ],
 )
-def test_options_out_of_range(impatient: Service, options: RequestOptions, complaint: str) -> None:
-    with impatient.client() as predictor, pytest.raises(PredictionError) as caught:
+def test_options_out_of_range(service: Service, options: RequestOptions, complaint: str) -> None:
+    with service.client() as predictor, pytest.raises(PredictionError) as caught:
         predictor.predict("set an alarm", options)
     assert caught.value.code == ErrorCode.INVALID_ARGUMENT
     assert complaint in caught.value.message
@@ -231,39 +224,48 @@ def test_options_out_of_range(impatient: Service, options: RequestOptions, compl
 # ------------------------------------------------------------------------------------------------------------- silence
 
 
+@pytest.fixture(scope="module")
+def impatient(classifier: Path) -> Iterator[Service]:
+    """A service that waits a second for the rest of a message, and three for a silent client."""
+    with Service(classifier, "--no-rest", "--message-s=1", "--idle-s=3") as service:
+        yield service
+
+
 def test_half_a_message_and_silence(impatient: Service) -> None:
     whole = message("predict", field(STRING, 1, string(12, b"set an alarm")))
     for half in (whole[: len(whole) // 2], struct.pack(">i", len(whole)) + whole[:-3], whole[:1]):
         assert end_of_connection(impatient, half) == b""
-    assert logged(impatient, "(setting message_s)")
+    assert len(logged(impatient, "(setting message_s)")) == 3
+    assert impatient.status().ready
 
 
 def test_silence(impatient: Service) -> None:
     assert end_of_connection(impatient, b"") == b""
+    assert impatient.status().ready
 
 
 # -------------------------------------------------------------------------------------------------------- great lengths
 
 
 @BOTH
-def test_document_of_100_megabytes(impatient: Service, dialect: Any) -> None:
-    with impatient.client(dialect) as predictor, pytest.raises(PredictionError) as caught:
+def test_document_of_100_megabytes(service: Service, dialect: Any) -> None:
+    with service.client(dialect) as predictor, pytest.raises(PredictionError) as caught:
         predictor.predict("a" * (100 * MEBIBYTE), None)
     assert caught.value.code == ErrorCode.TOO_LARGE
     assert "(setting message_bytes)" in caught.value.message or "(setting string_bytes)" in caught.value.message
 
 
-def test_document_of_100_megabytes_over_http(impatient: Service, tmp_path: Path) -> None:
+def test_document_of_100_megabytes_over_http(service: Service, tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(b'{"doc": "' + b"a" * (100 * MEBIBYTE) + b'"}')
-    url = f"http://{HOST}:{impatient.rest_port}/predict"
+    url = f"http://{HOST}:{service.rest_port}/predict"
     answer = curl("-w", "%{http_code}", "-H", "Content-Type: application/json", "--data-binary", f"@{body}", url)
     assert "max_body_bytes" in answer
     assert answer.endswith("413")
 
 
-def test_document_of_too_many_tokens(impatient: Service) -> None:
-    with impatient.client() as predictor:
+def test_document_of_too_many_tokens(service: Service) -> None:
+    with service.client() as predictor:
         with pytest.raises(PredictionError) as caught:
             predictor.predict("a " * 4097, None)
         assert predictor.predict("a " * 4096, None)
@@ -271,13 +273,13 @@ def test_document_of_too_many_tokens(impatient: Service) -> None:
     assert "4096 tokens (setting max_tokens)" in caught.value.message
 
 
-def test_methods_without_a_model_say_what_to_load(impatient: Service) -> None:
+def test_methods_without_a_model_say_what_to_load(service: Service) -> None:
     calls = {
         "a Smart Reply model": lambda predictor: predictor.reply("hello", None, None),
         "a sentence encoder": lambda predictor: predictor.embed("hello", None, None),
         "a text generator": lambda predictor: predictor.generate("hello", GenerationOptions(), None),
     }
-    with impatient.client() as predictor:
+    with service.client() as predictor:
         for wanted, call in calls.items():
             with pytest.raises(PredictionError) as caught:
                 call(predictor)

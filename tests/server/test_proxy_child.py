@@ -15,9 +15,16 @@ from server.proxy import Proxy, ProxyError, _loopback, _read_line
 from tests.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def proxies() -> Callable[[], list[int]]:
+    """Process ids of the children that this process has since the test began."""
+    before = set(child_pids(os.getpid()))
+    return lambda: [pid for pid in child_pids(os.getpid()) if pid not in before]
 
 
 @contextlib.asynccontextmanager
@@ -36,9 +43,9 @@ async def alive(port: int) -> int:
     return (await asyncio.to_thread(http_request, port, "/healthz")).status
 
 
-async def test_from_start_to_stop() -> None:
+async def test_from_start_to_stop(proxies: Callable[[], list[int]]) -> None:
     async with running() as proxy:
-        (pid,) = child_pids(os.getpid())
+        (pid,) = proxies()
         assert proxy.port > 0
         assert await alive(proxy.port) == 200
     assert not is_running(pid)
@@ -52,7 +59,7 @@ async def test_a_port_of_its_own() -> None:
         assert await alive(port) == 200
 
 
-async def test_a_port_that_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_port_that_is_taken(proxies: Callable[[], list[int]], capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server((HOST, 0)) as holder:
         port = holder.getsockname()[1]
         proxy = Proxy(HOST, port, free_port(), MEBIBYTE, 1000)
@@ -61,26 +68,24 @@ async def test_a_port_that_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
     assert f"{HOST}:{port} (setting rest_port), exit code 1" in str(caught.value)
     assert str(port) in capfd.readouterr().err
     await proxy.stop(10)
-    assert child_pids(os.getpid()) == []
+    assert proxies() == []
 
 
-async def test_it_is_started_again_when_it_dies() -> None:
+async def test_it_is_started_again_when_it_dies(proxies: Callable[[], list[int]]) -> None:
     async with running() as proxy:
         port = proxy.port
-        (first,) = child_pids(os.getpid())
+        (first,) = proxies()
         proxy.kill()
-        (second,) = await asyncio.to_thread(
-            eventually, lambda: set(child_pids(os.getpid())) - {first}, "there is another"
-        )
+        (second,) = await asyncio.to_thread(eventually, lambda: set(proxies()) - {first}, "there is another")
         await asyncio.to_thread(eventually, lambda: is_listening(port), "it listens on the port")
         assert await alive(port) == 200
     assert not is_running(second)
 
 
-async def test_one_that_hangs_is_killed_when_it_is_stopped() -> None:
+async def test_one_that_hangs_is_killed_when_it_is_stopped(proxies: Callable[[], list[int]]) -> None:
     proxy = Proxy(HOST, 0, free_port(), MEBIBYTE, 1000)
     await proxy.start()
-    (pid,) = child_pids(os.getpid())
+    (pid,) = proxies()
     os.kill(pid, signal.SIGSTOP)  # it cannot answer SIGTERM
     await proxy.stop(0.2)
     assert not is_running(pid)

@@ -5,7 +5,7 @@ use Thrift\Transport\TBufferedTransport;
 use Thrift\Transport\TFramedTransport;
 use Thrift\Transport\TSocket;
 
-// Debian's package has Thrift\Transport\TSocket as /usr/lib/php/Transport/TSocket.php; generated classes have no namespace.
+// Debian's package has Thrift\Transport\TSocket in /usr/lib/php/Transport; generated classes have no namespace.
 spl_autoload_register(function (string $class): void {
     $library = '/usr/lib/php/' . str_replace('\\', '/', preg_replace('/^Thrift\\\\/', '', $class)) . '.php';
     $generated = getenv('GENERATED') . "/$class.php";
