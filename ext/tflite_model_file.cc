@@ -1,7 +1,9 @@
 #include "tflite_model_file.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <set>
 #include <vector>
 
 #include "tflite_library.h"
@@ -37,14 +39,20 @@ class Table {
 
   std::vector<Table> tables(int field) const {
     std::vector<Table> found;
-    const char* offset = at_ + place(field);
-    const char* vector = offset + read<uint32_t>(offset);
-    uint32_t count = read<uint32_t>(vector);
-    for (uint32_t i = 1; i <= count; ++i) {
-      const char* element = vector + i * sizeof(uint32_t);
-      found.emplace_back(element + read<uint32_t>(element));
-    }
+    for (const char* element : elements(field)) found.emplace_back(element + read<uint32_t>(element));
     return found;
+  }
+
+  std::vector<int32_t> indices(int field) const {
+    std::vector<int32_t> found;
+    for (const char* element : elements(field)) found.push_back(read<int32_t>(element));
+    return found;
+  }
+
+  // A field that is absent is 0.
+  template <typename Number>
+  Number number(int field) const {
+    return has(field) ? read<Number>(at_ + place(field)) : Number{0};
   }
 
  private:
@@ -53,6 +61,15 @@ class Table {
     Number number;
     std::memcpy(&number, at, sizeof(number));
     return number;
+  }
+
+  // Of a vector of four-byte elements.
+  std::vector<const char*> elements(int field) const {
+    const char* offset = at_ + place(field);
+    const char* vector = offset + read<uint32_t>(offset);
+    std::vector<const char*> found(read<uint32_t>(vector));
+    for (size_t i = 0; i < found.size(); ++i) found[i] = vector + (i + 1) * sizeof(uint32_t);
+    return found;
   }
 
   uint16_t place(int field) const {
@@ -68,6 +85,8 @@ class Table {
 enum ModelField { kOperatorCodes = 1, kSubgraphs = 2, kBuffers = 4 };
 enum SubgraphField { kTensors = 0, kInputs = 1, kOutputs = 2, kOperators = 3 };
 enum OperatorField { kOperatorInputs = 1, kOperatorOutputs = 2 };
+enum TensorField { kShape = 0, kBuffer = 2, kIsVariable = 5 };
+enum BufferField { kData = 0, kOffset = 1 };
 
 std::string absence_in(const Table& model) {
   if (!model.has(kOperatorCodes) || !model.has(kSubgraphs) || !model.has(kBuffers)) {
@@ -84,7 +103,56 @@ std::string absence_in(const Table& model) {
   return {};
 }
 
+bool has_no_elements(const Table& tensor) {
+  if (!tensor.has(kShape)) return false;
+  const std::vector<int32_t> shape = tensor.indices(kShape);
+  return std::find(shape.begin(), shape.end(), 0) != shape.end();
+}
+
+// What holds something before the first operator runs, or has nothing to hold, by index: inputs, constants, variables.
+std::set<int32_t> given_tensors(const Table& subgraph, const std::vector<Table>& buffers) {
+  const std::vector<int32_t> inputs = subgraph.indices(kInputs);
+  std::set<int32_t> given(inputs.begin(), inputs.end());
+  given.insert(-1);  // an optional input that is left out
+  const std::vector<Table> tensors = subgraph.tables(kTensors);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto buffer = tensors[i].number<uint32_t>(kBuffer);
+    const bool constant = buffer < buffers.size() && (buffers[buffer].has(kData) || buffers[buffer].has(kOffset));
+    if (constant || tensors[i].number<uint8_t>(kIsVariable) || has_no_elements(tensors[i]))
+      given.insert(static_cast<int32_t>(i));
+  }
+  return given;
+}
+
+std::string unwritten_read_in(const Table& subgraph, const std::vector<Table>& buffers) {
+  std::set<int32_t> written = given_tensors(subgraph, buffers);
+  const auto fault = [&](const std::vector<int32_t>& read, const std::string& reader) -> std::string {
+    for (int32_t index : read) {
+      if (!written.contains(index)) return reader + " reads tensor " + std::to_string(index) + ", which nobody wrote";
+    }
+    return {};
+  };
+  const std::vector<Table> nodes = subgraph.tables(kOperators);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const std::string found = fault(nodes[i].indices(kOperatorInputs), "operator " + std::to_string(i));
+    if (!found.empty()) return found;
+    const std::vector<int32_t> outputs = nodes[i].indices(kOperatorOutputs);
+    written.insert(outputs.begin(), outputs.end());
+  }
+  return fault(subgraph.indices(kOutputs), "the graph's caller");
+}
+
 }  // namespace
+
+std::string unwritten_read(std::string_view bytes) {
+  const Table model = Table::root(bytes);
+  const std::vector<Table> buffers = model.tables(kBuffers);
+  for (const Table& subgraph : model.tables(kSubgraphs)) {
+    const std::string found = unwritten_read_in(subgraph, buffers);
+    if (!found.empty()) return found;
+  }
+  return {};
+}
 
 std::string model_fault(std::string_view bytes) {
   Messages messages;

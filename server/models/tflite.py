@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ext import _batching
+from ext import _batching, _tflite_ops
 from server.models import smart_reply
 from server.models.base import ModelError, Selection, Terms
 from server.models.engine import Engine, EngineModel
@@ -48,9 +48,9 @@ class TextGraph:
         self._interpreter = open_interpreter(content)
         self._labels = labels
         try:
-            self._interpreter.allocate_tensors()
-            self._check_reads()
             self._input, self._shape = self._text_input()
+            _tflite_ops.verify_reads(content)
+            self._interpreter.allocate_tensors()
             self._outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["dtype"].__name__)
             self.sample = self._run(_SAMPLE)
         except (ValueError, RuntimeError, MemoryError) as error:
@@ -90,21 +90,15 @@ class TextGraph:
         return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
 
     def _text_input(self) -> tuple[int, tuple[int, ...]]:
+        """Index and shape of the input tensor."""
         inputs = self._interpreter.get_input_details()
         if len(inputs) != 1 or inputs[0]["dtype"] is not np.bytes_ or np.prod(inputs[0]["shape"]) != 1:
             raise ValueError(f"one string is all that a request carries, but the inputs are {described(inputs)}")
-        return inputs[0]["index"], tuple(inputs[0]["shape"])
-
-    def _check_reads(self) -> None:
-        """Refuse an operator that reads what nobody wrote: the runtime would follow a null pointer."""
-        written = {detail["index"] for detail in self._interpreter.get_input_details()}
-        for operator in self._interpreter._get_ops_details():
-            for index in {int(index) for index in operator["inputs"]} - written - {-1}:
-                try:
-                    self._interpreter.get_tensor(index)
-                except ValueError:
-                    raise ValueError(f"operator {operator['op_name']} reads what nobody wrote") from None
-            written |= {int(index) for index in operator["outputs"]}
+        index, shape = inputs[0]["index"], tuple(inputs[0]["shape"])
+        if not shape:  # the runtime's Python takes no empty string for a scalar
+            shape = (1,)
+            self._interpreter.resize_tensor_input(index, shape)
+        return index, shape
 
     def _kind_of_output(self) -> str:
         dtypes = [detail["dtype"] for detail in self._outputs]
