@@ -105,9 +105,10 @@ def test_what_waits_is_answered_though_it_takes_a_while(zoo: Callable[[str], Pat
     with Service(zoo("slow_200ms"), *ONE_AT_A_TIME) as service, service.client() as predictor:
         over_http = http.client.HTTPConnection(HOST, service.rest_port, timeout=60)
         with contextlib.closing(over_http):
+            over_http.request("GET", "/predict?doc=set+an+alarm")
+            eventually(lambda: service.model_status().accepted == 1, "the proxy's is accepted, and will be done first")
             for _ in range(4):
                 predictor.send_predict("set an alarm", None)
-            over_http.request("GET", "/predict?doc=set+an+alarm")
             eventually(lambda: service.model_status().accepted == 5, "all are accepted")
             service.signal(signal.SIGTERM)
             assert [len(predictor.recv_predict()) for _ in range(4)] == [3] * 4
