@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,13 @@ from server.models import kinds
 from server.models.base import ModelError, Selection, Terms
 from server.models.smart_reply_engine import SmartReplyInterpreter, best
 from server.registry import Registry
+from tests.ext.test_tflite_ops import BROKEN
 from tests.server.waiting import error_of, result
 from tests.smart_reply_models import HELLO, google_model, small_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from server.models.smart_reply import SmartReplyModel
 
@@ -147,6 +150,18 @@ async def test_cost_is_one_token_and_one_for_every_16_bytes() -> None:
 async def test_a_queue_that_is_too_small_for_a_message_is_refused_at_load() -> None:
     with pytest.raises(ModelError, match=r"max_message_bytes \(131072\) costs 8193 tokens.*queue_tokens \(8192\)"):
         await loaded(queue_tokens=8192)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_model_is_refused_at_load_by_its_file(name: str, tmp_path: Path) -> None:
+    """Those that are no Smart Reply graph at all are tried as other graphs, and refused as such."""
+    path = tmp_path / "broken.tflite"
+    path.write_bytes(BROKEN[name][0]())
+    with pytest.raises(ModelError) as caught:
+        await kinds.load(path, Settings())
+    assert str(caught.value).startswith(f"{path}: ")
+    if BROKEN[name][1] != "no Smart Reply graph":
+        assert re.search(BROKEN[name][1], str(caught.value))
 
 
 async def test_what_was_accepted_is_answered_before_the_end(interpreter: SmartReplyInterpreter) -> None:
