@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL ?= models/classifier.pt
 REPLIES ?= models/smart_reply.tflite
+BESIDE = $(filter-out $(MODEL),$(REPLIES))
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
@@ -21,7 +22,7 @@ help:  ## list the targets
 
 .PHONY: run
 run: setup $(MODEL) fetch  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
-	exec $(BIN)/python -m server $(MODEL) $$(test -f '$(REPLIES)' && echo --model '$(REPLIES)') $(ARGS)
+	exec $(BIN)/python -m server $(MODEL) $$(test -f '$(BESIDE)' && echo --model '$(BESIDE)') $(ARGS)
 
 .PHONY: fetch
 fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; REPLIES=path for another one, REPLIES= for none

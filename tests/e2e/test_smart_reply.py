@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,17 @@ def test_hello_over_our_route_by_curl_best_first(service: Service) -> None:
     for arguments in (("-G", url, "--data-urlencode", "message=Hello"), ("--json", '{"message":"Hello"}', url)):
         answer = json.loads(curl(*arguments))
         assert list(answer["replies"].items()) == list(best_first.items())
+
+
+def test_the_readmes_lines_answer_what_it_shows(service: Service) -> None:
+    readme = (ROOT / "README.md").read_text()
+    block = readme.partition("<!-- run: smart replies -->\n```console\n")[2].partition("```")[0]
+    commands = re.findall(r"^\$ (.*)\n(.*)\n", block, re.MULTILINE)
+    assert len(commands) == 2
+    for command, shown in commands:
+        line = command.replace("8080", str(service.rest_port))
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.rstrip("\n") == shown
 
 
 def test_hello_in_python() -> None:
