@@ -34,6 +34,10 @@ fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; RE
 test: setup  ## run all tests, with branch coverage
 	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
+.PHONY: test-clients
+test-clients: setup  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
+	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest tests/clients/languages.py $(ARGS)
+
 .PHONY: lint
 lint: setup  ## ruff, mypy, clang-format, hadolint
 	$(BIN)/ruff check .

@@ -53,7 +53,7 @@ exception PredictionError {
   3: optional i32 retry_after_ms,
   /** The id under which the server's log knows this call. */
   4: optional string request_id
-}
+} (python.immutable = "false") // else Python cannot give it a traceback when it leaves a context manager
 
 // --------------------------------------------------------------------------------------------------------- options
 

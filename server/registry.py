@@ -136,14 +136,14 @@ class Registry:
         return [self._info(entry) for entry in self._entries.values()]
 
     def statuses(self) -> list[ModelStatus]:
-        """Every model's queue and counters."""
-        return [_status(entry) for entry in self._entries.values()]
+        """Every model's queue and counters. May be asked by another thread (metrics)."""
+        return [_status(entry) for entry in tuple(self._entries.values())]
 
     def unready(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
         return [
             f"model {entry.name} is {_STATES[entry.state]}"
-            for entry in self._entries.values()
+            for entry in tuple(self._entries.values())
             if entry.required and entry.state != ModelState.READY
         ]
 

@@ -1631,7 +1631,8 @@ class predict_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -1802,7 +1803,8 @@ class predict_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -1976,7 +1978,8 @@ class reply_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2160,7 +2163,8 @@ class reply_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2342,7 +2346,8 @@ class reply_conversation_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2512,7 +2517,8 @@ class embed_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2694,7 +2700,8 @@ class embed_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2870,7 +2877,8 @@ class embed_matrix_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3032,7 +3040,8 @@ class generate_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3193,7 +3202,8 @@ class generate_begin_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3341,7 +3351,8 @@ class generate_next_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3469,7 +3480,8 @@ class generate_cancel_result(object):
                 break
             if fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3602,7 +3614,8 @@ class submit_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3738,7 +3751,8 @@ class get_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3874,7 +3888,8 @@ class cancel_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4015,7 +4030,8 @@ class list_batches_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4140,7 +4156,8 @@ class list_models_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4291,7 +4308,8 @@ class load_model_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4419,7 +4437,8 @@ class unload_model_result(object):
                 break
             if fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4532,7 +4551,8 @@ class status_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError.read(iprot)
+                    self.error = PredictionError()
+                    self.error.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
