@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "../../ext/document.h"
+#include "../../ext/lone_runner.h"
 #include "../../ext/queue.h"
 #include "../../ext/workers.h"
 
@@ -54,7 +55,7 @@ struct Round {
   unsigned workers;
   double deadlines = 0.1;  // share of the requests that have one
   double bulk = 0.3;
-  bool lone = false;  // submits when nothing waits or runs, and then runs most requests itself
+  bool lone = false;  // submits only when nothing waits or runs
   Ending ending = Ending::drain_idle;
   unsigned submitters = 4;
   unsigned requests = 2500;  // of each submitter
@@ -157,8 +158,7 @@ class Stress {
 
   void submit(unsigned submitter) {
     Random random(seed_ + submitter);
-    FakeModel own_model(round_.policy, seed_ + 2000 + submitter);
-    own_model.begin();
+    LoneRunner runner(queue_, std::make_unique<FakeModel>(round_.policy, seed_ + 2000 + submitter));
     for (unsigned i = 0; i < round_.requests; ++i) {
       Entry& entry = ledger_[submitter * round_.requests + i];
       entry.number = submitter * uint64_t{round_.requests} + i + 1;
@@ -170,23 +170,16 @@ class Stress {
       } else {
         refuse(entry, submission.admission);
       }
-      if (random.chance(round_.lone ? 0.7 : 0.05)) run_alone(own_model);
-      if (round_.lone || random.chance(0.3)) queue_.kick();
+      if (round_.lone || random.chance(0.3)) kick(runner);
       if (round_.lone) wait_until_idle();
       if (random.chance(0.05)) std::this_thread::sleep_for(microseconds(random.below(2000)));
     }
     queue_.kick();
   }
 
-  // As an event loop does that runs a lone short request itself.
-  void run_alone(FakeModel& model) {
-    Batch batch = queue_.try_take_lone([](const Request& request) { return request.tokens <= 4; });
-    if (batch.empty()) return;
-    check(batch.size() == 1 && batch[0]->tokens <= 4, "more than a lone short request");
-    ++ran_alone_;
-    Request* const request = batch[0].get();
-    run_bisecting(model, {&request, 1});
-    queue_.finish(std::move(batch));
+  void kick(LoneRunner& runner) {
+    const bool ran = runner.kick([](const Request& request) { return request.tokens <= 6; });
+    if (ran) ++ran_alone_;
   }
 
   std::unique_ptr<Job> make_job(Entry& entry, Random& random) {
