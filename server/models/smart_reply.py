@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ext import _tflite_ops
+from server.models.base import ModelError
 from server.models.engine import Engine, EngineModel
 from server.models.messages import MessageCost
 from server.models.smart_reply_engine import SmartReplyInterpreter
@@ -52,9 +53,8 @@ async def load(content: bytes, settings: Settings) -> SmartReplyModel:
 
 
 def _native_engine(content: bytes, settings: Settings, cost: MessageCost) -> _tflite_ops.SmartReplyEngine:
-    interpreters = (SmartReplyInterpreter(content) for _ in range(settings.workers))
-    return _tflite_ops.SmartReplyEngine(
-        tuple(interpreter.session for interpreter in interpreters),
-        inline_us=settings.inline_us,
-        **cost.queue_settings(),
-    )
+    sessions = tuple(SmartReplyInterpreter(content).session for _ in range(settings.workers))
+    try:
+        return _tflite_ops.SmartReplyEngine(sessions, inline_us=settings.inline_us, **cost.queue_settings())
+    except (ValueError, RuntimeError) as error:  # a setting out of range; a graph that fails on longer messages
+        raise ModelError(str(error)) from None

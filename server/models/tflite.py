@@ -122,7 +122,10 @@ class TfliteModel(EngineModel):
     equal_lengths_only = False
 
     def __init__(self, graphs: Sequence[TextGraph], cost: MessageCost) -> None:
-        queue = _batching.Queue(**cost.queue_settings())
+        try:
+            queue = _batching.Queue(**cost.queue_settings())
+        except ValueError as error:
+            raise ModelError(str(error)) from None
         super().__init__(Engine(queue, cost.max_tokens))
         self._cost = cost
         output = graphs[0].output

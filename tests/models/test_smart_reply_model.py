@@ -147,9 +147,11 @@ async def test_cost_is_one_token_and_one_for_every_16_bytes() -> None:
     await model.close()
 
 
-async def test_a_queue_that_is_too_small_for_a_message_is_refused_at_load() -> None:
+async def test_settings_that_do_not_fit_together_are_refused_at_load() -> None:
     with pytest.raises(ModelError, match=r"max_message_bytes \(131072\) costs 8193 tokens.*queue_tokens \(8192\)"):
         await loaded(queue_tokens=8192)
+    with pytest.raises(ModelError, match="hold must be at most queue_items"):
+        await loaded(hold=5000)
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -232,6 +232,11 @@ async def test_what_cannot_be_served_is_refused_at_load(
     assert "model.tflite: " in str(caught.value)
 
 
+async def test_settings_that_do_not_fit_together_are_refused(load: Callable[..., Any]) -> None:
+    with pytest.raises(ModelError, match="hold must be at most queue_items"):
+        await load(bits_graph(), hold=5000)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
