@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     idle_s: float = Field(600, gt=0, description="seconds after which a silent connection is closed")
     message_s: float = Field(30, gt=0, description="seconds in which a message that has begun must be complete")
 
-    replicas: int = Field(0, ge=0, le=256, description="batches of one model that run at a time; 0: one less than the cores")
+    replicas: int = Field(
+        0, ge=0, le=256, description="batches of one model that run at a time; 0: one less than the cores"
+    )
     threads: int = Field(1, ge=1, le=256, description="threads within one batch")
     batch_items: int = Field(64, ge=1, le=65536, description="requests in one batch at most")
     batch_tokens: int = Field(16_384, ge=1, le=1 << 24, description="tokens in one batch at most, padding included")

@@ -78,12 +78,13 @@ class TextGraph:
         return dict(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0].encode())))
 
     def _texts_and_scores(self, message: str) -> tuple[list[bytes], list[float]]:
-        texts, scores = sorted((values.ravel() for values in self._run(message)), key=lambda v: v.dtype == np.float32)
+        texts, scores = (values.ravel() for values in self._run(message))
         if texts.size != scores.size:
             raise RuntimeError(f"the graph gives {texts.size} replies and {scores.size} scores")
         return texts.tolist(), scores.tolist()
 
     def _run(self, text: str) -> list[Any]:
+        """The outputs, strings before numbers."""
         value = np.array([text.encode()], dtype=object).reshape(self._shape)
         self._interpreter.set_tensor(self._input, value)
         self._interpreter.invoke()

@@ -7,6 +7,7 @@ import gc
 import random
 import re
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,15 +214,16 @@ def test_without_time_inline_every_message_needs_a_worker() -> None:
     native.engine.close()
 
 
-def test_an_engine_keeps_its_interpreters() -> None:
-    """Nobody else holds them."""
-    native = Native(inline_us=2000)
+def test_an_engine_keeps_its_interpreters_as_long_as_it_lives() -> None:
+    interpreter = SmartReplyInterpreter(small_parts().graph())
+    alive = weakref.ref(interpreter._interpreter)
+    engine = _tflite_ops.SmartReplyEngine((interpreter.session,))
+    del interpreter
     gc.collect()
-    filler = [bytearray(1 << 20) for _ in range(16)]
-    native.submit("Hello")
-    native.engine.kick()
-    assert native.engine.results()[0][2] == SmartReplyInterpreter(small_parts().graph()).replies("Hello")
-    assert len(filler) == 16
+    assert alive() is not None
+    del engine
+    gc.collect()
+    assert alive() is None
 
 
 def test_settings_out_of_range_are_named() -> None:
