@@ -41,8 +41,8 @@ def register_operators_with_stock_projection(resolver: int) -> None:
 def verify_model(model: bytes) -> None:
     """Raise ValueError when the bytes are not a well-formed flatbuffer of a model: the runtime itself does not look."""
 
-def verify_reads(model: bytes) -> None:
-    """Raise ValueError when an operator of a verified model reads what nobody wrote: the runtime does not look."""
+def verify_tensors(model: bytes) -> None:
+    """Raise ValueError when a verified model has broken strings, or an operator that reads what nobody wrote."""
 
 class Port:
     """A tensor of the graph: index and name."""

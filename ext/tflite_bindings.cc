@@ -42,8 +42,8 @@ void verify_model(const py::bytes& model) {
   if (!fault.empty()) throw std::invalid_argument(fault);
 }
 
-void verify_reads(const py::bytes& model) {
-  std::string fault = unwritten_read(model);
+void verify_tensors(const py::bytes& model) {
+  std::string fault = tensor_fault(model);
   if (!fault.empty()) throw std::invalid_argument(fault);
 }
 
@@ -175,8 +175,9 @@ void bind_session(py::module_& module) {
       py::arg("resolver"), "The same, but LSH_PROJECTION stays the runtime's own.");
   module.def("verify_model", &verify_model, py::arg("model"),
              "Raises ValueError when the bytes are not a well-formed model: the runtime itself does not look.");
-  module.def("verify_reads", &verify_reads, py::arg("model"),
-             "Raises ValueError when an operator of a verified model reads what nobody wrote.");
+  module.def(
+      "verify_tensors", &verify_tensors, py::arg("model"),
+      "Raises ValueError when a verified model has broken strings, or an operator that reads what nobody wrote.");
   py::class_<Ports::Port>(module, "Port", "A tensor of the graph: index and name.")
       .def(py::init<int, std::string>(), py::arg("index"), py::arg("name"));
   py::class_<Session, std::shared_ptr<Session>>(module, "Session",

@@ -1,12 +1,12 @@
 #include "tflite_model_file.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <set>
 #include <vector>
 
 #include "tflite_library.h"
+#include "tflite_strings.h"
 
 namespace predictor::tflite {
 
@@ -49,6 +49,14 @@ class Table {
     return found;
   }
 
+  // Of a vector of bytes; empty when the field is absent.
+  std::string_view bytes(int field) const {
+    if (!has(field)) return {};
+    const char* offset = at_ + place(field);
+    const char* vector = offset + read<uint32_t>(offset);
+    return {vector + sizeof(uint32_t), read<uint32_t>(vector)};
+  }
+
   // A field that is absent is 0.
   template <typename Number>
   Number number(int field) const {
@@ -85,7 +93,8 @@ class Table {
 enum ModelField { kOperatorCodes = 1, kSubgraphs = 2, kBuffers = 4 };
 enum SubgraphField { kTensors = 0, kInputs = 1, kOutputs = 2, kOperators = 3 };
 enum OperatorField { kOperatorInputs = 1, kOperatorOutputs = 2 };
-enum TensorField { kShape = 0, kBuffer = 2, kIsVariable = 5 };
+enum TensorField { kShape = 0, kType = 1, kBuffer = 2, kIsVariable = 5 };
+constexpr int8_t kStringType = 5;  // of the schema's TensorType, which numbers other types unlike the runtime
 enum BufferField { kData = 0, kOffset = 1 };
 
 std::string absence_in(const Table& model) {
@@ -103,10 +112,23 @@ std::string absence_in(const Table& model) {
   return {};
 }
 
-bool has_no_elements(const Table& tensor) {
-  if (!tensor.has(kShape)) return false;
-  const std::vector<int32_t> shape = tensor.indices(kShape);
-  return std::find(shape.begin(), shape.end(), 0) != shape.end();
+size_t elements_of(const Table& tensor) {
+  if (!tensor.has(kShape)) return 1;
+  size_t elements = 1;
+  for (int32_t size : tensor.indices(kShape)) elements *= static_cast<size_t>(size);
+  return elements;
+}
+
+std::string string_fault_in(const Table& subgraph, const std::vector<Table>& buffers) {
+  const std::vector<Table> tensors = subgraph.tables(kTensors);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto buffer = tensors[i].number<uint32_t>(kBuffer);
+    const bool strings = tensors[i].number<int8_t>(kType) == kStringType;
+    if (!strings || buffer >= buffers.size() || !buffers[buffer].has(kData)) continue;
+    const std::string fault = string_fault(buffers[buffer].bytes(kData), elements_of(tensors[i]));
+    if (!fault.empty()) return "tensor " + std::to_string(i) + " " + fault;
+  }
+  return {};
 }
 
 // What holds something before the first operator runs, or has nothing to hold, by index: inputs, constants, variables.
@@ -118,7 +140,7 @@ std::set<int32_t> given_tensors(const Table& subgraph, const std::vector<Table>&
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto buffer = tensors[i].number<uint32_t>(kBuffer);
     const bool constant = buffer < buffers.size() && (buffers[buffer].has(kData) || buffers[buffer].has(kOffset));
-    if (constant || tensors[i].number<uint8_t>(kIsVariable) || has_no_elements(tensors[i]))
+    if (constant || tensors[i].number<uint8_t>(kIsVariable) || elements_of(tensors[i]) == 0)
       given.insert(static_cast<int32_t>(i));
   }
   return given;
@@ -144,12 +166,14 @@ std::string unwritten_read_in(const Table& subgraph, const std::vector<Table>& b
 
 }  // namespace
 
-std::string unwritten_read(std::string_view bytes) {
+std::string tensor_fault(std::string_view bytes) {
   const Table model = Table::root(bytes);
   const std::vector<Table> buffers = model.tables(kBuffers);
   for (const Table& subgraph : model.tables(kSubgraphs)) {
-    const std::string found = unwritten_read_in(subgraph, buffers);
-    if (!found.empty()) return found;
+    for (const auto& look : {string_fault_in, unwritten_read_in}) {
+      const std::string fault = look(subgraph, buffers);
+      if (!fault.empty()) return fault;
+    }
   }
   return {};
 }

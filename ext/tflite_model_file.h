@@ -10,8 +10,9 @@ namespace predictor::tflite {
 // has the verifier that the schema's compiler writes, but does not call it, and follows vectors that may be absent.
 std::string model_fault(std::string_view bytes);
 
-// Which operator of a model without fault reads what nobody wrote: neither the graph's caller, nor an operator before
-// it, nor the file. Empty when none does. The runtime would follow a null pointer there.
-std::string unwritten_read(std::string_view bytes);
+// What is wrong with the tensors of a model whose flatbuffer is well formed: strings that lie outside of their buffer,
+// or an operator that reads what neither the graph's caller, nor an operator before it, nor the file wrote. Empty when
+// nothing is. The runtime would follow a wild pointer there.
+std::string tensor_fault(std::string_view bytes);
 
 }  // namespace predictor::tflite

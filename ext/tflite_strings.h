@@ -17,7 +17,8 @@ int string_count(const Tensor& tensor);
 // The string at `index`, from 0 to string_count - 1.
 std::string_view string_at(const Tensor& tensor, int index);
 
-// What is wrong with the offsets of a tensor that came out of a file; empty when nothing is.
+// What is wrong with the content, out of a file, of a tensor of so many strings; empty when nothing is.
+std::string string_fault(std::string_view content, size_t elements);
 std::string string_fault(const Tensor& tensor);
 
 // Makes `text` the only string of a dynamic tensor. false when there is no memory.

@@ -58,8 +58,11 @@ def open_interpreter(
 
 
 def operators_of(interpreter: Any) -> tuple[str, ...]:
-    """Names of a graph's operators, in their order."""
-    return tuple(operator["op_name"] for operator in interpreter._get_ops_details())
+    """Names of a graph's operators, in their order. Raises ModelError."""
+    try:
+        return tuple(operator["op_name"] for operator in interpreter._get_ops_details())
+    except UnicodeDecodeError as error:
+        raise ModelError(f"an operator's name is not UTF-8: {error}") from None
 
 
 def described(details: Iterable[dict[str, Any]]) -> str:

@@ -49,7 +49,7 @@ class TextGraph:
         self._labels = labels
         try:
             self._input, self._shape = self._text_input()
-            _tflite_ops.verify_reads(content)
+            _tflite_ops.verify_tensors(content)
             self._interpreter.allocate_tensors()
             self._outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["dtype"].__name__)
             self.sample = self._run(_SAMPLE)

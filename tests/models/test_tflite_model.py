@@ -6,6 +6,8 @@ The graphs are built here, of the projection's operators; their answers are comp
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from server.models.base import ModelError, Selection, Terms
 from server.models.smart_reply_graph import GraphWriter
 from tests.plain_smart_reply import features, ngrams, normalized, predicted, projection_sum, signatures
 from tests.server.waiting import error_of, result
+from tests.service import ROOT
 from tests.smart_reply_models import small_parts
 
 if TYPE_CHECKING:
@@ -209,6 +212,14 @@ def reading(name: str) -> bytes:
     return graph.finish([text], [output], name)
 
 
+def with_wild_string() -> bytes:
+    """A reply that lies outside of the file."""
+    graph = bytearray(reply_graph_without_normalize(scores_first=False))
+    begin = graph.index(np.array([12, 4 * 14], dtype="<i4").tobytes())
+    graph[begin + 11] = 0x40
+    return bytes(graph)
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
@@ -220,6 +231,7 @@ def reading(name: str) -> bytes:
         (lambda: bits_graph((2,)), r"one string is all that a request carries, but the inputs are text"),
         (lambda: reading("unwritten"), "operator 0 reads tensor 1, which nobody wrote"),
         (lambda: reading("unknown"), "Conjure"),
+        (lambda: with_wild_string(), r"tensor \d+ has an offset of \d+ at string 1"),
         (lambda: bits_graph()[:-100], "no TensorFlow Lite model, or damaged"),
         (lambda: b"\x1c\0\0\0TFL3" + bytes(100), "no TensorFlow Lite model, or damaged"),
     ],
@@ -250,3 +262,43 @@ async def test_settings_that_do_not_fit_together_are_refused(load: Callable[...,
 async def test_labels_that_do_not_fit_are_refused(load: Callable[..., Any], labels: str | bytes, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         await load(bits_graph(), labels)
+
+
+DAMAGE = """
+import asyncio, pathlib, random, sys
+from server.config import Settings
+from server.models import kinds
+from server.models.base import ModelError
+from tests.models.test_tflite_model import bits_graph, reply_graph_without_normalize
+from tests.service import ROOT
+from tests.smart_reply_models import small_parts
+
+async def refused(path, content):
+    path.write_bytes(content)
+    try:
+        model = await kinds.load(path, Settings(replicas=1))
+    except ModelError as error:
+        return bool(str(error))
+    await model.close()
+    return False
+
+async def main():
+    chance, count = random.Random(1), 0
+    for graph in (bits_graph(), reply_graph_without_normalize(scores_first=False), small_parts().graph()):
+        for _ in range(150):
+            damaged = bytearray(graph)
+            for _ in range(chance.randint(1, 4)):
+                damaged[chance.randrange(8, len(damaged))] = chance.choice((0, 1, 255, chance.randrange(256)))
+            count += await refused(pathlib.Path(sys.argv[1]), damaged)
+    print(count)
+
+asyncio.run(main())
+"""
+
+
+def test_no_damage_ends_the_process(tmp_path: Path) -> None:
+    """450 damaged files of three graphs: each loads, as what it then is, or is refused with a message."""
+    command = [sys.executable, "-c", DAMAGE, str(tmp_path / "damaged.tflite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert 100 < int(done.stdout) < 450
