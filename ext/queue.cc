@@ -21,7 +21,7 @@ int open_event_fd() {
 }
 
 std::string waited(Nanoseconds since, Nanoseconds now) {
-  return std::to_string((now - since) / 1'000'000) + " ms";
+  return std::to_string((now - since + 500'000) / 1'000'000) + " ms";
 }
 
 }  // namespace

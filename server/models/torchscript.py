@@ -57,7 +57,7 @@ async def load(path: Path, settings: Settings) -> TorchScriptModel:
     """Load, probe and warm up, off the event loop. Raises ModelError."""
     try:
         native = await asyncio.to_thread(_torchscript.TorchScriptEngine, str(path), **_engine_settings(settings))
-    except _torchscript.ModelError as error:
+    except ValueError as error:  # the module cannot be served, or settings do not fit together
         raise ModelError(_in_one_line(str(error))) from None
     batch_items = 1 if native.takes_texts and native.equal_lengths_only else settings.batch_items
     limits = ModelLimits(

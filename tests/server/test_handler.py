@@ -106,7 +106,7 @@ async def test_the_deadline_is_the_callers_or_the_settings(zoo: Callable[[str], 
         error = await error_of(desk.handler.predict("a", options))
         assert error.code == ErrorCode.DEADLINE_EXCEEDED
         waited_ms = int(error.message.split(" after ")[1].split()[0])
-        assert waited_ms >= least_ms
+        assert waited_ms >= least_ms - 1  # it is enqueued a moment after its deadline was set
     await desk.registry.close()
 
 
