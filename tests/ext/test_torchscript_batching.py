@@ -218,21 +218,25 @@ def test_a_module_may_change_itself_while_it_runs(tmp_path: Path, replicas: int)
         assert all(later["calls"] >= earlier["calls"] for earlier, later in pairwise(values))
 
 
-def test_a_model_that_prints_does_not_block(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Printing in TorchScript takes the GIL where torch's Python is loaded; nobody may hold it while he waits."""
+class SlowlyPrinting(models.Slow):
+    """Prints at the end of each of its batches, which take a while."""
 
-    class Printing(models.TokenModel):
-        def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
-            print("a word from the model:", tokens[0][0])
-            return self.scorer(tokens)
+    def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
+        end = torch.ops.prim.TimePoint() + self.nanoseconds
+        while torch.ops.prim.TimePoint() < end:
+            pass
+        print("a word from the model:", tokens[0][0])
+        return self.scorer(tokens)
 
-    path = models.save(Printing(), tmp_path / "printing.pt")
-    with Engine(path, replicas=2, batch_items=1, **UNPROBED) as engine:
-        engine.values([f"w{i}" for i in range(50)])
-        for i in range(50):
-            engine.submit(f"x{i}")
+
+def test_a_model_that_prints_while_it_is_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Printing takes the GIL where torch's Python is loaded: whoever waits for a batch must have let go of it."""
+    path = models.save(SlowlyPrinting(50), tmp_path / "printing.pt")
+    with Engine(path, **UNPROBED) as engine:
+        engine.submit("last")
         engine.native.kick()
-    assert "a word from the model: w49" in capfd.readouterr().out
+        engine.wait_until_running()
+    assert "a word from the model: last" in capfd.readouterr().out
 
 
 def resident_mib() -> float:

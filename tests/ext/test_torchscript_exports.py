@@ -294,6 +294,18 @@ def test_a_list_for_an_input_that_is_not_carried_is_empty_in_every_call(tmp_path
         assert [engine.values(["text"]) for _ in range(3)] == [[{"texts": 1.0}]] * 3
 
 
+class Scaling(models.TokenModel):
+    """An input that calls do not carry, but that has a default."""
+
+    def forward(self, tokens: list[list[str]], scale: float = 2.5) -> list[dict[str, float]]:
+        return [{"scale": scale} for _ in tokens]
+
+
+def test_an_input_with_a_default_gets_it(tmp_path: Path) -> None:
+    with Engine(models.save(Scaling(), tmp_path / "scaling.pt"), **UNPROBED) as engine:
+        assert engine.values(["any"]) == [{"scale": 2.5}]
+
+
 class Convolution(nn.Module):
     """Layers that freezing rewrites (batch normalisation) or drops (dropout)."""
 
