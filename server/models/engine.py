@@ -19,6 +19,7 @@ from server.errors import (
     too_large,
     unavailable,
 )
+from server.models.linger import Linger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,12 +76,13 @@ class _Request(Pending[Any]):
 class Engine:
     """Belongs to the event loop that runs when it is made."""
 
-    def __init__(self, native: NativeEngine, max_tokens: int) -> None:
+    def __init__(self, native: NativeEngine, max_tokens: int, linger_us: int = 0) -> None:
         self._native = native
         self._max_tokens = max_tokens
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(native.fd, self._deliver)
         self._kick_scheduled = False
+        self._linger = Linger(self._loop, linger_us)
         self._rate = _Rate(self._loop.time)
         self._sweep()
 
@@ -121,6 +123,7 @@ class Engine:
         self._kick_scheduled = False
         if self._native.kick():  # a lone request was run on this thread
             self._deliver()
+            self._linger.begin()
 
     def _sweep(self) -> None:
         self._native.sweep()

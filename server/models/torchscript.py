@@ -36,8 +36,8 @@ log = structlog.get_logger()
 class TorchScriptModel(EngineModel):
     """A module behind its own queue and workers."""
 
-    def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits) -> None:
-        super().__init__(Engine(native, limits.max_tokens))
+    def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits, linger_us: int) -> None:
+        super().__init__(Engine(native, limits.max_tokens, linger_us))
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
         self.methods = _METHODS[native.output]
         self.limits = limits
@@ -68,7 +68,7 @@ async def load(path: Path, settings: Settings) -> TorchScriptModel:
         batch_tokens=settings.batch_tokens,
         max_output_tokens=0,
     )
-    return TorchScriptModel(native, limits)
+    return TorchScriptModel(native, limits, settings.linger_us)
 
 
 def _in_one_line(message: str) -> str:
