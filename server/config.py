@@ -83,7 +83,10 @@ class Settings(BaseSettings):
         200, ge=0, le=100_000, description="a request that is alone and takes no longer needs no worker; 0: all do"
     )
     linger_us: int = Field(
-        100, ge=0, le=10_000, description="how long the server stays awake after such a request, for the next; 0: not"
+        100,
+        ge=0,
+        le=10_000,
+        description="how long the server stays awake for the next after such a request to a TorchScript model; 0: not",
     )
     hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
 

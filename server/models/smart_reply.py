@@ -28,8 +28,8 @@ class SmartReplyModel(EngineModel):
     methods = REPLY_METHODS
     equal_lengths_only = False
 
-    def __init__(self, native: _tflite_ops.SmartReplyEngine, cost: MessageCost, linger_us: int) -> None:
-        super().__init__(Engine(native, cost.max_tokens, linger_us))
+    def __init__(self, native: _tflite_ops.SmartReplyEngine, cost: MessageCost) -> None:
+        super().__init__(Engine(native, cost.max_tokens))
         self._cost = cost
         self.limits = cost.limits()
         self.details = {
@@ -49,7 +49,7 @@ async def load(content: bytes, settings: Settings) -> SmartReplyModel:
     """Make and warm up the interpreters, off the event loop. Raises ModelError."""
     cost = MessageCost(settings)
     native = await asyncio.to_thread(_native_engine, content, settings, cost)
-    return SmartReplyModel(native, cost, settings.linger_us)
+    return SmartReplyModel(native, cost)
 
 
 def _native_engine(content: bytes, settings: Settings, cost: MessageCost) -> _tflite_ops.SmartReplyEngine:
