@@ -9,6 +9,7 @@ BESIDE = $(filter-out $(MODEL),$(REPLIES))
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
+TESTED := $(VENV)/.installed-test
 BUILT := build/.built
 EXT_SOURCES := setup.py $(wildcard ext/*.cc ext/*.h)
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.h')
@@ -31,7 +32,7 @@ fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; RE
 		|| echo "WARNING: there is no $(REPLIES): the server will not answer /reply and /api/inference" >&2
 
 .PHONY: test
-test: setup  ## run all tests, with branch coverage
+test: setup $(TESTED)  ## run all tests, with branch coverage
 	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-clients
@@ -39,7 +40,7 @@ test-clients: setup  ## a tiny client in each of seven languages; needs their co
 	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest tests/clients/languages.py $(ARGS)
 
 .PHONY: lint
-lint: setup  ## ruff, mypy, clang-format, hadolint
+lint: setup $(TESTED)  ## ruff, mypy, clang-format, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -57,7 +58,7 @@ gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
 
 .PHONY: bench
-bench: setup models/classifier.pt fetch  ## measure the server beside the models alone and plain Thrift servers
+bench: setup $(TESTED) models/classifier.pt fetch  ## measure the server beside the models alone and plain Thrift servers
 	$(BIN)/python -m benchmarks $(ARGS); classifier=$$?; \
 		$(BIN)/python -m benchmarks.smart_reply $(filter --quick,$(ARGS)) && exit $$classifier
 
@@ -77,8 +78,22 @@ image-test:  ## run the Dockerfile's steps without Docker, and the server as the
 setup: $(INSTALLED) $(BUILT)
 
 $(INSTALLED): pyproject.toml scripts/setup.sh
-	PYTHON=$(PYTHON) scripts/setup.sh $(VENV) --dev
+	PYTHON=$(PYTHON) scripts/setup.sh $(VENV) --edit dev,models
 	touch $@
+
+$(TESTED): $(INSTALLED)
+	scripts/setup.sh $(VENV) --edit dev,models,test,gs,s3,tensorflow,ray
+	touch $@
+
+.PHONY: setup-tf setup-ray setup-stores
+setup-tf: $(INSTALLED)  ## TensorFlow SavedModels, online and in batch jobs
+	scripts/setup.sh $(VENV) --edit tensorflow
+
+setup-ray: $(INSTALLED)  ## batch jobs on a Ray cluster
+	scripts/setup.sh $(VENV) --edit ray
+
+setup-stores: $(INSTALLED)  ## batch jobs on gs:// and s3://
+	scripts/setup.sh $(VENV) --edit gs,s3
 
 $(BUILT): $(EXT_SOURCES) | $(INSTALLED)
 	@mkdir -p $(@D)
