@@ -37,9 +37,8 @@ class LabelCache {
 
 py::object to_python(const Result& result, LabelCache& cache) {
   if (!result.labels) {
-    py::list vector(result.values.size());
-    for (size_t i = 0; i < result.values.size(); ++i) vector[i] = py::float_(result.values[i]);
-    return vector;
+    const std::vector<float> vector(result.values.begin(), result.values.end());
+    return py::bytes(reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float));
   }
   const auto& labels = cache.strings(result.labels);
   py::dict scores;

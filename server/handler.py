@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import struct
 import time
+from array import array
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from predictor.ttypes import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _REQUEST_ID_CHARACTERS = 128
 _MOST_REPLIES = 1000
 _ALL_REPLIES = Selection()
+_FLOAT_BYTES = 4
 
 
 class Handler:
@@ -81,20 +82,19 @@ class Handler:
 
     async def embed(self, text: str, options: RequestOptions | None, embed_options: EmbedOptions | None) -> list[float]:
         model, terms = self._admit("embed", options)
-        return await model.embed(text, terms)
+        return _numbers(await model.embed(text, _truncate(embed_options), terms))
 
     async def embed_batch(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> list[list[float]]:
-        return await self._vectors("embed_batch", texts, options)
+        return [_numbers(vector) for vector in await self._vectors("embed_batch", texts, options, embed_options)]
 
     async def embed_matrix(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> EmbeddingMatrix:
-        vectors = await self._vectors("embed_matrix", texts, options)
-        columns = len(vectors[0]) if vectors else 0
-        values = b"".join(struct.pack(f"<{columns}f", *vector) for vector in vectors)
-        return EmbeddingMatrix(len(vectors), columns, values)
+        vectors = await self._vectors("embed_matrix", texts, options, embed_options)
+        columns = len(vectors[0]) // _FLOAT_BYTES if vectors else 0
+        return EmbeddingMatrix(len(vectors), columns, b"".join(vectors))
 
     async def generate(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
@@ -168,9 +168,12 @@ class Handler:
         self._registry.model(method, options.model if options is not None else None)
         raise not_found(f"no loaded model serves {method}")
 
-    async def _vectors(self, method: str, texts: list[str], options: RequestOptions | None) -> list[list[float]]:
+    async def _vectors(
+        self, method: str, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
+    ) -> list[bytes]:
+        truncate = _truncate(embed_options)
         model, terms = self._admit(method, options)
-        return await answer_all(texts, lambda text: model.embed(text, terms), "texts")
+        return await answer_all(texts, lambda text: model.embed(text, truncate, terms), "texts")
 
     def _model_root(self) -> Path:
         root = self._settings.model_root
@@ -206,3 +209,13 @@ def _selection(options: ReplyOptions | None) -> Selection:
     if threshold is not None and not math.isfinite(threshold):
         raise invalid_argument(f"reply_options.threshold is {threshold}; it must be a finite number")
     return Selection(most, threshold)
+
+
+def _truncate(options: EmbedOptions | None) -> bool:
+    """Whether a text that is too long is cut."""
+    return options is None or options.truncate is not False
+
+
+def _numbers(vector: bytes) -> list[float]:
+    """What a model gives, as the contract's list<double>."""
+    return array("f", vector).tolist()

@@ -51,8 +51,12 @@ class Model(Protocol):
     def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
         """Reply -> score for all messages together: the scores of a reply add up."""
 
-    def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
-        """The text's vector."""
+    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+        """The text's vector: single-precision numbers, little endian.
+
+        A text over the model's own limit is cut to it, or, without `truncate`, refused with TOO_LARGE. A model that has
+        no such limit refuses texts over the server's in any case.
+        """
 
     def stats(self) -> dict[str, int]:
         """The queue's counters, as ext's engines give them."""

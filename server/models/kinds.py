@@ -1,4 +1,4 @@
-"""Which kind of model a file holds, and who loads it. A new kind is a line in `_KINDS`."""
+"""Which kind of model a file or folder holds, and who loads it. A new kind is a line in one of the two tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from server.models.base import Model
 
     Loader = Callable[[Path, Settings], Awaitable[Any]]  # a Model, with those of its methods that it serves
+    _Kinds = tuple[tuple[Callable[[Path], bool], Loader], ...]
 
 _VERSION_DIGITS = 12
 
@@ -38,14 +39,15 @@ def _is_tflite(path: Path) -> bool:
         return file.read(8)[4:] == b"TFL3"
 
 
-_KINDS: tuple[tuple[Callable[[Path], bool], Loader], ...] = (
+_FILES: _Kinds = (
     (_is_torchscript, torchscript.load),
     (_is_tflite, tflite.load),
 )
+_FOLDERS: _Kinds = ()
 
 
 async def load(path: Path, settings: Settings) -> Model:
-    """Load whatever kind of model the file holds. Raises ModelError."""
+    """Load whatever kind of model the file or folder holds. Raises ModelError."""
     with _naming(path):
         loader = await asyncio.to_thread(_loader_of, path)
         model: Model = await loader(path, settings)
@@ -53,7 +55,7 @@ async def load(path: Path, settings: Settings) -> Model:
 
 
 def check(path: Path) -> None:
-    """Raise ModelError when there is no model in the file, as far as can be seen without loading it."""
+    """Raise ModelError when there is no model in the file or folder, as far as can be seen without loading it."""
     with _naming(path):
         _loader_of(path)
 
@@ -70,20 +72,28 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _loader_of(path: Path) -> Loader:
     if not path.exists():
-        raise ModelError("no such file")
-    if path.is_dir():
-        raise ModelError("is a directory; a model file is wanted")
-    for holds, loader in _KINDS:
+        raise ModelError("no such file or folder")
+    for holds, loader in _FOLDERS if path.is_dir() else _FILES:
         if holds(path):
             return loader
+    if path.is_dir():
+        raise ModelError("no kind of model that this server knows is in this folder")
     raise ModelError("no kind of model that this server knows; a TorchScript or TensorFlow Lite file is wanted")
 
 
 async def version_of(path: Path) -> str:
-    """First 12 hex digits of the file's SHA-256."""
-    return await asyncio.to_thread(_digest, path)
+    """First 12 hex digits of the file's SHA-256; of a folder, that of a list of its files with the SHA-256 of each."""
+    return await asyncio.to_thread(_version, path)
+
+
+def _version(path: Path) -> str:
+    if not path.is_dir():
+        return _digest(path)[:_VERSION_DIGITS]
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    listed = "".join(f"{_digest(path / file)}  {file}\n" for file in files)  # as sha256sum(1) prints them
+    return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()[:_VERSION_DIGITS]
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_VERSION_DIGITS]
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -62,10 +62,11 @@ class TextGraph:
         if self.output == "replies":
             return best(self._replies(messages), selection.max_replies, selection.threshold)
         (values,) = self._run(messages[0])
-        vector = values.ravel().tolist()
-        if len(vector) != self.sample[0].size:
-            raise RuntimeError(f"{len(vector)} numbers came out instead of {self.sample[0].size}")
-        return vector if self._labels is None else dict(zip(self._labels, vector, strict=True))
+        if values.size != self.sample[0].size:
+            raise RuntimeError(f"{values.size} numbers came out instead of {self.sample[0].size}")
+        if self._labels is None:
+            return values.astype("<f4", copy=False).tobytes()
+        return dict(zip(self._labels, values.ravel().tolist(), strict=True))
 
     def _replies(self, messages: Sequence[str]) -> dict[str, float]:
         """Best first, equals by text, as Smart Reply's own session orders them; empty texts count for nothing."""
@@ -145,8 +146,8 @@ class TfliteModel(EngineModel):
         """Label -> score."""
         return self._submit((doc,), Selection(), terms)
 
-    def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
-        """The text's vector."""
+    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+        """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
         return self._submit((text,), Selection(), terms)
 
     def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:

@@ -48,8 +48,8 @@ class TorchScriptModel(EngineModel):
         """Label -> score; the key is `position:label` where the model gives several sets of labels."""
         return self._engine.submit(doc, terms=terms)
 
-    def embed(self, text: str, terms: Terms) -> Pending[list[float]]:
-        """The text's vector."""
+    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+        """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
         return self._engine.submit(text, terms=terms)
 
 

@@ -38,11 +38,11 @@ def error_line(done: CompletedProcess[str]) -> str:
 
 def test_model_file_that_does_not_exist(tmp_path: Path) -> None:
     missing = tmp_path / "missing.pt"
-    assert refusal(missing) == f"error: {missing}: no such file"
+    assert refusal(missing) == f"error: {missing}: no such file or folder"
 
 
 def test_model_file_that_is_a_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"error: {tmp_path}: is a directory; a model file is wanted"
+    assert refusal(tmp_path) == f"error: {tmp_path}: no kind of model that this server knows is in this folder"
 
 
 @pytest.mark.parametrize("name", ["empty", "random_bytes", "pickle", "state_dict", "truncated"])
@@ -70,7 +70,7 @@ def test_model_that_needs_an_input_that_no_request_has(zoo: Callable[[str], Path
 
 def test_second_model_that_cannot_be_loaded(zoo: Callable[[str], Path], tmp_path: Path) -> None:
     missing = tmp_path / "missing.pt"
-    assert refusal(zoo("doc_model"), f"--model=other={missing}") == f"error: {missing}: no such file"
+    assert refusal(zoo("doc_model"), f"--model=other={missing}") == f"error: {missing}: no such file or folder"
 
 
 def test_two_models_of_one_name(zoo: Callable[[str], Path]) -> None:

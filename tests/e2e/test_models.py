@@ -170,7 +170,7 @@ def test_what_cannot_be_loaded_changes_nothing(root: Path, zoo: Callable[[str], 
         before = predictor.predict(DOCUMENT, None)
         for name, location, complaint in [
             ("one", "missing.pt", "no such file"),
-            ("one", "below", "is a directory"),
+            ("one", "below", "no kind of model that this server knows is in this folder"),
             ("one", "noise.pt", "TorchScript"),
             ("one", "foreign_input.pt", "pixels"),
             ("one", "nul\0.pt", "location: "),

@@ -102,6 +102,8 @@ def assert_close(actual: Any, expected: Any) -> None:
     if isinstance(expected, dict):
         assert list(actual) == list(expected), "labels, in the model's order"
         actual, expected = list(actual.values()), list(expected.values())
+    if isinstance(actual, bytes):
+        actual = memoryview(actual).cast("f")
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected, strict=True):
         assert abs(one - other) <= TOLERANCE

@@ -106,6 +106,10 @@ def terms() -> Terms:
     return Terms(0, time.monotonic_ns() + 30 * 10**9, None)
 
 
+def numbers(vector: bytes) -> list[float]:
+    return np.frombuffer(vector, "<f4").tolist()
+
+
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Any]:
     """load(graph, labels=text, **settings): the model of a file, with a file of labels beside it."""
@@ -126,7 +130,7 @@ async def test_a_float_vector_serves_embed(load: Callable[..., Any], shape: tupl
     model = await load(bits_graph(shape))
     assert (model.kind, model.methods) == ("tflite-vector", ("embed", "embed_batch", "embed_matrix"))
     assert model.details["dimensions"] == "6"
-    assert [await result(model.embed(text, terms())) for text in TEXTS] == [bits(text) for text in TEXTS]
+    assert [numbers(await result(model.embed(text, True, terms()))) for text in TEXTS] == [bits(text) for text in TEXTS]
     await model.close()
 
 
@@ -156,8 +160,8 @@ async def test_strings_and_scores_serve_reply(load: Callable[..., Any], scores_f
 async def test_answers_do_not_depend_on_mates_and_every_worker_answers(load: Callable[..., Any]) -> None:
     model = await load(bits_graph(), hold=40, batch_items=8)
     texts = [f"message {number} of many" for number in range(40)]
-    pending = [model.embed(text, terms()) for text in texts]
-    assert [await result(each) for each in pending] == [bits(text) for text in texts]
+    pending = [model.embed(text, True, terms()) for text in texts]
+    assert [numbers(await result(each)) for each in pending] == [bits(text) for text in texts]
     assert model.stats()["batches"] == 5
     await model.close()
     assert not any(thread.is_alive() for thread in model._threads)
@@ -168,12 +172,12 @@ async def test_a_text_on_which_the_graph_fails_fails_alone(load: Callable[..., A
     graph = Graph()
     model = await load(graph.finish([graph.text], [graph.weights], "weights"), hold=3)
     with capture_logs() as logs:
-        pending = [model.embed(text, terms()) for text in ("one", "two words", "three")]
+        pending = [model.embed(text, True, terms()) for text in ("one", "two words", "three")]
         error = await error_of(pending[1])
     assert error.code == ErrorCode.INTERNAL
     assert [entry["error"] for entry in logs] == ["14 numbers came out instead of 7"]
     weights = features(ngrams(b"<S> one <E>"))[1]
-    assert await result(pending[0]) == await result(pending[2]) == weights
+    assert numbers(await result(pending[0])) == numbers(await result(pending[2])) == weights
     await model.close()
 
 
@@ -181,7 +185,7 @@ async def test_a_text_over_the_limit_is_refused(load: Callable[..., Any]) -> Non
     model = await load(bits_graph(), max_message_bytes=10)
 
     async def embed(text: str) -> Any:
-        return await model.embed(text, terms())
+        return await model.embed(text, True, terms())
 
     await result(embed("x" * 10))
     error = await error_of(embed("x" * 11))
