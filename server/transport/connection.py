@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import struct
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from server.transport.methods import Answer, Method
     from server.transport.reader import Wrap
 
-_LAST_LOOK_S = 0.01
-"""Seconds for which a draining connection that was not being read is read again, for what had already come."""
+_LAST_LOOKS_S = 2.0
+"""Seconds for which a draining connection, when it is read again after a pause, also answers what came meanwhile.
+
+What a peer sent while it was not read lies partly in the peer's own buffers. It comes when there is room for it.
+"""
 
 _LINGER_S = 0.1
 """Seconds for which a drained connection is kept after its end was announced, so that its last answers arrive."""
@@ -29,7 +35,8 @@ class Connection(asyncio.Protocol):
     """Starts the calls that its reader finds, and writes their answers in the order in which they came.
 
     While too many calls are in progress, or the peer does not read its answers, complete messages wait in `_held`.
-    After the last message that will be answered (`_ending`), what comes is thrown away.
+    After the last message that will be answered (`_ending`), what comes is thrown away. When it drains, that is what
+    came later than the order to: a client that sends on as long as it gets answers would never be done otherwise.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -44,7 +51,8 @@ class Connection(asyncio.Protocol):
         self._peer_reads = True
         self._paused = False
         self._draining = False
-        self._looking = False
+        self._due = 0  # bytes that had come in time, but were not read yet, when it was last looked at
+        self._last_look: float | None = None
         self._ending = False
         self._discarded = 0
         self._messages = 0
@@ -84,6 +92,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Start the calls whose messages are complete."""
+        if self._draining and not self._ending:
+            data = self._in_time(data)
         if self._ending:
             self._discard(len(data))
         elif self._held is not None:
@@ -95,6 +105,8 @@ class Connection(asyncio.Protocol):
                 self._read(joined, 0)
         else:
             self._read(data, 0)
+        if self._draining and not self._ending:
+            self._finish()
 
     # ------------------------------------------------------------------------------------------------------ calls begin
 
@@ -171,13 +183,9 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
             if self._draining:
-                self._looking = True
-                self._loop.call_later(_LAST_LOOK_S, self._looked)
-
-    def _looked(self) -> None:
-        """What had come while the draining connection was not being read is read now."""
-        self._looking = False
-        self._finish()
+                self._look_again()
+        if self._draining:
+            self._finish()
 
     def _pause(self) -> None:
         """Read no more until calls have ended, or the peer reads."""
@@ -190,6 +198,7 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Close once the messages that have come are answered."""
         self._draining = True
+        self._due = self._unread()
         self._finish()
 
     def abort(self) -> None:
@@ -211,13 +220,34 @@ class Connection(asyncio.Protocol):
         Closing with bytes unread would make the system reset the connection, and answers could be lost. So the peer is
         told that this is the end, and what it still sends is thrown away, until it closes too or its time is over.
         """
-        waiting = self._exchanges or self._output or self._held is not None or self._paused or self._looking
+        waiting = self._exchanges or self._output or self._held is not None or (self._due and not self._ending)
         if waiting or self._transport.is_closing():
             return
         self._ending = True
         self._transport.write_eof()
         if self._draining:
             self._loop.call_later(_LINGER_S, self._transport.close)
+
+    def _unread(self) -> int:
+        """Bytes that have come and were not read."""
+        socket_fd = self._transport.get_extra_info("socket").fileno()
+        (size,) = struct.unpack("i", fcntl.ioctl(socket_fd, termios.FIONREAD, bytes(4)))
+        return int(size)
+
+    def _look_again(self) -> None:
+        """Count what came while the draining connection was not being read as in time, but not without end."""
+        now = self._loop.time()
+        if self._last_look is None:
+            self._last_look = now + _LAST_LOOKS_S
+        if now < self._last_look:
+            self._due = self._unread()
+
+    def _in_time(self, data: bytes) -> bytes:
+        """What of `data` had come when draining began. The rest is thrown away."""
+        in_time = data[: self._due]
+        self._due -= len(in_time)
+        self._discard(len(data) - len(in_time))
+        return in_time
 
     def _discard(self, size: int) -> None:
         """Throw away what comes after the end, within limits."""
