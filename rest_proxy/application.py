@@ -15,6 +15,7 @@ from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
 from rest_proxy import pytext, smart_reply
+from rest_proxy.embeddings import Embeddings
 from rest_proxy.errors import HttpError, from_server, method_not_allowed
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi import OpenApi
@@ -125,6 +126,7 @@ def _routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
     return [
         Route("/predict", get_or_post, predictions.predict, _fail, bounded=True),
         Route("/reply", get_or_post, predictions.reply, _fail, bounded=True),
+        Route("/embed", get_or_post, Embeddings(settings, pool), _fail, bounded=True),
         Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),
         Route("/models", get, operations.models, _fail, bounded=True),
         Route("/healthz", get, operations.alive, _fail, bounded=False),

@@ -33,13 +33,14 @@ class Method:
     `idempotent` says whether a call that may already have reached a server can be sent to another one.
     """
 
-    __slots__ = ("_arguments", "_call_header", "_reply_header", "_result", "idempotent", "name")
+    __slots__ = ("_arguments", "_call_header", "_reply_header", "_result", "_void", "idempotent", "name")
 
     def __init__(self, name: str, *, idempotent: bool = True) -> None:
         self.name = name
         self.idempotent = idempotent
         self._arguments = getattr(Predictor, f"{name}_args")
         self._result = getattr(Predictor, f"{name}_result")
+        self._void = not any(field is not None and field[2] == "success" for field in self._result.thrift_spec)
         self._call_header = _header(TMessageType.CALL, name)
         self._reply_header = _header(TMessageType.REPLY, name)
 
@@ -67,6 +68,8 @@ class Method:
         result.read(_protocol)
         if result.error is not None:
             raise result.error
+        if self._void:
+            return None
         if result.success is None:
             raise TApplicationException(TApplicationException.MISSING_RESULT, f"{self.name} gave no result")
         return result.success
@@ -86,10 +89,15 @@ PREDICT = Method("predict")
 PREDICT_BATCH = Method("predict_batch")
 REPLY = Method("reply")
 REPLY_BATCH = Method("reply_batch")
+EMBED_MATRIX = Method("embed_matrix")
+GENERATE = Method("generate")
+GENERATE_BEGIN = Method("generate_begin", idempotent=False)  # the stream that it began may be there
+GENERATE_NEXT = Method("generate_next", idempotent=False)  # the text that it took may be lost
+GENERATE_CANCEL = Method("generate_cancel")
 LIST_MODELS = Method("list_models")
 STATUS = Method("status")
 
-_ENUM_FIELDS = {"state": ttypes.ModelState}
+_ENUM_FIELDS = {"state": ttypes.ModelState, "finish_reason": ttypes.FinishReason}
 _JSON_TYPES = {
     TType.BOOL: "boolean",
     TType.I32: "integer",

@@ -21,7 +21,8 @@ class HttpError(Exception):
     """A request that gets an error for an answer.
 
     `code` is an ErrorCode and `status` its HTTP status, unless HTTP has a narrower one (405, 415). `retry_after_ms`
-    becomes the header Retry-After, and `allow` the header Allow.
+    becomes the header Retry-After, and `allow` the header Allow. `field` names the part of the request that is wrong,
+    where it is one.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class HttpError(Exception):
         status: int | None = None,
         retry_after_ms: int | None = None,
         allow: str | None = None,
+        field: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code: str = ErrorCode._VALUES_TO_NAMES.get(code, "INTERNAL")
@@ -39,11 +41,12 @@ class HttpError(Exception):
         self.status = STATUS.get(code, 500) if status is None else status
         self.retry_after_ms = retry_after_ms
         self.allow = allow
+        self.field = field
 
 
-def invalid_argument(message: str) -> HttpError:
+def invalid_argument(message: str, *, field: str | None = None) -> HttpError:
     """The request is wrong; `message` says what and where."""
-    return HttpError(ErrorCode.INVALID_ARGUMENT, message)
+    return HttpError(ErrorCode.INVALID_ARGUMENT, message, field=field)
 
 
 def too_large(message: str) -> HttpError:

@@ -9,8 +9,8 @@ from pydantic_core import from_json
 
 from rest_proxy.body import read_body
 from rest_proxy.contract import REPLY, REPLY_BATCH
-from rest_proxy.errors import invalid_argument, too_large, unsupported_media_type
-from rest_proxy.requests import JSON
+from rest_proxy.errors import invalid_argument, unsupported_media_type
+from rest_proxy.requests import JSON, check_count
 from rest_proxy.responses import error_headers, error_object, json_response
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class SmartReply:
         return {"result": [dict(sorted(scores.items())) for scores in results], "success": True}
 
     def _check(self, messages: list[Any]) -> None:
-        if len(messages) > self._settings.max_docs:
-            raise too_large(f"input has {len(messages)} items, over {self._settings.max_docs} (setting max_docs)")
+        check_count("input", messages, self._settings)
         for index, message in enumerate(messages):
             if not isinstance(message, str):
                 raise invalid_argument(f"input[{index}] is not a string")

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from predictor import Predictor
-from predictor.ttypes import ErrorCode, ModelInfo, ModelLimits, ModelState, PredictionError, ServerStatus
+from predictor.ttypes import (
+    EmbeddingMatrix,
+    ErrorCode,
+    ModelInfo,
+    ModelLimits,
+    ModelState,
+    PredictionError,
+    ServerStatus,
+)
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
 from thrift.server.TServer import TThreadedServer
 from thrift.transport.TSocket import TServerSocket
@@ -26,6 +35,11 @@ REPLIES = {
     "Hi, how are you doing?": 1.0899780782186133,
     "No pictures": 0.4019201695919037,
 }
+
+
+def vector(text: str) -> list[float]:
+    """The server's vector of a text."""
+    return [0.1, float(len(text)), -1e-9]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -108,6 +122,11 @@ class ThriftServer:
     def reply_batch(self, messages: list[str], options: Any, reply_options: Any) -> list[dict[str, float]]:
         self.calls.append(("reply_batch", (messages, options, reply_options)))
         return [{message: 1.5, "b": 1.0, "a": 0.5} for message in messages]
+
+    def embed_matrix(self, texts: list[str], options: Any, embed_options: Any) -> EmbeddingMatrix:
+        self.calls.append(("embed_matrix", (texts, options, embed_options)))
+        numbers = [number for text in texts for number in vector(text)]
+        return EmbeddingMatrix(len(texts), 3, struct.pack(f"<{len(numbers)}f", *numbers))
 
     def submit_batch(self, request: Any) -> Any:
         self.calls.append(("submit_batch", (request,)))
