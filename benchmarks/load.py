@@ -22,7 +22,10 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Load:
-    """One run of the load generator. Times are in seconds; `rate` is requests per second, 0 for the closed loop."""
+    """One run of the load generator. Times are in seconds; `rate` is requests per second, 0 for the closed loop.
+
+    For `spin_us` microseconds after a request the generator polls for the answer instead of sleeping.
+    """
 
     port: int
     protocol: str
@@ -33,11 +36,12 @@ class Load:
     path: str = "/"
     method: str = "predict"
     rate: float = 0.0
+    spin_us: float = 0.0
     seed: int = 1
 
     def arguments(self) -> list[str]:
         """The command line's options."""
-        return [text for name, value in vars(self).items() for text in (f"--{name}", str(value))]
+        return [text for name, value in vars(self).items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
 @dataclass(frozen=True)

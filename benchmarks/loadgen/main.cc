@@ -135,11 +135,21 @@ class LoadRun {
       if (sending) send_due(now);
       now = now_ns();
       const int64_t wake = interval_ > 0 && sending && !idle_.empty() ? std::min(end, static_cast<int64_t>(due_)) : end;
-      const int64_t wait = std::max<int64_t>(wake - now, 0);
-      const timespec timeout{.tv_sec = wait / kSecond, .tv_nsec = wait % kSecond};
-      const int ready = epoll_pwait2(epoll_, events.data(), events.size(), &timeout, nullptr);
+      const int ready = wait_until(wake, events);
       for (int i = 0; i < ready; ++i) serve(connections_[events[i].data.u64], events[i].events);
     }
+  }
+
+  // The number of events; 0 when there was none until `wake`.
+  int wait_until(int64_t wake, std::array<epoll_event, 256>& events) const {
+    const int64_t spin_end = std::min(wake, now_ns() + static_cast<int64_t>(options_.spin_us * 1e3));
+    int64_t now = now_ns();
+    for (; now < spin_end; now = now_ns()) {
+      if (const int ready = epoll_wait(epoll_, events.data(), events.size(), 0); ready != 0) return ready;
+    }
+    const int64_t wait = std::max<int64_t>(wake - now, 0);
+    const timespec timeout{.tv_sec = wait / kSecond, .tv_nsec = wait % kSecond};
+    return epoll_pwait2(epoll_, events.data(), events.size(), &timeout, nullptr);
   }
 
   // Give idle connections their next request: all of them in the closed loop, as many as are due in the open one.

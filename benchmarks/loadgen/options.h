@@ -30,6 +30,7 @@ struct Options {
   double warmup = 1;
   double drain = 10;
   double rate = 0;
+  double spin_us = 0;
   uint64_t seed = 1;
   std::string documents;
   std::string method = "predict";
@@ -49,6 +50,8 @@ constexpr const char* kUsage =
   --warmup T          time before that, up to 3600 (1)
   --drain T           longest wait for the last answers, up to 3600 (10)
   --rate R            open loop: requests a second over all connections (0: closed loop)
+  --spin-us T         poll for answers for so long before sleeping, up to 1000000 (0): the time that the system takes to wake
+                      this program is not the server's
   --seed N            (1)
 Prints one line of JSON. `requests` were answered with a result, and the latencies are theirs; `errors` counts every
 other end but OVERLOADED, lost connections and unanswered requests among them. Prints `measuring` and `measured` on
@@ -87,13 +90,14 @@ inline void apply(Options& options, const std::string& name, const char* value) 
   if (name == "warmup") options.warmup = number(0, 3600);
   if (name == "drain") options.drain = number(0, 3600);
   if (name == "rate") options.rate = number(0, 1e7);
+  if (name == "spin-us") options.spin_us = number(0, 1e6);
   if (name == "seed") options.seed = static_cast<uint64_t>(number(0, 1e15));
 }
 
 // Throws std::runtime_error with a message for the user; --help prints the usage and ends the program.
 inline Options parse(int count, char** arguments) {
   constexpr std::array names{"host",        "port",    "protocol", "method", "path", "documents",
-                             "connections", "seconds", "warmup",   "drain",  "rate", "seed"};
+                             "connections", "seconds", "warmup",   "drain",  "rate", "spin-us", "seed"};
   std::array<option, names.size() + 2> flags{};
   for (std::size_t i = 0; i < names.size(); ++i) flags[i] = {names[i], required_argument, nullptr, 'v'};
   flags[names.size()] = {"help", no_argument, nullptr, 'h'};

@@ -136,6 +136,13 @@ def test_calls_back_around_the_measured_time(responder: Responder, tmp_path: Pat
     assert seen[1] - seen[0] == pytest.approx(result.requests, rel=0.15)
 
 
+def test_polls_for_answers_when_asked_to(responder: Responder, load) -> None:
+    port, _ = responder("thrift")
+    sleeping = load(port, ["wait 50"], seconds=0.5, connections=1)
+    polling = load(port, ["wait 50"], seconds=0.5, connections=1, spin_us=20_000)
+    assert sleeping.cpu_us_per_request < 5_000 < 10_000 < polling.cpu_us_per_request
+
+
 def test_costs_no_more_than_the_least_that_a_server_does(responder: Responder, load) -> None:
     """So that with any real server, the load generator is not what is measured."""
     port, pid = responder("fast")
