@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from benchmarks.servers import Endpoint, Server
 
 LONE_SPIN_US = 5000
-"""With one connection the load generator polls: on a virtual machine a core that it let sleep would take 50 us and more to
-wake for the answer, and that is not the server's time."""
+"""With one connection the load generator polls: on a virtual machine a core that it let sleep would take 50 us and more
+to wake for the answer, and that is not the server's time."""
 
 SCORE_TOLERANCE = 1e-4  # a share: our text lines have six significant digits
 
