@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _raise_file_limit(settings: Settings) -> None:
     """Let the process open as many sockets as its settings allow; shells often give it 1024."""
-    needed = settings.max_connections + len(settings.thrift) * (settings.connections + 1) + _OTHER_FILES
+    to_servers = len(settings.thrift) * (settings.connections + 1) + settings.max_generations
+    needed = settings.max_connections + to_servers + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != soft < needed:
         allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

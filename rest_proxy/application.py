@@ -11,12 +11,13 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
-from predictor.ttypes import ErrorCode, PredictionError
-from thrift.Thrift import TApplicationException
+from predictor.ttypes import ErrorCode
 
 from rest_proxy import pytext, smart_reply
 from rest_proxy.embeddings import Embeddings
-from rest_proxy.errors import HttpError, from_server, method_not_allowed
+from rest_proxy.errors import HttpError, explain, method_not_allowed
+from rest_proxy.generation import Generate
+from rest_proxy.generator import Generator
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi import OpenApi
 from rest_proxy.operations import Operations
@@ -44,7 +45,7 @@ class Route:
 
     path: str
     methods: tuple[str, ...]
-    answer: Callable[[web.BaseRequest, str], Awaitable[web.Response]]
+    answer: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
     fail: Callable[[HttpError, web.BaseRequest, str], web.Response]
     bounded: bool
 
@@ -64,11 +65,13 @@ class Application:
         self._metrics = Metrics(pool)
         self._in_progress = 0
         self._metrics.in_progress.set_function(lambda: self._in_progress)
+        generator = Generator(settings, pool)
+        self._metrics.generations.set_function(lambda: generator.in_progress)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
         self._everything_else = Route("/", (), PyText(settings, pool), pytext.fail, bounded=True)
-        self._routes = {route.path: route for route in _routes(settings, pool, self._metrics)}
+        self._routes = {route.path: route for route in _routes(settings, pool, generator, self._metrics)}
 
-    async def __call__(self, request: web.BaseRequest) -> web.Response:
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, whatever happens."""
         started = time.perf_counter()
         request_id = self._request_id(request)
@@ -92,7 +95,7 @@ class Application:
                 )
         return response
 
-    async def _answer(self, route: Route, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def _answer(self, route: Route, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         self._in_progress += route.bounded
         try:
             if route.methods and request.method not in route.methods:
@@ -100,16 +103,10 @@ class Application:
             if route.bounded and self._in_progress > self._settings.max_requests:
                 raise _overloaded(self._settings)
             return await route.answer(request, request_id)
-        except HttpError as error:
-            return route.fail(error, request, request_id)
-        except (PredictionError, TApplicationException, UnicodeEncodeError) as error:
-            return route.fail(from_server(error), request, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception:
-            log.exception("a request failed", path=request.rel_url.raw_path[:256], request_id=request_id)
-            message = f"a fault of the proxy; its log has the details under {request_id}"
-            return route.fail(HttpError(ErrorCode.INTERNAL, message), request, request_id)
+        except Exception as error:
+            return route.fail(explain(error, request.rel_url.raw_path, request_id), request, request_id)
         finally:
             self._in_progress -= route.bounded
 
@@ -120,13 +117,14 @@ class Application:
         return f"{self._id_prefix}-{next(self._ids)}"
 
 
-def _routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
+def _routes(settings: Settings, pool: Pool, generator: Generator, metrics: Metrics) -> list[Route]:
     predictions, operations = Predictions(settings, pool), Operations(settings, pool, metrics)
     get, get_or_post = ("GET", "HEAD"), ("GET", "HEAD", "POST")
     return [
         Route("/predict", get_or_post, predictions.predict, _fail, bounded=True),
         Route("/reply", get_or_post, predictions.reply, _fail, bounded=True),
         Route("/embed", get_or_post, Embeddings(settings, pool), _fail, bounded=True),
+        Route("/generate", ("POST",), Generate(settings, generator), _fail, bounded=True),
         Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),
         Route("/models", get, operations.models, _fail, bounded=True),
         Route("/healthz", get, operations.alive, _fail, bounded=False),

@@ -30,8 +30,10 @@ class Backend:
     """A server and up to `settings.connections` connections to it.
 
     A call takes an idle connection, else a new one, and shares one only when there may be no more: replies on one
-    connection come in order, so a slow call holds up those behind it. A connection of its own asks for `status` at
-    intervals; that is how the proxy learns that the server is down, drains, or is back.
+    connection come in order, so a slow call holds up those behind it. Calls that are slow by nature, as those that
+    generate text, are made `alone`: each on a connection that no other call shares, beside those that
+    `settings.connections` counts. A connection of its own asks for `status` at intervals; that is how the proxy learns
+    that the server is down, drains, or is back.
     """
 
     def __init__(self, address: Address, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,6 +46,7 @@ class Backend:
         self._loop = loop
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
+        self._alone: set[Connection] = set()  # those with a call that shares with no other
         self._rests_until = 0.0
         self._monitor: Connection | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -75,9 +78,16 @@ class Backend:
         for connection in (*self._connections, *([self._monitor] if self._monitor else ())):
             connection.close()
 
-    async def call(self, method: Method, arguments: tuple[Any, ...], deadline: float) -> Any:
-        """As Connection.call; raises PredictionError OVERLOADED when every connection is full."""
-        connection = self._choose()
+    async def call(self, method: Method, arguments: tuple[Any, ...], deadline: float, *, alone: bool = False) -> Any:
+        """As Connection.call; raises PredictionError OVERLOADED when every connection is full.
+
+        A call that is made `alone` always gets a connection; who makes such calls bounds their number.
+        """
+        if alone:
+            connection = self._idle_one() or self._new_one()
+            self._alone.add(connection)
+        else:
+            connection = self._choose()
         self.calls += 1
         try:
             return await connection.call(method, arguments, deadline)
@@ -104,15 +114,12 @@ class Backend:
         self._probe = None
 
     def _choose(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        if len(self._connections) < self._settings.connections:
-            connection = self._open(self._idle.append)
-            self._connections.add(connection)
+        connection = self._idle_one()
+        if connection is not None:
             return connection
-        usable = [connection for connection in self._connections if connection.usable]
+        if len(self._connections) - len(self._alone) < self._settings.connections:
+            return self._new_one()
+        usable = [connection for connection in self._connections - self._alone if connection.usable]
         least = min(usable, key=lambda connection: connection.calls, default=None)
         if least is None or least.calls >= self._settings.calls_per_connection:
             message = (
@@ -121,6 +128,22 @@ class Backend:
             )
             raise PredictionError(ErrorCode.OVERLOADED, message, 1000)
         return least
+
+    def _idle_one(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def _new_one(self) -> Connection:
+        connection = self._open(self._release)
+        self._connections.add(connection)
+        return connection
+
+    def _release(self, connection: Connection) -> None:
+        self._alone.discard(connection)
+        self._idle.append(connection)
 
     def _open(self, on_idle: Callable[[Connection], None]) -> Connection:
         connection = Connection(self._loop, self._settings.max_reply_bytes, on_idle, self._forget)
@@ -140,6 +163,7 @@ class Backend:
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._alone.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         if connection is self._monitor:

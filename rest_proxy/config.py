@@ -55,13 +55,20 @@ class Settings(BaseSettings):
 
     timeout_ms: int = Field(10_000, ge=1, description="milliseconds for a request that says nothing else")
     max_timeout_ms: int = Field(60_000, ge=1, le=3_600_000, description="milliseconds that a request may ask for")
+    generation_timeout_ms: int = Field(
+        60_000, ge=1, description="milliseconds for a generated text whose request says nothing else"
+    )
+    heartbeat_ms: int = Field(
+        10_000, ge=10, le=60_000, description="milliseconds without new text after which a stream sends a comment"
+    )
     grace_ms: int = Field(500, ge=0, le=60_000, description="milliseconds a server may be late before the call is lost")
 
     max_requests: int = Field(1024, ge=1, description="requests in progress at most; more are answered 429")
     max_connections: int = Field(4096, ge=1, description="HTTP connections at most; more are answered 503")
     max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="bytes in a request's body at most, unpacked")
     max_line_bytes: int = Field(65_536, ge=1024, le=1 << 20, description="bytes in a URL or a header line at most")
-    max_docs: int = Field(1024, ge=1, description="documents or messages in one request at most")
+    max_generations: int = Field(256, ge=1, le=1024, description="texts being generated at most; more are answered 429")
+    max_docs: int = Field(1024, ge=1, description="documents, messages or texts in one request at most")
     body_timeout_ms: int = Field(30_000, ge=1, description="milliseconds for a request's body to arrive")
     keep_alive_ms: int = Field(75_000, ge=1, description="milliseconds that an idle HTTP connection stays open")
     drain_timeout_ms: int = Field(10_000, ge=1, description="milliseconds for requests in progress when it stops")

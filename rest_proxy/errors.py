@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
@@ -15,6 +16,9 @@ STATUS = {
     ErrorCode.CANCELLED: 499,
     ErrorCode.INTERNAL: 500,
 }
+
+
+log = structlog.get_logger(__name__)
 
 
 class HttpError(Exception):
@@ -71,12 +75,17 @@ def one_line(reason: object) -> str:
     return " ".join(str(reason).split())[:200]
 
 
-def from_server(error: Exception) -> HttpError:
-    """What a call to a server raised, as an answer: PredictionError, TApplicationException or UnicodeEncodeError."""
+def explain(error: Exception, path: str, request_id: str) -> HttpError:
+    """What went wrong with a request, as its answer; what nobody foresaw is logged with the request's path and id."""
+    if isinstance(error, HttpError):
+        return error
     if isinstance(error, PredictionError):
         return HttpError(error.code, error.message, retry_after_ms=error.retry_after_ms)
     if isinstance(error, UnicodeEncodeError):
         return invalid_argument(f"the text is not valid Unicode: {error.reason} at character {error.start}")
     if isinstance(error, TApplicationException) and error.type == TApplicationException.UNKNOWN_METHOD:
         return HttpError(ErrorCode.NOT_FOUND, f"the server does not have this method: {error.message}")
-    return HttpError(ErrorCode.INTERNAL, f"the server failed: {error}")
+    if isinstance(error, TApplicationException):
+        return HttpError(ErrorCode.INTERNAL, f"the server failed: {error}")
+    log.error("a request failed", path=path[:256], request_id=request_id, exc_info=error)
+    return HttpError(ErrorCode.INTERNAL, f"a fault of the proxy; its log has the details under {request_id}")

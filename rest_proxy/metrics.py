@@ -34,6 +34,9 @@ class Metrics:
         self.in_progress = Gauge(
             "predictor_rest_requests_in_progress", "Prediction requests in progress.", registry=self._registry
         )
+        self.generations = Gauge(
+            "predictor_rest_generations_in_progress", "Texts being generated.", registry=self._registry
+        )
         self._registry.register(_Servers(pool))
         ProcessCollector(registry=self._registry)
         self._counts: dict[tuple[str, int], Callable[[], None]] = {}

@@ -8,11 +8,13 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from predictor.ttypes import ModelInfo, ServerStatus
+from predictor.ttypes import Generation, ModelInfo, ServerStatus
 
 from rest_proxy.contract import schema
 from rest_proxy.embeddings import BINARY, COLUMNS, ROWS, EmbedRequest
+from rest_proxy.generation import GenerateRequest
 from rest_proxy.openapi_parts import (
+    EVENTS,
     STRING,
     TEXT,
     answer_of,
@@ -24,7 +26,7 @@ from rest_proxy.openapi_parts import (
     operation,
     parameter,
 )
-from rest_proxy.requests import JSON, PredictRequest, ReplyRequest
+from rest_proxy.requests import FORM, JSON, MULTIPART, PredictRequest, ReplyRequest
 from rest_proxy.responses import REQUEST_ID, json_response
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def document(settings: Settings) -> dict[str, Any]:
             "/predict": _prediction("predict", "Classify documents", PredictRequest, "scores"),
             "/reply": _prediction("reply", "Suggest replies to messages", ReplyRequest, "replies"),
             "/embed": _embed(),
+            "/generate": {"post": _generate()},
             "/api/inference": {"post": _smart_reply()},
             "/models": {"get": _models()},
             "/healthz": {"get": operation("healthz", "Is the proxy alive?", ok(object_of(alive={"const": True})))},
@@ -113,6 +116,18 @@ def _embed() -> dict[str, Any]:
         COLUMNS: {"description": f"For {BINARY}: numbers in a vector.", "schema": {"type": "integer"}},
     }
     return by_query_or_body("embed", "Turn texts into vectors; `message` as smls had it", EmbedRequest, answer)
+
+
+def _generate() -> dict[str, Any]:
+    answer = ok(schema(Generation))
+    answer["200"]["content"][EVENTS] = {"schema": STRING, "example": 'data: {"text":" new","token_count":1}\n\n'}
+    described = operation("generate", "Go on from a prompt", answer)
+    described["description"] = (
+        "With `stream` server-sent events: each is a GenerationChunk of the contract, the last one has a finish_reason "
+        "or is of the type `error`. A client that goes away ends the work."
+    )
+    described["requestBody"] = body(GenerateRequest.model_json_schema(), JSON, FORM, MULTIPART)
+    return described
 
 
 def _smart_reply() -> dict[str, Any]:

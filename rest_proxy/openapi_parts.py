@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rest_proxy.requests import Asked
 
 TEXT = "text/plain"
+EVENTS = "text/event-stream"
 STRING = {"type": "string"}
 
 

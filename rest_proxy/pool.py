@@ -41,13 +41,20 @@ class Pool:
         """Ask every server for its status now."""
         await asyncio.gather(*(backend.probe() for backend in self.backends))
 
-    async def call(self, method: Method, *arguments: Any, timeout_ms: int) -> Any:
+    async def call(self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False) -> Any:
         """The method's result from one of the servers, within `timeout_ms` milliseconds and the setting grace_ms.
 
         A call is tried once more, on another server where there is one, when the first refused it as UNAVAILABLE, or
         when its connection broke and it had not been sent or is idempotent. Raises PredictionError,
-        TApplicationException, and UnicodeEncodeError for arguments that cannot be sent.
+        TApplicationException, and UnicodeEncodeError for arguments that cannot be sent. `alone`: see Backend.
         """
+        result, _ = await self.call_somewhere(method, *arguments, timeout_ms=timeout_ms, alone=alone)
+        return result
+
+    async def call_somewhere(
+        self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False
+    ) -> tuple[Any, Backend]:
+        """As `call`, and the server that answered, for calls that must go to the same one again."""
         deadline = self._loop.time() + (timeout_ms + self._settings.grace_ms) / 1000
         tried: Backend | None = None
         failure: PredictionError | None = None
@@ -57,12 +64,11 @@ class Pool:
             if backend is None or (backend is tried and refused):
                 break
             try:
-                return await backend.call(method, arguments, deadline)
+                return await backend.call(method, arguments, deadline, alone=alone), backend
             except DeadlinePassed:
-                message = f"no answer from {backend.address} in {timeout_ms} ms and {self._settings.grace_ms} ms grace"
-                raise PredictionError(ErrorCode.DEADLINE_EXCEEDED, message) from None
+                raise self._late(backend, timeout_ms) from None
             except ConnectionLost as lost:
-                failure = self._unavailable(f"{backend.address} gave no answer: {lost}")
+                failure = self._lost(backend, lost)
                 if lost.sent and not method.idempotent:
                     break
             except PredictionError as error:
@@ -72,6 +78,16 @@ class Pool:
                 backend.rest(error.retry_after_ms)
             tried = backend
         raise failure or self._unavailable(self._why_unreachable())
+
+    async def call_at(self, backend: Backend, method: Method, *arguments: Any, timeout_ms: int) -> Any:
+        """The method's result from this server and no other, tried once and alone; raises as `call` does."""
+        deadline = self._loop.time() + (timeout_ms + self._settings.grace_ms) / 1000
+        try:
+            return await backend.call(method, arguments, deadline, alone=True)
+        except DeadlinePassed:
+            raise self._late(backend, timeout_ms) from None
+        except ConnectionLost as lost:
+            raise self._lost(backend, lost) from None
 
     def _choose(self, tried: Backend | None) -> Backend | None:
         backends = self.backends
@@ -83,6 +99,13 @@ class Pool:
         if not candidates:
             return tried if tried is not None and tried.reachable else None
         return min(candidates, key=lambda backend: (backend.calls, random.random()))
+
+    def _late(self, backend: Backend, timeout_ms: int) -> PredictionError:
+        message = f"no answer from {backend.address} in {timeout_ms} ms and {self._settings.grace_ms} ms grace"
+        return PredictionError(ErrorCode.DEADLINE_EXCEEDED, message)
+
+    def _lost(self, backend: Backend, lost: ConnectionLost) -> PredictionError:
+        return self._unavailable(f"{backend.address} gave no answer: {lost}")
 
     def _unavailable(self, message: str) -> PredictionError:
         return PredictionError(ErrorCode.UNAVAILABLE, message, self._settings.status_interval_ms)

@@ -172,10 +172,11 @@ def test_a_wrong_setting_ends_with_2(new_process: Callable[..., Process]) -> Non
 def test_it_lets_itself_open_as_many_sockets_as_its_settings_allow(
     new_process: Callable[..., Process], server: ThriftServer
 ) -> None:
+    limits = ("--max-connections", "1000", "--connections", "7", "--max-generations", "30")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # inherited by the proxy
     try:
-        process = new_process("--thrift", str(server.address), "--max-connections", "1000", "--connections", "7")
+        process = new_process("--thrift", str(server.address), *limits)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE) == (1072, hard)
+    assert resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE) == (1102, hard)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.rest_proxy.thrift_server import ThriftServer
 
 JSON = {"Content-Type": "application/json"}
-PATHS = ["/predict", "/reply", "/api/inference"]
+PATHS = ["/predict", "/reply", "/embed", "/generate", "/api/inference"]
 
 
 async def exchange(port: int, data: bytes) -> bytes:

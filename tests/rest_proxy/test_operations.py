@@ -128,6 +128,8 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("get", "/embed?text=x", {}),
     ("post", "/embed", {"json": {"texts": ["a", "b"]}}),
     ("post", "/embed", {"json": {"texts": [1]}}),
+    ("post", "/generate", {"json": {"prompt": "x"}}),
+    ("post", "/generate", {"json": {"prompt": 1}}),
     ("post", "/api/inference", {"json": {"input": "x"}}),
     ("post", "/api/inference", {"json": {"input": ["x"]}}),
     ("post", "/api/inference", {"json": {"input": None}}),
@@ -179,9 +181,9 @@ async def test_a_fault_of_the_proxy_is_500_with_an_id_and_a_log_line(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = CapturingLogger()
-    monkeypatch.setattr("rest_proxy.application.log", log)
+    monkeypatch.setattr("rest_proxy.errors.log", log)
     monkeypatch.setattr("rest_proxy.operations.plain", lambda _models: 1 / 0)
     answer = await proxy.ask("GET", "/models", headers={"X-Request-Id": "r-77"})
     assert (answer.status, answer.json["error"]["code"]) == (500, "INTERNAL")
     assert answer.json["error"]["message"] == "a fault of the proxy; its log has the details under r-77"
-    assert [(call.method_name, call.kwargs["request_id"]) for call in log.calls] == [("exception", "r-77")]
+    assert [(call.method_name, call.kwargs["request_id"]) for call in log.calls] == [("error", "r-77")]

@@ -13,6 +13,9 @@ from predictor import Predictor
 from predictor.ttypes import (
     EmbeddingMatrix,
     ErrorCode,
+    FinishReason,
+    Generation,
+    GenerationChunk,
     ModelInfo,
     ModelLimits,
     ModelState,
@@ -35,6 +38,7 @@ REPLIES = {
     "Hi, how are you doing?": 1.0899780782186133,
     "No pictures": 0.4019201695919037,
 }
+WORDS = [" new", " föld", " of 🙂", " study"]
 
 
 def vector(text: str) -> list[float]:
@@ -56,6 +60,11 @@ class ThriftServer:
     def __init__(self, port: int = 0) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.ready = True
+        self.streams: dict[str, list[GenerationChunk | Callable[[], GenerationChunk]]] = {}  # what is still to come
+        self.chunks: list[GenerationChunk | Callable[[], GenerationChunk]] = [  # what a stream begins with
+            *(GenerationChunk(word, index + 1) for index, word in enumerate(WORDS[:-1])),
+            GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH),
+        ]
         self.release = threading.Event()  # what a held call waits for
         self.held = threading.Semaphore(0)  # released once by every call that begins to wait
         self._socket = _ServerSocket(port)
@@ -127,6 +136,38 @@ class ThriftServer:
         self.calls.append(("embed_matrix", (texts, options, embed_options)))
         numbers = [number for text in texts for number in vector(text)]
         return EmbeddingMatrix(len(texts), 3, struct.pack(f"<{len(numbers)}f", *numbers))
+
+    def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
+        self.calls.append(("generate", (prompt, generation_options, options)))
+        return Generation(prompt, "".join(WORDS), len(WORDS), FinishReason.LENGTH)
+
+    def generate_begin(self, prompt: str, generation_options: Any, options: Any) -> str:
+        self.calls.append(("generate_begin", (prompt, generation_options, options)))
+        stream_id = f"stream-{len(self.calls)}"
+        self.streams[stream_id] = list(self.chunks)
+        return stream_id
+
+    def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
+        self.calls.append(("generate_next", (stream_id, wait_ms)))
+        if stream_id not in self.streams:
+            raise PredictionError(ErrorCode.NOT_FOUND, "no such stream")
+        chunk = self.streams[stream_id].pop(0)
+        if not isinstance(chunk, GenerationChunk):
+            chunk = chunk()
+        if chunk.finish_reason is not None:
+            del self.streams[stream_id]
+        return chunk
+
+    def generate_cancel(self, stream_id: str) -> None:
+        self.calls.append(("generate_cancel", (stream_id,)))
+        if self.streams.pop(stream_id, None) is None:
+            raise PredictionError(ErrorCode.NOT_FOUND, "no such stream")
+
+    def wait_for_release(self) -> GenerationChunk:
+        """A chunk without text, when the test says so."""
+        self.held.release()
+        self.release.wait(10)
+        return GenerationChunk("", 0)
 
     def submit_batch(self, request: Any) -> Any:
         self.calls.append(("submit_batch", (request,)))

@@ -1,0 +1,102 @@
+"""Texts that the servers generate, whole or as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import ErrorCode, PredictionError
+from thrift.Thrift import TApplicationException
+
+from rest_proxy.contract import GENERATE, GENERATE_BEGIN, GENERATE_CANCEL, GENERATE_NEXT
+from rest_proxy.errors import HttpError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from predictor.ttypes import Generation, GenerationChunk, GenerationOptions, RequestOptions
+
+    from rest_proxy.backend import Backend
+    from rest_proxy.config import Settings
+    from rest_proxy.pool import Pool
+
+_CANCEL_TIMEOUT_MS = 2000
+
+
+class Generator:
+    """At most `settings.max_generations` texts at a time, each with a connection of its own to the server.
+
+    So no other call waits behind one that takes seconds, and a server learns at once that a caller is gone.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self.in_progress = 0
+
+    @contextlib.contextmanager
+    def places(self, count: int = 1) -> Iterator[None]:
+        """Room for so many texts in the block. Raises HttpError OVERLOADED when there is none."""
+        most = self._settings.max_generations
+        if self.in_progress + count > most:
+            message = f"no room for {count} more of {most} texts at a time (setting max_generations)"
+            raise HttpError(ErrorCode.OVERLOADED, message, retry_after_ms=1000)
+        self.in_progress += count
+        try:
+            yield
+        finally:
+            self.in_progress -= count
+
+    async def whole(self, prompt: str, wanted: GenerationOptions, options: RequestOptions) -> Generation:
+        """The text when it is complete. Raises what Pool.call does."""
+        return await self._pool.call(GENERATE, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, prompt: str, wanted: GenerationOptions, options: RequestOptions
+    ) -> AsyncIterator[TextStream]:
+        """A text that grows; it is cancelled at the block's end when it is not complete. Raises what Pool.call does."""
+        begin = asyncio.ensure_future(
+            self._pool.call_somewhere(
+                GENERATE_BEGIN, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True
+            )
+        )
+        stream = None
+        try:
+            try:
+                stream_id, backend = await asyncio.shield(begin)
+            except asyncio.CancelledError:  # the client went away while the text began: wait for what must be cancelled
+                with contextlib.suppress(PredictionError, TApplicationException, UnicodeEncodeError):
+                    stream = TextStream(self._settings, self._pool, *await begin)
+                raise
+            stream = TextStream(self._settings, self._pool, stream_id, backend)
+            yield stream
+        finally:
+            if stream is not None:
+                await stream.cancel()
+
+
+class TextStream:
+    """One text on one server."""
+
+    def __init__(self, settings: Settings, pool: Pool, stream_id: str, backend: Backend) -> None:
+        self._wait_ms = settings.heartbeat_ms
+        self._pool = pool
+        self._stream_id = stream_id
+        self._backend = backend
+        self._complete = False
+
+    async def next(self) -> GenerationChunk:
+        """What came since the last chunk, which may be nothing after heartbeat_ms. Raises what Pool.call does."""
+        chunk: Any = await self._pool.call_at(
+            self._backend, GENERATE_NEXT, self._stream_id, self._wait_ms, timeout_ms=self._wait_ms
+        )
+        self._complete = chunk.finish_reason is not None
+        return chunk
+
+    async def cancel(self) -> None:
+        """Stop the work, unless the text is complete."""
+        if not self._complete:
+            with contextlib.suppress(PredictionError, TApplicationException):
+                await self._pool.call_at(self._backend, GENERATE_CANCEL, self._stream_id, timeout_ms=_CANCEL_TIMEOUT_MS)
