@@ -41,6 +41,16 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a SavedModel for each name of tests/tensorflow/models.py and of scripts/make_saved_models.py."""
+    folder = tmp_path_factory.mktemp("saved_models")
+    command = [sys.executable, "-m", "tests.tensorflow.models", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """zoo(name): the file of a model of tests/zoo.py, built when it is first asked for."""
     folder = tmp_path_factory.mktemp("zoo")

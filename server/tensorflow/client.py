@@ -1,0 +1,183 @@
+"""A model on a server that speaks TensorFlow Serving's API: its state, its signatures, and calls of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from server.errors import PredictionError, deadline_exceeded, internal, not_found, too_large
+from server.models.base import ModelError
+from server.tensorflow.protocol import protocol
+from server.tensorflow.signature import Signature, served_signature
+from server.tensorflow.tensors import MAX_TENSOR_BYTES, to_array, to_proto
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from server.tensorflow.location import Address
+
+_POLL_S = 0.05
+_CALL_S = 10.0
+_PAUSE_S = 0.5
+_PROTOBUF_BYTES = (1 << 31) - 1  # the longest message that Protocol Buffers can have
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", _PROTOBUF_BYTES),
+    ("grpc.max_receive_message_length", MAX_TENSOR_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),  # or a new channel would wait as the old one did
+)
+
+
+class UnreachableError(Exception):
+    """The server is not there, or no longer; another try may find it."""
+
+
+class RefusedError(Exception):
+    """The model cannot answer these instances; maybe others."""
+
+
+class NoSuchModelError(ModelError):
+    """The server does not know the model."""
+
+
+class ModelClient:
+    """May be used by several threads."""
+
+    def __init__(self, address: Address, *, through_proxies: bool = True) -> None:
+        """Connects at the first call. Raises ModelError where the optional packages are not installed."""
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", int(through_proxies)))
+        self._address = address
+        self._channel = protocol().grpc.insecure_channel(address.target, options=options)
+        self._prediction = protocol().prediction_service.PredictionServiceStub(self._channel)
+        self._model = protocol().model_service.ModelServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Ends the calls that wait, too."""
+        self._channel.close()
+
+    def version(self, timeout_s: float = _CALL_S) -> int | None:
+        """The version that is AVAILABLE; None: not yet.
+
+        Raises ModelError when none ever will be, and UnreachableError.
+        """
+        request = protocol().status.GetModelStatusRequest()
+        self._specify(request.model_spec)
+        try:
+            statuses = self._model.GetModelStatus(request, timeout=timeout_s).model_version_status
+        except protocol().grpc.RpcError as error:
+            if error.code().name == "NOT_FOUND":
+                raise NoSuchModelError(f"no such model at {self._address.target}: {error.details()}") from None
+            raise UnreachableError(f"{error.code().name}: {error.details()}") from None
+        state = protocol().status.ModelVersionStatus
+        available = [status.version for status in statuses if status.state == state.AVAILABLE]
+        if available:
+            return int(max(available))
+        failures = [status.status.error_message for status in statuses if status.state == state.END]
+        if failures and len(failures) == len(statuses):
+            raise ModelError(f"it could not be loaded: {failures[0]}")
+        return None
+
+    def wait_available(self, timeout_s: float, check: Callable[[], object], *, patient: bool = False) -> int:
+        """The version, when it is AVAILABLE; meanwhile `check` is called, which may raise. Raises ModelError.
+
+        `patient`: the server may not have found the model yet.
+        """
+        end = time.monotonic() + timeout_s
+        problem = "it is still being loaded"
+        while (left := end - time.monotonic()) > 0:
+            check()
+            try:
+                version = self.version(min(left, _CALL_S))
+            except NoSuchModelError as error:
+                if not patient:
+                    raise
+                problem = str(error)
+            except UnreachableError as error:
+                problem = str(error)
+            else:
+                if version is not None:
+                    return version
+            time.sleep(_POLL_S)
+        raise ModelError(f"no answer from {self._address.target} in {timeout_s:g} s: {problem}")
+
+    def signature(self, timeout_s: float = _CALL_S) -> Signature:
+        """What the model is called with. Raises ModelError, UnreachableError."""
+        request = protocol().metadata.GetModelMetadataRequest(metadata_field=["signature_def"])
+        self._specify(request.model_spec)
+        try:
+            return served_signature(self._prediction.GetModelMetadata(request, timeout=timeout_s))
+        except protocol().grpc.RpcError as error:
+            raise UnreachableError(f"{error.code().name}: {error.details()}") from None
+
+    def predict(
+        self, signature: Signature, inputs: Mapping[str, np.ndarray[Any, Any]], timeout_s: float
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """The outputs for the inputs. Raises RefusedError, UnreachableError, PredictionError."""
+        request = protocol().predict.PredictRequest()
+        self._specify(request.model_spec)
+        request.model_spec.signature_name = signature.name
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(to_proto(array, signature.inputs[name].type.number))
+        try:
+            outputs = self._prediction.Predict(request, timeout=timeout_s).outputs
+        except protocol().grpc.RpcError as error:
+            raise self._error(error, timeout_s) from None
+        try:
+            return {name: to_array(outputs[name]) for name in signature.outputs}
+        except ValueError as error:
+            raise internal(f"the TensorFlow server answered with {error}") from None
+
+    def _specify(self, spec: Any) -> None:
+        spec.name = self._address.name
+        if self._address.version is not None:
+            spec.version.value = self._address.version
+
+    def _error(self, error: Any, timeout_s: float) -> UnreachableError | RefusedError | PredictionError:
+        code, details = error.code().name, error.details()
+        if code in ("UNAVAILABLE", "CANCELLED"):
+            return UnreachableError(f"{code}: {details}")
+        if code == "DEADLINE_EXCEEDED":
+            return deadline_exceeded(f"the TensorFlow server did not answer in the {timeout_s:.3g} s that were left")
+        if code == "RESOURCE_EXHAUSTED":
+            return too_large(f"the TensorFlow server: {details}")
+        if code == "NOT_FOUND" and "ervable" in details:
+            return not_found(f"the TensorFlow server at {self._address.target}: {details}")
+        return RefusedError(f"the model failed: {details}" if details else f"the model failed: {code}")
+
+
+class RemoteServer:
+    """A server that others keep running. What a Caller needs of it is what it needs of a Child."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        """`timeout_s`: seconds that the model may take until it is AVAILABLE. Raises ModelError."""
+        self._client = ModelClient(address)
+        self._timeout_s = timeout_s
+        self._closing = threading.Event()
+        self.version = 0
+
+    def start(self) -> None:
+        """Returns when the model is AVAILABLE. Raises ModelError, also when it is closed meanwhile."""
+        self.version = self._client.wait_available(self._timeout_s, self._check)
+
+    def _check(self) -> None:
+        if self._closing.is_set():
+            raise ModelError("it is being closed")
+
+    def client(self, deadline: float) -> ModelClient:
+        """The client of calls."""
+        return self._client
+
+    def lost(self, client: ModelClient, deadline: float) -> None:
+        """A call of the client found nobody: wait a moment, no longer than until the deadline."""
+        self._closing.wait(max(0.0, min(_PAUSE_S, deadline - time.monotonic())))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._closing.set()
+        self._client.close()
