@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from predictor.ttypes import ModelStatus, ServerStatus
 
+    from server.transport.server import Counters
+
     Families = Iterator[CounterMetricFamily | GaugeMetricFamily]
 
 _GAUGES = {
@@ -28,13 +30,22 @@ _COUNTERS = {
     "cancelled": "Requests whose caller went away",
     "batches": "Batches run",
 }
+_TRANSPORT_COUNTERS = {
+    "accepted_connections": "Thrift connections opened",
+    "refused_connections": "Thrift connections refused: over the setting connections",
+    "calls": "Thrift calls begun",
+    "bad_messages": "Thrift messages answered with an error before their call, and bytes that were no message",
+    "closed_idle": "Thrift connections closed because nothing came, or not the rest of a message",
+    "abandoned_calls": "Thrift calls cancelled because their connection was lost",
+}
 
 
 class Collector:
-    """Turns the answer of `status` into metric families."""
+    """Turns the answer of `status`, and the transport's counters, into metric families."""
 
-    def __init__(self, status: Callable[[], ServerStatus]) -> None:
+    def __init__(self, status: Callable[[], ServerStatus], counters: Counters) -> None:
         self._status = status
+        self._counters = counters
 
     def collect(self) -> Families:
         """Called for every scrape, in the metrics server's thread."""
@@ -42,16 +53,18 @@ class Collector:
         yield GaugeMetricFamily("predictor_ready", "1 when every model is warm", value=int(status.ready))
         yield GaugeMetricFamily("predictor_uptime_seconds", "Seconds since the start", value=status.uptime_s)
         yield GaugeMetricFamily("predictor_connections", "Thrift connections open", value=status.connections)
+        for name, text in _TRANSPORT_COUNTERS.items():
+            yield CounterMetricFamily(f"predictor_{name}", text, value=getattr(self._counters, name))
         for name, text in _GAUGES.items():
             yield _family(GaugeMetricFamily, name, text, status.models)
         for name, text in _COUNTERS.items():
             yield _family(CounterMetricFamily, name, text, status.models)
 
 
-def serve(host: str, port: int, status: Callable[[], ServerStatus]) -> None:
+def serve(host: str, port: int, status: Callable[[], ServerStatus], counters: Counters) -> None:
     """Serve /metrics in a thread of its own. Raises OSError when the port is taken."""
     registry = CollectorRegistry()
-    registry.register(Collector(status))
+    registry.register(Collector(status, counters))
     start_http_server(port, host, registry)
 
 

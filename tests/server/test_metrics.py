@@ -11,6 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server import metrics
+from server.transport.server import Counters
 from tests.service import HOST
 
 
@@ -24,7 +25,7 @@ def status(*, ready: bool) -> ServerStatus:
 
 def samples(*, ready: bool) -> dict[tuple[str, str | None], float]:
     registry = CollectorRegistry()
-    registry.register(metrics.Collector(lambda: status(ready=ready)))
+    registry.register(metrics.Collector(lambda: status(ready=ready), Counters(11, 12, 13, 14, 15, 16)))
     return {
         (sample.name, sample.labels.get("model")): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())
@@ -53,6 +54,12 @@ def test_every_counter_of_every_model() -> None:
         ("predictor_ready", None): 1,
         ("predictor_uptime_seconds", None): 4.5,
         ("predictor_connections", None): 6,
+        ("predictor_accepted_connections_total", None): 11,
+        ("predictor_refused_connections_total", None): 12,
+        ("predictor_calls_total", None): 13,
+        ("predictor_bad_messages_total", None): 14,
+        ("predictor_closed_idle_total", None): 15,
+        ("predictor_abandoned_calls_total", None): 16,
     }
 
 
@@ -62,4 +69,4 @@ def test_a_server_that_is_not_ready() -> None:
 
 def test_a_port_that_is_taken() -> None:
     with socket.create_server((HOST, 0)) as holder, pytest.raises(OSError, match="in use"):
-        metrics.serve(HOST, holder.getsockname()[1], lambda: status(ready=True))
+        metrics.serve(HOST, holder.getsockname()[1], lambda: status(ready=True), Counters())
