@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ErrorCode
 
-from rest_proxy import pytext, smart_reply
+from rest_proxy import openai_api, pytext, smart_reply
 from rest_proxy.embeddings import Embeddings
 from rest_proxy.errors import HttpError, explain, method_not_allowed
 from rest_proxy.generation import Generate
 from rest_proxy.generator import Generator
 from rest_proxy.metrics import Metrics
+from rest_proxy.openai_api import OpenAi
 from rest_proxy.openapi import OpenApi
 from rest_proxy.operations import Operations
 from rest_proxy.predictions import Predictions
@@ -41,7 +42,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path's answer. `methods` empty: any. `bounded`: counts against max_requests."""
+    """A path's answer; a path that ends in a slash stands for those right below it.
+
+    `methods` empty: any. `bounded`: counts against max_requests.
+    """
 
     path: str
     methods: tuple[str, ...]
@@ -75,7 +79,8 @@ class Application:
         """Answer a request, whatever happens."""
         started = time.perf_counter()
         request_id = self._request_id(request)
-        route = self._routes.get(request.rel_url.raw_path, self._everything_else)
+        path = request.rel_url.raw_path
+        route = self._routes.get(path) or self._routes.get(path[: path.rfind("/") + 1]) or self._everything_else
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
@@ -87,7 +92,7 @@ class Application:
                 log.info(
                     "request",
                     method=request.method,
-                    path=request.rel_url.raw_path,
+                    path=path,
                     status=status,
                     ms=round(1000 * seconds, 3),
                     client=request.remote,
@@ -119,12 +124,17 @@ class Application:
 
 def _routes(settings: Settings, pool: Pool, generator: Generator, metrics: Metrics) -> list[Route]:
     predictions, operations = Predictions(settings, pool), Operations(settings, pool, metrics)
+    openai = OpenAi(settings, pool, generator)
     get, get_or_post = ("GET", "HEAD"), ("GET", "HEAD", "POST")
     return [
         Route("/predict", get_or_post, predictions.predict, _fail, bounded=True),
         Route("/reply", get_or_post, predictions.reply, _fail, bounded=True),
         Route("/embed", get_or_post, Embeddings(settings, pool), _fail, bounded=True),
         Route("/generate", ("POST",), Generate(settings, generator), _fail, bounded=True),
+        Route("/v1/embeddings", ("POST",), openai.embeddings, openai_api.fail, bounded=True),
+        Route("/v1/completions", ("POST",), openai.completions, openai_api.fail, bounded=True),
+        Route("/v1/models", get, openai.models, openai_api.fail, bounded=True),
+        Route(openai_api.MODELS, get, openai.models, openai_api.fail, bounded=True),
         Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),
         Route("/models", get, operations.models, _fail, bounded=True),
         Route("/healthz", get, operations.alive, _fail, bounded=False),

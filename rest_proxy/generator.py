@@ -10,7 +10,7 @@ from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
 from rest_proxy.contract import GENERATE, GENERATE_BEGIN, GENERATE_CANCEL, GENERATE_NEXT
-from rest_proxy.errors import HttpError
+from rest_proxy.errors import HttpError, too_large
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,8 +37,10 @@ class Generator:
 
     @contextlib.contextmanager
     def places(self, count: int = 1) -> Iterator[None]:
-        """Room for so many texts in the block. Raises HttpError OVERLOADED when there is none."""
+        """Room for so many texts in the block. Raises HttpError when there is none, now or ever."""
         most = self._settings.max_generations
+        if count > most:
+            raise too_large(f"{count} texts are over {most} (setting max_generations)")
         if self.in_progress + count > most:
             message = f"no room for {count} more of {most} texts at a time (setting max_generations)"
             raise HttpError(ErrorCode.OVERLOADED, message, retry_after_ms=1000)

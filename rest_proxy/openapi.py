@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import Generation, ModelInfo, ServerStatus
 
+from rest_proxy import openai_description
 from rest_proxy.contract import schema
 from rest_proxy.embeddings import BINARY, COLUMNS, ROWS, EmbedRequest
 from rest_proxy.generation import GenerateRequest
@@ -67,6 +68,7 @@ def document(settings: Settings) -> dict[str, Any]:
             "/reply": _prediction("reply", "Suggest replies to messages", ReplyRequest, "replies"),
             "/embed": _embed(),
             "/generate": {"post": _generate()},
+            **openai_description.paths(),
             "/api/inference": {"post": _smart_reply()},
             "/models": {"get": _models()},
             "/healthz": {"get": operation("healthz", "Is the proxy alive?", ok(object_of(alive={"const": True})))},
@@ -75,7 +77,10 @@ def document(settings: Settings) -> dict[str, Any]:
             "/metrics": {"get": operation("metrics", "Metrics for Prometheus", answer_of("Text format", TEXT, STRING))},
             "/openapi.json": {"get": operation("openapi", "This description", ok({"type": "object"}))},
         },
-        "components": {"responses": {"Error": error_answer()}},
+        "components": {
+            "schemas": openai_description.schemas(),
+            "responses": {"Error": error_answer(), "OpenAiError": openai_description.error_answer()},
+        },
     }
 
 

@@ -17,21 +17,25 @@ EVENTS = "text/event-stream"
 STRING = {"type": "string"}
 
 
-def error_answer() -> dict[str, Any]:
-    """The answer when something is wrong."""
+def error_answer(error: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer when something is wrong; `error` is its content where that is not of our own form."""
     statuses = ", ".join(f"{ErrorCode._VALUES_TO_NAMES[code]} {status}" for code, status in STATUS.items())
-    codes = {"enum": [ErrorCode._VALUES_TO_NAMES[code] for code in STATUS]}
-    error = object_of(error=object_of(code=codes, message=STRING, request_id=STRING))
+    content = error or _error()
     return {
         "description": f"{statuses}. OVERLOADED and UNAVAILABLE may come with Retry-After, in seconds.",
         "headers": {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
-        "content": {JSON: {"schema": error}},
+        "content": {JSON: {"schema": content}},
     }
 
 
-def operation(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    """An operation with its answers, and the common one for errors."""
-    default = {"$ref": "#/components/responses/Error"}
+def _error() -> dict[str, Any]:
+    codes = {"enum": [ErrorCode._VALUES_TO_NAMES[code] for code in STATUS]}
+    return object_of(error=object_of(code=codes, message=STRING, request_id=STRING))
+
+
+def operation(name: str, summary: str, responses: dict[str, Any], error: str = "Error") -> dict[str, Any]:
+    """An operation with its answers, and one of the common ones for errors."""
+    default = {"$ref": f"#/components/responses/{error}"}
     return {"operationId": name, "summary": summary, "responses": {**responses, "default": default}}
 
 

@@ -38,6 +38,12 @@ REPLIES = {
     "Hi, how are you doing?": 1.0899780782186133,
     "No pictures": 0.4019201695919037,
 }
+MODELS = [
+    ("docnn", "torchscript-classifier", ModelState.READY, ["predict", "predict_batch"]),
+    ("minilm", "encoder", ModelState.READY, ["embed", "embed_batch", "embed_matrix"]),
+    ("gpt2", "generator", ModelState.READY, ["generate", "generate_begin"]),
+    ("gpt3", "generator", ModelState.LOADING, ["generate", "generate_begin"]),
+]
 WORDS = [" new", " föld", " of 🙂", " study"]
 
 
@@ -175,9 +181,10 @@ class ThriftServer:
 
     def list_models(self) -> list[ModelInfo]:
         limits = ModelLimits(512, 1024, 65536, 32, 4096, 0)
-        methods = ["predict", "predict_batch"]
-        kind = "torchscript-classifier"
-        return [ModelInfo("docnn", "0123456789ab", kind, ModelState.READY, "m.pt", methods, methods, limits, True)]
+        return [
+            ModelInfo(name, "0123456789ab", kind, state, "m", methods, methods, limits, name == "docnn")
+            for name, kind, state, methods in MODELS
+        ]
 
     def status(self) -> ServerStatus:
         return ServerStatus("1.2.3", 12.5, self.ready, [] if self.ready else ["draining"], 1, [])
