@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ErrorCode
 
-from rest_proxy import openai_api, pytext, smart_reply
+from rest_proxy import nlp_microservice, openai_api, pytext, smart_reply
 from rest_proxy.embeddings import Embeddings
 from rest_proxy.errors import HttpError, explain, method_not_allowed
 from rest_proxy.generation import Generate
 from rest_proxy.generator import Generator
 from rest_proxy.metrics import Metrics
+from rest_proxy.nlp_microservice import Swagger, TextGeneration
 from rest_proxy.openai_api import OpenAi
 from rest_proxy.openapi import OpenApi
 from rest_proxy.operations import Operations
+from rest_proxy.pages import Page
 from rest_proxy.predictions import Predictions
 from rest_proxy.pytext import PyText
 from rest_proxy.responses import REQUEST_ID, json_error
@@ -136,6 +138,11 @@ def _routes(settings: Settings, pool: Pool, generator: Generator, metrics: Metri
         Route("/v1/models", get, openai.models, openai_api.fail, bounded=True),
         Route(openai_api.MODELS, get, openai.models, openai_api.fail, bounded=True),
         Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),
+        Route(
+            nlp_microservice.PATH, ("POST",), TextGeneration(settings, generator), nlp_microservice.fail, bounded=True
+        ),
+        Route("/swagger.json", get, Swagger(), _fail, bounded=False),
+        Route("/swagger", get, Page("swagger.html"), _fail, bounded=False),
         Route("/models", get, operations.models, _fail, bounded=True),
         Route("/healthz", get, operations.alive, _fail, bounded=False),
         Route("/readyz", get, operations.ready, _fail, bounded=False),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import Generation, ModelInfo, ServerStatus
 
-from rest_proxy import openai_description
+from rest_proxy import nlp_microservice, openai_description
 from rest_proxy.contract import schema
 from rest_proxy.embeddings import BINARY, COLUMNS, ROWS, EmbedRequest
 from rest_proxy.generation import GenerateRequest
+from rest_proxy.nlp_microservice import TextRequest
 from rest_proxy.openapi_parts import (
     EVENTS,
     STRING,
@@ -70,6 +71,9 @@ def document(settings: Settings) -> dict[str, Any]:
             "/generate": {"post": _generate()},
             **openai_description.paths(),
             "/api/inference": {"post": _smart_reply()},
+            nlp_microservice.PATH: {"post": _text_generation()},
+            "/swagger.json": {"get": operation("swagger", "The same in Swagger 2.0", ok({"type": "object"}))},
+            "/swagger": {"get": operation("page", "A page to try it on", answer_of("The page", "text/html", STRING))},
             "/models": {"get": _models()},
             "/healthz": {"get": operation("healthz", "Is the proxy alive?", ok(object_of(alive={"const": True})))},
             "/readyz": {"get": _readiness()},
@@ -79,7 +83,11 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         "components": {
             "schemas": openai_description.schemas(),
-            "responses": {"Error": error_answer(), "OpenAiError": openai_description.error_answer()},
+            "responses": {
+                "Error": error_answer(),
+                "Message": error_answer(object_of(message=STRING)),
+                "OpenAiError": openai_description.error_answer(),
+            },
         },
     }
 
@@ -142,6 +150,13 @@ def _smart_reply() -> dict[str, Any]:
     described = operation("inference", "Suggest replies, as smartreply did", ok(answer))
     request = {"type": "object", "properties": {"input": {"oneOf": [STRING, {"type": "array", "items": STRING}]}}}
     described["requestBody"] = body(request, JSON)
+    return described
+
+
+def _text_generation() -> dict[str, Any]:
+    answer = ok(object_of(input=STRING, generated=STRING))
+    described = operation("textGeneration", "Go on from a text, as NLP-Microservice did", answer, "Message")
+    described["requestBody"] = body(TextRequest.model_json_schema(), JSON)
     return described
 
 

@@ -5,19 +5,14 @@ A browser that opens / without a parameter gets the playground page instead.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
 from predictor.ttypes import RequestOptions
 
 from rest_proxy.contract import PREDICT
 from rest_proxy.errors import invalid_argument
+from rest_proxy.pages import Page
 from rest_proxy.responses import (
-    REQUEST_ID,
     best_first,
     json_error,
     json_response,
@@ -27,12 +22,12 @@ from rest_proxy.responses import (
 )
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from rest_proxy.config import Settings
     from rest_proxy.errors import HttpError
     from rest_proxy.pool import Pool
 
-_PAGE = Path(__file__).with_name("static") / "playground.html"
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _VARY = {"Vary": "Accept"}
 
 
@@ -42,13 +37,7 @@ class PyText:
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._timeout_ms = settings.timeout_ms
         self._pool = pool
-        self._page = _PAGE.read_bytes()
-        self._page_headers = {
-            **_VARY,
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Security-Policy": _content_security_policy(self._page.decode()),
-            "X-Content-Type-Options": "nosniff",
-        }
+        self._page = Page("playground.html")
 
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """The scores of the first `doc`, labels sorted by byte, each score as C's %g writes it; or JSON."""
@@ -56,7 +45,7 @@ class PyText:
         doc = request.rel_url.query.get("doc")
         if doc is None:
             if _opens_page(request, accept):
-                return web.Response(body=self._page, headers={**self._page_headers, REQUEST_ID: request_id})
+                return await self._page(request, request_id)
             raise invalid_argument("Missing query parameter: doc")
         options = RequestOptions(None, self._timeout_ms, None, request_id)
         scores = await self._pool.call(PREDICT, doc, options, timeout_ms=self._timeout_ms)
@@ -75,15 +64,3 @@ def fail(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Res
 def _opens_page(request: web.BaseRequest, accept: str) -> bool:
     url = request.rel_url
     return request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.query_string and "text/html" in accept
-
-
-def _content_security_policy(page: str) -> str:
-    """A policy that lets the page run its own script and style and call its own origin, and nothing else."""
-    sources: dict[str, list[str]] = {"script": [], "style": []}
-    for kind, text in _INLINE.findall(page):
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        sources[kind].append(f"'sha256-{digest}'")
-    return (
-        f"default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"frame-ancestors 'none'; script-src {' '.join(sources['script'])}; style-src {' '.join(sources['style'])}"
-    )

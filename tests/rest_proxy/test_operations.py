@@ -109,7 +109,9 @@ async def test_metrics_of_a_server_that_is_down(new_proxy: Any) -> None:
     assert seen["predictor_rest_server_ready", "server=127.0.0.1:1"] == 0
 
 
-@pytest.mark.parametrize("path", ["/models", "/healthz", "/readyz", "/status", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/models", "/healthz", "/readyz", "/status", "/metrics", "/openapi.json", "/swagger.json", "/swagger"]
+)
 async def test_operations_only_answer_get(proxy: Proxy, path: str) -> None:
     assert (await proxy.ask("HEAD", path)).status == 200
     answer = await proxy.ask("POST", path)
@@ -142,6 +144,9 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("post", "/api/inference", {"json": {"input": None}}),
     ("post", "/api/inference", {"json": {}}),
     ("post", "/api/inference", {"json": {"input": [1]}}),
+    ("post", "/text-generation/generate", {"json": {"text": "x"}}),
+    ("post", "/text-generation/generate", {"json": {}}),
+    ("get", "/swagger.json", {}),
     ("get", "/models", {}),
     ("get", "/healthz", {}),
     ("get", "/readyz", {}),
@@ -165,7 +170,7 @@ async def test_openapi_is_valid_and_every_answer_is_as_it_says(proxy: Proxy, ser
     answer = await proxy.ask("GET", "/readyz")
     assert answer.status == 503
     check(document, "get", "/readyz", 503, answer.json)
-    assert described - asked == {("get", "/metrics")}
+    assert described - asked == {("get", "/metrics"), ("get", "/swagger")}
 
 
 def check(document: dict[str, Any], method: str, path: str, status: int, value: Any) -> None:
