@@ -15,6 +15,7 @@ FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden",
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
 QUEUE = ["lone_runner", "queue", "workers"]
 TORCHSCRIPT = ["document", "torchscript_engine", "torchscript_model", "torchscript_signature", "warm_up"]
+GENERATOR = ["generated_text", "generator_engine", "gpt2_model", "linear", "row_math", "sampling"]
 TFLITE = [
     f"tflite_{part}" for part in ("library", "model_file", "operator", "ops", "predict_op", "projection_op", "strings")
 ]
@@ -25,11 +26,11 @@ def sources(*names: str) -> list[str]:
     return [f"ext/{name}.cc" for name in names]
 
 
-def torchscript() -> Extension:
-    """The only module that links libtorch, and not its Python bindings: serving does not import torch."""
+def with_libtorch(name: str, *names: str) -> Extension:
+    """A module that links libtorch, and not its Python bindings: serving does not import torch."""
     extension = CppExtension(
-        "ext._torchscript",
-        sources("bindings_torchscript", *TORCHSCRIPT, *QUEUE),
+        f"ext.{name}",
+        sources(*names),
         extra_link_args=[f"-Wl,-rpath,{path}" for path in library_paths()],
         depends=HEADERS,
     )
@@ -46,7 +47,8 @@ def plain(name: str, *names: str) -> Extension:
 
 
 MODULES = [
-    torchscript(),
+    with_libtorch("_torchscript", "bindings_torchscript", *TORCHSCRIPT, *QUEUE),
+    with_libtorch("_generator", "bindings_generator", *GENERATOR, *QUEUE),
     plain("_batching", "bindings_batching", *QUEUE),
     plain("_tflite_ops", "tflite_bindings", *TFLITE, *SMART_REPLY, *QUEUE),
 ]

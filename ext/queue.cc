@@ -184,6 +184,11 @@ Batch Queue::completions() {
   return std::exchange(completions_, {});
 }
 
+void Queue::announce_more() {
+  std::lock_guard lock(mutex_);
+  wake_loop();
+}
+
 void Queue::drain() {
   {
     std::lock_guard lock(mutex_);
@@ -335,7 +340,11 @@ void Queue::complete(RequestPtr request) {
 }
 
 void Queue::announce() {
-  if (completions_.empty() || announced_) return;
+  if (!completions_.empty()) wake_loop();
+}
+
+void Queue::wake_loop() {
+  if (announced_) return;
   announced_ = true;
   const uint64_t one = 1;
   while (::write(event_fd_, &one, sizeof one) < 0 && errno == EINTR) {

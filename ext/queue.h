@@ -83,6 +83,8 @@ class Queue {
   void sweep();
   // Outcomes since the last call, in the order in which they came about.
   Batch completions();
+  // Makes the event loop wake up for something besides outcomes that it fetches with them.
+  void announce_more();
   int event_fd() const { return event_fd_; }
 
   // Refuses what comes from now on; what waits is still run, without holding or delay.
@@ -112,6 +114,7 @@ class Queue {
   void forget_waiting(const Request& request);
   void complete(RequestPtr request);
   void announce();
+  void wake_loop();
 
   const QueueLimits limits_;
   const Clock clock_;

@@ -1,6 +1,7 @@
 // What waits in a queue: a request with its lane, size, deadline and, in the end, its outcome.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -37,8 +38,8 @@ struct Request {
   void* tag = nullptr;  // the caller's own; travels through untouched
 
   Status status = Status::ok;
-  std::string message;     // why status is not ok
-  bool abandoned = false;  // answered or cancelled while it ran: its outcome is dropped
+  std::string message;                 // why status is not ok
+  std::atomic<bool> abandoned{false};  // answered or cancelled while it ran: its outcome is dropped
 };
 
 using RequestPtr = std::unique_ptr<Request>;

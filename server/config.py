@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         le=10_000,
         description="how long the server stays awake for the next after such a request to a TorchScript model; 0: not",
     )
+    slots: int = Field(16, ge=1, le=256, description="texts that one model generates at a time")
+    max_output_tokens: int = Field(1024, ge=1, le=1 << 20, description="new tokens in one generated text at most")
+    streams: int = Field(1024, ge=1, description="streamed texts that were begun and not read to their end, at most")
     hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from array import array
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import (
     BatchJob,
@@ -24,8 +24,10 @@ from predictor.ttypes import (
 )
 
 from server.errors import invalid_argument, not_found, unavailable
+from server.generations import Streams
 from server.many import answer_all
 from server.models.base import ModelError, Selection, Terms
+from server.sampling import sampling_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -50,6 +52,7 @@ class Handler:
         self._server_status = server_status
         self._timeout_ns = settings.timeout_ms * 1_000_000
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.streams = Streams(settings.streams)
 
     async def predict(self, doc: str, options: RequestOptions | None) -> dict[str, float]:
         model, terms = self._admit("predict", options)
@@ -99,18 +102,25 @@ class Handler:
     async def generate(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> Generation:
-        self._unserved("generate", options)
+        model, terms = self._admit("generate", options)
+        sampling = sampling_of(generation_options, model.limits.max_output_tokens)
+        tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
+        done = await model.generate(tokens, sampling, terms)
+        return Generation(prompt, done.text, done.token_count, done.finish_reason)
 
     async def generate_begin(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> str:
-        self._unserved("generate_begin", options)
+        model, terms = self._admit("generate_begin", options)
+        sampling = sampling_of(generation_options, model.limits.max_output_tokens)
+        tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
+        return self.streams.begin(lambda on_text: model.generate(tokens, sampling, terms, on_text), terms.deadline_ns)
 
     async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
-        raise not_found(f"no stream has the id {stream_id[:128]!r}")
+        return await self.streams.next(stream_id, wait_ms)
 
     async def generate_cancel(self, stream_id: str) -> None:
-        raise not_found(f"no stream has the id {stream_id[:128]!r}")
+        self.streams.cancel(stream_id)
 
     async def submit_batch(self, request: BatchRequest) -> BatchJob:
         raise unavailable("this server runs no batch jobs")
@@ -162,11 +172,6 @@ class Handler:
         if request_id is not None and len(request_id) > _REQUEST_ID_CHARACTERS:
             raise invalid_argument(f"options.request_id has more than {_REQUEST_ID_CHARACTERS} characters")
         return self._registry.model(method, options.model), Terms(lane, now + timeout_ms * 1_000_000, request_id)
-
-    def _unserved(self, method: str, options: RequestOptions | None) -> NoReturn:
-        """No kind of model here serves the method: NOT_FOUND, saying which to load."""
-        self._registry.model(method, options.model if options is not None else None)
-        raise not_found(f"no loaded model serves {method}")
 
     async def _vectors(
         self, method: str, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from predictor.ttypes import ModelLimits
 
@@ -32,6 +32,29 @@ class Selection(NamedTuple):
     """Only those with no lower score; None: all."""
 
 
+class Sampling(NamedTuple):
+    """How a text is generated; each value in the range that the contract's GenerationOptions gives."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: tuple[str, ...]
+    seed: int
+    """0 to 2**64 - 1."""
+
+
+class Generated(NamedTuple):
+    """A generated text, or the end of one that was streamed."""
+
+    text: str
+    token_count: int
+    """Of the whole text."""
+    finish_reason: int
+    """A value of the contract's FinishReason."""
+
+
 class ModelError(Exception):
     """A model cannot be loaded; the message says why, for people."""
 
@@ -56,6 +79,17 @@ class Model(Protocol):
 
         A text over the model's own limit is cut to it, or, without `truncate`, refused with TOO_LARGE. A model that has
         no such limit refuses texts over the server's in any case.
+        """
+
+    async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
+        """The prompt's tokens, when there is room for so many new ones after them. Raises PredictionError."""
+
+    async def generate(
+        self, tokens: list[int], sampling: Sampling, terms: Terms, on_text: Callable[[str, int], object] | None = None
+    ) -> Generated:
+        """The text that follows what prompt_tokens gave.
+
+        With `on_text` it is streamed: `on_text(text, tokens so far)` is called as it grows, and the rest is returned.
         """
 
     def stats(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import hashlib
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from server.models import tflite, torchscript
+from server.models import generator, gpt2_folder, tflite, torchscript
 from server.models.base import ModelError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _FILES: _Kinds = (
     (_is_torchscript, torchscript.load),
     (_is_tflite, tflite.load),
 )
-_FOLDERS: _Kinds = ()
+_FOLDERS: _Kinds = ((gpt2_folder.holds, generator.load),)
 
 
 async def load(path: Path, settings: Settings) -> Model:

@@ -1,0 +1,44 @@
+from collections.abc import Sequence
+from typing import Any
+
+class WeightError(ValueError): ...
+
+class GeneratorEngine:
+    def __init__(
+        self,
+        sizes: dict[str, Any],
+        weights: dict[str, tuple[str, list[int], bytes | bytearray]],
+        precision: str,
+        token_bytes: list[bytes],
+        ends: list[int],
+        **settings: object,
+    ) -> None: ...
+    @property
+    def fd(self) -> int: ...
+    @property
+    def fixed_rows(self) -> bool: ...
+    def submit(
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        repetition_penalty: float,
+        stops: Sequence[str],
+        seed: int,
+        streamed: bool,
+        lane: int,
+        deadline_ns: int,
+        tag: object,
+    ) -> int: ...
+    def kick(self) -> bool: ...
+    def cancel(self, id: int) -> bool: ...  # noqa: A002
+    def sweep(self) -> None: ...
+    def drain(self) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def progress(self) -> list[tuple[int, str, int]]: ...
+    def results(self) -> list[tuple[Any, int, Any]]: ...
+    def close(self) -> list[tuple[Any, int, Any]]: ...
+
+def uniform(seed: int, index: int) -> float: ...

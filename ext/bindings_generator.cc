@@ -1,0 +1,150 @@
+// Python's view of text generation: the module ext._generator.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <utility>
+
+#include "generator_engine.h"
+#include "python_engine.h"
+
+namespace predictor {
+namespace {
+
+// (text, token ids, finish reason)
+struct GeneratedValue {
+  py::object operator()(Request& request) {
+    const auto& done = static_cast<GenerateRequest&>(request);
+    return py::make_tuple(to_text(done.text), done.generated, static_cast<int>(done.finish));
+  }
+};
+
+using PyGeneratorEngine = PythonEngine<GeneratorEngine, GeneratedValue>;
+
+Gpt2Config to_model_config(py::dict sizes) {
+  Gpt2Config config;
+  config.layers = take_setting(sizes, "layers", config.layers);
+  config.heads = take_setting(sizes, "heads", config.heads);
+  config.width = take_setting(sizes, "width", config.width);
+  config.inner = take_setting(sizes, "inner", config.inner);
+  config.context = take_setting(sizes, "context", config.context);
+  config.vocabulary = take_setting(sizes, "vocabulary", config.vocabulary);
+  config.epsilon = take_setting(sizes, "epsilon", config.epsilon);
+  expect_no_more(sizes);
+  return config;
+}
+
+std::string_view view(const py::handle& buffer) {
+  char* data = nullptr;
+  Py_ssize_t size = 0;
+  if (PyByteArray_Check(buffer.ptr())) return {PyByteArray_AS_STRING(buffer.ptr()), py::len(buffer)};
+  if (PyBytes_AsStringAndSize(buffer.ptr(), &data, &size) != 0) throw py::error_already_set();
+  return {data, static_cast<size_t>(size)};
+}
+
+// name -> (dtype, shape, bytes or bytearray); the result points into them.
+Weights to_weights(const py::dict& given) {
+  Weights weights;
+  for (const auto& [name, value] : given) {
+    const auto parts = value.cast<py::tuple>();
+    weights[name.cast<std::string>()] = {parts[0].cast<std::string>(), parts[1].cast<std::vector<int64_t>>(),
+                                         view(parts[2])};
+  }
+  return weights;
+}
+
+Vocabulary to_vocabulary(const py::list& token_bytes, const std::vector<uint32_t>& ends) {
+  Vocabulary vocabulary;
+  for (const auto& bytes : token_bytes) vocabulary.bytes.emplace_back(view(bytes));
+  vocabulary.ends.resize(vocabulary.bytes.size());
+  for (const uint32_t token : ends) {
+    if (token >= vocabulary.ends.size()) throw py::value_error("a token that is not in the vocabulary");
+    vocabulary.ends[token] = true;
+  }
+  return vocabulary;
+}
+
+std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::dict& weights,
+                                               const std::string& precision, const py::list& token_bytes,
+                                               const std::vector<uint32_t>& ends, const py::kwargs& kwargs) {
+  const Gpt2Config model_config = to_model_config(py::dict(**sizes));
+  const Weights given = to_weights(weights);
+  Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
+  py::dict settings(kwargs);
+  GeneratorConfig config;
+  config.slots = take_setting(settings, "slots", config.slots);
+  config.threads = take_setting(settings, "threads", config.threads);
+  config.limits = take_limits(settings);
+  config.policy = take_policy(settings);
+  expect_no_more(settings);
+  std::shared_ptr<GeneratorEngine> engine;
+  {
+    py::gil_scoped_release unlocked;
+    Gpt2Model::set_threads(static_cast<int>(config.threads));
+    auto model = std::make_unique<Gpt2Model>(model_config, given, precision, config.slots);
+    engine = std::make_shared<GeneratorEngine>(std::move(model), std::move(vocabulary), config);
+  }
+  return std::make_unique<PyGeneratorEngine>(std::move(engine));
+}
+
+int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t most_tokens, double temperature,
+               uint32_t top_k, double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed,
+               bool streamed, int lane, Nanoseconds deadline, py::object tag) {
+  auto request = std::make_unique<GenerateRequest>();
+  request->prompt = std::move(prompt);
+  request->most_tokens = most_tokens;
+  request->sampling = {temperature, top_k, top_p, repetition_penalty, seed};
+  request->stops = std::move(stops);
+  request->streamed = streamed;
+  request->lane = to_lane(lane);
+  request->deadline = deadline;
+  GeneratorEngine& open = self.engine();
+  void* owned = to_tag(std::move(tag));
+  request->tag = owned;
+  try {
+    return submitted(open.submit(std::move(request)), owned);
+  } catch (...) {
+    from_tag(owned);
+    throw;
+  }
+}
+
+py::list progress(PyGeneratorEngine& self) {
+  const std::vector<Progress> all = self.engine().progress();
+  py::list list(all.size());
+  for (size_t i = 0; i < all.size(); ++i) list[i] = py::make_tuple(all[i].id, to_text(all[i].text), all[i].token_count);
+  return list;
+}
+
+py::dict stats(PyGeneratorEngine& self) {
+  const GeneratorStats own = self.engine().stats();
+  py::dict all = stats_dict(self.engine().queue().stats());
+  all["batches"] = own.steps;
+  all["generated_tokens"] = own.tokens;
+  all["prompt_tokens"] = own.prompt_tokens;
+  all["busy_slots"] = own.busy_slots;
+  all["left_at_step"] = own.left_at_step;
+  return all;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_generator, module) {
+  module.doc() = "Text generation: requests join and leave a running batch between steps, without the GIL.";
+  py::register_local_exception<WeightError>(module, "WeightError", PyExc_ValueError);
+  py::class_<PyGeneratorEngine> cls(module, "GeneratorEngine");
+  cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("precision"), py::arg("token_bytes"),
+          py::arg("ends"))
+      .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
+           py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"), py::arg("streamed"),
+           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
+      .def("progress", &progress,
+           "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
+      .def_property_readonly("fixed_rows", [](PyGeneratorEngine& self) { return self.engine().model().fixed_rows(); });
+  cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
+  bind_engine_methods(cls);  // its own stats() come second, and are not reached
+  module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
+}
+
+}  // namespace predictor

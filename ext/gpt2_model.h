@@ -1,0 +1,72 @@
+// GPT-2 (Radford et al. 2019), its keys and values kept from step to step for a fixed number of sequences ("slots").
+// This header knows nothing of libtorch.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace predictor {
+
+struct Gpt2Config {
+  uint32_t layers = 0;
+  uint32_t heads = 0;
+  uint32_t width = 0;    // numbers for a token; a multiple of `heads`
+  uint32_t inner = 0;    // numbers between the two products of a layer's network
+  uint32_t context = 0;  // positions
+  uint32_t vocabulary = 0;
+  float epsilon = 1e-5f;
+};
+
+// A tensor as a file of the format safetensors has it.
+struct Weight {
+  std::string dtype;  // F32, F16, BF16, I8
+  std::vector<int64_t> shape;
+  std::string_view bytes;
+};
+using Weights = std::map<std::string, Weight>;
+
+// The weights cannot be used; the message says why.
+struct WeightError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class Gpt2Model {
+ public:
+  // A token to be read: at `position` (from 0, each after the other) of the sequence in `slot`.
+  struct Row {
+    uint32_t slot;
+    uint32_t position;
+    uint32_t token;
+  };
+
+  // `weights`: named as Hugging Face's GPT2Model names them ("h.0.attn.c_attn.weight"), copied here. In int8 each
+  // matrix is I8 and has "NAME_scale" beside it, and "lm_head.weight" is the output's; else that is "wte.weight"
+  // turned, where there is none. `precision`: float32, bfloat16 or int8. Throws WeightError.
+  Gpt2Model(const Gpt2Config& config, const Weights& weights, const std::string& precision, uint32_t slots);
+  ~Gpt2Model();
+
+  // Reads `rows`, in any order of slots, and gives the logits after each of those that `wanted` names by index:
+  // [wanted][vocabulary], to be changed at will until the next call. A row's logits depend on its own sequence only:
+  // not on what the others are, how many they are, or which slot it is in. That holds for calls of one token for each
+  // slot; and for calls with tokens of one slot alone, as long as a text is cut into the same calls.
+  std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted);
+
+  const Gpt2Config& config() const { return config_; }
+  // Whether products must always be of as many rows as there are slots for that to hold: found out at load.
+  bool fixed_rows() const;
+  static void set_threads(int threads);
+
+ private:
+  struct Parts;
+  const Gpt2Config config_;
+  const uint32_t slots_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace predictor

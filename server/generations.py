@@ -1,0 +1,193 @@
+"""Streamed texts: what generate_begin, generate_next and generate_cancel speak of."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import FinishReason, GenerationChunk
+
+from server.calls import Pending, drive
+from server.errors import invalid_argument, not_found, overloaded, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from server.calls import Call
+    from server.models.base import Generated
+
+    Listener = Callable[[str, int], object]
+
+MOST_WAIT_MS = 60_000
+_RETRY_MS = 1000
+_SHOWN = 128
+
+
+class _Stream:
+    """One text: what has come of it and was not asked for yet, and who waits for more."""
+
+    __slots__ = ("_call", "_error", "_finish_reason", "_parts", "_tokens", "last_asked_ns", "timeout_ns", "waiter")
+
+    def __init__(self, timeout_ns: int) -> None:
+        self._parts: list[str] = []
+        self._tokens = 0
+        self._finish_reason: int | None = None
+        self._error: BaseException | None = None
+        self._call: Call | None = None
+        self.waiter: Pending[None] | None = None
+        self.timeout_ns = timeout_ns
+        self.last_asked_ns = time.monotonic_ns()
+
+    def start(self, text: Coroutine[Any, Any, Generated]) -> None:
+        """Run `text`, up to its first wait. Raises what it raises up to there."""
+        call = drive(text, self._end)
+        if self._error is not None:
+            raise self._error
+        if self._finish_reason is None:
+            self._call = call
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more text comes."""
+        return self._finish_reason is not None or self._error is not None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._parts) or self.ended
+
+    def take(self) -> GenerationChunk:
+        """What has come since the last time. Raises the error that ended the text, when all before it was taken."""
+        if self._error is not None and not self._parts:
+            raise self._error
+        finish_reason = self._finish_reason
+        chunk = GenerationChunk("".join(self._parts), self._tokens, finish_reason)
+        self._parts.clear()
+        return chunk
+
+    def cancel(self) -> None:
+        """Stop the work; it leaves its slot before the next step."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+        if not self.ended:
+            self._finish_reason = FinishReason.CANCELLED
+        self._wake()
+
+    def on_text(self, text: str, tokens: int) -> None:
+        """The text has grown."""
+        self._tokens = tokens
+        if text:
+            self._parts.append(text)
+            self._wake()
+
+    def _end(self, done: Generated | None, error: BaseException | None) -> None:
+        self._call = None
+        self._error = error
+        if done is not None:
+            self._finish_reason = done.finish_reason
+            self._tokens = done.token_count
+            if done.text:
+                self._parts.append(done.text)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.resolve(None)
+
+
+class Streams:
+    """The streams of a server, at most `most`; belongs to the event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._streams: dict[str, _Stream] = {}
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def begin(self, generate: Callable[[Listener], Coroutine[Any, Any, Generated]], deadline_ns: int) -> str:
+        """The id of a new stream of what `generate(on_text)` gives.
+
+        It is cancelled when nobody asks for it for as long as `deadline_ns` is from now. Raises PredictionError.
+        """
+        if self._draining:
+            raise unavailable("the server is draining", _RETRY_MS)
+        if len(self._streams) >= self._most:
+            raise overloaded(f"there are {self._most} streams (setting streams)", _RETRY_MS)
+        stream = _Stream(max(0, deadline_ns - time.monotonic_ns()))
+        stream.start(generate(stream.on_text))
+        stream_id = secrets.token_urlsafe(16)
+        self._streams[stream_id] = stream
+        self._watch(stream_id, stream.timeout_ns)
+        return stream_id
+
+    async def next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
+        """What the text has grown by; waits for it up to `wait_ms`. Raises PredictionError."""
+        stream = self._stream(stream_id)
+        if not 0 <= wait_ms <= MOST_WAIT_MS:
+            raise invalid_argument(f"wait_ms is {wait_ms}; it must lie between 0 and {MOST_WAIT_MS}")
+        if stream.waiter is not None:
+            raise invalid_argument("stream_id: another call waits for this stream")
+        stream.last_asked_ns = time.monotonic_ns()
+        if wait_ms and not stream.has_news:
+            await self._news(stream, wait_ms)
+            stream.last_asked_ns = time.monotonic_ns()
+        try:
+            chunk = stream.take()
+        except BaseException:
+            self._streams.pop(stream_id, None)
+            raise
+        if chunk.finish_reason is not None:
+            self._streams.pop(stream_id, None)
+        return chunk
+
+    def cancel(self, stream_id: str) -> None:
+        """Stop a stream and forget it. Raises NOT_FOUND."""
+        stream = self._stream(stream_id)
+        del self._streams[stream_id]
+        stream.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin none any more; wait until those there are have been read to their end, then cancel the rest."""
+        self._draining = True
+        end = time.monotonic() + timeout_s
+        while self._streams and time.monotonic() < end:  # noqa: ASYNC110 - once, at the end of the server's life
+            await asyncio.sleep(0.01)
+        for stream_id in tuple(self._streams):
+            self.cancel(stream_id)
+
+    def _stream(self, stream_id: str) -> _Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise not_found(f"no stream has the id {stream_id[:_SHOWN]!r}")
+        return stream
+
+    async def _news(self, stream: _Stream, wait_ms: int) -> None:
+        """Return when the stream has something to tell, or the time is over."""
+        waiter: Pending[None] = Pending()
+        stream.waiter = waiter
+        timer = asyncio.get_running_loop().call_later(wait_ms / 1000, stream._wake)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            stream.waiter = None
+
+    def _watch(self, stream_id: str, wait_ns: int) -> None:
+        asyncio.get_running_loop().call_later(wait_ns / 1e9, self._look, stream_id)
+
+    def _look(self, stream_id: str) -> None:
+        """Cancel the stream if nobody has asked for it for too long; else look again when that may be so."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        silent_ns = 0 if stream.waiter is not None else time.monotonic_ns() - stream.last_asked_ns
+        if silent_ns >= stream.timeout_ns:
+            self.cancel(stream_id)
+        else:
+            self._watch(stream_id, max(1_000_000, stream.timeout_ns - silent_ns))

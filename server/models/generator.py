@@ -1,0 +1,165 @@
+"""Text generators: GPT-2 run step by step in ext, where requests join and leave a running batch."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import ModelLimits
+
+from ext import _generator
+from server.errors import invalid_argument, too_large
+from server.models import gpt2_folder
+from server.models.base import Generated, ModelError
+from server.models.engine import Engine, EngineModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from server.calls import Pending
+    from server.config import Settings
+    from server.models.base import Sampling, Terms
+    from server.models.gpt2_folder import Gpt2Folder
+
+    Listener = Callable[[str, int], object]
+
+# Prompts up to so many bytes are tokenised on the event loop: 0.3 ms at most, and a thread costs 0.1 ms.
+_INLINE_BYTES = 512
+
+
+class GeneratorEngine(Engine):
+    """An Engine whose requests may tell of their progress."""
+
+    def __init__(self, native: _generator.GeneratorEngine, max_tokens: int) -> None:
+        self._listeners: dict[int, Listener] = {}
+        super().__init__(native, max_tokens)
+
+    async def generate(self, *payload: Any, terms: Terms, on_text: Listener | None) -> tuple[str, list[int], int]:
+        """(text, tokens, finish reason); with `on_text` the text is what came after the last call of it."""
+        request: Pending[Any] = self.submit(*payload, on_text is not None, terms=terms)
+        if on_text is None:
+            return await request  # type: ignore[no-any-return]
+        request_id: int = request.id  # type: ignore[attr-defined]
+        self._listeners[request_id] = on_text
+        try:
+            return await request  # type: ignore[no-any-return]
+        finally:
+            del self._listeners[request_id]
+
+    def _deliver(self) -> None:
+        outcomes = self._native.results()  # first: what came before them is in progress() then
+        for request_id, text, tokens in self._native.progress():  # type: ignore[attr-defined]
+            listener = self._listeners.get(request_id)
+            if listener is not None:  # else it was cancelled
+                listener(text, tokens)
+        self._rate.count(len(outcomes))
+        self._hand_out(outcomes)
+
+
+class GeneratorModel(EngineModel):
+    """A GPT-2 with its tokenizer, behind its own queue."""
+
+    kind = "gpt2-generator"
+    methods = ("generate", "generate_begin")
+    equal_lengths_only = False
+    _engine: GeneratorEngine
+
+    def __init__(self, native: _generator.GeneratorEngine, folder: Gpt2Folder, settings: Settings) -> None:
+        context = folder.sizes["context"]
+        super().__init__(GeneratorEngine(native, context))
+        self._tokenizer = folder.tokenizer
+        self._first_token = folder.first_token
+        self._most_bytes = settings.max_message_bytes
+        self._context = context
+        self.limits = ModelLimits(
+            max_tokens=min(settings.max_tokens, context - 1),
+            queue_items=settings.queue_items,
+            queue_tokens=settings.queue_tokens,
+            batch_items=settings.slots,
+            batch_tokens=0,
+            max_output_tokens=min(settings.max_output_tokens, context - 1),
+        )
+        self.details = {
+            "architecture": "gpt2",
+            "precision": folder.precision,
+            "context": str(context),
+            "vocabulary": str(folder.sizes["vocabulary"]),
+            "device": "cpu",
+        }
+
+    async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
+        """See Model.prompt_tokens."""
+        tokens = await self._tokens(prompt)
+        if len(tokens) + max_tokens > self._context:
+            raise invalid_argument(
+                f"prompt has {len(tokens)} tokens, which with generation_options.max_tokens of {max_tokens} is over"
+                f" the model's {self._context} positions"
+            )
+        return tokens
+
+    async def generate(
+        self, tokens: list[int], sampling: Sampling, terms: Terms, on_text: Listener | None = None
+    ) -> Generated:
+        """See Model.generate."""
+        text, generated, finish_reason = await self._engine.generate(
+            tokens,
+            sampling.max_tokens,
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.repetition_penalty,
+            sampling.stop,
+            sampling.seed,
+            terms=terms,
+            on_text=on_text,
+        )
+        return Generated(text, len(generated), finish_reason)
+
+    async def _tokens(self, prompt: str) -> list[int]:
+        size = len(prompt.encode())
+        if size > self._most_bytes:
+            raise too_large(f"prompt has {size} bytes, more than {self._most_bytes} (setting max_message_bytes)")
+        if size <= _INLINE_BYTES:
+            tokens: list[int] = self._tokenizer.encode(prompt).ids
+        else:
+            tokens = (await asyncio.to_thread(self._tokenizer.encode, prompt)).ids
+        if not tokens and self._first_token is not None:
+            tokens = [self._first_token]
+        if not tokens:
+            raise invalid_argument("prompt is empty, and the model has no token to begin a text with")
+        if len(tokens) > self.limits.max_tokens:
+            raise too_large(
+                f"prompt has {len(tokens)} tokens; the model takes {self.limits.max_tokens} (its positions less one, or"
+                " the setting max_tokens)"
+            )
+        return tokens
+
+
+async def load(path: Path, settings: Settings) -> GeneratorModel:
+    """Load a folder, off the event loop. Raises ModelError."""
+    folder, native = await asyncio.to_thread(_open, path, settings)
+    return GeneratorModel(native, folder, settings)
+
+
+def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.GeneratorEngine]:
+    folder = gpt2_folder.read(path)
+    try:
+        native = _generator.GeneratorEngine(
+            folder.sizes,
+            folder.weights,
+            folder.precision,
+            folder.token_bytes,
+            folder.end_tokens,
+            slots=settings.slots,
+            threads=settings.threads,
+            queue_items=settings.queue_items,
+            queue_tokens=settings.queue_tokens,
+            max_tokens=folder.sizes["context"],
+            bulk_share=settings.bulk_share,
+            hold=settings.hold,
+        )
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise ModelError(str(error)) from None
+    folder.weights.clear()  # the engine has its own
+    return folder, native

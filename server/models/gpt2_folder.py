@@ -1,0 +1,258 @@
+"""GPT-2 as a folder: what Hugging Face's libraries save, what scripts/convert_generator.py makes of it, and the layout
+{tokenizer,model} below one folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from server.models.base import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Weight = tuple[str, list[int], bytes | bytearray]
+
+MARKER = "generator.json"
+FORMAT = 1
+PRECISIONS = ("float32", "bfloat16", "int8")
+_MOST_JSON_BYTES = 64 << 20
+_ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
+_SIZES = {
+    "layers": "n_layer",
+    "heads": "n_head",
+    "width": "n_embd",
+    "context": "n_positions",
+    "vocabulary": "vocab_size",
+}
+_DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16"}
+
+
+@dataclass(slots=True)
+class Gpt2Folder:
+    """What is in the folder, checked as far as can be without the weights' sizes, which the engine checks."""
+
+    sizes: dict[str, Any]
+    """As ext._generator.GeneratorEngine takes them."""
+    precision: str
+    weights: dict[str, Weight]
+    """name -> (type as in safetensors, shape, bytes), named as ext/gpt2_model.h says."""
+    tokenizer: Any
+    token_bytes: list[bytes]
+    """Of each token; empty for special ones."""
+    end_tokens: list[int]
+    first_token: int | None
+    """What an empty prompt begins with."""
+    config: dict[str, Any]
+    """config.json as it is."""
+
+
+def holds(path: Path) -> bool:
+    """Whether the folder is a generator, however broken."""
+    if (path / MARKER).is_file():
+        return True
+    try:
+        return _json(_model_folder(path) / "config.json").get("model_type") == "gpt2"
+    except ModelError:
+        return False
+
+
+def read(path: Path) -> Gpt2Folder:
+    """Everything in the folder. Raises ModelError, OSError."""
+    folder = _model_folder(path)
+    config = _json(folder / "config.json")
+    precision = _precision(path)
+    sizes = _sizes(config)
+    tokenizer = _tokenizer(path, config)
+    ends = _end_tokens(folder, config)
+    first = config.get("bos_token_id")
+    if first is None and ends:
+        first = ends[0]
+    for token in [*ends, *([] if first is None else [first])]:
+        if not (isinstance(token, int) and 0 <= token < sizes["vocabulary"]):
+            raise ModelError(f"config.json: {token!r} is not a token of the vocabulary of {sizes['vocabulary']}")
+    token_bytes = _token_bytes(tokenizer, sizes["vocabulary"])
+    return Gpt2Folder(sizes, precision, read_weights(folder), tokenizer, token_bytes, ends, first, config)
+
+
+def read_weights(folder: Path) -> dict[str, Weight]:
+    """The weights of *.safetensors, or else of pytorch_model.bin. Raises ModelError, OSError."""
+    files = sorted(folder.glob("*.safetensors"))
+    pickled = folder / "pytorch_model.bin"
+    if not files and not pickled.is_file():
+        raise ModelError("there are no weights: model.safetensors or pytorch_model.bin is wanted")
+    found = _pickled(pickled) if not files else {}
+    for file in files:
+        try:
+            tensors = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
+        except safetensors.SafetensorError as error:
+            raise ModelError(f"{file.name} is damaged or cut short: {error}") from None
+        for name, tensor in tensors:
+            found[name] = (tensor["dtype"], list(tensor["shape"]), tensor["data"])
+    return _renamed(found)
+
+
+def _renamed(weights: dict[str, Weight]) -> dict[str, Weight]:
+    """Without Hugging Face's prefix, its constant masks, and the output's matrix where that is the embeddings again."""
+    renamed = {}
+    for name, weight in weights.items():
+        short = name.removeprefix("transformer.")
+        tied = short == "lm_head.weight" and weight[0] != "I8"
+        if not tied and not short.endswith((".attn.bias", ".attn.masked_bias")):
+            renamed[short] = weight
+    return renamed
+
+
+def _pickled(path: Path) -> dict[str, Weight]:
+    """Of a file of torch.save; torch's Python part is loaded for that alone."""
+    import torch
+
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes of pickle and zip
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ModelError(f"{path.name} is damaged or no file of weights: {lines[0]}") from None
+    weights: dict[str, Weight] = {}
+    for name, tensor in tensors.items():
+        dtype = _DTYPES.get(str(tensor.dtype))
+        if dtype is not None:
+            content = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+            weights[name] = (dtype, list(tensor.shape), content)
+    return weights
+
+
+def _model_folder(path: Path) -> Path:
+    return path / "model" if (path / "model").is_dir() else path
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ModelError(f"{path.name} has more than {_MOST_JSON_BYTES} bytes")
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"there is no {path.name}") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.name} is not a JSON object")
+    return content
+
+
+def _precision(path: Path) -> str:
+    if not (path / MARKER).exists():
+        return "float32"
+    marker = _json(path / MARKER)
+    if marker.get("format") != FORMAT:
+        raise ModelError(f"{MARKER}: format is {marker.get('format')!r}; this server knows {FORMAT}")
+    precision = marker.get("precision")
+    if precision not in PRECISIONS:
+        raise ModelError(f"{MARKER}: precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+    return str(precision)
+
+
+def _sizes(config: dict[str, Any]) -> dict[str, Any]:
+    if config.get("model_type") != "gpt2":
+        raise ModelError(f"config.json: model_type is {config.get('model_type')!r}; only gpt2 is served")
+    wanted = {
+        "activation_function": _ACTIVATIONS,
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
+    for name, served in wanted.items():
+        value = config.get(name, served[0])
+        if value not in served:
+            raise ModelError(f"config.json: {name} is {value!r}; only {', '.join(map(str, served))} is served")
+    sizes: dict[str, Any] = {}
+    for name, key in _SIZES.items():
+        value = config.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ModelError(f"config.json: {key} is {value!r}; a number over 0 is wanted")
+        sizes[name] = value
+    if sizes["context"] < 2:
+        raise ModelError("config.json: n_positions is 1; there is no room for a new token")
+    return sizes | {
+        "inner": config.get("n_inner") or 4 * sizes["width"],
+        "epsilon": config.get("layer_norm_epsilon", 1e-5),
+    }
+
+
+def _end_tokens(folder: Path, config: dict[str, Any]) -> list[Any]:
+    ends = config.get("eos_token_id")
+    if (folder / "generation_config.json").is_file():
+        ends = _json(folder / "generation_config.json").get("eos_token_id", ends)
+    if ends is None:
+        return []
+    return list(ends) if isinstance(ends, list) else [ends]
+
+
+def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
+    folder = path / "tokenizer" if (path / "tokenizer").is_dir() else path
+    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    try:
+        if whole.is_file():
+            tokenizer = Tokenizer.from_file(str(whole))
+        elif vocabulary.is_file() and merges.is_file():
+            tokenizer = _of_merges(vocabulary, merges, config)
+        else:
+            raise ModelError(
+                f"there is no tokenizer in {folder}: tokenizer.json, or vocab.json and merges.txt, is wanted"
+            )
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise ModelError(f"the tokenizer cannot be read: {error}") from None
+    decoder = json.loads(tokenizer.to_str())["decoder"]
+    if not decoder or decoder["type"] != "ByteLevel":
+        raise ModelError("the tokenizer is not of bytes (its decoder is not ByteLevel), as GPT-2's is")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _of_merges(vocabulary: Path, merges: Path, config: dict[str, Any]) -> Any:
+    tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = config.get("eos_token_id")
+    text = tokenizer.id_to_token(end) if isinstance(end, int) else None
+    if text is not None:
+        tokenizer.add_special_tokens([AddedToken(text, special=True)])
+    return tokenizer
+
+
+def _token_bytes(tokenizer: Any, size: int) -> list[bytes]:
+    """The bytes of each token; none for special ones, and for rows of the vocabulary that no text leads to."""
+    added = tokenizer.get_added_tokens_decoder()
+    table = [b""] * size
+    for text, token in tokenizer.get_vocab(with_added_tokens=True).items():
+        if token >= size:
+            raise ModelError(f"the tokenizer's token {token} is not in the model's vocabulary of {size}")
+        if token not in added:
+            table[token] = _bytes_of(text)
+        elif not added[token].special:
+            table[token] = text.encode()
+    return table
+
+
+def _byte_of_character() -> dict[str, int]:
+    """GPT-2 writes a byte as the character of that number where it is visible in Latin-1, the others from 256 on."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+
+
+_BYTES = _byte_of_character()
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return bytes(_BYTES[character] for character in text)
+    except KeyError as error:
+        raise ModelError(f"the tokenizer's token {text!r} has a character that stands for no byte: {error}") from None
