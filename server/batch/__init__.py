@@ -1,0 +1,1 @@
+"""Batch jobs: files in, files out."""

@@ -1,0 +1,128 @@
+"""What every kind of storage offers, and what it raises."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from server.batch.locations import LocationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from server.batch.locations import Location
+
+READ_BYTES = 1 << 20  # what is asked of a store's file at a time
+BLOCK_BYTES = 8 << 20  # what is asked of an object store at a time; S3 wants at least 5 MiB in a part, GCS n * 256 KiB
+
+
+class StorageError(Exception):
+    """Input or output failed; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to read. `relative` is its path below the location that was listed; `size` in bytes, None if unknown."""
+
+    location: str
+    relative: str
+    size: int | None
+
+
+class Output(Protocol):
+    """A file that appears when it is committed, whole."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes. Raises StorageError."""
+
+    def commit(self) -> None:
+        """Let the file appear under its name, in place of one that may be there. Raises StorageError."""
+
+
+class Unfinished(Protocol):
+    """An Output as a store gives it, with the store's own errors."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def discard(self) -> None:
+        """Leave nothing behind. Raises nothing that matters."""
+
+
+class Store(Protocol):
+    """One kind of storage, with its own errors (`reported` makes them StorageErrors)."""
+
+    def below(self, location: Location) -> list[tuple[str, int]]:
+        """Relative path and size in bytes of every file below a folder."""
+
+    def size(self, location: Location) -> int | None:
+        """Bytes of a file; None when the store does not say. Raises FileNotFoundError."""
+
+    def open(self, location: Location) -> Any:
+        """A binary file with readinto, close, and where it can seek, seek and tell."""
+
+    def create(self, location: Location) -> Unfinished:
+        """A file that is not there until it is committed."""
+
+    def delete_leftovers(self, location: Location) -> None:
+        """Delete what outputs of this name left behind when their process was killed."""
+
+    def fetch(self, location: Location, relative: list[str], folder: Path) -> None:
+        """Copy the files at these paths below the location to the same paths below `folder`."""
+
+
+@contextlib.contextmanager
+def reported(doing: str, location: str) -> Iterator[None]:
+    """Any store's errors as StorageError. Every library has errors of its own, so all of them are meant."""
+    try:
+        yield
+    except (StorageError, LocationError):
+        raise
+    except Exception as error:
+        # fsspec says that a file is not found when it could not even ask; the cause is what people need
+        reason = error if error.__cause__ is None else error.__cause__
+        if isinstance(reason, LocationError):
+            raise reason from None
+        raise StorageError(f"{location} cannot be {doing}: {_plain(reason)}") from error
+
+
+class GuardedFile(io.RawIOBase):
+    """A store's file for a BufferedReader, whose errors are StorageErrors."""
+
+    def __init__(self, file: Any, location: str) -> None:
+        self._file = file
+        self._location = location
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def readinto(self, buffer: Any) -> int:
+        with reported("read", self._location):
+            return self._file.readinto(buffer) or 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with reported("read", self._location):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _plain(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return " ".join(str(error).split())[:500] or type(error).__name__
