@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     slots: int = Field(16, ge=1, le=256, description="texts that one model generates at a time")
     max_output_tokens: int = Field(1024, ge=1, le=1 << 20, description="new tokens in one generated text at most")
     streams: int = Field(1024, ge=1, description="streamed texts that were begun and not read to their end, at most")
+    tensorflow_start_s: float = Field(
+        120, gt=0, description="seconds that TensorFlow may take until a SavedModel is loaded, also after its death"
+    )
     hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
