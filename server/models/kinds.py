@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.models import generator, gpt2_folder, saved_model, tflite, torchscript
+from server.models import encoder, generator, gpt2_folder, saved_model, tflite, torchscript
 from server.models.base import ModelError
 from server.tensorflow.location import is_saved_model, is_url, parse_url
 
@@ -43,11 +43,16 @@ def _is_tflite(path: Path) -> bool:
         return file.read(8)[4:] == b"TFL3"
 
 
+def _is_encoder(path: Path) -> bool:
+    return (path / encoder.ABOUT).is_file()
+
+
 _FILES: _Kinds = (
     (_is_torchscript, torchscript.load),
     (_is_tflite, tflite.load),
 )
 _FOLDERS: _Kinds = (
+    (_is_encoder, encoder.load),
     (gpt2_folder.holds, generator.load),
     (is_saved_model, saved_model.load),
 )
@@ -87,6 +92,8 @@ def _loader_of(location: str | Path) -> Loader:
     for holds, loader in _FOLDERS if path.is_dir() else _FILES:
         if holds(path):
             return loader
+    if (path / "modules.json").is_file():
+        raise ModelError("a sentence-transformers folder: export it (python scripts/export_encoder.py FOLDER OUT)")
     if path.is_dir():
         raise ModelError("no kind of model that this server knows is in this folder")
     raise ModelError("no kind of model that this server knows; a TorchScript or TensorFlow Lite file is wanted")
