@@ -19,13 +19,13 @@ inline constexpr Nanoseconds kLongestDelay = 60'000'000'000;
 struct PolicyConfig {
   uint32_t batch_items = 64;      // requests in a batch, at most
   uint32_t batch_tokens = 16384;  // tokens in a batch, padding included, at most; a longer request runs alone
+  uint32_t bulk_items = 32;       // the same for a batch of the bulk lane: the other lane waits while it runs
   uint32_t look_ahead = 256;      // waiting requests of a lane that are looked at for one batch
   Nanoseconds max_delay = 0;      // how long the oldest request may wait for company while a worker is free
   double bulk_share = 0.25;       // share of the work that bulk gets while both lanes wait
   double max_padding = 0.5;       // share of a batch's tokens that may be padding ...
   uint32_t free_padding = 256;    // ... beyond this many tokens of it, which cost less than a batch of their own
   bool equal_lengths = false;     // only requests of the same number of tokens share a batch
-  bool pads = true;               // false: a batch costs the tokens of its requests, whatever their lengths
 };
 
 // What the policy sees of a waiting request.
@@ -46,6 +46,7 @@ class BatchPolicy {
   explicit BatchPolicy(const PolicyConfig& config) : config_(config) {
     require(config.batch_items >= 1 && config.batch_items <= kMostItems, "batch_items must be 1 to 65536");
     require(config.batch_tokens >= 1 && config.batch_tokens <= kMostTokens, "batch_tokens must be 1 to 16777216");
+    require(config.bulk_items >= 1 && config.bulk_items <= kMostItems, "bulk_items must be 1 to 65536");
     require(config.look_ahead >= 1 && config.look_ahead <= kMostItems, "look_ahead must be 1 to 65536");
     require(config.max_delay >= 0 && config.max_delay <= kLongestDelay, "max_delay_ms must be 0 to 60000");
     require(config.bulk_share > 0 && config.bulk_share < 1, "bulk_share must lie between 0 and 1");
@@ -76,26 +77,27 @@ class BatchPolicy {
     return pass_[index(Lane::bulk)] < pass_[index(Lane::interactive)] ? Lane::bulk : Lane::interactive;
   }
 
-  // Accounts for a batch of `lane` that cost so many tokens, padding included, at least 1.
-  void charge(Lane lane, uint64_t tokens) {
+  // Accounts for a batch of `lane` that cost `padded_tokens`, at least 1.
+  void charge(Lane lane, uint64_t padded_tokens) {
     const double share = lane == Lane::bulk ? config_.bulk_share : 1 - config_.bulk_share;
-    pass_[index(lane)] += static_cast<double>(tokens) / share;
+    pass_[index(lane)] += static_cast<double>(padded_tokens) / share;
   }
 
-  // Indices, ascending, of the requests that form a batch, out of `window`, a lane's oldest requests in their order.
+  // Indices, ascending, of the requests that form a batch, out of `window`, the lane's oldest requests in their order.
   // The first is always among them: nobody starves. It is joined by those nearest to it in length, older ones first
   // among equals, as long as the budgets hold and padding stays small.
-  std::vector<size_t> fill(std::span<const Waiting> window) const {
+  std::vector<size_t> fill(std::span<const Waiting> window, Lane lane = Lane::interactive) const {
     std::vector<size_t> batch;
     if (window.empty()) return batch;
     window = window.first(std::min<size_t>(window.size(), config_.look_ahead));
+    const uint32_t most = lane == Lane::bulk ? std::min(config_.bulk_items, config_.batch_items) : config_.batch_items;
     const uint32_t anchor = window[0].tokens;
     std::vector<size_t> candidates = nearest_first(window);
     uint64_t longest = anchor;
     uint64_t real = anchor;
     batch.push_back(0);
     for (size_t candidate : candidates) {
-      if (batch.size() >= config_.batch_items) break;
+      if (batch.size() >= most) break;
       const uint64_t tokens = window[candidate].tokens;
       if (!fits(batch.size() + 1, std::max(longest, tokens), real + tokens)) continue;
       longest = std::max(longest, tokens);
@@ -127,7 +129,6 @@ class BatchPolicy {
   }
 
   bool fits(uint64_t items, uint64_t longest, uint64_t real) const {
-    if (!config_.pads) return real <= config_.batch_tokens;
     const uint64_t padded = items * longest;
     if (padded > config_.batch_tokens) return false;
     const uint64_t padding = padded - real;

@@ -16,9 +16,11 @@ class PythonEngine {
   explicit PythonEngine(std::shared_ptr<EngineType> engine) : engine_(std::move(engine)) {}
   ~PythonEngine() { close(); }
 
-  EngineType& engine() const {
+  EngineType& engine() const { return *shared_engine(); }
+
+  const std::shared_ptr<EngineType>& shared_engine() const {
     if (!engine_) throw std::runtime_error("the engine is closed");
-    return *engine_;
+    return engine_;
   }
 
   bool kick() {

@@ -61,13 +61,13 @@ inline PolicyConfig take_policy(py::dict& settings) {
   PolicyConfig policy;
   policy.batch_items = take_setting(settings, "batch_items", policy.batch_items);
   policy.batch_tokens = take_setting(settings, "batch_tokens", policy.batch_tokens);
+  policy.bulk_items = take_setting(settings, "bulk_items", policy.bulk_items);
   policy.look_ahead = take_setting(settings, "look_ahead", policy.look_ahead);
   policy.max_delay = take_milliseconds(settings, "max_delay_ms", policy.max_delay);
   policy.bulk_share = take_setting(settings, "bulk_share", policy.bulk_share);
   policy.max_padding = take_setting(settings, "max_padding", policy.max_padding);
   policy.free_padding = take_setting(settings, "free_padding", policy.free_padding);
   policy.equal_lengths = take_setting(settings, "equal_lengths", policy.equal_lengths);
-  policy.pads = take_setting(settings, "pads", policy.pads);
   return policy;
 }
 

@@ -10,6 +10,8 @@
 #include <system_error>
 #include <utility>
 
+#include "collector.h"
+
 namespace predictor {
 
 namespace {
@@ -247,17 +249,13 @@ Batch Queue::form_batch() {
   const auto& requests = lane(chosen);
   std::vector<Waiting> window(std::min<size_t>(requests.size(), policy_.config().look_ahead));
   for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
-  Batch batch = pull(chosen, policy_.fill(window));
+  Batch batch = pull(chosen, policy_.fill(window, chosen));
   uint32_t longest = 0;
-  uint64_t tokens = 0;
-  for (const RequestPtr& request : batch) {
-    longest = std::max(longest, request->tokens);
-    tokens += request->tokens;
-  }
-  if (policy_.config().pads) tokens = uint64_t{longest} * batch.size();
-  policy_.charge(chosen, tokens);
+  for (const RequestPtr& request : batch) longest = std::max(longest, request->tokens);
+  const uint64_t padded = uint64_t{longest} * batch.size();
+  policy_.charge(chosen, padded);
   ++stats_.batches;
-  stats_.batched_tokens += tokens;
+  stats_.batched_tokens += padded;
   return batch;
 }
 
@@ -327,6 +325,8 @@ void Queue::abandon(Request& request, Status status, const char* message) {
   auto answer = std::make_unique<Request>();
   answer->id = request.id;
   answer->tag = std::exchange(request.tag, nullptr);
+  answer->collector = request.collector;
+  answer->place = request.place;
   answer->status = status;
   answer->message = message;
   request.abandoned = true;
@@ -340,7 +340,11 @@ void Queue::forget_waiting(const Request& request) {
 }
 
 void Queue::complete(RequestPtr request) {
-  completions_.push_back(std::move(request));
+  if (const auto collector = std::move(request->collector)) {
+    collector->add(std::move(request));
+  } else {
+    completions_.push_back(std::move(request));
+  }
 }
 
 void Queue::announce() {

@@ -21,10 +21,13 @@ inline constexpr int kLanes = 2;
 enum class Status : uint8_t {
   ok = 0,
   invalid_argument = 1,
+  too_large = 3,
   deadline_exceeded = 5,
   unavailable = 6,
   internal = 8,
 };
+
+class Collector;
 
 // One request. Engines derive from it and add what goes in and what comes out.
 struct Request {
@@ -36,6 +39,9 @@ struct Request {
   Nanoseconds enqueued = 0;
   Nanoseconds deadline = kNever;
   void* tag = nullptr;  // the caller's own; travels through untouched
+  // Where the outcome goes, and its place there; without one it goes to the queue's own list.
+  std::shared_ptr<Collector> collector;
+  size_t place = 0;
 
   Status status = Status::ok;
   std::string message;                 // why status is not ok

@@ -34,6 +34,15 @@ class TorchScriptExecutor : public Executor {
   std::vector<const Document*> documents_;
 };
 
+// The outcome of a text that does not come into the queue.
+void refuse(Collector& collector, size_t place, Status status, std::string message) {
+  auto outcome = std::make_unique<Request>();
+  outcome->place = place;
+  outcome->status = status;
+  outcome->message = std::move(message);
+  collector.add(std::move(outcome));
+}
+
 void validate(const EngineConfig& config) {
   const auto require = [](bool in_range, const char* message) {
     if (!in_range) throw std::invalid_argument(message);
@@ -58,7 +67,7 @@ PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional
 TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config) {
   validate(config);
   TorchScriptModel::set_threads(static_cast<int>(config.threads));
-  model_ = std::make_shared<TorchScriptModel>(path, config.device);
+  model_ = std::make_shared<TorchScriptModel>(path);
   sample_ = answer_sample(*model_);  // first: a model that fails on everything is refused with that
   const PolicyConfig policy = sharing(config.policy, *model_, config.equal_lengths);
   const uint32_t longest = std::min(config.warm_up_tokens, config.limits.max_tokens);
@@ -90,6 +99,13 @@ bool TorchScriptEngine::kick() {
 }
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {
+  std::unique_ptr<PredictRequest> request = make_request(text, lane, deadline);
+  request->tag = tag;
+  return queue_->submit(std::move(request));
+}
+
+std::unique_ptr<PredictRequest> TorchScriptEngine::make_request(std::string_view text, Lane lane,
+                                                                Nanoseconds deadline) const {
   auto request = std::make_unique<PredictRequest>();
   request->bytes = text.size();
   request->document.tokens = tokenize(text, queue_->limits().max_tokens);
@@ -100,8 +116,30 @@ Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanosecon
   }
   request->lane = lane;
   request->deadline = deadline;
-  request->tag = tag;
-  return queue_->submit(std::move(request));
+  return request;
+}
+
+size_t TorchScriptEngine::submit_bulk(std::span<const std::string_view> texts, size_t first,
+                                      const std::shared_ptr<Collector>& collector) {
+  for (; first < texts.size(); ++first) {
+    if (texts[first].data() == nullptr) {
+      refuse(*collector, first, Status::invalid_argument, "the text is not valid Unicode");
+      continue;
+    }
+    std::unique_ptr<PredictRequest> request = make_request(texts[first], Lane::bulk, kNever);
+    request->collector = collector;
+    request->place = first;
+    const Admission admission = queue_->submit(std::move(request)).admission;
+    if (admission == Admission::queue_full) break;
+    if (admission == Admission::too_long) {
+      const std::string most = std::to_string(queue_->limits().max_tokens);
+      refuse(*collector, first, Status::too_large, "the text has more than " + most + " tokens (setting max_tokens)");
+    } else if (admission == Admission::draining) {
+      refuse(*collector, first, Status::unavailable, "the model is being unloaded");
+    }
+  }
+  queue_->kick();
+  return first;
 }
 
 }  // namespace predictor

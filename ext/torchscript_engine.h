@@ -3,8 +3,11 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
+#include "collector.h"
 #include "document.h"
 #include "lone_runner.h"
 #include "queue.h"
@@ -22,7 +25,6 @@ struct EngineConfig {
   uint32_t replicas = 1;              // batches that run at the same time
   uint32_t threads = 1;               // threads of libtorch within one batch
   uint32_t warm_up_tokens = 64;       // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
-  std::string device = "cpu";         // or cuda, cuda:N
   uint32_t inline_us = 200;           // a lone document that takes no longer is run by the caller of kick()
   std::optional<bool> equal_lengths;  // whether only equal lengths share a batch; unset: a probe finds out
   QueueLimits limits;
@@ -46,6 +48,11 @@ class TorchScriptEngine {
   // Tokenises and submits.
   Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag);
 
+  // Submits texts on the bulk lane, from the place `first` on, until the queue has no more room; gives the place of the
+  // next one. Outcomes go to the collector, those of texts that are refused for good too. A text without data is none
+  // (invalid Unicode). Wakes the workers.
+  size_t submit_bulk(std::span<const std::string_view> texts, size_t first, const std::shared_ptr<Collector>& collector);
+
   // See LoneRunner.
   bool kick();
 
@@ -55,6 +62,7 @@ class TorchScriptEngine {
   const Result& sample() const { return sample_; }
 
  private:
+  std::unique_ptr<PredictRequest> make_request(std::string_view text, Lane lane, Nanoseconds deadline) const;
   bool is_quick(const Request& request) const;
 
   std::shared_ptr<TorchScriptModel> model_;  // the first worker runs it, the others run replicas

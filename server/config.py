@@ -24,6 +24,15 @@ ENV_PREFIX = "PREDICTOR_"
 _OLD_FLAGS = {"--port_thrift": "--port", "--port_rest": "--rest-port", "--norest": "--no-rest"}
 
 
+# Settings that may be given more than once; in the environment they are parted by commas.
+_LISTS = {
+    "model": "NAME=LOCATION",
+    "batch_roots": "FOLDER",
+    "batch_schemes": "SCHEME",
+    "batch_buckets": "BUCKET",
+}
+
+
 class Settings(BaseSettings):
     """Milliseconds, bytes and tokens are what the names say; every limit answers with its own name when it is hit."""
 
@@ -58,18 +67,17 @@ class Settings(BaseSettings):
     message_s: float = Field(30, gt=0, description="seconds in which a message that has begun must be complete")
 
     replicas: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description="batches of one model that run at a time; 0: one less than the cores, for an encoder all of them",
+        0, ge=0, le=256, description="batches of one model that run at a time; 0: one less than the cores"
     )
     threads: int = Field(1, ge=1, le=256, description="threads within one batch")
-    device: str = Field("cpu", description="what libtorch computes on: cpu, cuda or cuda:N")
     batch_items: int = Field(64, ge=1, le=65536, description="requests in one batch at most")
-    batch_tokens: int = Field(16_384, ge=1, le=1 << 24, description="tokens in one batch at most, padding included")
-    encoder_batch_tokens: int = Field(
-        1024, ge=1, le=1 << 24, description="the same for a sentence encoder, which needs no padding"
+    bulk_items: int = Field(
+        32,
+        ge=1,
+        le=65536,
+        description="the same for the bulk lane: an interactive request may have to wait for a batch",
     )
+    batch_tokens: int = Field(16_384, ge=1, le=1 << 24, description="tokens in one batch at most, padding included")
     max_delay_ms: float = Field(0, ge=0, le=10_000, description="how long a request may wait for company")
     look_ahead: int = Field(256, ge=1, le=65536, description="waiting requests looked at for one batch")
     bulk_share: float = Field(0.25, gt=0, lt=1, description="share of the bulk lane while both lanes wait")
@@ -98,17 +106,29 @@ class Settings(BaseSettings):
     slots: int = Field(16, ge=1, le=256, description="texts that one model generates at a time")
     max_output_tokens: int = Field(1024, ge=1, le=1 << 20, description="new tokens in one generated text at most")
     streams: int = Field(1024, ge=1, description="streamed texts that were begun and not read to their end, at most")
-    tensorflow_start_s: float = Field(
-        120, gt=0, description="seconds that TensorFlow may take until a SavedModel is loaded, also after its death"
-    )
     hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
+
+    jobs_db: Path | None = Field(None, description="SQLite file of the batch jobs; without it there are none")
+    batch_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="a local folder below which jobs may read and write; may be given more than once"
+    )
+    batch_schemes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="a scheme that jobs may use: gs, s3, http, https, tfserving; may be given more than once"
+    )
+    batch_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="a place that jobs may use, e.g. gs://bucket or s3://bucket/folder; may be given more than once"
+    )
+    batch_jobs: int = Field(1, ge=1, le=64, description="batch jobs that run at a time")
+    batch_queue: int = Field(1000, ge=1, description="batch jobs that wait at most")
+    batch_kept: int = Field(1000, ge=0, description="batch jobs that have ended of which the server keeps the record")
+    batch_line_bytes: int = Field(64 << 20, ge=1, le=1 << 30, description="bytes in one line of a job's input at most")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
 
-    @field_validator("model", mode="before")
+    @field_validator(*_LISTS, mode="before")
     @classmethod
-    def _split_models(cls, value: Any) -> Any:
+    def _split(cls, value: Any) -> Any:
         return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
 
     @property
@@ -130,9 +150,8 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser = _argument_parser()
     given = vars(parser.parse_args(_modern(sys.argv[1:] if arguments is None else arguments)))
     first = given.pop("first_model", None)
-    named = given.pop("model", [])
-    if first is not None or named:
-        given["model"] = tuple([first] if first is not None else []) + tuple(named)
+    if first is not None:
+        given["model"] = [first, *given.get("model", [])]
     config = given.pop("config", None) or os.environ.get(f"{ENV_PREFIX}CONFIG")
     try:
         settings = Settings(**_below(_file_settings(config), given))
@@ -161,8 +180,8 @@ def _argument_parser() -> argparse.ArgumentParser:
         options: dict[str, Any] = {"metavar": name.upper()}
         if field.annotation is bool:
             options = {"action": argparse.BooleanOptionalAction}
-        elif name == "model":
-            options = {"action": "append", "metavar": "NAME=LOCATION"}
+        elif name in _LISTS:
+            options = {"action": "append", "metavar": _LISTS[name]}
         shown = "" if field.default in (None, ()) else f"; default {field.default}"
         description = f"{field.description}{shown} [{ENV_PREFIX}{name.upper()}]"
         parser.add_argument(flag(name), default=argparse.SUPPRESS, help=description, **options)

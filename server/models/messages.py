@@ -18,6 +18,7 @@ _TOKEN_BYTES = 16  # about three words: then a batch holds as much work as one o
 
 _QUEUE_SETTINGS = (
     "batch_items",
+    "bulk_items",
     "batch_tokens",
     "max_delay_ms",
     "look_ahead",
