@@ -23,7 +23,8 @@ from predictor.ttypes import (
     ServerStatus,
 )
 
-from server.errors import invalid_argument, not_found, unavailable
+from server.batch.jobs import NoJobs
+from server.errors import invalid_argument
 from server.generations import Streams
 from server.many import answer_all
 from server.models.base import ModelError, Selection, Terms
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from server.batch.jobs import Jobs
     from server.config import Settings
     from server.models.base import Model
     from server.registry import Registry
@@ -46,8 +48,15 @@ _FLOAT_BYTES = 4
 class Handler:
     """What the transport calls. `server_status` makes the answer to `status`."""
 
-    def __init__(self, registry: Registry, settings: Settings, server_status: Callable[[], ServerStatus]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        server_status: Callable[[], ServerStatus],
+        jobs: Jobs | NoJobs | None = None,
+    ) -> None:
         self._registry = registry
+        self._jobs = jobs or NoJobs()
         self._settings = settings
         self._server_status = server_status
         self._timeout_ns = settings.timeout_ms * 1_000_000
@@ -123,18 +132,16 @@ class Handler:
         self.streams.cancel(stream_id)
 
     async def submit_batch(self, request: BatchRequest) -> BatchJob:
-        raise unavailable("this server runs no batch jobs")
+        return await self._finish(self._jobs.submit(request))
 
     async def get_batch(self, id: str) -> BatchJob:  # noqa: A002 - the contract's name
-        raise not_found(f"no job has the id {id[:128]!r}")
+        return await self._jobs.job(id)
 
     async def cancel_batch(self, id: str) -> BatchJob:  # noqa: A002
-        raise not_found(f"no job has the id {id[:128]!r}")
+        return await self._jobs.cancel(id)
 
     async def list_batches(self, limit: int) -> list[BatchJob]:
-        if not 1 <= limit <= 1000:
-            raise invalid_argument(f"limit is {limit}; it must lie between 1 and 1000")
-        return []
+        return await self._jobs.newest(limit)
 
     async def list_models(self) -> list[ModelInfo]:
         return self._registry.infos()

@@ -16,6 +16,9 @@ import structlog
 from predictor.ttypes import ServerStatus
 
 from server import metrics
+from server.batch.jobs import Jobs, NoJobs
+from server.batch.storage import LocationError
+from server.batch.store import StoreError
 from server.handler import Handler
 from server.models.base import ModelError
 from server.proxy import Proxy, ProxyError
@@ -51,7 +54,8 @@ class Server:
         self._stop = asyncio.Event()
         self._signals = 0
         self.registry = Registry(settings)
-        handler = Handler(self.registry, settings, self.status)
+        self._jobs = _jobs(settings, self.registry)
+        handler = Handler(self.registry, settings, self.status, self._jobs)
         limits = Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
         self._thrift = ThriftServer(handler, limits, log)
         self._proxy: Proxy | None = None
@@ -71,6 +75,7 @@ class Server:
             self._kill()
             raise
         if not self._stop.is_set():
+            self._jobs.start()
             self._announce()
             await self._stop.wait()
         await self._drain()
@@ -156,6 +161,7 @@ class Server:
         """Finish what was accepted: the proxy's requests first, as they need the Thrift server."""
         timeout_s = self._settings.drain_timeout_ms / 1000
         end = time.monotonic() + timeout_s
+        await self._jobs.stop()  # they go on at the next start
         if self._proxy is not None:
             await self._proxy.stop(timeout_s)
         complete = await self._thrift.drain(max(0.0, end - time.monotonic()))
@@ -171,6 +177,16 @@ class Server:
         if self._proxy is not None:
             self._proxy.kill()
         self._thrift.close()
+
+
+def _jobs(settings: Settings, registry: Registry) -> Jobs | NoJobs:
+    """Batch jobs, where there is a place to keep them. Raises StartError."""
+    if settings.jobs_db is None:
+        return NoJobs()
+    try:
+        return Jobs(settings, registry)
+    except (StoreError, LocationError) as error:
+        raise StartError(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -241,4 +241,4 @@ def absolute(location: str) -> str:
 
 
 def _comparable(location: Location) -> str:
-    return (f"/{location.path}" if location.scheme else str(Path(location.path).resolve())).rstrip("/")
+    return (location.path if location.scheme else str(Path(location.path).resolve())).rstrip("/")

@@ -1,0 +1,40 @@
+"""Opens what jobs ask for: a method of the server with a loaded model, or a SavedModel."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from server.batch import saved_model
+from server.batch.text_model import TextModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.batch.control import Control
+    from server.batch.job import JobRequest
+    from server.batch.method import Method
+    from server.batch.storage import Storage
+    from server.batch.text_model import Models
+
+
+class Methods:
+    """For any number of jobs."""
+
+    def __init__(self, models: Models, storage: Storage) -> None:
+        self._models = models
+        self._storage = storage
+
+    @contextlib.contextmanager
+    def open(self, request: JobRequest, control: Control) -> Iterator[Method]:
+        """For one job. Raises JobError, StoppedError."""
+        if request.model is None or not is_location(request.model):
+            yield TextModel(self._models, request.method, request.model, control)
+            return
+        with saved_model.opened(request.model, self._storage, self._models.loop, control) as method:
+            yield method
+
+
+def is_location(model: str) -> bool:
+    """Whether it says where a SavedModel is; else it is a loaded model's name, which has no slash."""
+    return "/" in model
