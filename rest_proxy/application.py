@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ErrorCode
 
-from rest_proxy import nlp_microservice, openai_api, pytext, smart_reply
+from rest_proxy import batches, embedded_tf, nlp_microservice, openai_api, pytext, smart_reply
+from rest_proxy.batches import Batches
+from rest_proxy.embedded_tf import EmbeddedTf
 from rest_proxy.embeddings import Embeddings
 from rest_proxy.errors import HttpError, explain, method_not_allowed
 from rest_proxy.generation import Generate
 from rest_proxy.generator import Generator
+from rest_proxy.jobs import Jobs
 from rest_proxy.metrics import Metrics
 from rest_proxy.nlp_microservice import Swagger, TextGeneration
 from rest_proxy.openai_api import OpenAi
@@ -74,15 +77,24 @@ class Application:
         generator = Generator(settings, pool)
         self._metrics.generations.set_function(lambda: generator.in_progress)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
+        self._draining = asyncio.Event()
+        jobs = Jobs(settings, pool)
+        self._embedded_tf = Route("/?model", ("GET",), EmbeddedTf(jobs, self._draining), embedded_tf.fail, bounded=True)
         self._everything_else = Route("/", (), PyText(settings, pool), pytext.fail, bounded=True)
-        self._routes = {route.path: route for route in _routes(settings, pool, generator, self._metrics)}
+        self._routes = {route.path: route for route in _routes(settings, pool, generator, jobs, self._metrics)}
+
+    def drain(self) -> None:
+        """Let requests end that only wait for a job."""
+        self._draining.set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, whatever happens."""
         started = time.perf_counter()
         request_id = self._request_id(request)
         path = request.rel_url.raw_path
-        route = self._routes.get(path) or self._routes.get(path[: path.rfind("/") + 1]) or self._everything_else
+        route = self._routes.get(path) or self._routes.get(path[: path.rfind("/") + 1])
+        if route is None:
+            route = self._embedded_tf if embedded_tf.asks(request) else self._everything_else
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
@@ -124,9 +136,9 @@ class Application:
         return f"{self._id_prefix}-{next(self._ids)}"
 
 
-def _routes(settings: Settings, pool: Pool, generator: Generator, metrics: Metrics) -> list[Route]:
+def _routes(settings: Settings, pool: Pool, generator: Generator, jobs: Jobs, metrics: Metrics) -> list[Route]:
     predictions, operations = Predictions(settings, pool), Operations(settings, pool, metrics)
-    openai = OpenAi(settings, pool, generator)
+    openai, batch_jobs = OpenAi(settings, pool, generator), Batches(settings, jobs)
     get, get_or_post = ("GET", "HEAD"), ("GET", "HEAD", "POST")
     return [
         Route("/predict", get_or_post, predictions.predict, _fail, bounded=True),
@@ -141,6 +153,8 @@ def _routes(settings: Settings, pool: Pool, generator: Generator, metrics: Metri
         Route(
             nlp_microservice.PATH, ("POST",), TextGeneration(settings, generator), nlp_microservice.fail, bounded=True
         ),
+        Route(batches.PATH, (*get, "POST"), batch_jobs.all, _fail, bounded=True),
+        Route(f"{batches.PATH}/", (*get, "DELETE"), batch_jobs.one, _fail, bounded=True),
         Route("/swagger.json", get, Swagger(), _fail, bounded=False),
         Route("/swagger", get, Page("swagger.html"), _fail, bounded=False),
         Route("/models", get, operations.models, _fail, bounded=True),

@@ -94,10 +94,21 @@ GENERATE = Method("generate")
 GENERATE_BEGIN = Method("generate_begin", idempotent=False)  # the stream that it began may be there
 GENERATE_NEXT = Method("generate_next", idempotent=False)  # the text that it took may be lost
 GENERATE_CANCEL = Method("generate_cancel")
+SUBMIT_BATCH = Method("submit_batch", idempotent=False)
+GET_BATCH = Method("get_batch")
+CANCEL_BATCH = Method("cancel_batch")
+LIST_BATCHES = Method("list_batches")
 LIST_MODELS = Method("list_models")
 STATUS = Method("status")
 
-_ENUM_FIELDS = {"state": ttypes.ModelState, "finish_reason": ttypes.FinishReason}
+_ENUMS = {
+    (ttypes.BatchJob, "state"): ttypes.BatchState,
+    (ttypes.BatchRequest, "on_error"): ttypes.OnError,
+    (ttypes.Generation, "finish_reason"): ttypes.FinishReason,
+    (ttypes.GenerationChunk, "finish_reason"): ttypes.FinishReason,
+    (ttypes.ModelInfo, "state"): ttypes.ModelState,
+    (ttypes.ModelStatus, "state"): ttypes.ModelState,
+}
 _JSON_TYPES = {
     TType.BOOL: "boolean",
     TType.I32: "integer",
@@ -113,11 +124,12 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if not hasattr(value, "thrift_spec"):
         return value
-    named = {name: item for name, item in vars(value).items() if item is not None}
-    return {
-        name: _ENUM_FIELDS[name]._VALUES_TO_NAMES.get(item, str(item)) if name in _ENUM_FIELDS else plain(item)
-        for name, item in named.items()
-    }
+    return {name: _plain_field(type(value), name, item) for name, item in vars(value).items() if item is not None}
+
+
+def _plain_field(struct: Any, name: str, value: Any) -> Any:
+    enum = _ENUMS.get((struct, name))
+    return plain(value) if enum is None else enum._VALUES_TO_NAMES.get(value, str(value))
 
 
 def schema(struct: Any) -> dict[str, Any]:
@@ -125,8 +137,8 @@ def schema(struct: Any) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
-            field[2]: {"enum": list(_ENUM_FIELDS[field[2]]._NAMES_TO_VALUES)}
-            if field[2] in _ENUM_FIELDS
+            field[2]: {"enum": list(_ENUMS[struct, field[2]]._NAMES_TO_VALUES)}
+            if (struct, field[2]) in _ENUMS
             else _field_schema(field[1], field[3])
             for field in struct.thrift_spec
             if field is not None

@@ -33,15 +33,15 @@ async def listening(settings: Settings) -> AsyncIterator[int]:
     Raises OSError when the port cannot be had.
     """
     pool = Pool(settings)
-    runner = web.ServerRunner(
-        HttpServer(Application(settings, pool), settings), shutdown_timeout=settings.drain_timeout_ms / 1000
-    )
+    application = Application(settings, pool)
+    runner = web.ServerRunner(HttpServer(application, settings), shutdown_timeout=settings.drain_timeout_ms / 1000)
     try:
         await pool.start()
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
         yield runner.addresses[0][1]
     finally:
+        application.drain()
         await runner.cleanup()
         await pool.close()
 

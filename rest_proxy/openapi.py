@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import Generation, ModelInfo, ServerStatus
 
-from rest_proxy import nlp_microservice, openai_description
+from rest_proxy import batch_description, embedded_tf, nlp_microservice, openai_description
 from rest_proxy.contract import schema
 from rest_proxy.embeddings import BINARY, COLUMNS, ROWS, EmbedRequest
 from rest_proxy.generation import GenerateRequest
@@ -74,6 +74,7 @@ def document(settings: Settings) -> dict[str, Any]:
             nlp_microservice.PATH: {"post": _text_generation()},
             "/swagger.json": {"get": operation("swagger", "The same in Swagger 2.0", ok({"type": "object"}))},
             "/swagger": {"get": operation("page", "A page to try it on", answer_of("The page", "text/html", STRING))},
+            **batch_description.paths(),
             "/models": {"get": _models()},
             "/healthz": {"get": operation("healthz", "Is the proxy alive?", ok(object_of(alive={"const": True})))},
             "/readyz": {"get": _readiness()},
@@ -103,10 +104,16 @@ def _pytext() -> dict[str, Any]:
     answer = ok(object_of(scores=_SCORES))
     answer["200"]["content"][TEXT] = {"schema": STRING, "example": "alarm/set_alarm:-0.0513\nweather/find:-4.21\n"}
     described = operation("classify", "Classify one document, as PyText's proxy did, whatever the method", answer)
-    described["parameters"] = [parameter("doc", {**STRING, "description": "The document; the first one counts."})]
+    described["parameters"] = [
+        parameter("doc", {**STRING, "description": "The document; the first one counts."}),
+        *(parameter(name, {**STRING, "description": "embedded-tf's; see below."}) for name in embedded_tf.PARAMETERS),
+    ]
     described["description"] = (
         "A line `label:score` per label, sorted by label; JSON for `Accept: application/json`. An error is a line of "
-        "text, or JSON likewise. A browser that opens / without a parameter gets a page to try it on."
+        "text, or JSON likewise. A browser that opens / without a parameter gets a page to try it on. "
+        "GET / without `doc`, with `model`, `input` and `output` is embedded-tf's: it predicts the files at `input` "
+        "with the SavedModel at `model` into `output` as a job, and answers when the job has ended; the job goes on "
+        f"when the client goes away, and the header {embedded_tf.JOB_ID} of the answer names it."
     )
     error = error_answer()
     error["content"][TEXT] = {"schema": STRING}

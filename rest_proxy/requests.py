@@ -78,6 +78,7 @@ class Asked(BaseModel):
 
 
 A = TypeVar("A", bound=Asked)
+M = TypeVar("M", bound=BaseModel)
 
 
 class Prediction(Asked):
@@ -156,7 +157,15 @@ async def read_request(kind: type[A], request: web.BaseRequest, settings: Settin
         raise _what_is_wrong(error) from None
 
 
-async def read_json(kind: type[A], request: web.BaseRequest, settings: Settings) -> A:
+def read_query(kind: type[M], request: web.BaseRequest) -> M:
+    """The request's query as `kind`. Raises HttpError."""
+    try:
+        return kind.model_validate(_fields(None, request.rel_url.query.items()))
+    except ValidationError as error:
+        raise _what_is_wrong(error) from None
+
+
+async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings) -> M:
     """The request's JSON body as `kind`. Raises HttpError."""
     if request.content_type != JSON:
         raise unsupported_media_type(request.content_type, JSON)
@@ -169,7 +178,7 @@ async def read_json(kind: type[A], request: web.BaseRequest, settings: Settings)
 async def _read(kind: type[A], request: web.BaseRequest, settings: Settings) -> A:
     query = request.rel_url.query
     if not request.body_exists:
-        return kind.model_validate(_fields(kind, query.items()))
+        return kind.model_validate(_fields(kind.repeated, query.items()))
     content_type = request.content_type
     if content_type == JSON:
         if query:
@@ -183,7 +192,7 @@ async def _read(kind: type[A], request: web.BaseRequest, settings: Settings) -> 
         form = await read_multipart(request, settings)
     else:
         raise unsupported_media_type(content_type, f"{JSON}, {FORM} or {MULTIPART}")
-    return kind.model_validate(_fields(kind, (*query.items(), *form)))
+    return kind.model_validate(_fields(kind.repeated, (*query.items(), *form)))
 
 
 def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
@@ -197,13 +206,13 @@ def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
         raise too_large(f"the form has over {settings.max_docs} documents (setting max_docs)") from None
 
 
-def _fields(kind: type[Asked], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _fields(repeated: str | None, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
-        if name == kind.repeated:
+        if name == repeated:
             fields.setdefault(name, []).append(value)
         elif name in fields:
-            hint = f"; {kind.repeated!r} may be repeated" if kind.repeated else ""
+            hint = f"; {repeated!r} may be repeated" if repeated else ""
             raise invalid_argument(f"field {name[:64]!r} is given twice{hint}")
         else:
             fields[name] = value

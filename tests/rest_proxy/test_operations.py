@@ -146,6 +146,11 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("post", "/api/inference", {"json": {"input": [1]}}),
     ("post", "/text-generation/generate", {"json": {"text": "x"}}),
     ("post", "/text-generation/generate", {"json": {}}),
+    ("post", "/batches", {"json": {"method": "predict", "input": "/in/", "output": "/out/", "on_error": "record"}}),
+    ("post", "/batches", {"json": {}}),
+    ("get", "/batches?limit=1", {}),
+    ("get", "/batches/job-1", {}),
+    ("delete", "/batches/job-1", {}),
     ("get", "/swagger.json", {}),
     ("get", "/models", {}),
     ("get", "/healthz", {}),
@@ -163,7 +168,7 @@ async def test_openapi_is_valid_and_every_answer_is_as_it_says(proxy: Proxy, ser
     asked = set()
     for method, path, options in REQUESTS:
         answer = await proxy.ask(method.upper(), path, **options)
-        path = path.partition("?")[0].replace("/gpt2", "/{name}")
+        path = path.partition("?")[0].replace("/gpt2", "/{name}").replace("/job-1", "/{id}")
         check(document, method, path, answer.status, answer.json)
         asked.add((method, path))
     server.ready = False

@@ -110,6 +110,8 @@ async def test_a_call_that_breaks_its_connection_twice_is_503(proxy: Proxy, serv
 
 async def test_a_call_that_is_not_idempotent_is_not_sent_twice(new_server: NewServer) -> None:
     servers = [new_server(), new_server()]
+    for server in servers:
+        server.on_submit = lambda _request, server=server: server.drop_connections()
     pool = Pool(Settings(thrift=tuple(server.address for server in servers)))
     await pool.start()
     submit = Method("submit_batch", idempotent=False)

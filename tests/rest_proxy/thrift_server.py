@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from predictor import Predictor
 from predictor.ttypes import (
+    BatchJob,
+    BatchRequest,
+    BatchState,
     EmbeddingMatrix,
     ErrorCode,
     FinishReason,
@@ -71,6 +74,8 @@ class ThriftServer:
             *(GenerationChunk(word, index + 1) for index, word in enumerate(WORDS[:-1])),
             GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH),
         ]
+        self.jobs: dict[str, BatchJob] = {}
+        self.on_submit: Callable[[BatchRequest], Any] = lambda _request: None  # what happens before a job is accepted
         self.release = threading.Event()  # what a held call waits for
         self.held = threading.Semaphore(0)  # released once by every call that begins to wait
         self._socket = _ServerSocket(port)
@@ -175,9 +180,32 @@ class ThriftServer:
         self.release.wait(10)
         return GenerationChunk("", 0)
 
-    def submit_batch(self, request: Any) -> Any:
+    def submit_batch(self, request: BatchRequest) -> BatchJob:
         self.calls.append(("submit_batch", (request,)))
-        self.drop_connections()
+        self.on_submit(request)
+        job_id = f"{self.address.port}-{len(self.jobs)}"
+        self.jobs[job_id] = BatchJob(job_id, BatchState.QUEUED, request, 0.0, 0, 0, 0, 0, time.time())
+        return self.jobs[job_id]
+
+    def get_batch(self, job_id: str) -> BatchJob:
+        self.calls.append(("get_batch", (job_id,)))
+        if job_id not in self.jobs:
+            raise PredictionError(ErrorCode.NOT_FOUND, f"no job has the id {job_id!r}")
+        return self.jobs[job_id]
+
+    def cancel_batch(self, job_id: str) -> BatchJob:
+        job = self.get_batch(job_id)
+        self.end_job(BatchState.CANCELLED, job_id=job_id)
+        return job
+
+    def list_batches(self, limit: int) -> list[BatchJob]:
+        self.calls.append(("list_batches", (limit,)))
+        return sorted(self.jobs.values(), key=lambda job: job.created_at, reverse=True)[:limit]
+
+    def end_job(self, state: int, error: str | None = None, job_id: str | None = None) -> None:
+        """Let a job, or the only one, have ended."""
+        job = self.jobs[job_id] if job_id else next(iter(self.jobs.values()))
+        job.state, job.error, job.finished_at = state, error, time.time()
 
     def list_models(self) -> list[ModelInfo]:
         limits = ModelLimits(512, 1024, 65536, 32, 4096, 0)
