@@ -14,7 +14,8 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, library_path
 FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
 QUEUE = ["lone_runner", "queue", "workers"]
-TORCHSCRIPT = ["document", "json", "torchscript_engine", "torchscript_model", "torchscript_signature", "warm_up"]
+TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "json", "warm_up"]
+TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "model", "signature")]
 GENERATOR = ["generated_text", "generator_engine", "gpt2_model", "linear", "row_math", "sampling"]
 TFLITE = [
     f"tflite_{part}" for part in ("library", "model_file", "operator", "ops", "predict_op", "projection_op", "strings")
@@ -47,7 +48,7 @@ def plain(name: str, *names: str) -> Extension:
 
 
 MODULES = [
-    with_libtorch("_torchscript", "bindings_torchscript", *TORCHSCRIPT, *QUEUE),
+    with_libtorch("_torchscript", "bindings_encoder", "bindings_torchscript", *TORCHSCRIPT, *QUEUE),
     with_libtorch("_generator", "bindings_generator", *GENERATOR, *QUEUE),
     plain("_batching", "bindings_batching", *QUEUE),
     plain("_tflite_ops", "tflite_bindings", *TFLITE, *SMART_REPLY, *QUEUE),

@@ -26,6 +26,7 @@ struct PolicyConfig {
   double max_padding = 0.5;       // share of a batch's tokens that may be padding ...
   uint32_t free_padding = 256;    // ... beyond this many tokens of it, which cost less than a batch of their own
   bool equal_lengths = false;     // only requests of the same number of tokens share a batch
+  bool pads = true;               // false: a batch costs the tokens of its requests, whatever their lengths
 };
 
 // What the policy sees of a waiting request.
@@ -77,10 +78,10 @@ class BatchPolicy {
     return pass_[index(Lane::bulk)] < pass_[index(Lane::interactive)] ? Lane::bulk : Lane::interactive;
   }
 
-  // Accounts for a batch of `lane` that cost `padded_tokens`, at least 1.
-  void charge(Lane lane, uint64_t padded_tokens) {
+  // Accounts for a batch of `lane` that cost so many tokens, padding included, at least 1.
+  void charge(Lane lane, uint64_t tokens) {
     const double share = lane == Lane::bulk ? config_.bulk_share : 1 - config_.bulk_share;
-    pass_[index(lane)] += static_cast<double>(padded_tokens) / share;
+    pass_[index(lane)] += static_cast<double>(tokens) / share;
   }
 
   // Indices, ascending, of the requests that form a batch, out of `window`, the lane's oldest requests in their order.
@@ -129,6 +130,7 @@ class BatchPolicy {
   }
 
   bool fits(uint64_t items, uint64_t longest, uint64_t real) const {
+    if (!config_.pads) return real <= config_.batch_tokens;
     const uint64_t padded = items * longest;
     if (padded > config_.batch_tokens) return false;
     const uint64_t padding = padded - real;

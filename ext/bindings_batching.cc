@@ -106,9 +106,14 @@ class PythonQueue {
       request.result = result;
       return;
     }
-    const bool bad_input = PyErr_GivenExceptionMatches(result.ptr(), PyExc_ValueError) != 0;
-    request.status = bad_input ? Status::invalid_argument : Status::internal;
+    request.status = status_of(result.ptr());
     request.message = message_of(result);
+  }
+
+  static Status status_of(PyObject* exception) {
+    if (PyErr_GivenExceptionMatches(exception, PyExc_ValueError) != 0) return Status::invalid_argument;
+    if (PyErr_GivenExceptionMatches(exception, PyExc_ConnectionError) != 0) return Status::unavailable;
+    return Status::internal;
   }
 
   // What str() makes of an exception; the name of its type where that is nothing, or fails itself.
@@ -185,8 +190,9 @@ PYBIND11_MODULE(_batching, module) {
       .def("try_take", &PythonQueue::try_take, "As take, but None at once when no batch can be formed.")
       .def(
           "finish", &PythonQueue::finish, py::arg("batch_id"), py::arg("results"),
-          "End a batch: a result for each payload; a ValueError is the input's fault, another exception ours. With the "
-          "wrong number of results a ValueError is raised, and the batch is still out.")
+          "End a batch: a result for each payload; a ValueError is the input's fault, a ConnectionError says that "
+          "nobody is there to answer, another exception is our fault. With the wrong number of results a ValueError is "
+          "raised, and the batch is still out.")
       .def("results", &PythonQueue::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &PythonQueue::close, "Fail what waits, end take(); the outcomes not yet fetched.");
   bind_queue_methods(cls, [](PythonQueue& self) -> Queue& { return self.queue(); });

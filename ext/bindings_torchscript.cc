@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 
+#include "bindings_encoder.h"
 #include "json.h"
 #include "python_engine.h"
 #include "torchscript_engine.h"
@@ -58,6 +59,7 @@ EngineConfig to_config(py::dict settings) {
   config.replicas = take_setting(settings, "replicas", config.replicas);
   config.threads = take_setting(settings, "threads", config.threads);
   config.warm_up_tokens = take_setting(settings, "warm_up_tokens", config.warm_up_tokens);
+  config.device = take_setting(settings, "device", config.device);
   config.inline_us = take_setting(settings, "inline_us", config.inline_us);
   config.equal_lengths = take_setting(settings, "equal_lengths", config.equal_lengths);
   config.limits = take_limits(settings);
@@ -227,6 +229,7 @@ PYBIND11_MODULE(_torchscript, module) {
       .def_property_readonly("equal_lengths_only",
                              [](PyTorchScriptEngine& self) { return self.engine().queue().policy().equal_lengths; });
   bind_engine_methods(cls);
+  bind_encoder(module);
 }
 
 }  // namespace predictor

@@ -68,6 +68,7 @@ inline PolicyConfig take_policy(py::dict& settings) {
   policy.max_padding = take_setting(settings, "max_padding", policy.max_padding);
   policy.free_padding = take_setting(settings, "free_padding", policy.free_padding);
   policy.equal_lengths = take_setting(settings, "equal_lengths", policy.equal_lengths);
+  policy.pads = take_setting(settings, "pads", policy.pads);
   return policy;
 }
 

@@ -251,11 +251,15 @@ Batch Queue::form_batch() {
   for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
   Batch batch = pull(chosen, policy_.fill(window, chosen));
   uint32_t longest = 0;
-  for (const RequestPtr& request : batch) longest = std::max(longest, request->tokens);
-  const uint64_t padded = uint64_t{longest} * batch.size();
-  policy_.charge(chosen, padded);
+  uint64_t tokens = 0;
+  for (const RequestPtr& request : batch) {
+    longest = std::max(longest, request->tokens);
+    tokens += request->tokens;
+  }
+  if (policy_.config().pads) tokens = uint64_t{longest} * batch.size();
+  policy_.charge(chosen, tokens);
   ++stats_.batches;
-  stats_.batched_tokens += padded;
+  stats_.batched_tokens += tokens;
   return batch;
 }
 

@@ -67,7 +67,7 @@ PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional
 TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config) {
   validate(config);
   TorchScriptModel::set_threads(static_cast<int>(config.threads));
-  model_ = std::make_shared<TorchScriptModel>(path);
+  model_ = std::make_shared<TorchScriptModel>(path, config.device);
   sample_ = answer_sample(*model_);  // first: a model that fails on everything is refused with that
   const PolicyConfig policy = sharing(config.policy, *model_, config.equal_lengths);
   const uint32_t longest = std::min(config.warm_up_tokens, config.limits.max_tokens);

@@ -25,6 +25,7 @@ struct EngineConfig {
   uint32_t replicas = 1;              // batches that run at the same time
   uint32_t threads = 1;               // threads of libtorch within one batch
   uint32_t warm_up_tokens = 64;       // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
+  std::string device = "cpu";         // or cuda, cuda:N
   uint32_t inline_us = 200;           // a lone document that takes no longer is run by the caller of kick()
   std::optional<bool> equal_lengths;  // whether only equal lengths share a batch; unset: a probe finds out
   QueueLimits limits;

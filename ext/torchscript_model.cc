@@ -6,15 +6,17 @@
 #include <cstddef>
 #include <utility>
 
+#include "device.h"
 #include "torchscript_signature.h"
 
 namespace predictor {
 
 namespace {
 
-torch::jit::Module load(const std::string& path) {
+torch::jit::Module load(const std::string& path, const std::string& device) {
+  require_device(device);
   try {
-    torch::jit::Module module = torch::jit::load(path, torch::kCPU);
+    torch::jit::Module module = torch::jit::load(path, c10::Device(device));
     module.eval();
     return module;
   } catch (const std::exception& error) {
@@ -56,7 +58,9 @@ std::string reason(const std::exception& error) {
 }
 
 struct TorchScriptModel::Module {
-  explicit Module(const std::string& path) : module(load(path)), signature(module) { module = frozen(module); }
+  Module(const std::string& path, const std::string& device) : module(load(path, device)), signature(module) {
+    module = frozen(module);
+  }
   Module(const torch::jit::Module& module, const Signature& signature) : module(module), signature(signature) {}
 
   std::vector<Result> read(const c10::IValue& returned, size_t count);
@@ -70,7 +74,8 @@ struct TorchScriptModel::Module {
   std::shared_ptr<const Labels> last_labels;  // what most results have: compared, not copied
 };
 
-TorchScriptModel::TorchScriptModel(const std::string& path) : module_(std::make_unique<Module>(path)) {}
+TorchScriptModel::TorchScriptModel(const std::string& path, const std::string& device)
+    : module_(std::make_unique<Module>(path, device)) {}
 
 TorchScriptModel::TorchScriptModel(std::unique_ptr<Module> module) : module_(std::move(module)) {}
 

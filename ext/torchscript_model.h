@@ -29,8 +29,8 @@ enum class OutputKind {
 
 class TorchScriptModel {
  public:
-  // Reads the file. Throws ModelError when it cannot be served.
-  explicit TorchScriptModel(const std::string& path);
+  // Reads the file. Throws ModelError when it cannot be served, or there is no such device.
+  TorchScriptModel(const std::string& path, const std::string& device);
   ~TorchScriptModel();
   TorchScriptModel(const TorchScriptModel&) = delete;
   TorchScriptModel& operator=(const TorchScriptModel&) = delete;

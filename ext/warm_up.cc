@@ -9,9 +9,6 @@ namespace predictor {
 
 namespace {
 
-// The profiling executor records the first run of a graph and specialises the second; the third is like all others.
-constexpr int kRunsToSettle = 3;
-
 // The best of so many runs is what a run takes: the others were disturbed.
 constexpr int kTimedRuns = 5;
 

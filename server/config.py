@@ -67,9 +67,13 @@ class Settings(BaseSettings):
     message_s: float = Field(30, gt=0, description="seconds in which a message that has begun must be complete")
 
     replicas: int = Field(
-        0, ge=0, le=256, description="batches of one model that run at a time; 0: one less than the cores"
+        0,
+        ge=0,
+        le=256,
+        description="batches of one model that run at a time; 0: one less than the cores, for an encoder all of them",
     )
     threads: int = Field(1, ge=1, le=256, description="threads within one batch")
+    device: str = Field("cpu", description="what libtorch computes on: cpu, cuda or cuda:N")
     batch_items: int = Field(64, ge=1, le=65536, description="requests in one batch at most")
     bulk_items: int = Field(
         32,
@@ -78,6 +82,9 @@ class Settings(BaseSettings):
         description="the same for the bulk lane: an interactive request may have to wait for a batch",
     )
     batch_tokens: int = Field(16_384, ge=1, le=1 << 24, description="tokens in one batch at most, padding included")
+    encoder_batch_tokens: int = Field(
+        1024, ge=1, le=1 << 24, description="the same for a sentence encoder, which needs no padding"
+    )
     max_delay_ms: float = Field(0, ge=0, le=10_000, description="how long a request may wait for company")
     look_ahead: int = Field(256, ge=1, le=65536, description="waiting requests looked at for one batch")
     bulk_share: float = Field(0.25, gt=0, lt=1, description="share of the bulk lane while both lanes wait")
@@ -106,6 +113,9 @@ class Settings(BaseSettings):
     slots: int = Field(16, ge=1, le=256, description="texts that one model generates at a time")
     max_output_tokens: int = Field(1024, ge=1, le=1 << 20, description="new tokens in one generated text at most")
     streams: int = Field(1024, ge=1, description="streamed texts that were begun and not read to their end, at most")
+    tensorflow_start_s: float = Field(
+        120, gt=0, description="seconds that TensorFlow may take until a SavedModel is loaded, also after its death"
+    )
     hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
 
     jobs_db: Path | None = Field(None, description="SQLite file of the batch jobs; without it there are none")

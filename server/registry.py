@@ -14,6 +14,7 @@ from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 from server.errors import invalid_argument, not_found, unavailable
 from server.models import kinds
 from server.models.base import ModelError
+from server.tensorflow.location import is_url, short_name
 
 if TYPE_CHECKING:
     from server.config import Settings
@@ -53,7 +54,8 @@ def parse_location(text: str) -> tuple[str, str]:
     name, equals, location = text.partition("=")
     if equals and _NAME.fullmatch(name):
         return name, location
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(text).stem).lstrip("._-")
+    stem = short_name(text) if is_url(text) else Path(text).stem
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")
     return name[:_NAME_CHARACTERS] or "model", text
 
 
@@ -73,7 +75,7 @@ class Registry:
         """
         if name in self._entries:
             raise ModelError(f"two models are named {name!r}; give one another name: NAME={location}")
-        kinds.check(Path(location))
+        kinds.check(location)
         self._entries[name] = Entry(name, location, required=True)
 
     async def load(self, name: str, location: str) -> ModelInfo:
@@ -83,8 +85,8 @@ class Registry:
         async with self._loading:
             entry = self._entries.setdefault(name, Entry(name, location))
             try:
-                model = await kinds.load(Path(location), self._settings)
-                version = await kinds.version_of(Path(location))
+                model = await kinds.load(location, self._settings)
+                version = await kinds.version_of(location)
             except ModelError as error:
                 self._failed(entry, error)
                 raise

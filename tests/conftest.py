@@ -10,6 +10,7 @@ import pytest
 import torch
 import uvloop
 
+from scripts.export_encoder import default_folder
 from tests.service import ROOT, Service
 from tests.zoo import save_named
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -60,6 +64,30 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return path if path.exists() else save_named(name, folder)
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default sentence encoder, exported as `make run` exports it."""
+    folder = tmp_path_factory.mktemp("encoder") / "encoder"
+    done = subprocess.run(
+        [sys.executable, "scripts/export_encoder.py", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentence_vectors() -> Callable[[list[str]], NDArray[np.float32]]:
+    """What sentence-transformers gives for texts, with the model that `encoder` was exported from."""
+    from sentence_transformers import SentenceTransformer  # seconds
+
+    model = SentenceTransformer(str(default_folder()), device="cpu", local_files_only=True)
+    return lambda texts: model.encode(texts, show_progress_bar=False)
 
 
 @pytest.fixture(scope="session")

@@ -38,8 +38,12 @@ class HttpFiles:
 
     def open(self, location: Location) -> Any:
         in_ranges, size = self._probe(location)
-        block_size = BLOCK_BYTES if in_ranges and size else 0  # 0: one answer, read as it comes
-        return self._store.open(location.text, block_size=block_size, size=size or None, cache_type="readahead")
+        if in_ranges:
+            return self._store.open(location.text, block_size=BLOCK_BYTES, size=size, cache_type="readahead")
+        # one answer, read as it comes; any size will do, as without one fsspec asks for it by HEAD
+        file = self._store.open(location.text, block_size=0, size=size or 1)
+        file.seekable = lambda: False  # fsspec says otherwise
+        return file
 
     def create(self, location: Location) -> Any:
         raise StorageError(f"{location.text} cannot be written: http and https locations are for reading")

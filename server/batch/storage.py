@@ -241,4 +241,4 @@ def absolute(location: str) -> str:
 
 
 def _comparable(location: Location) -> str:
-    return (location.path if location.scheme else str(Path(location.path).resolve())).rstrip("/")
+    return (f"/{location.path}" if location.scheme else str(Path(location.path).resolve())).rstrip("/")

@@ -1,4 +1,7 @@
-"""Which kind of model a file or folder holds, and who loads it. A new kind is a line in one of the two tables."""
+"""Which kind of model a file or folder holds, and who loads it. A new kind is a line in one of the two tables.
+
+A location may also be the URL of a model on a TensorFlow server.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,20 @@ import asyncio
 import contextlib
 import hashlib
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.models import generator, gpt2_folder, tflite, torchscript
+from server.models import encoder, generator, gpt2_folder, saved_model, tflite, torchscript
 from server.models.base import ModelError
+from server.tensorflow.location import is_saved_model, is_url, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
 
     from server.config import Settings
     from server.models.base import Model
 
-    Loader = Callable[[Path, Settings], Awaitable[Any]]  # a Model, with those of its methods that it serves
+    Loader = Callable[[Any, Settings], Awaitable[Any]]  # a Model, with those of its methods that it serves
     _Kinds = tuple[tuple[Callable[[Path], bool], Loader], ...]
 
 _VERSION_DIGITS = 12
@@ -39,51 +43,70 @@ def _is_tflite(path: Path) -> bool:
         return file.read(8)[4:] == b"TFL3"
 
 
+def _is_encoder(path: Path) -> bool:
+    return (path / encoder.ABOUT).is_file()
+
+
 _FILES: _Kinds = (
     (_is_torchscript, torchscript.load),
     (_is_tflite, tflite.load),
 )
-_FOLDERS: _Kinds = ((gpt2_folder.holds, generator.load),)
+_FOLDERS: _Kinds = (
+    (_is_encoder, encoder.load),
+    (gpt2_folder.holds, generator.load),
+    (is_saved_model, saved_model.load),
+)
 
 
-async def load(path: Path, settings: Settings) -> Model:
-    """Load whatever kind of model the file or folder holds. Raises ModelError."""
-    with _naming(path):
-        loader = await asyncio.to_thread(_loader_of, path)
-        model: Model = await loader(path, settings)
+async def load(location: str | Path, settings: Settings) -> Model:
+    """Load whatever kind of model is there. Raises ModelError."""
+    with _naming(location):
+        loader = await asyncio.to_thread(_loader_of, location)
+        model: Model = await loader(location if is_url(str(location)) else Path(location), settings)
         return model
 
 
-def check(path: Path) -> None:
-    """Raise ModelError when there is no model in the file or folder, as far as can be seen without loading it."""
-    with _naming(path):
-        _loader_of(path)
+def check(location: str | Path) -> None:
+    """Raise ModelError when there is no model at a location, as far as can be seen without loading it."""
+    with _naming(location):
+        _loader_of(location)
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(location: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from None
+        raise ModelError(f"{location}: {error.strerror or error}") from None
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{location}: {error}") from None
 
 
-def _loader_of(path: Path) -> Loader:
+def _loader_of(location: str | Path) -> Loader:
+    if is_url(str(location)):
+        parse_url(str(location))
+        return saved_model.load
+    path = Path(location)
     if not path.exists():
         raise ModelError("no such file or folder")
     for holds, loader in _FOLDERS if path.is_dir() else _FILES:
         if holds(path):
             return loader
+    if (path / "modules.json").is_file():
+        raise ModelError("a sentence-transformers folder: export it (python scripts/export_encoder.py FOLDER OUT)")
     if path.is_dir():
         raise ModelError("no kind of model that this server knows is in this folder")
     raise ModelError("no kind of model that this server knows; a TorchScript or TensorFlow Lite file is wanted")
 
 
-async def version_of(path: Path) -> str:
-    """First 12 hex digits of the file's SHA-256; of a folder, that of a list of its files with the SHA-256 of each."""
-    return await asyncio.to_thread(_version, path)
+async def version_of(location: str | Path) -> str:
+    """First 12 hex digits of the file's SHA-256; of a folder, that of a list of its files with the SHA-256 of each.
+
+    Of a URL the number of the version there.
+    """
+    if is_url(str(location)):
+        return await asyncio.to_thread(saved_model.remote_version, str(location))
+    return await asyncio.to_thread(_version, Path(location))
 
 
 def _version(path: Path) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +18,13 @@ from ext import _batching, _tflite_ops
 from server.models import smart_reply
 from server.models.base import ModelError, Selection, Terms
 from server.models.engine import Engine, EngineModel
+from server.models.labels import labels_beside
 from server.models.messages import MessageCost
 from server.models.smart_reply_engine import OPERATORS, best, described, open_interpreter, operators_of, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from server.calls import Pending
     from server.config import Settings
@@ -37,8 +38,6 @@ _METHODS = {
     "labels": ("predict", "predict_batch"),
 }
 _SAMPLE = "Hello"
-_MAX_LABELS = 1_000_000
-_MAX_LABEL_BYTES = 1 << 26
 
 
 class TextGraph:
@@ -171,25 +170,9 @@ async def load(path: Path, settings: Settings) -> SmartReplyModel | TfliteModel:
     if operators_of(interpreter) == OPERATORS:
         return await smart_reply.load(content, settings)
     cost = MessageCost(settings)
-    labels = await asyncio.to_thread(_labels_beside, path)
+    labels = await asyncio.to_thread(labels_beside, path)
     graphs = [await asyncio.to_thread(TextGraph, content, labels) for _ in range(settings.workers)]
     return TfliteModel(graphs, cost)
-
-
-def _labels_beside(path: Path) -> list[str] | None:
-    """The lines of FILE.labels.txt, if there is one."""
-    file = Path(f"{path}.labels.txt")
-    if not file.exists():
-        return None
-    if file.stat().st_size > _MAX_LABEL_BYTES:
-        raise ModelError(f"{file} has more than {_MAX_LABEL_BYTES} bytes")
-    try:
-        labels = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{file}: not UTF-8: {error}") from None
-    if len(labels) > _MAX_LABELS or len(set(labels)) != len(labels) or not all(labels):
-        raise ModelError(f"{file}: wanted are at most {_MAX_LABELS} labels, one a line, none empty and none twice")
-    return labels
 
 
 def _work(queue: _batching.Queue, answer: Answer) -> None:

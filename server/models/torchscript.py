@@ -36,14 +36,14 @@ log = structlog.get_logger()
 class TorchScriptModel(EngineModel):
     """A module behind its own queue and workers."""
 
-    def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits, linger_us: int) -> None:
-        super().__init__(Engine(native, limits.max_tokens, linger_us))
+    def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits, settings: Settings) -> None:
+        super().__init__(Engine(native, limits.max_tokens, settings.linger_us))
         self._native = native
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
         self.methods = _METHODS[native.output]
         self.limits = limits
         self.equal_lengths_only = native.equal_lengths_only
-        self.details = _details(native)
+        self.details = _details(native, settings.device)
 
     def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
         """Label -> score; the key is `position:label` where the model gives several sets of labels."""
@@ -76,7 +76,7 @@ async def load(path: Path, settings: Settings) -> TorchScriptModel:
         batch_tokens=settings.batch_tokens,
         max_output_tokens=0,
     )
-    return TorchScriptModel(native, limits, settings.linger_us)
+    return TorchScriptModel(native, limits, settings)
 
 
 def _in_one_line(message: str) -> str:
@@ -91,14 +91,14 @@ def _in_one_line(message: str) -> str:
 def _engine_settings(settings: Settings) -> dict[str, object]:
     names = (
         "threads batch_items bulk_items batch_tokens max_delay_ms look_ahead bulk_share queue_items queue_tokens"
-        " max_tokens warm_up_tokens inline_us hold"
+        " max_tokens warm_up_tokens device inline_us hold"
     )
     same = {name: getattr(settings, name) for name in names.split()}
     return same | {"replicas": settings.workers, "equal_lengths": _EQUAL_LENGTHS[settings.equal_lengths]}
 
 
-def _details(native: _torchscript.TorchScriptEngine) -> dict[str, str]:
-    details = {"input": "texts" if native.takes_texts else "tokens", "output": native.output, "device": "cpu"}
+def _details(native: _torchscript.TorchScriptEngine, device: str) -> dict[str, str]:
+    details = {"input": "texts" if native.takes_texts else "tokens", "output": native.output, "device": device}
     if native.output == "vectors":
         return details | {"dimensions": str(native.dimensions)}
     labels = native.labels[:_SHOWN_LABELS]

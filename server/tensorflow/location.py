@@ -39,6 +39,11 @@ def parse_url(location: str) -> Address:
     return Address(f"{parts[1]}:{parts[2]}", parts[3], int(parts[4]) if parts[4] else None)
 
 
+def short_name(url: str) -> str:
+    """The model's name in a URL, right or wrong."""
+    return re.sub(r"(?<=[^/])(/\d*)*$", "", url).rpartition("/")[2]
+
+
 def versions_of(folder: Path) -> dict[int, Path]:
     """Numbered subfolders that hold a SavedModel, as tensorflow_model_server looks for them. Raises OSError."""
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ def protocol() -> Protocol:
     for package in _PACKAGES:
         if package not in sys.modules and importlib.util.find_spec(package) is None:
             raise ModelError(_MISSING)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or it tells of every connection that ends
     return _without_tensorflow()
 
 

@@ -89,7 +89,7 @@ def test_unknown_name_and_wrong_kind(three: Service) -> None:
     assert wrong.code == ErrorCode.INVALID_ARGUMENT
     assert wrong.message.startswith("options.model: 'vectors' does not serve predict; it serves embed, ")
     assert unserved.code == ErrorCode.NOT_FOUND
-    assert "start the server with a text generator (a GPT-2 folder, e.g. `make models/generator`) as --model" in unserved.message
+    assert "start the server with a text generator (a GPT-2 folder, e.g. `make models/generator`)" in unserved.message
     answer = three.http("/predict?doc=a&model=second")
     assert (answer.status, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
 

@@ -1,0 +1,146 @@
+"""Reading from a web server: with and without ranges, signed, redirected, failing in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server.batch.files import BLOCK_BYTES
+from server.batch.storage import InputFile, LocationError, Storage, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT = bytes(range(256)) * (BLOCK_BYTES // 128) + b"and 5"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/ranges: with ranges; /plain: without; /broken: ends early; /to?URL: redirects; all of them by GET alone."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        if path == "/ranges/a.json":
+            self._ranges()
+        elif path == "/plain/a.json.gz":
+            self._answer(200, gzip.compress(CONTENT), Content_Encoding="gzip")
+        elif path == "/plain/empty":
+            self._answer(200, b"")
+        elif path == "/broken/a.json":
+            self._answer(200, CONTENT[:-1], len(CONTENT))
+        elif path == "/signed/a%2Bb" and query == "sig=x%2Fy%2B":
+            self._answer(200, b"signed")
+        elif path == "/to":
+            self._answer(302, b"", Location=query)
+        else:
+            self._answer(404 if path == "/missing" else 403, b"no")
+
+    def _ranges(self) -> None:
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if found is None:
+            self._answer(200, CONTENT)
+            return
+        first, last = int(found[1]), min(int(found[2]), len(CONTENT) - 1)
+        content_range = f"bytes {first}-{last}/{len(CONTENT)}"
+        self._answer(206, CONTENT[first : last + 1], Content_Range=content_range)
+
+    def _answer(self, status: int, body: bytes, length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):  # readers go away
+            self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A web server's, without a slash at the end."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def storage(url: str) -> Storage:
+    return Storage(buckets=[url])
+
+
+def test_a_server_with_ranges(storage: Storage, url: str) -> None:
+    location = f"{url}/ranges/a.json?download=1"
+    assert storage.list_inputs(location) == [InputFile(location, "a.json", len(CONTENT))]
+    with storage.open_input(location) as file:
+        assert file.seekable()
+        assert file.read() == CONTENT
+        file.seek(BLOCK_BYTES + 1)
+        assert file.read(10) == CONTENT[BLOCK_BYTES + 1 :][:10]
+
+
+def test_a_server_without_ranges(storage: Storage, url: str) -> None:
+    location = f"{url}/plain/a.json.gz"
+    with storage.open_input(location) as file:
+        assert not file.seekable()
+        assert gzip.GzipFile(fileobj=file).read() == CONTENT
+
+
+def test_an_empty_file(storage: Storage, url: str) -> None:
+    with storage.open_input(f"{url}/plain/empty") as file:
+        assert file.read() == b""
+
+
+def test_a_signed_url_is_sent_as_it_is(storage: Storage, url: str) -> None:
+    with storage.open_input(f"{url}/signed/a%2Bb?sig=x%2Fy%2B") as file:
+        assert file.read() == b"signed"
+
+
+def test_an_answer_that_ends_early(storage: Storage, url: str) -> None:
+    with (
+        storage.open_input(f"{url}/broken/a.json") as file,
+        pytest.raises(StorageError, match=r"broken/a\.json cannot be read: .*Not enough data"),
+    ):
+        file.read()
+
+
+def test_what_is_not_there(storage: Storage, url: str) -> None:
+    assert not storage.exists(f"{url}/missing")
+    assert storage.exists(f"{url}/ranges/a.json")
+    with pytest.raises(StorageError, match="missing cannot be read: there is no such file"):
+        storage.open_input(f"{url}/missing")
+    with pytest.raises(StorageError, match="forbidden cannot be read: the server answers 403 Forbidden"):
+        storage.open_input(f"{url}/forbidden")
+    with pytest.raises(StorageError, match="cannot be read: "):
+        Storage(schemes=["http"]).open_input("http://127.0.0.1:1/a")
+
+
+def test_folders_cannot_be_listed(storage: Storage, url: str) -> None:
+    with pytest.raises(StorageError, match="name one file"):
+        storage.list_inputs(f"{url}/ranges/")
+    with pytest.raises(StorageError, match="name one file"), storage.local_copy(f"{url}/model"):
+        pass
+
+
+def test_nothing_is_written(storage: Storage, url: str) -> None:
+    with pytest.raises(LocationError, match="for reading"), storage.create(f"{url}/a"):
+        pass
+
+
+def test_redirections_stay_where_the_settings_allow(storage: Storage, url: str) -> None:
+    with storage.open_input(f"{url}/to?/ranges/a.json") as file:
+        assert file.read(3) == CONTENT[:3]
+    other = url.replace("127.0.0.1", "localhost")
+    with pytest.raises(LocationError, match=r"leads to another place: .*localhost.* is not allowed"):
+        storage.open_input(f"{url}/to?{other}/ranges/a.json")
+    with Storage(schemes=["http"]).open_input(f"{url}/to?{other}/ranges/a.json") as file:
+        assert file.read(3) == CONTENT[:3]
