@@ -46,7 +46,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a SavedModel for each name of tests/tensorflow/models.py and of scripts/make_saved_models.py."""
+    """A folder with the SavedModels of scripts/make_saved_models.py, and tests/tensorflow/models.py's: zoo."""
     folder = tmp_path_factory.mktemp("saved_models")
     command = [sys.executable, "-m", "tests.tensorflow.models", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

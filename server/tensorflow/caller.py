@@ -47,11 +47,12 @@ class Part(NamedTuple):
 class Caller:
     """May be used by several threads."""
 
-    def __init__(self, location: str, timeout_s: float) -> None:
+    def __init__(self, location: str, timeout_s: float, signature_name: str | None = None) -> None:
         """`location` is a folder or a tfserving:// URL; the model may take `timeout_s` seconds until it is AVAILABLE.
 
-        Raises ModelError.
+        Without a name the signature is serving_default, or the only one. Raises ModelError.
         """
+        self._signature_name = signature_name
         self._source = _source(location, timeout_s)
         self._timeout_s = timeout_s
         self._signature: Signature | None = None
@@ -60,7 +61,7 @@ class Caller:
         """Returns when the model is AVAILABLE. Raises ModelError, also when it is closed meanwhile."""
         self._source.start()
         try:
-            self._signature = self._source.client(time.monotonic() + self._timeout_s).signature()
+            self._signature = self._source.client(time.monotonic() + self._timeout_s).signature(self._signature_name)
         except UnreachableError as error:
             raise ModelError(str(error)) from None
 

@@ -24,6 +24,9 @@ _CALL_S = 10.0
 _PAUSE_S = 0.5
 _PROTOBUF_BYTES = (1 << 31) - 1  # the longest message that Protocol Buffers can have
 
+_NOISE = ("Graph execution error", "[[", "Detected at node", "(0)", "(1)")
+_SHOWN_CHARACTERS = 500
+
 _OPTIONS = (
     ("grpc.max_send_message_length", _PROTOBUF_BYTES),
     ("grpc.max_receive_message_length", MAX_TENSOR_BYTES),
@@ -106,14 +109,15 @@ class ModelClient:
             time.sleep(_POLL_S)
         raise ModelError(f"no answer from {self._address.target} in {timeout_s:g} s: {problem}")
 
-    def signature(self, timeout_s: float = _CALL_S) -> Signature:
+    def signature(self, name: str | None, timeout_s: float = _CALL_S) -> Signature:
         """What the model is called with. Raises ModelError, UnreachableError."""
         request = protocol().metadata.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._specify(request.model_spec)
         try:
-            return served_signature(self._prediction.GetModelMetadata(request, timeout=timeout_s))
+            metadata = self._prediction.GetModelMetadata(request, timeout=timeout_s)
         except protocol().grpc.RpcError as error:
             raise UnreachableError(f"{error.code().name}: {error.details()}") from None
+        return served_signature(metadata, name)
 
     def predict(
         self, signature: Signature, inputs: Mapping[str, np.ndarray[Any, Any]], timeout_s: float
@@ -148,7 +152,14 @@ class ModelClient:
             return too_large(f"the TensorFlow server: {details}")
         if code == "NOT_FOUND" and "ervable" in details:
             return not_found(f"the TensorFlow server at {self._address.target}: {details}")
-        return RefusedError(f"the model failed: {details}" if details else f"the model failed: {code}")
+        return RefusedError(f"the model failed: {_in_one_line(details) or code}")
+
+
+def _in_one_line(details: str) -> str:
+    """What TensorFlow says of a failure, without its traceback through the graph and its headline."""
+    lines = (line.strip() for line in (details or "").splitlines())
+    said = [line for line in lines if line and not line.startswith(_NOISE)]
+    return " ".join(said)[:_SHOWN_CHARACTERS]
 
 
 class RemoteServer:

@@ -24,13 +24,16 @@ _CALLS_AT_A_TIME = 4
 
 
 @contextlib.asynccontextmanager
-async def open_predictor(location: str, *, timeout_s: float) -> AsyncIterator[SavedModelPredictor]:
+async def open_predictor(
+    location: str, *, timeout_s: float, signature_name: str | None = None
+) -> AsyncIterator[SavedModelPredictor]:
     """The model of a SavedModel folder, or at tfserving://HOST:PORT/NAME[/VERSION]. Raises ModelError.
 
-    A folder is served by a child process, which is there within `timeout_s` seconds, and ends with the block.
+    A folder is served by a child process, which is there within `timeout_s` seconds, and ends with the block. Without a
+    name the signature is serving_default, or the only one.
     """
     loop = asyncio.get_running_loop()
-    caller = await asyncio.to_thread(Caller, location, timeout_s)
+    caller = await asyncio.to_thread(Caller, location, timeout_s, signature_name)
     threads = ThreadPoolExecutor(_CALLS_AT_A_TIME, "saved-model")
     try:
         await loop.run_in_executor(threads, caller.start)

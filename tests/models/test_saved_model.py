@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -16,13 +18,16 @@ from server.config import Settings
 from server.errors import ErrorCode
 from server.models import kinds
 from server.models.base import ModelError, Terms
+from server.models.saved_model import Text, TextReader
 from server.registry import parse_location
+from server.tensorflow.caller import Caller
 from tests.server.waiting import error_of, result
 from tests.service import child_pids, is_running
+from tests.tensorflow.models import LABELS
 from tests.tensorflow.standin import StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 TEXTS = ["Hello world!", "how are you", "", "Grüße \0 €", "how are you", "x " * 500]
@@ -50,6 +55,28 @@ def server(saved_models: Path) -> Iterator[str]:
     """A URL of the sentence encoder's: a TensorFlow server that others keep running."""
     with StandIn(saved_models / "sentence_encoder", "use") as running:
         yield running.url
+
+
+@pytest.fixture(scope="module")
+def zoo(saved_models: Path) -> Iterator[str]:
+    """The URL of a server that has many signatures."""
+    with StandIn(saved_models / "zoo", "zoo") as running:
+        yield running.url
+
+
+@contextlib.asynccontextmanager
+async def reading(zoo: str, name: str, labels: list[str] | None) -> AsyncIterator[TextReader]:
+    """A reader of one of its signatures."""
+    caller = Caller(zoo, 60, name)
+    try:
+        await asyncio.to_thread(caller.start)
+        yield await asyncio.to_thread(TextReader, caller, labels)
+    finally:
+        caller.close()
+
+
+def text(content: str) -> Text:
+    return Text(content.encode(), time.monotonic() + 60)
 
 
 async def test_vectors_of_a_folder_and_of_its_server_are_the_same(saved_models: Path, server: str) -> None:
@@ -100,31 +127,34 @@ async def test_a_text_over_the_limit_is_refused(server: str) -> None:
     await model.close()
 
 
-async def test_labels_and_scores_serve_predict(saved_models: Path) -> None:
-    model = await kinds.load(saved_models / "classes", settings())
+async def test_labels_and_scores_serve_predict(zoo: str) -> None:
+    async with reading(zoo, "classes", None) as reader:
+        assert reader.output == "labels"
+        assert reader.answers([text("four"), text("")]) == [{"low": -4, "mid": 0, "high": 4}, dict.fromkeys(LABELS, 0)]
+
+
+async def test_labels_of_a_file_make_a_vector_scores_and_a_bad_text_fails_alone(zoo: str) -> None:
+    async with reading(zoo, "lengths", ["a", "b", "c"]) as reader:
+        answers = reader.answers([text(each) for each in ("one", "", "three", "", "fifteen")])
+    assert [answers[index] for index in (0, 2, 4)] == [{"a": -size, "b": 0, "c": size} for size in (3, 5, 7)]
+    assert all("an empty text" in str(answers[index]) for index in (1, 3))
+    with pytest.raises(ModelError, match=r"2 labels in a file for signature 'lengths' .*, which gives 3 scores"):
+        async with reading(zoo, "lengths", ["a", "b"]):
+            pass
+
+
+async def test_numbered_versions_and_a_file_of_labels_beside_them(saved_models: Path, tmp_path: Path) -> None:
+    for version in ("2", "10", "x"):
+        shutil.copytree(saved_models / "sentence_encoder", tmp_path / "versions" / version)
+    (tmp_path / "versions" / "2" / "saved_model.pb").write_bytes(b"an old one")
+    labels = [f"label {number}" for number in range(64)]
+    (tmp_path / "versions.labels.txt").write_text("\n".join(labels))
+    model = await kinds.load(tmp_path / "versions", settings())
     assert (model.kind, model.methods) == ("saved-model-labels", ("predict", "predict_batch"))
-    assert await result(model.predict("four", terms())) == {"low": -4, "mid": 0, "high": 4}
+    scores = await result(model.predict("Hello", terms()))
+    assert list(scores) == labels
+    assert sum(score**2 for score in scores.values()) == pytest.approx(1)
     await model.close()
-
-
-async def test_a_file_of_labels_makes_a_vector_scores_and_a_bad_text_fails_alone(
-    saved_models: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(saved_models / "lengths", tmp_path / "versions" / "7")
-    labels = tmp_path / "versions.labels.txt"
-    labels.write_text("a\nb\nc\n")
-    model = await kinds.load(tmp_path / "versions", settings(hold=5))
-    pending = [model.predict(text, terms()) for text in ("one", "", "three", "", "fifteen")]
-    with capture_logs() as logs:
-        errors = [await error_of(pending[index]) for index in (1, 3)]
-    assert {error.code for error in errors} == {ErrorCode.INTERNAL}
-    assert all("an empty text" in entry["error"] for entry in logs)
-    found = [await result(pending[index]) for index in (0, 2, 4)]
-    assert found == [{"a": -size, "b": 0, "c": size} for size in (3, 5, 7)]
-    await model.close()
-    labels.write_text("a\nb\n")
-    with pytest.raises(ModelError, match=r"2 labels in a file for .*, which gives 3 scores"):
-        await kinds.load(tmp_path / "versions", settings())
 
 
 async def test_a_killed_process_is_started_again_and_requests_wait_for_it(saved_models: Path) -> None:
@@ -156,23 +186,30 @@ async def test_a_server_that_is_gone(saved_models: Path) -> None:
         await kinds.load(server.url, settings(tensorflow_start_s=0.5))
 
 
+async def test_a_signature_that_is_not_served_online(saved_models: Path) -> None:
+    before = processes()
+    folder = saved_models / "half_plus_two"
+    with pytest.raises(ModelError) as caught:
+        await kinds.load(folder, settings())
+    assert str(caught.value) == (
+        f"{folder}: signature 'serving_default' (x: float[n] -> y: float[n]) does not read texts; online a SavedModel"
+        " reads string[n] and gives float[n, d], or string[n, k] with float[n, k]; batch jobs take any"
+    )
+    assert processes() <= before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "half_plus_two",
-            r"\(x: float\[n\] -> y: float\[n\]\) does not read texts; online a SavedModel reads string\[n\]",
-        ),
-        ("fragile", r"gives \[2\] for 2 texts|fails on the text 'Hello'"),
-        ("echo", "does not read texts"),
+        ("fragile", "signature 'fragile' .* fails on the text 'Hello': the model failed: StringToNumberOp .*: Hello$"),
+        ("echo", "signature 'echo' .* does not read texts"),
+        ("sums", "signature 'sums' .* does not read texts"),
     ],
 )
-async def test_signatures_that_are_not_served_online(saved_models: Path, name: str, message: str) -> None:
-    before = processes()
-    with pytest.raises(ModelError, match=message) as caught:
-        await kinds.load(saved_models / name, settings())
-    assert str(caught.value).startswith(f"{saved_models / name}: ")
-    assert processes() <= before
+async def test_other_signatures_that_are_not(zoo: str, name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        async with reading(zoo, name, None):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Small SavedModels for the tests, made in a process of its own: python -m tests.tensorflow.models OUT."""
+"""A SavedModel with many signatures, for the tests, and the script's: python -m tests.tensorflow.models OUT."""
 
 from __future__ import annotations
 
@@ -79,12 +79,6 @@ def complex_number(tf: Any) -> tuple[Any, Any]:
     return _model(tf, ("x", tf.float32, [None]))(lambda x: {"y": tf.cast(x, tf.complex64)})
 
 
-def nameless(tf: Any) -> tuple[Any, Any]:
-    """Two signatures, none of them the default."""
-    module, predict = sums(tf)
-    return module, {"first": predict, "second": predict}
-
-
 def classes(tf: Any) -> tuple[Any, Any]:
     """Labels and their scores of a text, by its length."""
 
@@ -107,9 +101,18 @@ def lengths(tf: Any) -> tuple[Any, Any]:
     return _model(tf, ("text", tf.string, [None]))(predict)
 
 
-OURS = [echo, fragile, sums, root, alone, total, scalar, complex_number, nameless, classes, lengths]
+SIGNATURES = (echo, fragile, sums, root, alone, total, scalar, complex_number, classes, lengths)
+
+
+def zoo(tf: Any) -> tuple[Any, Any]:
+    """All of these by their names, none of them the default."""
+    module, signatures = tf.Module(), {}
+    module.parts = []
+    for make in SIGNATURES:
+        part, signatures[make.__name__] = make(tf)
+        module.parts.append(part)
+    return module, signatures
 
 
 if __name__ == "__main__":
-    models = MODELS | {model.__name__: model for model in OURS}
-    save(models, list(models), Path(sys.argv[1]))
+    save(MODELS | {"zoo": zoo}, [*MODELS, "zoo"], Path(sys.argv[1]))
