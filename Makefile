@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL ?= models/classifier.pt
 REPLIES ?= models/smart_reply.tflite
-BESIDE = $(filter-out $(MODEL),$(REPLIES))
+ENCODER ?= models/encoder
+PRECISION ?= float32
+BESIDE = $(filter-out $(MODEL),$(REPLIES) $(ENCODER))
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
@@ -22,8 +24,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z/-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z\/-]+):.*## */\1\t/' | expand -t 16
 
 .PHONY: run
-run: setup $(MODEL) fetch  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
-	exec $(BIN)/python -m server $(MODEL) $$(test -f '$(BESIDE)' && echo --model '$(BESIDE)') $(ARGS)
+run: setup $(MODEL) fetch $(ENCODER)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
+	exec $(BIN)/python -m server $(MODEL) $(foreach model,$(BESIDE),$$(test -e '$(model)' && echo --model '$(model)')) $(ARGS)
 
 .PHONY: fetch
 fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; REPLIES=path for another one, REPLIES= for none
@@ -102,6 +104,9 @@ $(BUILT): $(EXT_SOURCES) | $(INSTALLED)
 
 models/classifier.pt: | $(INSTALLED)
 	$(BIN)/python scripts/train_classifier.py --output $@
+
+models/encoder: | $(INSTALLED)  ## the sentence encoder; PRECISION=bfloat16 or int8: faster; ENCODER= for none
+	$(BIN)/python scripts/export_encoder.py --precision $(PRECISION) $@
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models

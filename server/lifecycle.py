@@ -101,7 +101,13 @@ class Server:
             await self._thrift.start(settings.host, settings.port)
         if settings.metrics_port:
             with _listening(settings.host, settings.metrics_port, "metrics_port"):
-                metrics.serve(settings.host, settings.metrics_port, self.status, self._thrift.counters)
+                metrics.serve(
+                    settings.host,
+                    settings.metrics_port,
+                    self.status,
+                    self.registry.truncated,
+                    self._thrift.counters,
+                )
 
     def _name_models(self) -> None:
         """All names, and a look at every file, before the first model takes its time to load."""

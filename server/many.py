@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +19,9 @@ T = TypeVar("T")
 # Requests of one call that are in the queue at a time: enough for full batches, too few to fill the queue.
 WINDOW = 256
 
+# How long submitting may keep the event loop from others: an encoder tokenises a text as it is submitted.
+_SLICE_NS = 1_000_000
+
 
 async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], field: str) -> list[T]:
     """The results of `items`, in their order. A PredictionError names the item: `field[index]: ...`.
@@ -26,6 +31,7 @@ async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], 
     waiting: deque[Pending[T]] = deque()
     results: list[T] = []
     submitted = 0
+    slice_ends = time.monotonic_ns() + _SLICE_NS
     try:
         while len(results) < len(items):
             if submitted < len(items) and len(waiting) < WINDOW:
@@ -36,6 +42,9 @@ async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], 
                         raise _at(error, f"{field}[{submitted}]") from None
                 else:
                     submitted += 1
+                    if time.monotonic_ns() > slice_ends:
+                        await asyncio.sleep(0)
+                        slice_ends = time.monotonic_ns() + _SLICE_NS
                     continue
             try:
                 results.append(await waiting.popleft())

@@ -43,8 +43,11 @@ _TRANSPORT_COUNTERS = {
 class Collector:
     """Turns the answer of `status`, and the transport's counters, into metric families."""
 
-    def __init__(self, status: Callable[[], ServerStatus], counters: Counters) -> None:
+    def __init__(
+        self, status: Callable[[], ServerStatus], truncated: Callable[[], dict[str, int]], counters: Counters
+    ) -> None:
         self._status = status
+        self._truncated = truncated
         self._counters = counters
 
     def collect(self) -> Families:
@@ -59,12 +62,26 @@ class Collector:
             yield _family(GaugeMetricFamily, name, text, status.models)
         for name, text in _COUNTERS.items():
             yield _family(CounterMetricFamily, name, text, status.models)
+        yield self._truncated_texts()
+
+    def _truncated_texts(self) -> CounterMetricFamily:
+        text = "Texts cut to the model's limit"
+        family = CounterMetricFamily("predictor_model_truncated", text, labels=["model"])
+        for model, count in self._truncated().items():
+            family.add_metric([model], count)
+        return family
 
 
-def serve(host: str, port: int, status: Callable[[], ServerStatus], counters: Counters) -> None:
+def serve(
+    host: str,
+    port: int,
+    status: Callable[[], ServerStatus],
+    truncated: Callable[[], dict[str, int]],
+    counters: Counters,
+) -> None:
     """Serve /metrics in a thread of its own. Raises OSError when the port is taken."""
     registry = CollectorRegistry()
-    registry.register(Collector(status, counters))
+    registry.register(Collector(status, truncated, counters))
     start_http_server(port, host, registry)
 
 

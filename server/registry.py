@@ -141,6 +141,12 @@ class Registry:
         """Every model's queue and counters. May be asked by another thread (metrics)."""
         return [_status(entry) for entry in tuple(self._entries.values())]
 
+    def truncated(self) -> dict[str, int]:
+        """For each model that cuts texts, how many it has cut. May be asked by another thread (metrics)."""
+        models = [(entry.name, entry.model) for entry in tuple(self._entries.values())]
+        stats = {name: model.stats() for name, model in models if model is not None}
+        return {name: counts["truncated"] for name, counts in stats.items() if "truncated" in counts}
+
     def unready(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
         return [

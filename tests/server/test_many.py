@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from server import many
 from server.calls import Pending, drive
 from server.errors import ErrorCode, PredictionError, deadline_exceeded, internal, overloaded
 from server.many import WINDOW, answer_all
+
+
+@pytest.fixture(autouse=True)
+def _no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests have no event loop to give way to, and must not depend on how quick this machine is."""
+    monkeypatch.setattr(many, "_SLICE_NS", 10**18)
 
 
 class Desk:
@@ -137,3 +145,15 @@ def test_what_is_no_prediction_error_passes_as_it_is() -> None:
     assert answer.error is fault
     with pytest.raises(ZeroDivisionError):
         raise answer.error
+
+
+async def test_others_have_their_turn_while_much_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_SLICE_NS", -1)  # over at once
+    desk = Desk()
+    answer = Answer(names(5), desk)
+    assert list(desk.waiting) == ["d0"]
+    await asyncio.sleep(0.01)
+    assert list(desk.waiting) == names(5)
+    for name in names(5):
+        desk.answer(name)
+    assert answer.results == ["D0", "D1", "D2", "D3", "D4"]

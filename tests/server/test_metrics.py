@@ -25,7 +25,9 @@ def status(*, ready: bool) -> ServerStatus:
 
 def samples(*, ready: bool) -> dict[tuple[str, str | None], float]:
     registry = CollectorRegistry()
-    registry.register(metrics.Collector(lambda: status(ready=ready), Counters(11, 12, 13, 14, 15, 16)))
+    registry.register(
+        metrics.Collector(lambda: status(ready=ready), lambda: {"a": 17}, Counters(11, 12, 13, 14, 15, 16))
+    )
     return {
         (sample.name, sample.labels.get("model")): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())
@@ -60,6 +62,7 @@ def test_every_counter_of_every_model() -> None:
         ("predictor_bad_messages_total", None): 14,
         ("predictor_closed_idle_total", None): 15,
         ("predictor_abandoned_calls_total", None): 16,
+        ("predictor_model_truncated_total", "a"): 17,
     }
 
 
@@ -69,4 +72,4 @@ def test_a_server_that_is_not_ready() -> None:
 
 def test_a_port_that_is_taken() -> None:
     with socket.create_server((HOST, 0)) as holder, pytest.raises(OSError, match="in use"):
-        metrics.serve(HOST, holder.getsockname()[1], lambda: status(ready=True), Counters())
+        metrics.serve(HOST, holder.getsockname()[1], lambda: status(ready=True), dict, Counters())

@@ -1,0 +1,93 @@
+"""Sentence vectors over Thrift: numbers and bytes alike, cut texts in the metric, wrong input refused."""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from predictor.ttypes import EmbedOptions, ErrorCode, PredictionError, RequestOptions
+from thrift.Thrift import TApplicationException
+
+from tests.sentences import texts
+from tests.service import Service, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+METRICS_PORT = free_port()
+LONG = "word " * 1000
+
+
+@pytest.fixture(scope="module")
+def serving(encoder: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
+    """The encoder, and a classifier beside it."""
+    with Service(encoder, f"--model=labels={zoo('doc_model')}", f"--metrics-port={METRICS_PORT}") as running:
+        yield running
+
+
+def truncated() -> float:
+    page = urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10).read().decode()
+    (line,) = [line for line in page.splitlines() if line.startswith("predictor_model_truncated_total{")]
+    assert 'model="encoder"' in line
+    return float(line.rpartition(" ")[2])
+
+
+def test_the_three_forms_give_the_same(serving: Service, sentence_vectors: Any) -> None:
+    given = texts(60)
+    wanted = sentence_vectors(given)
+    with serving.client() as predictor:
+        matrix = predictor.embed_matrix(given, None, None)
+        lists = predictor.embed_batch(given, None, None)
+        one = predictor.embed(given[1], None, None)
+    assert (matrix.rows, matrix.columns) == (60, 384)
+    found = np.frombuffer(matrix.values, "<f4").reshape(60, 384)
+    assert (found * wanted).sum(1).min() > 0.99999
+    assert np.allclose(found, lists, atol=1e-5)
+    assert np.allclose(found[1], one, atol=1e-5)
+
+
+def test_many_texts_in_one_call(serving: Service) -> None:
+    with serving.client(timeout_s=120) as predictor:
+        options = RequestOptions(timeout_ms=100_000)
+        matrix = predictor.embed_matrix([f"text number {i}" for i in range(1500)], options, None)
+        last = predictor.embed("text number 1499", None, None)
+    assert matrix.rows == 1500
+    assert np.allclose(np.frombuffer(matrix.values, "<f4").reshape(1500, 384)[-1], last, atol=1e-5)
+
+
+def test_cut_texts_are_counted_or_refused(serving: Service) -> None:
+    before = truncated()
+    with serving.client() as predictor:
+        predictor.embed_matrix([LONG, "short", LONG], None, None)
+        predictor.embed(LONG, None, EmbedOptions(truncate=True))
+        for refused in (
+            lambda: predictor.embed(LONG, None, EmbedOptions(truncate=False)),
+            lambda: predictor.embed_batch(["short", LONG], None, EmbedOptions(truncate=False)),
+        ):
+            with pytest.raises(PredictionError) as caught:
+                refused()
+            assert caught.value.code == ErrorCode.TOO_LARGE
+            assert "more than 256 tokens, the model's limit" in caught.value.message
+        assert caught.value.message.startswith("texts[1]: ")
+        predictor.embed("short", None, EmbedOptions(truncate=False))
+    assert truncated() == before + 3
+
+
+def test_wrong_input(serving: Service) -> None:
+    with serving.client() as predictor:
+        with pytest.raises(PredictionError) as caught:
+            predictor.embed("x" * (1 << 20), None, None)
+        assert caught.value.code == ErrorCode.TOO_LARGE
+        assert "setting max_message_bytes" in caught.value.message
+        with pytest.raises(PredictionError) as caught:
+            predictor.embed("a", RequestOptions(model="labels"), None)
+        assert caught.value.code == ErrorCode.INVALID_ARGUMENT
+    for call in (lambda client: client.embed(None, None, None), lambda client: client.embed(b"\xff", None, None)):
+        with serving.client() as predictor, pytest.raises((PredictionError, TApplicationException)):
+            call(predictor)
+    with serving.client() as predictor:
+        assert len(predictor.embed("", None, None)) == 384
