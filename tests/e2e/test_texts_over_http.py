@@ -1,0 +1,213 @@
+"""Embeddings and generated texts over HTTP end to end: real models behind the real server, asked by OpenAI's client,
+by curl and by plain requests. The models are untrained: what is tested is the way of the text, not its sense."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+import tokenizers
+import torch
+from openai import OpenAI
+from predictor.ttypes import GenerationOptions
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
+
+from tests.service import ROOT, Service, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.service import Answer
+
+HELLO = ["Hello world!", "How are you today?"]
+PROMPT = "Artificial Intelligence is a"
+POSITIONS = 1024
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 as Hugging Face's libraries save it, slow enough that its client can leave in the middle."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    bytes_to_tokens = tokenizers.ByteLevelBPETokenizer()
+    bytes_to_tokens.train([str(ROOT / "README.md")], vocab_size=600, special_tokens=["<|endoftext|>"])
+    tokenizer = GPT2TokenizerFast(tokenizer_object=bytes_to_tokens._tokenizer)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(7)
+    sizes = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=POSITIONS,
+        n_embd=256,
+        n_layer=4,
+        n_head=4,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    GPT2LMHeadModel(sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
+    with Service("--model", f"vectors={zoo('embedding_tensor')}", "--model", f"gpt2={generator}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"http://127.0.0.1:{service.rest_port}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def post(service: Service, path: str, **fields: Any) -> Answer:
+    headers = {"Content-Type": "application/json"}
+    return service.http(path, method="POST", body=json.dumps(fields).encode(), headers=headers)
+
+
+def vectors(service: Service, texts: list[str]) -> list[list[float]]:
+    """As the server gives them, over Thrift."""
+    with service.client() as predictor:
+        return predictor.embed_batch(texts, None, None)
+
+
+def events(answer: Answer) -> list[Any]:
+    """The JSON of each event."""
+    return [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+
+
+# ----------------------------------------------------------------------------------------------------- embeddings
+
+
+def test_smls_curl_line_gives_two_vectors(service: Service) -> None:
+    answer = service.http("/embed", method="POST", body=b"message=" + json.dumps(HELLO).encode(), headers=FORM)
+    found = answer.json()["embeddings"]
+    assert len(found) == 2
+    for one, other in zip(found, vectors(service, HELLO), strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
+    alone = service.http("/embed", method="POST", body=b"message=", headers=FORM).json()["embeddings"]
+    assert len(alone) == 1
+
+
+def test_openai_client_gets_the_vectors(client: OpenAI, service: Service) -> None:
+    answer = client.embeddings.create(model="vectors", input=HELLO)
+    for item, vector in zip(answer.data, vectors(service, HELLO), strict=True):
+        assert item.embedding == pytest.approx(vector, rel=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------- generation
+
+
+def test_openai_client_gets_the_text_whole_and_in_parts(client: OpenAI, service: Service) -> None:
+    asked = {"model": "gpt2", "prompt": PROMPT, "max_tokens": 200, "seed": 5}
+    whole = client.completions.create(**asked).choices[0]
+    started = time.perf_counter()
+    first, parts = 0.0, []
+    for part in client.completions.create(**asked, stream=True):
+        first = first or time.perf_counter() - started
+        parts.append(part.choices[0])
+    assert first < time.perf_counter() - started
+    assert len(parts) > 2
+    assert "".join(part.text for part in parts) == whole.text
+    assert [part.finish_reason for part in parts][-2:] == [None, whole.finish_reason]
+    with service.client() as predictor:
+        generation = predictor.generate(PROMPT, GenerationOptions(max_tokens=200, seed=5), None)
+    assert generation.continuation == whole.text, "and it is the server's own"
+
+
+def test_openai_client_lists_the_models(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["vectors", "gpt2"]
+
+
+def test_openai_client_is_told_what_is_wrong(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.completions.create(model="davinci", prompt="a")
+    assert unknown.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError, match="'gpt2' does not serve embed_matrix"):
+        client.embeddings.create(model="gpt2", input="a")
+    with pytest.raises(openai.BadRequestError, match="max_tokens"):
+        client.completions.create(model="gpt2", prompt="a", max_tokens=10**9)
+
+
+def test_nlp_microservice_gives_twenty_sampled_tokens_at_most(service: Service) -> None:
+    first, second = (post(service, "/text-generation/generate", text=PROMPT).json() for _ in range(2))
+    assert first["input"] == PROMPT
+    assert first["generated"] != second["generated"], "sampled"
+    seeded = [post(service, "/text-generation/generate", text=PROMPT, seed=3).json() for _ in range(2)]
+    assert seeded[0] == seeded[1]
+    same = post(service, "/generate", prompt=PROMPT, seed=3).json()
+    assert same["continuation"] == seeded[0]["generated"]
+    assert same["token_count"] == 20 or same["finish_reason"] == "END_OF_TEXT"
+
+
+def test_characters_are_never_cut(service: Service) -> None:
+    """An untrained model gives bytes of any kind: where they are cut shows in the joined text."""
+    for seed in range(5):
+        asked = {"prompt": "Zürich 🙂", "seed": seed, "max_tokens": 100, "temperature": 2}
+        whole = post(service, "/generate", **asked).json()["continuation"]
+        assert "".join(event["text"] for event in events(post(service, "/generate", **asked, stream=True))) == whole
+
+
+def test_a_client_that_goes_away_frees_its_slot(service: Service) -> None:
+    before = generator_status(service)
+    body = json.dumps({"prompt": PROMPT, "stream": True, "max_tokens": 1000, "temperature": 5}).encode()
+    with socket.create_connection(("127.0.0.1", service.rest_port)) as connection:
+        head = f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        received = b""
+        while b"data: " not in received:
+            received += connection.recv(65_536)
+        assert generator_status(service).running == 1
+    eventually(lambda: generator_status(service).running == 0, "the slot is free")
+    after = generator_status(service)
+    assert (after.cancelled, after.completed) == (before.cancelled + 1, before.completed)
+
+
+def generator_status(service: Service) -> Any:
+    [status] = [model for model in service.status().models if model.name == "gpt2"]
+    return status
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "message"),
+    [
+        ({}, 400, "field 'prompt': Field required"),
+        ({"prompt": None}, 400, "field 'prompt'"),
+        ({"prompt": ["a", 1]}, 400, "field 'prompt'"),
+        ({"prompt": "a " * 60_000}, 413, "prompt has"),
+        ({"prompt": "a" * (1 << 24)}, 413, "the body is over 16777216 bytes (setting max_body_bytes)"),
+        ({"prompt": "a " * 600_000}, 413, "prompt has 1200000 bytes, more than 131072 (setting max_message_bytes)"),
+        ({"prompt": "a", "max_tokens": 0}, 400, "field 'max_tokens'"),
+        ({"prompt": "a", "max_tokens": -1}, 400, "field 'max_tokens'"),
+        ({"prompt": "a", "max_tokens": 10**9}, 400, "generation_options.max_tokens is 1000000000; it must lie between"),
+        ({"prompt": "a", "temperature": -1}, 400, "field 'temperature'"),
+        ({"prompt": "a", "temperature": math.nan}, 400, "field 'temperature'"),
+        ({"prompt": "a", "stop": ["x"] * 10_000}, 400, "field 'stop'"),
+        ({"prompt": "a", "stop": [""]}, 400, "generation_options.stop[0]"),
+        ({"prompt": "a", "stop": ["x" * 257]}, 400, "generation_options.stop[0]"),
+        ({"prompt": "a", "model": "vectors"}, 400, "options.model: 'vectors' does not serve generate"),
+    ],
+)
+def test_bad_input_has_a_clear_error_and_the_server_goes_on(
+    service: Service, fields: dict[str, Any], status: int, message: str
+) -> None:
+    for path, text in (("/generate", "prompt"), ("/v1/completions", "prompt"), ("/text-generation/generate", "text")):
+        if isinstance(fields.get("prompt"), list) and path == "/v1/completions":
+            continue  # a list of prompts is an answer of its own there
+        message = message.replace("'prompt'", f"'{text}'")
+        named = {text if name == "prompt" else name: value for name, value in fields.items()}
+        if path == "/v1/completions":
+            named.setdefault("model", "gpt2")
+        answer = post(service, path, **named)
+        error = answer.json()
+        said = error["message"] if "message" in error else error["error"]["message"]
+        assert (answer.status, said[: len(message)]) == (status, message), path
+    assert post(service, "/generate", prompt="a", max_tokens=1).status == 200
