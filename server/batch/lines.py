@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from server.batch.storage import StorageError
 
@@ -28,15 +28,23 @@ class Lines:
     """Bytes of all texts."""
 
 
-class LineReader:
-    """Cuts a file into lines.
+class ChunkSize(Protocol):
+    """What comes at a time; it may change."""
 
-    `max_rows` and `max_bytes` bound what comes at a time, one longer line excepted; a line may have `line_bytes` bytes.
+    rows: int
+    """Lines at most."""
+    chunk_bytes: int
+    """Bytes at most."""
+
+
+class LineReader:
+    """Cuts a file into lines, as many at a time as `size` says, one longer line excepted.
+
+    A line may have `line_bytes` bytes.
     """
 
-    def __init__(self, max_rows: int, max_bytes: int, line_bytes: int) -> None:
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
+    def __init__(self, size: ChunkSize, line_bytes: int) -> None:
+        self._size = size
         self._line_bytes = line_bytes
 
     def read(self, file: BinaryIO, location: str) -> Iterator[Lines]:
@@ -46,7 +54,7 @@ class LineReader:
             lines.numbers.append(number)
             lines.texts.append(text)
             lines.size += len(text) if text is not None else 0
-            if len(lines.texts) >= self._max_rows or lines.size >= self._max_bytes:
+            if len(lines.texts) >= self._size.rows or lines.size >= self._size.chunk_bytes:
                 yield lines
                 lines = Lines([], [], 0)
         if lines.texts:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from server.batch import saved_model
+from server.batch.parts import LocalWork
 from server.batch.text_model import TextModel
 
 if TYPE_CHECKING:
@@ -21,13 +22,19 @@ if TYPE_CHECKING:
 class Methods:
     """For any number of jobs."""
 
-    def __init__(self, models: Models, storage: Storage) -> None:
+    def __init__(self, models: Models, storage: Storage, line_bytes: int) -> None:
         self._models = models
         self._storage = storage
+        self._line_bytes = line_bytes
 
     @contextlib.contextmanager
-    def open(self, request: JobRequest, control: Control) -> Iterator[Method]:
+    def open(self, request: JobRequest, control: Control) -> Iterator[LocalWork]:
         """For one job. Raises JobError, StoppedError."""
+        with self._method(request, control) as method:
+            yield LocalWork(method, request.key_field, self._line_bytes)
+
+    @contextlib.contextmanager
+    def _method(self, request: JobRequest, control: Control) -> Iterator[Method]:
         if request.model is None or not is_location(request.model):
             yield TextModel(self._models, request.method, request.model, control)
             return

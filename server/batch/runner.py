@@ -1,9 +1,9 @@
-"""Runs one job: file after file, several chunks of lines on their way, results in the order of the lines."""
+"""Runs one job: file after file, each output whole or not there."""
 
 from __future__ import annotations
 
 import zlib
-from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from predictor.ttypes import BatchState, OnError
 
 from server.batch.job import NO_PREDICTIONS, FileState, JobError, StoppedError
 from server.batch.lines import LineReader, is_packed
-from server.batch.rows import ResultWriter, RowReader, errors_of
+from server.batch.parts import in_order
 from server.batch.storage import LocationError, StorageError
 
 if TYPE_CHECKING:
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
 
     from server.batch.control import Control
     from server.batch.job import Job, JobFile, JobRequest, Progress, RowError
-    from server.batch.method import Answers, Method
-    from server.batch.rows import Rows
+    from server.batch.parts import Part, Work
     from server.batch.storage import Output, Storage
     from server.batch.store import Store
 
-    OpenMethod = Callable[[JobRequest, Control], AbstractContextManager[Method]]
+    OpenWork = Callable[[JobRequest, Control], AbstractContextManager[Work]]
 
 log = structlog.get_logger()
 
-_CHUNK_BYTES = 1 << 20
-_BYTES_AHEAD = 4 << 20
 _COMPRESSION = 3  # four times as fast as the usual 6, for files a tenth larger
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -43,7 +40,7 @@ class Runner:
 
     store: Store
     storage: Storage
-    open_method: OpenMethod
+    open_work: OpenWork
     line_bytes: int
 
     def run(self, job_id: str, control: Control) -> int:
@@ -58,8 +55,8 @@ class Runner:
     def _ended(self, job_id: str, control: Control) -> tuple[int, str | None]:
         try:
             job = self.store.job(job_id)
-            with self.open_method(job.request, control) as method:
-                self._run_files(job, method, control)
+            with self.open_work(job.request, control) as work:
+                self._run_files(job, work, control)
         except StoppedError:
             return (BatchState.CANCELLED if control.cancelled else BatchState.QUEUED), None
         except JobError as error:
@@ -71,13 +68,13 @@ class Runner:
             return BatchState.FAILED, f"{NO_PREDICTIONS}{type(error).__name__}: {error}"
         return BatchState.COMPLETED, None
 
-    def _run_files(self, job: Job, method: Method, control: Control) -> None:
+    def _run_files(self, job: Job, work: Work, control: Control) -> None:
         files = self._files(job)
         progress = control.progress = self.store.job(job.id).progress
         for file in files:
             if file.state != FileState.DONE:
                 control.check()
-                FileWork(self, job, method, control, progress, file).run()
+                FileWork(self, job, work, control, progress, file).run()
 
     def _files(self, job: Job) -> list[JobFile]:
         """The job's files: those listed when it first ran."""
@@ -92,27 +89,16 @@ class FileWork:
     """One file of a job, from its first line to its output's appearance."""
 
     def __init__(
-        self, runner: Runner, job: Job, method: Method, control: Control, progress: Progress, file: JobFile
+        self, runner: Runner, job: Job, work: Work, control: Control, progress: Progress, file: JobFile
     ) -> None:
-        request = job.request
         self._runner = runner
         self._job = job
-        self._method = method
+        self._work = work
         self._control = control
         self._progress = progress
         self._before = replace(progress)
         self._file = file
-        self._output = runner.storage.output_for(request.output, file.input)
-        keyed = request.key_field is not None
-        self._reader = LineReader(method.rows, _CHUNK_BYTES, runner.line_bytes)
-        self._rows = RowReader(
-            method.instance,
-            request.key_field,
-            runner.line_bytes,
-            exact=method.exact,
-            takes_key_out=keyed and method.bare,
-        )
-        self._writer = ResultWriter(bare=method.bare)
+        self._output = runner.storage.output_for(job.request.output, file.input)
 
     def run(self) -> None:
         """Raises JobError, StoppedError, StorageError, LocationError."""
@@ -137,41 +123,21 @@ class FileWork:
         progress.bytes_done = self._before.bytes_done + (file.input.size or 0)
 
     def _predict(self, source: BinaryIO, output: Output) -> None:
-        """Several chunks are on their way at a time: so many lines as the method wants, so many bytes as may be."""
         target = _Packed(output) if is_packed(self._output) else output
-        ahead: deque[_Chunk] = deque()
-        try:
-            for lines in self._reader.read(source, self._file.input.location):
-                self._control.check()
-                while self._is_full(ahead, lines.size):
-                    self._finish(ahead.popleft(), target)
-                rows = self._rows.read(lines)
-                ahead.append(_Chunk(rows, lines.size, self._method.start(rows.instances)))
+        chunks = LineReader(self._work, self._runner.line_bytes).read(source, self._file.input.location)
+        with closing(in_order(self._work, chunks, self._control)) as parts:
+            for part in parts:
+                self._write(part, target)
                 self._progress.bytes_done = self._before.bytes_done + source.tell()
-            while ahead:
-                self._finish(ahead.popleft(), target)
-        finally:
-            for chunk in ahead:
-                chunk.answers.abandon()
         if isinstance(target, _Packed):
             target.close()
 
-    def _is_full(self, ahead: deque[_Chunk], size: int) -> bool:
-        return bool(ahead) and (
-            sum(len(chunk.rows.numbers) for chunk in ahead) >= self._method.rows_ahead
-            or sum(chunk.size for chunk in ahead) + size > _BYTES_AHEAD
-        )
-
-    def _finish(self, chunk: _Chunk, target: Output | _Packed) -> None:
-        """Write the chunk's results."""
-        rows = chunk.rows
-        results = chunk.answers.wait(self._control)
-        errors = errors_of(rows, results)
-        if errors:
-            self._count(errors)
-        target.write(self._writer.lines(rows, results))
-        self._progress.rows_done += len(rows.numbers) - len(errors)
-        self._progress.rows_failed += len(errors)
+    def _write(self, part: Part, target: Output | _Packed) -> None:
+        if part.errors:
+            self._count(part.errors)
+        target.write(part.output)
+        self._progress.rows_done += part.rows - len(part.errors)
+        self._progress.rows_failed += len(part.errors)
 
     def _count(self, errors: list[tuple[int, RowError]]) -> None:
         """Raises JobError where there may be no error, or not so many."""
@@ -188,15 +154,6 @@ class FileWork:
                 f"{NO_PREDICTIONS}{location}, line {number}: {error.message}; that is one error more than "
                 f"max_errors ({request.max_errors}) allows"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Lines whose results are on their way."""
-
-    rows: Rows
-    size: int
-    answers: Answers
 
 
 class _Packed:

@@ -6,6 +6,7 @@ import gzip
 import io
 import random
 import tracemalloc
+from dataclasses import dataclass
 
 import pytest
 
@@ -15,9 +16,17 @@ from server.batch.storage import StorageError
 LIMIT = 1 << 18
 
 
+@dataclass
+class Size:
+    """What comes at a time."""
+
+    rows: int
+    chunk_bytes: int
+
+
 def read(content: bytes, name: str = "in.jsonl", rows: int = 10, size: int = 1000) -> list[tuple[int, bytes | None]]:
     """(number, text) of all lines."""
-    lines = LineReader(rows, size, LIMIT).read(io.BytesIO(content), name)
+    lines = LineReader(Size(rows, size), LIMIT).read(io.BytesIO(content), name)
     return [pair for some in lines for pair in zip(some.numbers, some.texts, strict=True)]
 
 
@@ -63,7 +72,8 @@ def test_line_over_the_limit_is_not_kept_in_memory() -> None:
 
 def test_rows_and_bytes_at_a_time_are_bounded() -> None:
     content = b"\n".join([b"1"] * 25 + [b"x" * 600] * 4)
-    sizes = [(len(lines.texts), lines.size) for lines in LineReader(10, 1000, LIMIT).read(io.BytesIO(content), "in")]
+    chunks = LineReader(Size(10, 1000), LIMIT).read(io.BytesIO(content), "in")
+    sizes = [(len(lines.texts), lines.size) for lines in chunks]
     assert sizes == [(10, 10), (10, 10), (7, 1205), (2, 1200)]
 
 
