@@ -12,6 +12,7 @@ import uvloop
 
 from scripts.export_encoder import default_folder
 from tests.service import ROOT, Service
+from tests.tensorflow.standin import StandIn
 from tests.zoo import save_named
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def saved_model_server(saved_models: Path) -> Iterator[str]:
+    """The URL of a TensorFlow server's model that has the signatures of tests/tensorflow/models.py."""
+    with StandIn(saved_models / "zoo", "zoo") as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

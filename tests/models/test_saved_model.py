@@ -57,17 +57,10 @@ def server(saved_models: Path) -> Iterator[str]:
         yield running.url
 
 
-@pytest.fixture(scope="module")
-def zoo(saved_models: Path) -> Iterator[str]:
-    """The URL of a server that has many signatures."""
-    with StandIn(saved_models / "zoo", "zoo") as running:
-        yield running.url
-
-
 @contextlib.asynccontextmanager
-async def reading(zoo: str, name: str, labels: list[str] | None) -> AsyncIterator[TextReader]:
+async def reading(url: str, name: str, labels: list[str] | None) -> AsyncIterator[TextReader]:
     """A reader of one of its signatures."""
-    caller = Caller(zoo, 60, name)
+    caller = Caller(url, 60, name)
     try:
         await asyncio.to_thread(caller.start)
         yield await asyncio.to_thread(TextReader, caller, labels)
@@ -127,19 +120,19 @@ async def test_a_text_over_the_limit_is_refused(server: str) -> None:
     await model.close()
 
 
-async def test_labels_and_scores_serve_predict(zoo: str) -> None:
-    async with reading(zoo, "classes", None) as reader:
+async def test_labels_and_scores_serve_predict(saved_model_server: str) -> None:
+    async with reading(saved_model_server, "classes", None) as reader:
         assert reader.output == "labels"
         assert reader.answers([text("four"), text("")]) == [{"low": -4, "mid": 0, "high": 4}, dict.fromkeys(LABELS, 0)]
 
 
-async def test_labels_of_a_file_make_a_vector_scores_and_a_bad_text_fails_alone(zoo: str) -> None:
-    async with reading(zoo, "lengths", ["a", "b", "c"]) as reader:
+async def test_labels_of_a_file_make_a_vector_scores_and_a_bad_text_fails_alone(saved_model_server: str) -> None:
+    async with reading(saved_model_server, "lengths", ["a", "b", "c"]) as reader:
         answers = reader.answers([text(each) for each in ("one", "", "three", "", "fifteen")])
     assert [answers[index] for index in (0, 2, 4)] == [{"a": -size, "b": 0, "c": size} for size in (3, 5, 7)]
     assert all("an empty text" in str(answers[index]) for index in (1, 3))
     with pytest.raises(ModelError, match=r"2 labels in a file for signature 'lengths' .*, which gives 3 scores"):
-        async with reading(zoo, "lengths", ["a", "b"]):
+        async with reading(saved_model_server, "lengths", ["a", "b"]):
             pass
 
 
@@ -206,9 +199,9 @@ async def test_a_signature_that_is_not_served_online(saved_models: Path) -> None
         ("sums", "signature 'sums' .* does not read texts"),
     ],
 )
-async def test_other_signatures_that_are_not(zoo: str, name: str, message: str) -> None:
+async def test_other_signatures_that_are_not(saved_model_server: str, name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        async with reading(zoo, name, None):
+        async with reading(saved_model_server, name, None):
             pass
 
 

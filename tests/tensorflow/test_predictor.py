@@ -16,11 +16,9 @@ from server.errors import ErrorCode, PredictionError
 from server.models.base import ModelError
 from server.tensorflow.predictor import InstanceError, SavedModelPredictor, open_predictor
 from tests.service import child_pids, eventually, is_running
-from tests.tensorflow.standin import StandIn
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterator
     from pathlib import Path
 
 START_S = 120
@@ -32,16 +30,9 @@ def processes() -> set[int]:
     return set(child_pids(os.getpid()))
 
 
-@pytest.fixture(scope="module")
-def zoo(saved_models: Path) -> Iterator[str]:
-    """The URL of a server that has a signature for each test that needs one."""
-    with StandIn(saved_models / "zoo", "zoo") as running:
-        yield running.url
-
-
-def opened(zoo: str, name: str) -> contextlib.AbstractAsyncContextManager[SavedModelPredictor]:
+def opened(url: str, name: str) -> contextlib.AbstractAsyncContextManager[SavedModelPredictor]:
     """A predictor with one of its signatures."""
-    return open_predictor(zoo, timeout_s=START_S, signature_name=name)
+    return open_predictor(url, timeout_s=START_S, signature_name=name)
 
 
 async def test_half_plus_two(saved_models: Path) -> None:
@@ -61,13 +52,13 @@ async def test_half_plus_two(saved_models: Path) -> None:
     assert not is_running(child)
 
 
-async def test_several_inputs_of_all_types(zoo: str) -> None:
+async def test_several_inputs_of_all_types(saved_model_server: str) -> None:
     instances: list[Any] = [
         {"flag": True, "ids": 2**62 + 1, "large": 2**64 - 1, "text": "ü \0 €", "weights": [0.1, -3]},
         {"weights": [1e-7, 16777216], "flag": False, "ids": -(2**63), "large": 0, "text": ""},
         {"flag": True, "ids": 1, "large": 1, "text": {"b64": "/wA="}, "weights": [0, 0]},
     ]
-    async with opened(zoo, "echo") as predictor:
+    async with opened(saved_model_server, "echo") as predictor:
         answers = await predictor.predict(instances, timeout_s=CALL_S)
         columns = {name: [instance[name] for instance in instances] for name in instances[0]}
         by_column = await predictor.predict_columns(columns, timeout_s=CALL_S)
@@ -80,9 +71,9 @@ async def test_several_inputs_of_all_types(zoo: str) -> None:
     assert by_column == {name: [answer[name] for answer in answers] for name in answers[0]}
 
 
-async def test_every_instance_is_answered_as_if_it_were_alone(zoo: str) -> None:
+async def test_every_instance_is_answered_as_if_it_were_alone(saved_model_server: str) -> None:
     """Of different shapes; of a model that takes one at a time; beside one on which the model fails."""
-    async with opened(zoo, "sums") as predictor:
+    async with opened(saved_model_server, "sums") as predictor:
         assert await predictor.predict([[1, 2], [], [3], [4, 5.5], [[6]][0]], timeout_s=CALL_S) == [3, 0, 3, 9.5, 6]
         found = await predictor.predict_each([[1], [[2]], [3, [4]], "x", [5]], timeout_s=CALL_S)
         assert [found[0], found[4]] == [1, 5]
@@ -91,9 +82,9 @@ async def test_every_instance_is_answered_as_if_it_were_alone(zoo: str) -> None:
             "instance 2: input 'x': a number is wanted, not [4]",
             "instance 3: input 'x' has shape [], but the signature wants x: float[n, ?], n instances",
         ]
-    async with opened(zoo, "alone") as predictor:
+    async with opened(saved_model_server, "alone") as predictor:
         assert await predictor.predict([1, 2, 3], timeout_s=CALL_S) == [2, 3, 4]
-    async with opened(zoo, "fragile") as predictor:
+    async with opened(saved_model_server, "fragile") as predictor:
         texts = [str(number) for number in range(50)]
         texts[17] = texts[40] = "many"
         found = await predictor.predict_each(texts, timeout_s=CALL_S)
@@ -105,14 +96,14 @@ async def test_every_instance_is_answered_as_if_it_were_alone(zoo: str) -> None:
         ]
 
 
-async def test_outputs_that_json_cannot_carry(zoo: str) -> None:
-    async with opened(zoo, "root") as predictor:
+async def test_outputs_that_json_cannot_carry(saved_model_server: str) -> None:
+    async with opened(saved_model_server, "root") as predictor:
         found = await predictor.predict_each([4, -1, 2.25], timeout_s=CALL_S)
         assert [found[0], found[2]] == [2, 1.5]
         assert str(found[1]) == "instance 1: the model's output 'y' is NaN or infinite, which JSON cannot carry"
         with pytest.raises(ValueError, match="'y' is NaN"):
             await predictor.predict_columns([4, -1], timeout_s=CALL_S)
-    async with opened(zoo, "total") as predictor:
+    async with opened(saved_model_server, "total") as predictor:
         with pytest.raises(PredictionError) as caught:
             await predictor.predict([1, 2, 3], timeout_s=CALL_S)
         assert "output 'y' has shape [1] for 3 instances, not a row for each" in caught.value.message
@@ -185,9 +176,9 @@ async def test_an_opening_that_nobody_waits_for_any_more_leaves_no_process(saved
         ("complex_number", "'y' is of type complex64, which JSON cannot carry"),
     ],
 )
-async def test_signatures_that_cannot_be_served(zoo: str, name: str | None, message: str) -> None:
+async def test_signatures_that_cannot_be_served(saved_model_server: str, name: str | None, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        async with open_predictor(zoo, timeout_s=START_S, signature_name=name):
+        async with open_predictor(saved_model_server, timeout_s=START_S, signature_name=name):
             pass
 
 
