@@ -99,6 +99,16 @@ def sentence_vectors() -> Callable[[list[str]], NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
+def untrained_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 as Hugging Face's libraries save it, slow enough that its client can leave in the middle of a text."""
+    from tests.gpt2 import save_untrained  # seconds
+
+    folder = tmp_path_factory.mktemp("gpt2") / "generator"
+    save_untrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def service(classifier: Path) -> Iterator[Service]:
     """The service as `make run` starts it, on free ports. Tests that use it must leave it as it was."""
     with Service(classifier) as running:

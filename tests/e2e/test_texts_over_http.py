@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-import tokenizers
-import torch
 from openai import OpenAI
 from predictor.ttypes import GenerationOptions
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
-from tests.service import ROOT, Service, eventually
+from tests.service import Service, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,35 +24,12 @@ if TYPE_CHECKING:
 
 HELLO = ["Hello world!", "How are you today?"]
 PROMPT = "Artificial Intelligence is a"
-POSITIONS = 1024
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GPT-2 as Hugging Face's libraries save it, slow enough that its client can leave in the middle."""
-    folder = tmp_path_factory.mktemp("gpt2")
-    bytes_to_tokens = tokenizers.ByteLevelBPETokenizer()
-    bytes_to_tokens.train([str(ROOT / "README.md")], vocab_size=600, special_tokens=["<|endoftext|>"])
-    tokenizer = GPT2TokenizerFast(tokenizer_object=bytes_to_tokens._tokenizer)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(7)
-    sizes = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=POSITIONS,
-        n_embd=256,
-        n_layer=4,
-        n_head=4,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    GPT2LMHeadModel(sizes).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def service(generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
-    with Service("--model", f"vectors={zoo('embedding_tensor')}", "--model", f"gpt2={generator}") as running:
+def service(untrained_generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
+    with Service("--model", f"vectors={zoo('embedding_tensor')}", "--model", f"gpt2={untrained_generator}") as running:
         yield running
 
 
@@ -166,6 +140,20 @@ def test_a_client_that_goes_away_frees_its_slot(service: Service) -> None:
     eventually(lambda: generator_status(service).running == 0, "the slot is free")
     after = generator_status(service)
     assert (after.cancelled, after.completed) == (before.cancelled + 1, before.completed)
+
+
+def test_a_stream_is_finished_when_the_server_drains(untrained_generator: Path) -> None:
+    with (
+        Service("--model", f"gpt2={untrained_generator}") as service,
+        OpenAI(base_url=f"http://127.0.0.1:{service.rest_port}/v1", api_key="none", max_retries=0) as client,
+    ):
+        stream = client.completions.create(model="gpt2", prompt=PROMPT, max_tokens=500, seed=5, stream=True)
+        parts = [next(stream).choices[0]]
+        service.signal()
+        parts += [part.choices[0] for part in stream]
+        assert parts[-1].finish_reason in ("length", "stop")
+        assert len(parts) > 2
+        assert service.wait() == 0
 
 
 def generator_status(service: Service) -> Any:
