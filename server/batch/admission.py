@@ -10,7 +10,7 @@ from predictor.ttypes import OnError
 from server.batch.methods import is_location
 from server.batch.saved_model import TFSERVING
 from server.batch.storage import LocationError
-from server.batch.text_model import TEXT_METHODS
+from server.batch.text_methods import TEXT_METHODS
 from server.errors import ErrorCode, PredictionError, invalid_argument
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ class Admission:
         try:
             self._registry.model(request.method, request.model)
         except PredictionError as error:
-            if error.code != ErrorCode.UNAVAILABLE:
-                raise
+            if error.code == ErrorCode.UNAVAILABLE:
+                return
+            error.message = f"request.model: {error.message.removeprefix('options.model: ')}"
+            raise
 
     def _check_model(self, request: JobRequest) -> None:
         if request.model is None or not is_location(request.model):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import orjson
 from predictor.ttypes import ErrorCode, Lane, PredictionError
 
 from server.batch.job import NO_MODEL, JobError, RowError
 from server.batch.method import outcome
-from server.calls import Call, Pending, drive
-from server.models.base import Selection, Terms
+from server.batch.text_methods import TEXT_METHODS
+from server.calls import Call, drive
+from server.models.base import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -36,36 +35,7 @@ _QUEUE_SHARE = 4
 _NATIVE_ROWS = (256, 2048)
 _LOOP_ROWS = (32, 128)
 
-
-@dataclass(frozen=True, slots=True)
-class TextMethod:
-    """One of the server's own methods."""
-
-    field: str
-    """Of the line's object that has the text; a line may also be just the text."""
-    submit: Callable[[Any, str, Terms], Pending[Any]]
-    result: Callable[[Any], bytes]
-
-
-def _scores(name: str) -> Callable[[dict[str, float]], bytes]:
-    def result(scores: dict[str, float]) -> bytes:
-        ordered = dict(sorted(scores.items(), key=lambda item: item[1], reverse=True))
-        return b'"%b":%b' % (name.encode(), orjson.dumps(ordered))
-
-    return result
-
-
-def _vector(vector: bytes) -> bytes:
-    return b'"embedding":' + orjson.dumps(np.frombuffer(vector, "<f4"), option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-TEXT_METHODS = {
-    "predict": TextMethod("doc", lambda model, text, terms: model.predict(text, terms), _scores("scores")),
-    "reply": TextMethod(
-        "message", lambda model, text, terms: model.reply([text], Selection(), terms), _scores("replies")
-    ),
-    "embed": TextMethod("text", lambda model, text, terms: model.embed(text, True, terms), _vector),
-}
+# What comes before a result that the model's own threads write.
 _NATIVE_RESULTS = {"predict": b'"scores":', "embed": b'"embedding":'}
 
 
@@ -84,7 +54,7 @@ class Models:
                 return asyncio.run_coroutine_threadsafe(self._find(method, name), self.loop).result()
             except PredictionError as error:
                 if error.code != ErrorCode.UNAVAILABLE or time.monotonic() > end:
-                    raise JobError(NO_MODEL + error.message) from None
+                    raise _no_model(error) from None
             control.pause(_POLL_S)
 
     async def _find(self, method: str, name: str | None) -> Model:
@@ -111,21 +81,17 @@ class TextModel:
     def renew(self, control: Control) -> None:
         """Look for the model anew. Raises JobError, StoppedError."""
         self._model = self._models.find(self._method, self._name, control)
-        self._is_native = hasattr(self._model, "bulk")
+        self._is_native = hasattr(self._model, "bulk") and self._method in _NATIVE_RESULTS
 
-    def instance(self, value: Any) -> str:
-        """The text: the value itself or its field."""
-        text = value.get(self._text.field) if type(value) is dict else value
-        if type(text) is str:
-            return text
-        wanted = f"a string, or an object with the string {self._text.field!r}"
-        raise RowError(ErrorCode.INVALID_ARGUMENT, f"wanted is {wanted}, not {orjson.dumps(value)[:100].decode()}")
+    def instance(self, value: Any) -> Any:
+        """The text, with options where the method has some."""
+        return self._text.instance(value)
 
     def start(self, instances: list[Any]) -> Answers:
         """Submit all of them to the bulk lane."""
         if self._is_native:
             return _NativeAnswers(self, instances)
-        return _LoopAnswers(self._models.loop, self._predict(instances), self._text.result)
+        return _LoopAnswers(self._models.loop, [self._answer(instance) for instance in instances], self._text.result)
 
     def bulk(self, texts: list[str]) -> Any:
         """A native Bulk with as many of the texts submitted as there is room; None when the model is gone."""
@@ -141,43 +107,24 @@ class TextModel:
         """What comes before a native result."""
         return _NATIVE_RESULTS[self._method]
 
-    async def _predict(self, texts: list[str]) -> list[Any]:
-        """The models' results, a RowError in place of one that there is not."""
+    async def _answer(self, instance: Any) -> Any:
+        """The model's result, or a RowError. Raises JobError when there is no model."""
+        now = time.monotonic()
         terms = Terms(Lane.BULK, time.monotonic_ns() + _HOUR_NS, None)
-        waiting: list[Pending[Any] | RowError] = []
-        try:
-            for text in texts:
-                waiting.append(await self._submitted(text, terms))
-            return [await self._outcome(pending, text, terms) for pending, text in zip(waiting, texts, strict=True)]
-        finally:
-            for pending in waiting:
-                if isinstance(pending, Pending):
-                    pending.abandon()
-
-    async def _submitted(self, text: str, terms: Terms) -> Pending[Any] | RowError:
-        end = time.monotonic() + _WAIT_FOR_MODEL_S
         while True:
             try:
                 model = self._models.registry.model(self._method, self._name)
-                return self._text.submit(model, text, terms)
             except PredictionError as error:
-                if error.code in (ErrorCode.NOT_FOUND, ErrorCode.UNAVAILABLE) and (
-                    error.code == ErrorCode.NOT_FOUND or time.monotonic() > end
-                ):
-                    raise JobError(NO_MODEL + error.message) from None
-                if error.code not in (ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE):
-                    return RowError(error.code, error.message)
+                if error.code != ErrorCode.UNAVAILABLE or time.monotonic() > now + _WAIT_FOR_MODEL_S:
+                    raise _no_model(error) from None
+            else:
+                try:
+                    return await self._text.call(model, instance, terms)
+                except PredictionError as error:
+                    # the queue is full, or the model is being swapped
+                    if error.code not in (ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE):
+                        return RowError(error.code, error.message)
             await asyncio.sleep(_POLL_S)
-
-    async def _outcome(self, pending: Pending[Any] | RowError, text: str, terms: Terms) -> Any:
-        while not isinstance(pending, RowError):
-            try:
-                return await pending
-            except PredictionError as error:
-                if error.code != ErrorCode.UNAVAILABLE:  # that one: the model was swapped
-                    return RowError(error.code, error.message)
-                pending = await self._submitted(text, terms)
-        return pending
 
 
 class _NativeAnswers:
@@ -217,38 +164,54 @@ class _NativeAnswers:
 
 
 class _LoopAnswers:
-    """Results of a coroutine that the event loop drives."""
+    """Results of coroutines that the event loop drives, all at a time."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, list[Any]], result: Callable[[Any], bytes]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutines: list[Coroutine[Any, Any, Any]],
+        result: Callable[[Any], bytes],
     ) -> None:
         self._loop = loop
         self._result = result
-        self._future: Future[list[Any]] = Future()
-        self._call: Call | None = None
-        loop.call_soon_threadsafe(self._begin, coroutine)
+        self._values: list[Any] = [None] * len(coroutines)
+        self._missing = len(coroutines)
+        self._calls: list[Call] = []
+        self._future: Future[None] = Future()
+        loop.call_soon_threadsafe(self._begin, coroutines)
 
     def wait(self, control: Control) -> Sequence[Result]:
         """The results, as JSON."""
-        values = outcome(self._future, control)
-        return [value if isinstance(value, RowError) else self._result(value) for value in values]
+        outcome(self._future, control)
+        return [value if isinstance(value, RowError) else self._result(value) for value in self._values]
 
     def abandon(self) -> None:
         """Take what still waits out of the queue."""
         self._loop.call_soon_threadsafe(self._cancel)
 
-    def _begin(self, coroutine: Coroutine[Any, Any, list[Any]]) -> None:
-        self._call = drive(coroutine, self._on_done)
+    def _begin(self, coroutines: list[Coroutine[Any, Any, Any]]) -> None:
+        if not coroutines:
+            self._future.set_result(None)
+        for place, coroutine in enumerate(coroutines):
+            self._calls.append(drive(coroutine, partial(self._on_done, place)))
 
-    def _on_done(self, values: list[Any] | None, error: BaseException | None) -> None:
+    def _on_done(self, place: int, value: Any, error: BaseException | None) -> None:
+        self._values[place] = value
+        self._missing -= 1
+        if self._future.done():
+            return
         if error is not None:
             self._future.set_exception(error)
-        else:
-            self._future.set_result(values or [])
+        elif self._missing == 0:
+            self._future.set_result(None)
 
     def _cancel(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
+        for call in self._calls:
+            call.cancel()
+
+
+def _no_model(error: PredictionError) -> JobError:
+    return JobError(NO_MODEL + error.message.removeprefix("options.model: "))
 
 
 def _is_unavailable(result: Result) -> bool:

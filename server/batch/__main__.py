@@ -1,0 +1,119 @@
+"""The command line: python -m server.batch --model LOCATION --input LOCATION --output LOCATION."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import BatchState
+from pydantic import ValidationError
+
+from server import logs
+from server.batch.arguments import MODEL_NAME, parse_arguments
+from server.batch.control import Control
+from server.batch.job import ACTIVE, JobError
+from server.batch.local_models import loaded
+from server.batch.methods import Methods
+from server.batch.progress import shown
+from server.batch.runner import Runner
+from server.batch.storage import LocationError, Storage
+from server.batch.store import Store, StoreError
+from server.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.batch.arguments import Options
+    from server.batch.job import Job
+
+_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+
+
+def run(options: Options, settings: Settings, control: Control) -> Job:
+    """Run the job until it has ended or is stopped; the job then. Raises JobError, StoreError, LocationError."""
+    storage = Storage.of_everything()
+    storage.check(options.request.input, "read")
+    storage.check(options.request.output, "write")
+    storage.check_apart(options.request.input, options.request.output)
+    with contextlib.closing(Store(options.state)) as store:
+        job_id = _job_of(store, options)
+        with loaded(settings) as models:
+            methods = Methods(models, storage, settings.batch_line_bytes)
+            runner = Runner(store, storage, methods.open, settings.batch_line_bytes)
+            thread = threading.Thread(target=runner.run, args=(job_id, control), name="job")
+            thread.start()
+            shown(store, job_id, control, thread)
+            thread.join()
+        return store.job(job_id)
+
+
+def _job_of(store: Store, options: Options) -> str:
+    """The job that was begun with the same options, queued again, or a new one."""
+    for job in store.newest(1) if not options.fresh else ():
+        if job.state != BatchState.COMPLETED:
+            store.change_state(job.id, (job.state,), BatchState.QUEUED)
+            return job.id
+    return store.add(options.request).id
+
+
+def main() -> int:
+    """The exit status, as --help gives it."""
+    options = parse_arguments()
+    try:
+        models = (f"{MODEL_NAME}={options.model}",) if options.model else ()
+        given: dict[str, Any] = {"model": models, "log_level": "error"}
+        settings = Settings(**given)
+    except ValidationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _USAGE
+    logs.configure(settings)
+    control = Control()
+    began = time.monotonic()
+    with _stopped_by_signals(control):
+        try:
+            job = run(options, settings, control)
+        except (JobError, StoreError, LocationError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return _FAILED
+    if job.state == BatchState.FAILED:
+        print(f"error: {job.error}", file=sys.stderr)
+        return _FAILED
+    if job.state in ACTIVE:
+        print("interrupted; the same command goes on where it stands", file=sys.stderr)
+        return _INTERRUPTED
+    for file in options.state.parent.glob(f"{options.state.name}*"):
+        file.unlink()
+    print(_summary(job, time.monotonic() - began))
+    return 0
+
+
+def _summary(job: Job, seconds: float) -> str:
+    done = job.progress
+    rows = done.rows_done + done.rows_failed
+    files = f"{done.files_done:,} file" + ("" if done.files_done == 1 else "s")
+    errors = f", {done.rows_failed:,} of them errors" if done.rows_failed else ""
+    return f"{rows:,} lines in {files}{errors}; {seconds:.1f} s"
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(control: Control) -> Iterator[None]:
+    """SIGINT and SIGTERM end the job in good order; a second one ends the process."""
+
+    def stop(number: int, _frame: object) -> None:
+        control.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
