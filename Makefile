@@ -59,10 +59,14 @@ format: setup  ## let ruff and clang-format write
 gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
 
+BENCHMARKS = smart_reply embeddings
+
 .PHONY: bench
-bench: setup $(TESTED) models/classifier.pt fetch  ## measure the server beside the models alone and plain Thrift servers
-	$(BIN)/python -m benchmarks $(ARGS); classifier=$$?; \
-		$(BIN)/python -m benchmarks.smart_reply $(filter --quick,$(ARGS)) && exit $$classifier
+bench: setup $(TESTED) models/classifier.pt fetch models/encoder  ## measure the server beside the models alone and plain Thrift servers
+	$(BIN)/python -m benchmarks $(ARGS); failed=$$?; \
+		for name in $(BENCHMARKS); do \
+			$(BIN)/python -m benchmarks.$$name $(filter --quick,$(ARGS)) || failed=1; \
+		done; exit $$failed
 
 .PHONY: bench-peers
 bench-peers: setup models/classifier.pt  ## the same with mosec and LitServe beside it

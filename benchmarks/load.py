@@ -35,6 +35,7 @@ class Load:
     warmup: float = 1.0
     path: str = "/"
     method: str = "predict"
+    field: str = "doc"
     rate: float = 0.0
     spin_us: float = 0.0
     seed: int = 1

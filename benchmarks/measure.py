@@ -96,7 +96,7 @@ def measure_server(server: Server, plan: Plan, expected: dict[str, float]) -> It
             for documents in plan.documents:
                 for connections in plan.connections:
                     row = Row(endpoint.label, documents, connections)
-                    yield row, _measure_row(server, endpoint, row, plan, ports, process.pid)
+                    yield row, measure_row(server, endpoint, row, plan, ports, process.pid)
 
 
 def _is_ready(endpoint: Endpoint, port: int, sentence: str, expected: dict[str, float]) -> bool:
@@ -112,7 +112,9 @@ def _is_ready(endpoint: Endpoint, port: int, sentence: str, expected: dict[str, 
     return True
 
 
-def _measure_row(server: Server, endpoint: Endpoint, row: Row, plan: Plan, ports: list[int], pid: int) -> Figures:
+def measure_row(server: Server, endpoint: Endpoint, row: Row, plan: Plan, ports: list[int], pid: int) -> Figures:
+    """Load one endpoint of a server that is ready."""
+
     def read() -> tuple[float, BatchCount | None]:
         return cpu_seconds(pid), server.batches(ports[0]) if server.batches else None
 
@@ -122,6 +124,7 @@ def _measure_row(server: Server, endpoint: Endpoint, row: Row, plan: Plan, ports
         protocol=endpoint.protocol,
         path=endpoint.path,
         method=endpoint.method,
+        field=endpoint.field,
         documents=plan.documents[row.documents],
         connections=row.connections,
         seconds=plan.seconds,

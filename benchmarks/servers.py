@@ -30,13 +30,17 @@ TUNED: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One way to ask a server. `port` is the index among the server's ports, `method` is the contract's."""
+    """One way to ask a server.
+
+    `port` is the index among the server's ports, `method` is the contract's, `field` is that of a JSON body.
+    """
 
     label: str
     protocol: str
     path: str = "/"
     port: int = 0
     method: str = "predict"
+    field: str = "doc"
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
     batch_tokens: int = Field(16_384, ge=1, le=1 << 24, description="tokens in one batch at most, padding included")
     encoder_batch_tokens: int = Field(
-        1024, ge=1, le=1 << 24, description="the same for a sentence encoder, which needs no padding"
+        512, ge=1, le=1 << 24, description="the same for a sentence encoder, which needs no padding"
     )
     max_delay_ms: float = Field(0, ge=0, le=10_000, description="how long a request may wait for company")
     look_ahead: int = Field(256, ge=1, le=65536, description="waiting requests looked at for one batch")

@@ -34,6 +34,7 @@ struct Options {
   uint64_t seed = 1;
   std::string documents;
   std::string method = "predict";
+  std::string field = "doc";
   std::string path = "/";
 };
 
@@ -42,7 +43,9 @@ constexpr const char* kUsage =
   --host HOST         server's name or address (127.0.0.1)
   --port P            server's port, 1 to 65535
   --protocol NAME     thrift (unframed binary), thrift-framed, http-get (?doc=) or http-json ({"doc": ...})
-  --method NAME       Thrift method with one string as its argument 1 (predict)
+  --method NAME       Thrift method with one string as its argument 1 (predict), or, where the name ends in _batch or
+                      _matrix, with a list of one
+  --field NAME        of the JSON body (doc)
   --path PATH         HTTP path (/)
   --documents FILE    one document a line; every connection goes through them in a seeded order of its own
   --connections N     1 to 10000 (1)
@@ -83,6 +86,7 @@ inline void apply(Options& options, const std::string& name, const char* value) 
   if (name == "port") options.port = static_cast<int>(number(1, 65535));
   if (name == "protocol") options.protocol = protocol_option(value);
   if (name == "method") options.method = value;
+  if (name == "field") options.field = value;
   if (name == "path") options.path = value;
   if (name == "documents") options.documents = value;
   if (name == "connections") options.connections = static_cast<int>(number(1, 10000));
@@ -96,8 +100,8 @@ inline void apply(Options& options, const std::string& name, const char* value) 
 
 // Throws std::runtime_error with a message for the user; --help prints the usage and ends the program.
 inline Options parse(int count, char** arguments) {
-  constexpr std::array names{"host",        "port",    "protocol", "method", "path", "documents",
-                             "connections", "seconds", "warmup",   "drain",  "rate", "spin-us", "seed"};
+  constexpr std::array names{"host",        "port",    "protocol", "method", "field", "path",    "documents",
+                             "connections", "seconds", "warmup",   "drain",  "rate",  "spin-us", "seed"};
   std::array<option, names.size() + 2> flags{};
   for (std::size_t i = 0; i < names.size(); ++i) flags[i] = {names[i], required_argument, nullptr, 'v'};
   flags[names.size()] = {"help", no_argument, nullptr, 'h'};

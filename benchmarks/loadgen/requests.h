@@ -32,8 +32,14 @@ inline std::string thrift_request(const Options& options, std::string_view docum
   append_big_endian(message, 0x80010001U, 4);  // strict version 1, a call
   append_thrift_string(message, options.method);
   append_big_endian(message, sequence_id, 4);
-  message += '\x0b';  // a string, the argument 1
+  const std::string_view method = options.method;
+  const bool listed = method.ends_with("_batch") || method.ends_with("_matrix");
+  message += listed ? '\x0f' : '\x0b';  // a list or a string, the argument 1
   append_big_endian(message, 1, 2);
+  if (listed) {
+    message += '\x0b';
+    append_big_endian(message, 1, 4);
+  }
   append_thrift_string(message, document);
   message += '\0';
   if (options.protocol == Protocol::thrift) return message;
@@ -56,8 +62,8 @@ inline std::string percent_encoded(std::string_view text) {
   return out;
 }
 
-inline std::string json_body(std::string_view document) {
-  std::string out = R"({"doc": ")";
+inline std::string json_body(std::string_view field, std::string_view document) {
+  std::string out = "{\"" + std::string(field) + "\": \"";
   for (const unsigned char byte : document) {
     if (byte == '"' || byte == '\\') out += '\\';
     if (byte >= 0x20) {
@@ -76,7 +82,7 @@ inline std::string http_request(const Options& options, std::string_view documen
   if (options.protocol == Protocol::http_get) {
     return "GET " + options.path + "?doc=" + percent_encoded(document) + host + "\r\n";
   }
-  const std::string body = json_body(document);
+  const std::string body = json_body(options.field, document);
   return "POST " + options.path + host +
          "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }

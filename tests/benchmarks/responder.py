@@ -69,6 +69,10 @@ class Handler:
             raise RuntimeError("unknown document")  # a TApplicationException
         return SCORES
 
+    def predict_batch(self, docs: list[str], options: object) -> list[dict[str, float]]:
+        """The same for each."""
+        return [self.predict(doc, options) for doc in docs]
+
     def status(self) -> ServerStatus:
         """Counts every call as half a batch."""
         counts = dict.fromkeys(("queue_depth", "queue_tokens", "running", "failed", "overloaded", "expired"), 0)
@@ -93,7 +97,7 @@ def serve_thrift(port: int, framed: bool) -> None:
 
 async def answer_http(request: web.Request) -> web.StreamResponse:
     """The same documents over HTTP; `chunked` answers without a length."""
-    doc = request.query["doc"] if request.method == "GET" else (await request.json())["doc"]
+    doc = request.query["doc"] if request.method == "GET" else (await request.json())[request.query.get("field", "doc")]
     if doc in STATUSES:
         return web.json_response({}, status=STATUSES[doc])
     if doc == "chunked":

@@ -64,6 +64,15 @@ def test_sends_every_document_unharmed_over_http(responder: Responder, load, pro
     assert result.errors == result.overloaded == 0
 
 
+def test_sends_a_list_to_methods_that_take_one_and_json_in_any_field(responder: Responder, load) -> None:
+    port, _ = responder("thrift")
+    result = load(port, ["ok", TWISTED], method="predict_batch")
+    assert (result.requests > 50, result.errors) == (True, 0)
+    port, _ = responder("http")
+    result = load(port, ["ok", TWISTED], protocol="http-json", path="/?field=text", field="text")
+    assert (result.requests > 50, result.errors) == (True, 0)
+
+
 def test_counts_http_429_as_overloaded_and_500_as_error(responder: Responder, load) -> None:
     port, _ = responder("http")
     result = load(port, ["ok", "overloaded", "unknown"], protocol="http-json", connections=1)

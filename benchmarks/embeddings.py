@@ -1,0 +1,289 @@
+"""Sentence vectors of texts of mixed length: ours in each precision, the usual server, and the model without a server.
+
+    python -m benchmarks.embeddings
+
+Every round measures all of them in turn. In-process: sentence-transformers' encode(batch_size=32) over all the texts.
+The usual server: encode of one text a request behind aiohttp. The limit: the model's arithmetic at the rate of a large
+product of matrices in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.arguments import connection_counts, number
+from benchmarks.checks import Check
+from benchmarks.documents import read_words
+from benchmarks.endpoints import HOST, AnswerError, ThriftClient, free_port, status_batches
+from benchmarks.figures import Figures, Row, middle_row
+from benchmarks.load import LoadError, build_loadgen
+from benchmarks.measure import MeasureError, Plan, measure_row
+from benchmarks.process import ROOT, ServerProcess, StartError
+from benchmarks.report import machine_line
+from benchmarks.servers import Endpoint, Server
+from benchmarks.table import check_table, markdown, server_table
+from scripts.export_encoder import FolderError, default_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+ENCODERS = ROOT / "build" / "encoders"
+LOGS = ROOT / "build" / "bench-logs"
+QUICK = {"rounds": 1, "seconds": 1.0, "warmup": 0.3}
+PRECISIONS = ("float32", "bfloat16", "int8")
+TEXTS = "mixed"
+COUNT = 512
+MOST_WORDS = 200
+CHECKED_AT = 16
+
+LEAST_OF_ALONE = 0.95
+LEAST_OF_USUAL = 2.0
+LEAST_OF_FLOAT32 = 1.5
+MOST_ERROR = 1e-3  # 1 - cosine of a faster precision
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What benchmarks.encoder_alone prints."""
+
+    gflops: dict[str, float]
+    flops_per_text: float
+    tokens_per_text: float
+    texts_per_s: float
+
+    def limit(self) -> float:
+        """Texts a second that the arithmetic allows, with all threads."""
+        return max(self.gflops.values()) * 1e9 / self.flops_per_text
+
+
+def mixed_texts(count: int = COUNT, seed: int = 1) -> list[str]:
+    """Sentences and paragraphs: half of them have up to 12 words, one in twenty more than 80."""
+    draw, words = random.Random(seed), read_words()
+    lengths = [min(MOST_WORDS, max(1, round(draw.lognormvariate(2.5, 1.15)))) for _ in range(count)]
+    return [" ".join(draw.choices(words, k=length)) for length in lengths]
+
+
+def ours(precision: str) -> Server:
+    """Our server with an encoder of this precision."""
+    endpoints = [Endpoint(f"ours {precision}, Thrift embed_matrix", "thrift", method="embed_matrix")]
+    if precision == "float32":
+        endpoints += [
+            Endpoint("ours float32, Thrift embed", "thrift", method="embed"),
+            Endpoint("ours float32, HTTP", "http-json", "/embed", port=1, field="text"),
+        ]
+    return Server(
+        f"ours-encoder-{precision}",
+        lambda folder, ports: [
+            *(sys.executable, "-m", "server", str(folder / precision)),
+            *("--port", str(ports[0]), "--rest-port", str(ports[1])),
+        ],
+        tuple(endpoints),
+        environment=lambda _folder: {},
+        ports=2,
+        batches=status_batches,
+    )
+
+
+OURS = {precision: ours(precision) for precision in PRECISIONS}
+USUAL = Server(
+    "usual-encoder",
+    lambda _folder, ports: [sys.executable, "-m", "benchmarks.encoder_server", str(default_folder()), str(ports[0])],
+    (Endpoint("encode behind aiohttp", "http-json", "/embed", field="text"),),
+    environment=lambda _folder: {},
+)
+
+
+def export(precision: str) -> float:
+    """The encoder of this precision in ENCODERS, exported where it is not there; its error (1 - cosine)."""
+    folder = ENCODERS / precision
+    if not (folder / "encoder.json").exists():
+        command = [sys.executable, "-m", "scripts.export_encoder", "--precision", precision, str(folder)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise MeasureError(f"no encoder can be exported: {done.stderr[-2000:]}")
+    return float(json.loads((folder / "encoder.json").read_text())["cosine_error"])
+
+
+def measure_alone(texts: Path, seconds: float) -> Alone:
+    """In a process of its own."""
+    options = ("--texts", str(texts), "--seconds", str(seconds))
+    command = [sys.executable, "-m", "benchmarks.encoder_alone", str(default_folder()), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ})
+    if done.returncode != 0:
+        raise MeasureError(f"sentence-transformers cannot be measured:\n{done.stderr[-4000:]}")
+    return Alone(**json.loads(done.stdout))
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody answers there."""
+    with socket.socket() as connection:
+        return connection.connect_ex((HOST, port)) == 0
+
+
+def is_ours_ready(port: int, wanted: np.ndarray, texts: Sequence[str], most_error: float) -> bool:
+    """Whether the encoder answers. Raises MeasureError when its vectors are not the model's."""
+    if not is_listening(port):
+        return False
+    with ThriftClient(port) as client:
+        if not client.status().ready:
+            return False
+        matrix = client.embed_matrix(list(texts), None, None)
+    found = np.frombuffer(matrix.values, "<f4").reshape(matrix.rows, matrix.columns)
+    error = float((1 - (found * wanted).sum(1)).max())
+    if error > most_error:
+        raise MeasureError(f"the vectors are not the model's: 1 - cosine is {error:.2g}")
+    return True
+
+
+def measure_server(server: Server, plan: Plan, ready: partial[bool]) -> Iterator[tuple[Row, Figures]]:
+    """Start `server`, measure its rows, end it."""
+    ports = [free_port() for _ in range(server.ports)]
+    log = plan.logs / f"{server.name}.log"
+    with ServerProcess(server.name, server.command(plan.model, ports), server.environment(plan.model), log) as process:
+        for port in ports:
+            process.wait_ready(partial(is_listening, port))
+        process.wait_ready(partial(ready, ports[0]))
+        for endpoint in server.endpoints:
+            for connections in plan.connections:
+                row = Row(endpoint.label, TEXTS, connections)
+                figures = measure_row(server, endpoint, row, plan, ports, process.pid)
+                if figures.rps == 0:
+                    raise MeasureError(f"{row.label} answered nothing in {plan.seconds:g} s: use longer --seconds")
+                print(f"{row.label}, {connections} conn.: {figures.rps:,.0f} texts/s", file=sys.stderr)
+                yield row, figures
+
+
+def expected(texts: Sequence[str]) -> np.ndarray:
+    """The vectors that sentence-transformers gives."""
+    from sentence_transformers import SentenceTransformer  # seconds
+
+    model = SentenceTransformer(str(default_folder()), device="cpu", local_files_only=True)
+    return np.asarray(model.encode(list(texts), show_progress_bar=False))
+
+
+def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Alone], dict[Row, list[Figures]]]:
+    """All rounds."""
+    texts = mixed_texts()
+    documents = folder / "texts.txt"
+    documents.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    plan = Plan(ENCODERS, {TEXTS: documents}, options.connections, options.seconds, options.warmup, LOGS)
+    sample = texts[:16]
+    wanted = expected(sample)
+    build_loadgen()
+    alone: list[Alone] = []
+    rows: dict[Row, list[Figures]] = {}
+    for _ in range(options.rounds):
+        alone.append(measure_alone(documents, options.seconds))
+        print(f"in-process: {alone[-1].texts_per_s:,.0f} texts/s", file=sys.stderr)
+        for precision in options.precisions:
+            ready = partial(is_ours_ready, wanted=wanted, texts=sample, most_error=0.05)
+            for row, figures in measure_server(OURS[precision], plan, ready):
+                rows.setdefault(row, []).append(figures)
+        for row, figures in measure_server(USUAL, plan, partial(is_listening)):
+            rows.setdefault(row, []).append(figures)
+    return alone, rows
+
+
+def checks(
+    rows: Mapping[Row, Figures], in_process: float, cosine_errors: Mapping[str, float], connections: int = CHECKED_AT
+) -> Iterator[Check]:
+    """What is asked at 16 connections."""
+
+    def rps(server: Server) -> float:
+        row = rows.get(Row(server.endpoints[0].label, TEXTS, connections))
+        return row.rps if row else 0.0
+
+    at = f"at {connections} connections"
+    float32, usual = rps(OURS["float32"]), rps(USUAL)
+    if float32 and usual:
+        share = float32 / in_process
+        yield Check(f"float32 {at}", f">= {LEAST_OF_ALONE} of in-process", f"{share:.2f}", share >= LEAST_OF_ALONE)
+        ratio = float32 / usual
+        asked = f">= {LEAST_OF_USUAL:g} times the usual server"
+        yield Check(f"float32 {at}", asked, f"{ratio:.2f} times", ratio >= LEAST_OF_USUAL)
+    good = {precision: rps(OURS[precision]) for precision, error in cosine_errors.items() if error < MOST_ERROR}
+    faster = max((precision for precision in good if precision != "float32"), key=good.__getitem__, default=None)
+    if float32 and faster and good[faster]:
+        ratio = good[faster] / float32
+        measured = f"{ratio:.2f} times ({faster}, cosine {1 - cosine_errors[faster]:.5f})"
+        asked = f">= {LEAST_OF_FLOAT32:g} times float32, cosine > {1 - MOST_ERROR:g}"
+        yield Check(f"faster precision {at}", asked, measured, ratio >= LEAST_OF_FLOAT32)
+    errors = sum(figures.errors for row, figures in rows.items() if row.label.startswith("ours"))
+    yield Check("errors of ours, all rows", "0", str(errors), errors == 0)
+
+
+def alone_table(alone: Sequence[Alone]) -> str:
+    """What there is without a server."""
+    in_process, limit = (median(column) for column in zip(*((a.texts_per_s, a.limit()) for a in alone), strict=True))
+    rates = [
+        [f"product of matrices, {threads} threads", f"{median(a.gflops[threads] for a in alone):,.0f} GFLOP/s"]
+        for threads in alone[0].gflops
+    ]
+    arithmetic = f"{alone[0].flops_per_text / 1e6:,.0f} MFLOP, {alone[0].tokens_per_text:.0f} tokens"
+    return markdown(
+        ("without a server", "measured"),
+        [
+            *rates,
+            ["the model's arithmetic for a text", arithmetic],
+            ["the limit by that, float32", f"{limit:,.0f} texts/s"],
+            ["encode(batch_size=32) in-process", f"{in_process:,.0f} texts/s"],
+        ],
+    )
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ends the program when they are wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m benchmarks.embeddings",
+        epilog="The exit status is 1 when something that is asked for does not hold, 2 when nothing can be measured.",
+    )
+    add = parser.add_argument
+    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="default: all")
+    add("--rounds", type=number(int, 1, 100), default=3, help="the tables show their medians; default: %(default)s")
+    add("--seconds", type=number(float, 0.01, 600), default=4.0, help="time for each row; default: %(default)s")
+    add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds; default: %(default)s")
+    add("--quick", action="store_true", help="one round of a second a row: to see that it works")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        vars(options).update(QUICK)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables; the exit status, as --help gives it."""
+    options = parse_arguments(arguments)
+    try:
+        cosine_errors = {precision: export(precision) for precision in options.precisions}
+        with tempfile.TemporaryDirectory() as folder:
+            alone, rows = measure(options, Path(folder))
+    except (LoadError, AnswerError, MeasureError, StartError, FolderError, OSError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    in_process = median(each.texts_per_s for each in alone)
+    verdict = list(checks({row: middle_row(rounds) for row, rounds in rows.items()}, in_process, cosine_errors))
+    print(f"Sentence vectors, all-MiniLM-L6-v2; {machine_line()}\n\n{alone_table(alone)}\n")
+    print(f"Over the network:\n\n{server_table(rows)}\n\n{check_table(verdict, 'texts of mixed length')}")
+    return 0 if all(check.holds for check in verdict) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

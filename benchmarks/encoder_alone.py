@@ -1,0 +1,85 @@
+"""An encoder without a server: what the processor could do, and what sentence-transformers does in-process.
+
+A program of its own, with torch's threads as they are by default. It prints JSON:
+
+    {"gflops": {"1": ..., "2": ...}, "flops_per_text": ..., "texts_per_s": ...}
+
+The limit is arithmetic: the products of matrices that the model needs for the texts, at the rate that one large product
+reaches here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = 1536  # of the large matrices
+BATCH = 32
+
+
+def rate(work: Callable[[], object], seconds: float) -> float:
+    """Calls a second, over at least so many seconds, after one call."""
+    work()
+    calls, begin = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < seconds:
+        work()
+        calls += 1
+    return calls / elapsed
+
+
+def gflops(threads: int, seconds: float) -> float:
+    """Of a product of large matrices in float32: 2 n^3 operations."""
+    torch.set_num_threads(threads)
+    a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
+    return rate(lambda: a @ b, seconds) * 2 * SIZE**3 / 1e9
+
+
+def flops(tokens: int, layers: int, hidden: int, intermediate: int) -> float:
+    """Of one text: in every layer four products with hidden x hidden, two with hidden x intermediate, and two of
+    tokens x tokens x hidden within the attention."""
+    weights = 4 * hidden * hidden + 2 * hidden * intermediate
+    return layers * (2 * tokens * weights + 4 * tokens * tokens * hidden)
+
+
+def measure(folder: str, texts: list[str], seconds: float) -> dict[str, object]:
+    """What is printed."""
+    threads = torch.get_num_threads()
+    rates = {str(count): gflops(count, seconds / 4) for count in sorted({1, threads})}
+    torch.set_num_threads(threads)
+    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    config = model[0].auto_model.config
+    lengths = [min(len(ids), model.max_seq_length) for ids in model.tokenizer(texts)["input_ids"]]
+    sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+    encoded = rate(lambda: model.encode(texts, batch_size=BATCH, show_progress_bar=False), seconds) * len(texts)
+    return {
+        "gflops": rates,
+        "flops_per_text": sum(flops(length, *sizes) for length in lengths) / len(lengths),
+        "tokens_per_text": sum(lengths) / len(lengths),
+        "texts_per_s": encoded,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.encoder_alone", description="An encoder in-process.")
+    parser.add_argument("folder", help="what sentence-transformers saved")
+    parser.add_argument("--texts", type=Path, required=True, help="one text a line")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time for each figure (default: %(default)s)")
+    arguments = parser.parse_args()
+    torch.set_grad_enabled(False)
+    texts = arguments.texts.read_text(encoding="utf-8").splitlines()
+    json.dump(measure(arguments.folder, texts, arguments.seconds), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

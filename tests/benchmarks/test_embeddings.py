@@ -1,0 +1,73 @@
+"""The comparison of encoders runs, and its verdict shows what the issue asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import embeddings
+from benchmarks.embeddings import OURS, TEXTS, USUAL, Alone, checks, main, mixed_texts
+from benchmarks.encoder_alone import flops
+from benchmarks.figures import Figures, Row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from benchmarks.servers import Server
+
+
+def row(server: Server, connections: int = 16) -> Row:
+    return Row(server.endpoints[0].label, TEXTS, connections)
+
+
+def figures(rps: float, errors: int = 0) -> Figures:
+    return Figures(rps, 1, 2, 3, 1, 1, None, errors, 1)
+
+
+def test_texts_are_of_mixed_length() -> None:
+    lengths = sorted(len(text.split()) for text in mixed_texts())
+    assert mixed_texts() == mixed_texts()
+    assert lengths[0] <= 2
+    assert 8 <= lengths[256] <= 16
+    assert 100 <= lengths[-1] <= 200
+
+
+def test_arithmetic_of_a_text() -> None:
+    """Counted by hand: one layer, hidden 2, intermediate 3, 5 tokens."""
+    products = 4 * (2 * 5 * 2 * 2) + 2 * (2 * 5 * 2 * 3)
+    attention = 2 * (2 * 5 * 5 * 2)
+    assert flops(5, 1, 2, 3) == products + attention
+    assert Alone({"1": 10.0, "2": 20.0}, 5e9, 5, 1).limit() == 4
+
+
+def test_the_verdict_compares_at_16_connections() -> None:
+    rows = {
+        row(OURS["float32"]): figures(95),
+        row(OURS["float32"], 64): figures(1),
+        row(OURS["bfloat16"]): figures(142.5),
+        row(OURS["int8"]): figures(900),
+        row(USUAL): figures(47.5, errors=9),
+    }
+    errors = {"float32": 0.0, "bfloat16": 0.0009, "int8": 0.002}
+    assert [check.holds for check in checks(rows, 100, errors)] == [True, True, True, True]
+    rows[row(OURS["bfloat16"])] = figures(142, errors=1)
+    assert [check.holds for check in checks(rows, 100.1, errors)] == [False, True, False, False]
+    rows[row(USUAL)] = figures(48)
+    assert [check.holds for check in checks(rows, 100, errors)] == [True, False, False, False]
+
+
+def test_the_tables_have_a_row_for_each_server(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "float32").symlink_to(encoder)
+    monkeypatch.setattr(embeddings, "ENCODERS", tmp_path)
+    options = ("--rounds", "1", "--seconds", "1", "--warmup", "0", "--connections", "2", "--precisions", "float32")
+    assert main(options) in (0, 1)  # 1: too slow, as a busy machine may be
+    _, alone, _, network, verdict = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    assert [line.split("|")[1].strip() for line in alone[-1:]] == ["encode(batch_size=32) in-process"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in network[2:]]
+    labels = [endpoint.label for server in (OURS["float32"], USUAL) for endpoint in server.endpoints]
+    assert [cells[:3] for cells in rows] == [[label, TEXTS, "2"] for label in labels]
+    assert all(float(cells[3].replace(",", "")) > 0 and cells[11] == "0" for cells in rows[:3])
+    assert "errors of ours" in verdict[-1]
