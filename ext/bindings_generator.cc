@@ -109,6 +109,29 @@ int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t m
   }
 }
 
+// What the model makes of each of `tokens`, read as one text: float32 [tokens, vocabulary].
+py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std::string& precision,
+                      const std::vector<uint32_t>& tokens) {
+  const Gpt2Config config = to_model_config(py::dict(**sizes));
+  const Weights given = to_weights(weights);
+  if (tokens.empty() || tokens.size() > config.context) throw py::value_error("1 token to the context's are wanted");
+  std::vector<Gpt2Model::Row> rows;
+  std::vector<uint32_t> wanted;
+  for (const uint32_t token : tokens) {
+    if (token >= config.vocabulary) throw py::value_error("a token that is not in the vocabulary");
+    wanted.push_back(static_cast<uint32_t>(rows.size()));
+    rows.push_back({0, static_cast<uint32_t>(rows.size()), token});
+  }
+  std::string bytes;
+  {
+    py::gil_scoped_release unlocked;
+    Gpt2Model model(config, given, precision, 1);
+    const std::span<const float> logits = model.read(rows, wanted);
+    bytes.assign(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
+  }
+  return py::bytes(bytes);
+}
+
 py::list progress(PyGeneratorEngine& self) {
   const std::vector<Progress> all = self.engine().progress();
   py::list list(all.size());
@@ -144,6 +167,8 @@ PYBIND11_MODULE(_generator, module) {
       .def_property_readonly("fixed_rows", [](PyGeneratorEngine& self) { return self.engine().model().fixed_rows(); });
   cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
   bind_engine_methods(cls);  // its own stats() come second, and are not reached
+  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("precision"),
+             py::arg("tokens"), "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
 }
 
