@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 MODEL ?= models/classifier.pt
 REPLIES ?= models/smart_reply.tflite
 ENCODER ?= models/encoder
+GENERATOR ?= models/generator
 PRECISION ?= float32
-BESIDE = $(filter-out $(MODEL),$(REPLIES) $(ENCODER))
+BESIDE = $(filter-out $(MODEL),$(REPLIES) $(ENCODER) $(GENERATOR))
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
@@ -24,7 +25,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z/-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z\/-]+):.*## */\1\t/' | expand -t 16
 
 .PHONY: run
-run: setup $(MODEL) fetch $(ENCODER)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
+run: setup $(MODEL) fetch $(ENCODER) $(GENERATOR)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
 	exec $(BIN)/python -m server $(MODEL) $(foreach model,$(BESIDE),$$(test -e '$(model)' && echo --model '$(model)')) $(ARGS)
 
 .PHONY: fetch
@@ -111,6 +112,9 @@ models/classifier.pt: | $(INSTALLED)
 
 models/encoder: | $(INSTALLED)  ## the sentence encoder; PRECISION=bfloat16 or int8: faster; ENCODER= for none
 	$(BIN)/python scripts/export_encoder.py --precision $(PRECISION) $@
+
+models/generator: | $(INSTALLED) $(BUILT)  ## a small GPT-2, trained in a few minutes; GENERATOR= for none
+	$(BIN)/python scripts/train_generator.py --output $@ $$(test -e $@.checkpoint && echo --resume)
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models

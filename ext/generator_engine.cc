@@ -246,16 +246,20 @@ void GeneratorEngine::announce_progress() {
   queue_.announce_more();
 }
 
-// Hands finished texts back and frees their slots.
+// Hands finished texts back and frees their slots; first the count, which who is answered may ask for.
 void GeneratorEngine::remove_finished() {
+  std::vector<Batch> finished;
   for (auto& text : texts_) {
     if (!text->done) continue;
     free_slots_.push_back(text->slot);
-    queue_.finish(std::move(text->batch));
+    finished.push_back(std::move(text->batch));
   }
   std::erase_if(texts_, [](const auto& text) { return text->done; });
-  std::lock_guard lock(mutex_);
-  stats_.busy_slots = static_cast<uint32_t>(texts_.size());
+  {
+    std::lock_guard lock(mutex_);
+    stats_.busy_slots = static_cast<uint32_t>(texts_.size());
+  }
+  for (Batch& batch : finished) queue_.finish(std::move(batch));
 }
 
 }  // namespace predictor

@@ -55,9 +55,9 @@ PREDICTOR_CLONES void add(float* x, const float* y, size_t width) {
 
 float greatest(const float* x, size_t count) {
   float most = x[0];
-  for (size_t i = 1; i < count; ++i) {
-    if (!(x[i] <= most)) most = x[i];
-    if (most != most) return most;
+  for (size_t i = 0; i < count; ++i) {
+    if (x[i] != x[i]) return x[i];
+    if (x[i] > most) most = x[i];
   }
   return most;
 }

@@ -37,6 +37,9 @@ log = structlog.get_logger()
 # Of the time for draining, the share that the proxy may use: its calls end before the Thrift server's may.
 _PROXY_SHARE = 0.8
 
+# Of what is then left, the share in which streamed texts may be read to their end, by calls that come one by one.
+_STREAMS_SHARE = 0.8
+
 _GC_THRESHOLD = 50_000
 
 
@@ -55,9 +58,9 @@ class Server:
         self._signals = 0
         self.registry = Registry(settings)
         self._jobs = _jobs(settings, self.registry)
-        handler = Handler(self.registry, settings, self.status, self._jobs)
+        self._handler = Handler(self.registry, settings, self.status, self._jobs)
         limits = Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
-        self._thrift = ThriftServer(handler, limits, log)
+        self._thrift = ThriftServer(self._handler, limits, log)
         self._proxy: Proxy | None = None
 
     async def run(self) -> None:
@@ -170,6 +173,7 @@ class Server:
         await self._jobs.stop()  # they go on at the next start
         if self._proxy is not None:
             await self._proxy.stop(timeout_s)
+        await self._handler.streams.drain((end - time.monotonic()) * _STREAMS_SHARE)
         complete = await self._thrift.drain(max(0.0, end - time.monotonic()))
         if not complete:
             log.warning("requests were dropped: the time for draining was over (setting drain_timeout_ms)")

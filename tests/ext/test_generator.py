@@ -1,0 +1,340 @@
+"""Text generation in C++: transformers' own tokens, batch mates that do not matter, leaving at every step."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from ext import _generator
+from scripts.convert_generator import converted
+from tests.generators import END_OF_TEXT, LENGTH, SIZES, STOP, Generators, as_weights, random_model, weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OK, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 5, 6, 8
+QUEUE_FULL = -1
+MS = 1_000_000
+VOCABULARY = SIZES["vocabulary"]
+LENGTHS = (3, 1, 17, 64, 65, 100, 5, 33)  # a chunk of a prompt is 64 tokens
+
+
+def prompts(count: int = len(LENGTHS)) -> list[list[int]]:
+    """Random prompts of LENGTHS."""
+    chosen = np.random.default_rng(5)
+    return [chosen.integers(1, VOCABULARY, LENGTHS[i % len(LENGTHS)]).tolist() for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    return random_model()
+
+
+@pytest.fixture(scope="module")
+def weights(reference: Any) -> dict[str, Any]:
+    return weights_of(reference)
+
+
+@pytest.fixture(scope="module")
+def shared(weights: dict[str, Any]) -> Iterator[Generators]:
+    """For tests that ask for tokens only."""
+    with Generators(weights) as generators:
+        yield generators
+
+
+def reference_tokens(reference: Any, prompt: list[int], max_tokens: int, **options: Any) -> list[int]:
+    tokens = torch.tensor([prompt])
+    with torch.inference_mode():
+        text = reference.generate(
+            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=max_tokens, do_sample=False, **options
+        )
+    return text[0, len(prompt) :].tolist()
+
+
+# ----------------------------------------------------------------------------------------------------- what is right
+
+
+def test_greedy_tokens_are_those_of_transformers(shared: Generators, reference: Any) -> None:
+    asked = prompts()
+    found = shared.tokens(asked, 28)
+    assert found == [reference_tokens(reference, prompt, 28) for prompt in asked]
+    assert len(set(map(tuple, found))) == len(asked)
+
+
+def test_repetition_penalty_as_in_transformers(shared: Generators, reference: Any) -> None:
+    asked = prompts(4)
+    found = shared.tokens(asked, 20, penalty=1.7)
+    assert found == [reference_tokens(reference, prompt, 20, repetition_penalty=1.7) for prompt in asked]
+    assert found != shared.tokens(asked, 20)
+
+
+def error(found: Any, exact: Any) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def test_logits_are_those_of_transformers(reference: Any) -> None:
+    """In bfloat16 as near to float32's as transformers' own are; the weights here are 15 times as large as usual."""
+    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
+    del named["lm_head.weight"]
+    prompt = prompts()[5]
+    with torch.inference_mode():
+        exact = reference(torch.tensor([prompt])).logits[0].numpy()
+        rounded = random_model().bfloat16()(torch.tensor([prompt])).logits[0].float().numpy()
+    most = {"float32": 1e-5, "bfloat16": 1.2 * error(rounded, exact), "int8": 3 * error(rounded, exact)}
+    for precision, tolerance in most.items():
+        content = _generator.read_logits(SIZES, as_weights(converted(named, precision)), precision, prompt)
+        found = np.frombuffer(content, np.float32).reshape(len(prompt), VOCABULARY)
+        assert error(found, exact) < tolerance, precision
+
+
+# ------------------------------------------------------------------------------------------------------- batch mates
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_sampled_text_does_not_depend_on_its_batch_mates(reference: Any, precision: str) -> None:
+    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
+    del named["lm_head.weight"]
+    asked = prompts()
+    options = {"temperature": 1.0, "seed": 7}
+    with Generators(as_weights(converted(named, precision)), precision=precision, slots=8) as generators:
+        alone = [generators.tokens([prompt], 25, **options)[0] for prompt in asked]
+        assert generators.tokens(asked, 25, **options) == alone
+        assert generators.tokens(asked[::-1], 25, **options) == alone[::-1]
+        many = generators.tokens(prompts(3 * len(LENGTHS)) + asked, 25, **options)  # more than there are slots
+        assert many[-len(asked) :] == alone
+        assert generators.tokens(asked, 25, temperature=1.0, seed=8) != alone
+
+
+def test_requests_join_and_leave_between_steps(weights: dict[str, Any]) -> None:
+    """With two slots, a third request takes the place of the second, and is done long before the first."""
+    with Generators(weights, slots=2) as generators:
+        for max_tokens in (120, 2, 2, 2):
+            generators.submit([1, 2, 3], max_tokens)
+        generators.wait()
+        assert list(generators.outcomes) == [1, 2, 3, 0]
+        assert generators.native.stats()["batches"] < 125
+
+
+# ---------------------------------------------------------------------------------------------------------- sampling
+
+
+def test_uniform_numbers() -> None:
+    """Of splitmix64, by its definition; spread evenly."""
+
+    def mixed(z: int) -> int:
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+        return z ^ (z >> 31)
+
+    golden = 0x9E3779B97F4A7C15
+    for seed, index in [(0, 0), (1, 0), (2**64 - 1, 12345)]:
+        expected = mixed((mixed((seed + golden) % 2**64) + (index + 1) * golden) % 2**64) >> 11
+        assert _generator.uniform(seed, index) == expected / 2**53
+    numbers = [_generator.uniform(9, index) for index in range(10_000)]
+    counts, _ = np.histogram(numbers, 10, (0, 1))
+    assert abs(counts - 1000).max() < 150
+
+
+def first_tokens(generators: Generators, count: int, **options: Any) -> list[int]:
+    """The first token after one prompt, with seeds counted from 0."""
+    generators.submitted, generators.outcomes = 0, {}
+    for seed in range(count):
+        generators.submit(prompts(1)[0], 1, seed=seed, **options)
+    return [value[1][0] for _, value in generators.wait()]
+
+
+def next_probabilities(weights: dict[str, Any], temperature: float) -> Any:
+    content = _generator.read_logits(SIZES, weights, "float32", prompts(1)[0])
+    logits = np.frombuffer(content, np.float32).reshape(-1, VOCABULARY)[-1].astype(np.float64) / temperature
+    weights_ = np.exp(logits - logits.max())
+    return weights_ / weights_.sum()
+
+
+def test_tokens_come_as_often_as_they_are_likely(shared: Generators, weights: dict[str, Any]) -> None:
+    likely = next_probabilities(weights, 3.0)
+    found = np.bincount(first_tokens(shared, 3000, temperature=3.0), minlength=VOCABULARY) / 3000
+    assert np.abs(found - likely).max() < 5 * np.sqrt(likely.max() / 3000)
+    assert np.corrcoef(found, likely)[0, 1] > 0.9
+
+
+def test_top_k_and_top_p(shared: Generators, weights: dict[str, Any]) -> None:
+    order = np.argsort(-next_probabilities(weights, 4.0), kind="stable")
+    sums = np.cumsum(next_probabilities(weights, 4.0)[order])
+    assert set(first_tokens(shared, 400, temperature=4.0, top_k=5)) == set(order[:5].tolist())
+    assert set(first_tokens(shared, 50, temperature=4.0, top_k=1)) == {order[0]}
+    kept = int(np.searchsorted(sums, 0.3)) + 1
+    assert set(first_tokens(shared, 100 * kept, temperature=4.0, top_p=0.3)) <= set(order[:kept].tolist())
+    assert set(first_tokens(shared, 50, temperature=4.0, top_p=1e-9)) == {order[0]}
+    of_ten = np.cumsum(next_probabilities(weights, 4.0)[order[:10]])
+    kept = int(np.searchsorted(of_ten / of_ten[-1], 0.5)) + 1
+    assert set(first_tokens(shared, 400, temperature=4.0, top_k=10, top_p=0.5)) == set(order[:kept].tolist())
+
+
+def test_a_low_temperature_is_greedy(shared: Generators) -> None:
+    assert shared.tokens(prompts(4), 15, temperature=1e-9) == shared.tokens(prompts(4), 15)
+
+
+# -------------------------------------------------------------------------------------------------------------- text
+
+
+def texts_of(weights: dict[str, Any], token_bytes: list[bytes], **options: Any) -> tuple[str, list[str], Any]:
+    """One greedy text whole, the parts in which it is streamed, and the end of it."""
+    with Generators(weights, token_bytes) as generators:
+        generators.submit([1, 2], 24, **options)
+        ((_, whole),) = generators.wait()
+        request = generators.submit([1, 2], 24, streamed=True, **options)
+        streamed = generators.wait()[1][1]
+        parts = [text for text, _ in generators.progress.get(request, [])]
+    assert streamed[1:] == whole[1:]
+    assert "".join(parts) + streamed[0] == whole[0]
+    return whole[0], parts, whole
+
+
+def test_characters_are_never_cut(weights: dict[str, Any]) -> None:
+    """Every token is one byte of a long text of characters of 1 to 4 bytes."""
+    letters = "aé€😀".encode()
+    text, parts, _ = texts_of(weights, [letters[i % len(letters) : i % len(letters) + 1] for i in range(VOCABULARY)])
+    assert all(part.encode().decode() == part for part in parts)
+    assert text
+    # A text that ends within a character ends before it.
+    cut, _, (_, tokens, _) = texts_of(weights, [b"\xf0\x9f\x98"] * VOCABULARY)
+    assert len(tokens) == 24
+    assert cut == "\ufffd" * 23
+
+
+def test_stop_strings_across_tokens(weights: dict[str, Any]) -> None:
+    with Generators(weights) as generators:
+        generators.submit([1, 2], 24)
+        ((_, (whole, tokens, _)),) = generators.wait()
+    first, second, third = (f"{token} " for token in tokens[10:13])
+    stop = first[-2:] + second + third[:1]
+    text, parts, (_, found, finish) = texts_of(weights, None, stop=["never", stop, "x" * 256])  # type: ignore[arg-type]
+    assert text == whole[: whole.index(stop)]
+    assert finish == STOP
+    assert found == tokens[: len(found)]
+    assert len(found) <= 13
+    assert not any(stop[:2] in part[-2:] for part in parts)  # what may be its beginning was held back
+
+
+def test_an_end_token(weights: dict[str, Any]) -> None:
+    with Generators(weights) as generators:
+        generators.submit([1, 2], 24)
+        ((_, (_, tokens, finish)),) = generators.wait()
+    assert finish == LENGTH
+    at = tokens.index(tokens[9])
+    with Generators(weights, ends=[tokens[9]]) as generators:
+        generators.submit([1, 2], 24)
+        ((_, (text, found, finish)),) = generators.wait()
+    assert finish == END_OF_TEXT
+    assert found == tokens[: at + 1]
+    assert text == "".join(f"{token} " for token in tokens[:at])
+
+
+# ----------------------------------------------------------------------------------------------------------- leaving
+
+
+def test_cancelling_one_of_eight_frees_its_slot_within_two_steps(weights: dict[str, Any]) -> None:
+    asked = prompts()
+    with Generators(weights, slots=8) as generators:
+        expected = generators.tokens(asked, 28, temperature=1.0)
+        generators.submitted, generators.outcomes = 0, {}
+        ids = [generators.submit(prompt, 28, temperature=1.0, streamed=True) for prompt in asked]
+        begin = generators.native.stats()["batches"]
+        generators.native.kick()
+        while generators.native.stats()["batches"] < begin + 3:
+            pass
+        before = generators.native.stats()
+        assert generators.native.cancel(ids[2])
+        at = generators.native.stats()["batches"]  # the step that ran, or one more
+        rest = generators.wait(7)
+        after = generators.native.stats()
+    assert before["busy_slots"] == 8
+    assert at - 1 <= after["left_at_step"] <= at + 2
+    assert after["cancelled"] == 1
+    assert [value[1] for _, value in rest] == expected[:2] + expected[3:]
+    assert after["busy_slots"] == 0
+
+
+def test_a_deadline_ends_a_text_that_grows(weights: dict[str, Any]) -> None:
+    with Generators(weights) as generators:
+        begin = time.monotonic_ns()
+        generators.tokens([[1, 2]] * 8, 120)
+        taken = time.monotonic_ns() - begin
+        generators.submitted, generators.outcomes = 0, {}
+        for _ in range(7):
+            generators.submit([1, 2], 120, deadline_ns=time.monotonic_ns() + taken // 3)
+        generators.submit([1, 2], 120)
+        *expired, (other, _) = generators.wait()
+        assert other == OK
+        assert {status for status, _ in expired} == {DEADLINE_EXCEEDED}
+        assert all("deadline" in message for _, message in expired)
+        assert generators.native.stats()["expired"] == 7
+        assert 8 * 120 < generators.native.stats()["generated_tokens"] < 2 * 8 * 120
+
+
+def test_a_full_queue_and_closing(weights: dict[str, Any]) -> None:
+    generators = Generators(weights, slots=1, queue_items=2)
+    for _ in range(20):
+        generators.submit([1, 2], 100)
+    assert generators.submit([1, 2], 100) == QUEUE_FULL
+    generators.native.kick()
+    rest = generators.native.close()
+    assert rest
+    assert {status for _, status, _ in rest} <= {OK, UNAVAILABLE}
+
+
+def test_a_model_that_fails_fails_one_request(weights: dict[str, Any]) -> None:
+    """A position whose embedding is not a number spoils the texts that reach it."""
+    dtype, shape, content = weights["wpe.weight"]
+    numbers = np.frombuffer(content, np.float32).reshape(shape).copy()
+    numbers[10] = np.nan
+    with Generators(weights | {"wpe.weight": (dtype, shape, numbers.tobytes())}) as generators:
+        generators.submit([1, 2], 20)
+        generators.submit([1, 2], 5)
+        (status, message), (other, _) = generators.wait()
+        assert (status, other) == (INTERNAL, OK)
+        assert "no finite number" in message
+        assert generators.native.stats()["failed"] == 1
+
+
+# --------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_wrong_weights(weights: dict[str, Any]) -> None:
+    dtype, shape, content = weights["h.1.mlp.c_fc.weight"]
+    wrong = {
+        "there is no weight h.1.mlp.c_fc.weight": None,
+        "weight h.1.mlp.c_fc.weight is of shape [64, 255]; the configuration asks for [64, 256]": (
+            dtype,
+            [64, 255],
+            content,
+        ),
+        "weight h.1.mlp.c_fc.weight is of type I64": ("I64", shape, content),
+        "weight h.1.mlp.c_fc.weight is cut short": (dtype, shape, content[:-4]),
+    }
+    for message, weight in wrong.items():
+        given = {name: value for name, value in weights.items() if name != "h.1.mlp.c_fc.weight"}
+        if weight is not None:
+            given["h.1.mlp.c_fc.weight"] = weight
+        with pytest.raises(_generator.WeightError) as caught:
+            Generators(given)
+        assert message in str(caught.value)
+
+
+def test_wrong_settings_and_requests(shared: Generators, weights: dict[str, Any]) -> None:
+    for settings, message in (
+        ({"slots": 0}, "every size"),
+        ({"slots": 257}, "slots must be 1 to 256"),
+        ({"queue_tokens": 10}, "queue_tokens"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Generators(weights, **settings)
+    with pytest.raises(ValueError, match="precision is 'int4'"):
+        Generators(weights, precision="int4")
+    for prompt, max_tokens, message in (([], 1, "nothing"), ([1], 128, "positions"), ([VOCABULARY], 1, "vocabulary")):
+        with pytest.raises(ValueError, match=message):
+            shared.submit(prompt, max_tokens)

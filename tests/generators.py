@@ -1,0 +1,137 @@
+"""Small GPT-2 models: trained for seconds by the project's own script, or random and known to transformers too."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import safetensors
+import torch
+from safetensors.torch import save
+
+from ext._generator import GeneratorEngine
+from scripts import train_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+INTERACTIVE = 0
+NEVER = 2**63 - 1
+PATIENCE_S = 60
+LENGTH, STOP, END_OF_TEXT = 1, 2, 3
+
+SIZES = {"layers": 2, "heads": 4, "width": 64, "inner": 256, "context": 128, "vocabulary": 300, "epsilon": 1e-5}
+TINY = ("--width", "64", "--layers", "2", "--context", "128", "--vocabulary", "512", "--batch", "4", "--seed", "3")
+
+
+def train_tiny(folder: Path, steps: int = 60) -> Path:
+    """A folder as scripts/train_generator.py writes it; it has seen enough to write English words."""
+    assert train_generator.main(["--output", str(folder), "--steps", str(steps), "--rate", "5e-3", *TINY]) == 0
+    return folder
+
+
+def random_model(seed: int = 0) -> Any:
+    """transformers' own GPT-2 of SIZES, its weights large enough for tokens to differ clearly."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=SIZES["vocabulary"],
+        n_positions=SIZES["context"],
+        n_embd=SIZES["width"],
+        n_layer=SIZES["layers"],
+        n_head=SIZES["heads"],
+        initializer_range=0.3,
+        bos_token_id=0,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """A transformers model's weights as ext takes them."""
+    named = {name.removeprefix("transformer."): weight for name, weight in model.state_dict().items()}
+    del named["lm_head.weight"]
+    return as_weights(named)
+
+
+def as_weights(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """name -> (type, shape, bytes)."""
+    content = safetensors.deserialize(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    return {name: (tensor["dtype"], list(tensor["shape"]), tensor["data"]) for name, tensor in content}
+
+
+class Generators:
+    """An engine that is closed at the end of a `with`. Tags are numbers, counted from 0."""
+
+    def __init__(
+        self,
+        weights: dict[str, Any],
+        token_bytes: Sequence[bytes] | None = None,
+        ends: Sequence[int] = (),
+        precision: str = "float32",
+        **settings: Any,
+    ) -> None:
+        shown = [b"%d " % token for token in range(SIZES["vocabulary"])] if token_bytes is None else list(token_bytes)
+        self.native = GeneratorEngine(SIZES, weights, precision, shown, list(ends), **{"slots": 8} | settings)
+        self.submitted = 0
+        self.outcomes: dict[int, tuple[int, Any]] = {}
+        self.progress: dict[int, list[tuple[str, int]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.native.close()
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        max_tokens: int = 20,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int = 1,
+        streamed: bool = False,
+        deadline_ns: int = NEVER,
+    ) -> int:
+        """The request's id, or what the queue refuses it with. Wakes nobody."""
+        options = (max_tokens, temperature, top_k, top_p, penalty, stop, seed, streamed)
+        admitted = self.native.submit(prompt, *options, INTERACTIVE, deadline_ns, self.submitted)
+        self.submitted += admitted > 0
+        return admitted
+
+    def gather(self) -> None:
+        """Fetch what is there, or comes within a tenth of a second."""
+        if select.select([self.native.fd], [], [], 0.1)[0]:
+            outcomes = self.native.results()
+            for request, text, count in self.native.progress():
+                self.progress.setdefault(request, []).append((text, count))
+            for tag, status, value in outcomes:
+                assert tag not in self.outcomes, "answered twice"
+                self.outcomes[tag] = (status, value)
+
+    def wait(self, count: int | None = None) -> list[tuple[int, Any]]:
+        """All outcomes in the order of submitting, when there are so many (default: as many as were submitted)."""
+        wanted = self.submitted if count is None else count
+        self.native.kick()
+        end = time.monotonic() + PATIENCE_S
+        while len(self.outcomes) < wanted:
+            assert time.monotonic() < end, f"{len(self.outcomes)} of {wanted} outcomes came"
+            self.gather()
+        return [self.outcomes[tag] for tag in sorted(self.outcomes)]
+
+    def tokens(self, prompts: Sequence[Sequence[int]], max_tokens: int = 20, **options: Any) -> list[list[int]]:
+        """What follows the prompts, all of which are submitted at once."""
+        self.submitted, self.outcomes = 0, {}
+        for prompt in prompts:
+            assert self.submit(prompt, max_tokens, **options) > 0
+        return [value[1] for _, value in self.wait()]
