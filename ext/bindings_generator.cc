@@ -167,8 +167,8 @@ PYBIND11_MODULE(_generator, module) {
       .def_property_readonly("fixed_rows", [](PyGeneratorEngine& self) { return self.engine().model().fixed_rows(); });
   cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
   bind_engine_methods(cls);  // its own stats() come second, and are not reached
-  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("precision"),
-             py::arg("tokens"), "The logits after each token of a text: native float32 [tokens, vocabulary].");
+  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("precision"), py::arg("tokens"),
+             "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
 }
 

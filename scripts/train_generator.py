@@ -103,7 +103,7 @@ class Training:
         self.losses: list[float] = []
         # What a checkpoint must have been made with to be gone on with.
         text = hashlib.sha256(stream.numpy().tobytes()).hexdigest()
-        chosen = {name: vars(options)[name] for name in ("steps", "batch", "rate", "seed")}
+        chosen = {name: vars(options)[name] for name in ("steps", "batch", "rate", "seed", "threads")}
         self._identity = {"text": text, **asdict(config), **chosen}
 
     def step(self) -> float:
@@ -218,6 +218,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--width", type=_positive, default=256, help="numbers for a token; default: %(default)s")
     add("--layers", type=_positive, default=4, help="default: %(default)s")
     add("--heads", type=_positive, default=4, help="default: %(default)s")
+    add("--threads", type=_positive, default=1, help="of torch; the model depends on it; default: %(default)s")
     add("--seed", type=int, default=1, help="same seed, text and options: same model; default: %(default)s")
     add("--resume", action="store_true", help="go on from OUT.checkpoint")
     options = parser.parse_args(arguments)
@@ -241,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train and save; the exit status."""
     options = parse_arguments(arguments)
     console = Console(stderr=True)
+    torch.set_num_threads(options.threads)
     checkpoint = options.output.with_name(options.output.name + ".checkpoint")
     try:
         text = read_text(options.text)

@@ -1,0 +1,214 @@
+"""Text generation over Thrift: whole and streamed, refused, cancelled, abandoned and drained."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions, PredictionError, RequestOptions
+
+from tests.generators import train_tiny
+from tests.service import Service, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROMPT = "Every evening"
+LONG = GenerationOptions(max_tokens=100, temperature=0.8, seed=4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_tiny(tmp_path_factory.mktemp("generators") / "harbour")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Service]:
+    with Service(folder, "--no-rest", "--streams=20") as running:
+        yield running
+
+
+def read(predictor: Any, stream: str) -> tuple[list[str], Any]:
+    """(texts of the chunks, the last chunk)."""
+    texts = []
+    while True:
+        chunk = predictor.generate_next(stream, 5000)
+        texts.append(chunk.text)
+        if chunk.finish_reason is not None:
+            return texts, chunk
+
+
+def error_of(call: Any, *arguments: Any) -> PredictionError:
+    with pytest.raises(PredictionError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def test_what_the_model_says_of_itself(service: Service) -> None:
+    with service.client() as predictor:
+        (info,) = predictor.list_models()
+    assert (info.name, info.kind) == ("harbour", "gpt2-generator")
+    assert (info.limits.max_tokens, info.limits.max_output_tokens, info.limits.batch_items) == (127, 127, 16)
+    assert info.details["precision"] == "float32"
+    assert "generate" in info.default_for
+
+
+def test_a_whole_text(service: Service) -> None:
+    with service.client() as predictor:
+        greedy = GenerationOptions(max_tokens=12, temperature=0.0)
+        done = predictor.generate(PROMPT, greedy, None)
+        assert done == predictor.generate(PROMPT, greedy, None)
+        assert (done.prompt, done.token_count, done.finish_reason) == (PROMPT, 12, FinishReason.LENGTH)
+        assert done.continuation
+        assert predictor.generate(PROMPT, LONG, None) == predictor.generate(PROMPT, LONG, None)
+        assert predictor.generate(PROMPT, None, None).token_count == 20
+        others = {predictor.generate(PROMPT, None, None).continuation for _ in range(3)}
+        assert len(others) > 1  # without a seed every call has its own
+        assert predictor.generate("", greedy, None).token_count == 12
+        stopped = predictor.generate(PROMPT, GenerationOptions(temperature=0.0, stop=[done.continuation[3:6]]), None)
+        assert stopped.finish_reason == FinishReason.STOP
+        assert stopped.continuation == done.continuation[: done.continuation.index(done.continuation[3:6])]
+
+
+def test_a_stream_gives_the_same_text_in_parts(service: Service) -> None:
+    with service.client() as predictor:
+        whole = predictor.generate(PROMPT, LONG, None)
+        stream = predictor.generate_begin(PROMPT, LONG, None)
+        texts, last = read(predictor, stream)
+        assert "".join(texts) == whole.continuation
+        assert (last.token_count, last.finish_reason) == (whole.token_count, whole.finish_reason)
+        assert error_of(predictor.generate_next, stream, 0).code == ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"max_tokens": -1}, "max_tokens is -1"),
+        ({"max_tokens": 10**9}, "max_tokens is 1000000000; it must lie between 1 and 127"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
+        ({"stop": ["a"] * 10_000}, "stop has 10000 strings; at most 16"),
+        ({"stop": ["a", ""]}, "stop[1] is a string of 0 bytes"),
+        ({"stop": ["a" * 257]}, "stop[0] is a string of 257 bytes"),
+    ],
+)
+def test_bad_options(service: Service, options: dict[str, Any], message: str) -> None:
+    with service.client() as predictor:
+        for method in (predictor.generate, predictor.generate_begin):
+            error = error_of(method, PROMPT, GenerationOptions(**options), None)
+            assert error.code == (ErrorCode.TOO_LARGE if "10000 strings" in message else ErrorCode.INVALID_ARGUMENT)
+            assert f"generation_options.{message}" in error.message
+        assert predictor.generate(PROMPT, None, None).token_count
+
+
+def test_bad_prompts(service: Service) -> None:
+    with service.client() as predictor:
+        huge = error_of(predictor.generate, "a" * (1 << 20), None, None)
+        assert (huge.code, "setting max_message_bytes" in huge.message) == (ErrorCode.TOO_LARGE, True)
+        long = error_of(predictor.generate_begin, "a b " * 1000, None, None)
+        assert (long.code, "the model takes 127" in long.message) == (ErrorCode.TOO_LARGE, True)
+        full = error_of(predictor.generate, "a b " * 30, GenerationOptions(max_tokens=127), None)
+        assert (full.code, "128 positions" in full.message) == (ErrorCode.INVALID_ARGUMENT, True)
+        with pytest.raises(Exception, match="prompt"):
+            predictor.generate(None, None, None)
+    with service.client() as predictor:
+        assert predictor.generate(PROMPT, None, None).token_count
+
+
+def test_streams_that_are_not_there_or_not_right(service: Service) -> None:
+    with service.client() as predictor:
+        assert error_of(predictor.generate_next, "nonsense", 0).code == ErrorCode.NOT_FOUND
+        assert error_of(predictor.generate_cancel, "nonsense").code == ErrorCode.NOT_FOUND
+        stream = predictor.generate_begin(PROMPT, LONG, None)
+        for wait_ms in (-1, 60_001):
+            assert "wait_ms" in error_of(predictor.generate_next, stream, wait_ms).message
+        predictor.generate_cancel(stream)
+
+
+def test_too_many_streams_and_those_that_nobody_reads(service: Service) -> None:
+    with service.client() as predictor:
+        options = RequestOptions(timeout_ms=1500)
+        streams = [predictor.generate_begin(PROMPT, LONG, options) for _ in range(20)]
+        error = error_of(predictor.generate_begin, PROMPT, LONG, options)
+        assert (error.code, "setting streams" in error.message) == (ErrorCode.OVERLOADED, True)
+        time.sleep(2)  # longer than timeout_ms
+        assert {error_of(predictor.generate_next, stream, 0).code for stream in streams} == {ErrorCode.NOT_FOUND}
+        predictor.generate_cancel(predictor.generate_begin(PROMPT, LONG, options))
+
+
+def test_a_deadline(service: Service) -> None:
+    with service.client() as predictor:
+        error = error_of(predictor.generate, PROMPT, LONG, RequestOptions(timeout_ms=1))
+        assert error.code == ErrorCode.DEADLINE_EXCEEDED
+
+
+def test_cancelling_one_of_eight_streams(service: Service) -> None:
+    """The other seven give the texts that they give alone."""
+    options = [GenerationOptions(max_tokens=100, seed=seed) for seed in range(8)]
+    with service.client() as predictor:
+        expected = [predictor.generate(PROMPT, each, None).continuation for each in options]
+        streams = [predictor.generate_begin(PROMPT, each, None) for each in options]
+        predictor.generate_cancel(streams[3])
+        assert error_of(predictor.generate_next, streams[3], 0).code == ErrorCode.NOT_FOUND
+        found = ["".join(read(predictor, stream)[0]) for stream in streams[:3] + streams[4:]]
+    assert found == expected[:3] + expected[4:]
+
+
+def test_a_client_that_goes_away(folder: Path) -> None:
+    """Its request leaves the queue: held there, so that it is there when the client goes."""
+    with Service(folder, "--no-rest", "--hold=2") as held:
+        with held.client(timeout_s=0.5) as predictor, pytest.raises(Exception, match="timeout"):
+            predictor.generate(PROMPT, LONG, RequestOptions(timeout_ms=60_000))
+        eventually(lambda: held.model_status().cancelled == 1, "the request is cancelled")
+        assert held.model_status().queue_depth == 0
+
+
+def test_draining_lets_streams_be_read_to_their_end(folder: Path) -> None:
+    with Service(folder, "--no-rest") as service:
+        with service.client() as predictor, service.client() as other:
+            whole = predictor.generate(PROMPT, LONG, None).continuation
+            stream = predictor.generate_begin(PROMPT, LONG, None)
+            service.signal(signal.SIGTERM)
+            eventually(lambda: '"draining"' in service.log_text, "draining")
+            refused = error_of(other.generate_begin, PROMPT, LONG, None)
+            assert refused.code == ErrorCode.UNAVAILABLE
+            assert "".join(read(predictor, stream)[0]) == whole
+        assert service.wait() == 0
+
+
+def test_draining_ends_streams_that_nobody_reads(folder: Path) -> None:
+    with Service(folder, "--no-rest", "--drain-timeout-ms=1000") as service:
+        with service.client() as predictor:
+            predictor.generate_begin(PROMPT, LONG, RequestOptions(timeout_ms=60_000))
+            begin = time.monotonic()
+            service.signal(signal.SIGTERM)
+            assert service.wait() == 0
+        assert time.monotonic() - begin < 10
+
+
+def test_sixty_four_streams_at_once(folder: Path) -> None:
+    """Four times as many as there are slots, each read by a client of its own."""
+    with Service(folder, "--no-rest") as service:
+        with service.client() as predictor:
+            options = [GenerationOptions(max_tokens=40, seed=seed % 4) for seed in range(64)]
+            expected = [predictor.generate(PROMPT, each, None).continuation for each in options[:4]]
+        found: dict[int, str] = {}
+
+        def ask(index: int) -> None:
+            with service.client() as predictor:
+                found[index] = "".join(read(predictor, predictor.generate_begin(PROMPT, options[index], None))[0])
+
+        threads = [threading.Thread(target=ask, args=(index,)) for index in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [found[index] for index in range(64)] == expected * 16
