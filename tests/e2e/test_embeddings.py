@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ from predictor.ttypes import EmbedOptions, ErrorCode, PredictionError, RequestOp
 from thrift.Thrift import TApplicationException
 
 from tests.sentences import texts
-from tests.service import Service, free_port
+from tests.service import ROOT, Service, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,3 +94,27 @@ def test_wrong_input(serving: Service) -> None:
             call(predictor)
     with serving.client() as predictor:
         assert len(predictor.embed("", None, None)) == 384
+
+
+def blocks(name: str, language: str, mark: str) -> list[str]:
+    """The code blocks of a document that are marked to be run."""
+    found = re.findall(rf"<!-- {mark} -->\n```{language}\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(("name", "mark"), [("README.md", "run: embeddings"), ("docs/embeddings.md", "run")])
+def test_curl_lines_answer_what_the_documents_show(serving: Service, name: str, mark: str) -> None:
+    for command in re.split(r"^\$ ", blocks(name, "console", mark)[0], flags=re.MULTILINE)[1:]:
+        line, _, shown = command.partition("\n")
+        line = line.replace("8080", str(serving.rest_port))
+        answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+        assert answer[:24] == shown[:24], "digits beyond depend on the processor"
+
+
+def test_python_lines_of_the_documents_run(serving: Service) -> None:
+    (program,) = blocks("docs/embeddings.md", "python", "run")
+    program = program.replace("9090", str(serving.port))
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    likeness = np.array([[float(number) for number in re.findall(r"[-\d.]+", row)] for row in shown.splitlines()])
+    assert likeness[0, 1] > 0.5 > likeness[0, 2]
