@@ -147,6 +147,7 @@ def _routes(settings: Settings, pool: Pool, generator: Generator, jobs: Jobs, me
         Route("/generate", ("POST",), Generate(settings, generator), _fail, bounded=True),
         Route("/v1/embeddings", ("POST",), openai.embeddings, openai_api.fail, bounded=True),
         Route("/v1/completions", ("POST",), openai.completions, openai_api.fail, bounded=True),
+        Route("/v1/chat/completions", ("POST",), openai.chat, openai_api.fail, bounded=False),
         Route("/v1/models", get, openai.models, openai_api.fail, bounded=True),
         Route(openai_api.MODELS, get, openai.models, openai_api.fail, bounded=True),
         Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),

@@ -61,6 +61,10 @@ class OpenAi:
             raise HttpError(ErrorCode.NOT_FOUND, f"no model {name[:64]!r} embeds or generates", field="model")
         return json_response(models[name], request_id)
 
+    async def chat(self, _request: web.BaseRequest, _request_id: str) -> web.Response:
+        """NOT_FOUND, for those who try this first."""
+        raise HttpError(ErrorCode.NOT_FOUND, "no model here chats; POST /v1/completions goes on from a prompt")
+
     async def embeddings(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """A vector for each text of `input`."""
         asked = await read_json(EmbeddingsRequest, request, self._settings)

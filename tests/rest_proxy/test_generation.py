@@ -297,6 +297,20 @@ async def test_a_server_that_dies_in_the_middle_is_the_last_event(proxy: Proxy, 
     assert (name, data["error"]["code"]) == ("error", "UNAVAILABLE")
 
 
+async def test_a_server_that_is_late_is_504_or_the_last_event(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, grace_ms=50, heartbeat_ms=50, connections=1)
+    server.generate = lambda *_arguments: server.hold("", None)
+    answer = await generate(proxy, prompt="a", timeout_ms=50)
+    assert (answer.status, answer.json["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
+    server.chunks[1:1] = [server.wait_for_release]
+    answer = await generate(proxy, prompt="a", stream=True)
+    name, data = events(answer.body)[-1]
+    assert (name, data["error"]["code"]) == ("error", "DEADLINE_EXCEEDED")
+    await until(lambda: server.named("generate_cancel") == [("stream-1",)])
+    server.release.set()
+    assert (await proxy.ask("GET", "/predict?doc=x")).status == 200
+
+
 async def test_all_of_a_stream_goes_to_the_server_that_began_it(new_proxy: Any, new_server: Any) -> None:
     servers = [new_server(), new_server()]
     proxy = await new_proxy(*servers)
