@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     heartbeat_ms: int = Field(
         10_000, ge=10, le=60_000, description="milliseconds without new text after which a stream sends a comment"
     )
+    stream_interval_ms: int = Field(
+        20, ge=0, le=1000, description="milliseconds between two parts of a stream at least; a fast model's are joined"
+    )
     grace_ms: int = Field(500, ge=0, le=60_000, description="milliseconds a server may be late before the call is lost")
 
     max_requests: int = Field(1024, ge=1, description="requests in progress at most; more are answered 429")

@@ -84,16 +84,25 @@ class TextStream:
 
     def __init__(self, settings: Settings, pool: Pool, stream_id: str, backend: Backend) -> None:
         self._wait_ms = settings.heartbeat_ms
+        self._interval_s = settings.stream_interval_ms / 1000
+        self._not_before = 0.0
         self._pool = pool
         self._stream_id = stream_id
         self._backend = backend
         self._complete = False
 
     async def next(self) -> GenerationChunk:
-        """What came since the last chunk, which may be nothing after heartbeat_ms. Raises what Pool.call does."""
+        """What came since the last chunk, which may be nothing after heartbeat_ms. Raises what Pool.call does.
+
+        A model may be faster than anyone reads: to ask for every token by itself costs more than to generate it.
+        """
+        loop = asyncio.get_running_loop()
+        if (pause := self._not_before - loop.time()) > 0:
+            await asyncio.sleep(pause)
         chunk: Any = await self._pool.call_at(
             self._backend, GENERATE_NEXT, self._stream_id, self._wait_ms, timeout_ms=self._wait_ms
         )
+        self._not_before = loop.time() + self._interval_s
         self._complete = chunk.finish_reason is not None
         return chunk
 

@@ -78,7 +78,7 @@ def test_openai_client_gets_the_vectors(client: OpenAI, service: Service) -> Non
 
 
 def test_openai_client_gets_the_text_whole_and_in_parts(client: OpenAI, service: Service) -> None:
-    asked = {"model": "gpt2", "prompt": PROMPT, "max_tokens": 200, "seed": 5}
+    asked = {"model": "gpt2", "prompt": PROMPT, "max_tokens": 200, "temperature": 0}
     whole = client.completions.create(**asked).choices[0]
     started = time.perf_counter()
     first, parts = 0.0, []
@@ -90,7 +90,7 @@ def test_openai_client_gets_the_text_whole_and_in_parts(client: OpenAI, service:
     assert "".join(part.text for part in parts) == whole.text
     assert [part.finish_reason for part in parts][-2:] == [None, whole.finish_reason]
     with service.client() as predictor:
-        generation = predictor.generate(PROMPT, GenerationOptions(max_tokens=200, seed=5), None)
+        generation = predictor.generate(PROMPT, GenerationOptions(max_tokens=200, temperature=0), None)
     assert generation.continuation == whole.text, "and it is the server's own"
 
 
@@ -128,8 +128,9 @@ def test_characters_are_never_cut(service: Service) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_slot(service: Service) -> None:
+    """The likeliest token each time never ends this model's text; sampling may end it at any token."""
     before = generator_status(service)
-    body = json.dumps({"prompt": PROMPT, "stream": True, "max_tokens": 1000, "temperature": 5}).encode()
+    body = json.dumps({"prompt": PROMPT, "stream": True, "max_tokens": 1000, "temperature": 0}).encode()
     with socket.create_connection(("127.0.0.1", service.rest_port)) as connection:
         head = f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         connection.sendall(f"{head}\r\n\r\n".encode() + body)
@@ -147,11 +148,11 @@ def test_a_stream_is_finished_when_the_server_drains(untrained_generator: Path) 
         Service("--model", f"gpt2={untrained_generator}") as service,
         OpenAI(base_url=f"http://127.0.0.1:{service.rest_port}/v1", api_key="none", max_retries=0) as client,
     ):
-        stream = client.completions.create(model="gpt2", prompt=PROMPT, max_tokens=500, seed=5, stream=True)
+        stream = client.completions.create(model="gpt2", prompt=PROMPT, max_tokens=500, temperature=0, stream=True)
         parts = [next(stream).choices[0]]
         service.signal()
         parts += [part.choices[0] for part in stream]
-        assert parts[-1].finish_reason in ("length", "stop")
+        assert parts[-1].finish_reason == "length"
         assert len(parts) > 2
         assert service.wait() == 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -219,6 +221,21 @@ async def test_heartbeats_come_in_silent_times(new_proxy: Any, server: ThriftSer
     answer = await generate(proxy, prompt="a", stream=True)
     assert events(answer.body)[:3] == [("", None)] * 3
     assert server.named("generate_next")[0] == ("stream-1", 20)
+
+
+async def test_parts_come_no_faster_than_the_interval(new_proxy: Any, server: ThriftServer) -> None:
+    proxy = await new_proxy(server, stream_interval_ms=100)
+    asked: list[float] = []
+    generate_next = server.generate_next
+
+    def noting(*arguments: Any) -> GenerationChunk:
+        asked.append(time.monotonic())
+        return generate_next(*arguments)
+
+    server.generate_next = noting
+    answer = await generate(proxy, prompt="a", stream=True)
+    assert "".join(data["text"] for _, data in events(answer.body)) == TEXT
+    assert all(later - earlier > 0.09 for earlier, later in itertools.pairwise(asked))
 
 
 async def test_a_client_that_goes_away_cancels_the_stream_at_once(proxy: Proxy, server: ThriftServer) -> None:
