@@ -93,19 +93,22 @@ class Source:
 # ------------------------------------------------------------------------------------------------- reading the folder
 
 
-def read_json(path: Path) -> Any:
-    """Raises FolderError."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What the file holds, an object if nothing else is said. Raises FolderError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FolderError(f"{path}: no such file; a folder that sentence-transformers saved has it") from None
     except (OSError, ValueError) as error:
         raise FolderError(f"{path}: {error}") from None
+    if not isinstance(value, kind):
+        raise FolderError(f"{path}: holds no JSON {'object' if kind is dict else 'list'}")
+    return value
 
 
 def read_source(folder: Path) -> Source:
     """Everything in the folder. Raises FolderError for what is not there, broken or of a kind that is not supported."""
-    modules = {module["type"].rpartition(".")[2]: folder / module["path"] for module in read_modules(folder)}
+    modules = read_modules(folder)
     config_path = modules["Transformer"] / "config.json"
     config = read_json(config_path)
     pooling, normalize = read_pooling(modules["Pooling"] / "config.json"), "Normalize" in modules
@@ -117,7 +120,7 @@ def read_source(folder: Path) -> Source:
             intermediate=whole(config, "intermediate_size"),
             vocabulary=whole(config, "vocab_size"),
             positions=whole(config, "max_position_embeddings"),
-            norm_epsilon=float(config.get("layer_norm_eps", 1e-12)),
+            norm_epsilon=small(config, "layer_norm_eps", 1e-12),
             activation=supported(config, "hidden_act", ACTIVATIONS),
             pooling=pooling,
             normalize=normalize,
@@ -138,17 +141,18 @@ def read_source(folder: Path) -> Source:
     )
 
 
-def read_modules(folder: Path) -> list[dict[str, str]]:
-    """A Transformer, a Pooling and perhaps a Normalize: all that is supported."""
+def read_modules(folder: Path) -> dict[str, Path]:
+    """The folders of Transformer and Pooling, and perhaps of Normalize: all that is supported."""
     path = folder / "modules.json"
-    modules = read_json(path)
+    modules = read_json(path, list)
     try:
-        names = [module["type"].rpartition(".")[2] for module in modules]
+        folders = {module["type"].rpartition(".")[2]: folder / module["path"] for module in modules}
     except (TypeError, KeyError, AttributeError):
-        raise FolderError(f"{path}: wanted is a list of modules, each with a type and a path") from None
-    if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise FolderError(f"{path}: each module must have a type and a path") from None
+    if list(folders) not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        names = ", ".join(folders) or "none"
         raise FolderError(f"{path}: the modules are {names}; supported are Transformer, Pooling and Normalize")
-    return list(modules)
+    return folders
 
 
 def whole(config: dict[str, Any], name: str) -> int:
@@ -157,6 +161,14 @@ def whole(config: dict[str, Any], name: str) -> int:
     if type(value) is not int or value < 1:
         raise FolderError(f"{name} is {value!r}; a whole number from 1 is wanted")
     return value
+
+
+def small(config: dict[str, Any], name: str, default: float) -> float:
+    """A number of the configuration that is added so that nothing is divided by 0."""
+    value = config.get(name, default)
+    if not isinstance(value, float | int) or not 0 <= value < 1:
+        raise FolderError(f"{name} is {value!r}; a number from 0 and below 1 is wanted")
+    return float(value)
 
 
 def supported(config: dict[str, Any], name: str, known: dict[str, str]) -> str:
@@ -195,10 +207,12 @@ def read_max_tokens(folder: Path, architecture: bert.Architecture) -> int:
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         path = folder / name
         value = read_json(path).get(key) if path.exists() else None
-        if value is not None:
-            limits.append(int(value))
-            if name == "sentence_bert_config.json":
-                break  # it goes before the tokenizer's own
+        if value is None:
+            continue
+        if type(value) is not int:
+            raise FolderError(f"{path}: {key} is {value!r}; a whole number is wanted")
+        limits.append(value)
+        break  # the first goes before the tokenizer's own
     if min(limits) < 3:
         raise FolderError(f"{folder}: texts of {min(limits)} tokens are too short to say anything")
     return min(limits)

@@ -30,7 +30,7 @@ _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 _WANTED = {
     "predict": "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
     "reply": "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
-    "embed": "a sentence encoder or a TorchScript module that gives vectors",
+    "embed": "a sentence encoder (`make models/encoder`), or a TorchScript module that gives vectors,",
     "generate": "a text generator (a GPT-2 folder, e.g. `make models/generator`)",
 }
 

@@ -91,14 +91,18 @@ class EncoderModel(EngineModel):
         request: Pending[bytes] = Pending()
 
         def hand_over(vector: bytes | None, error: BaseException | None) -> None:
-            request.on_abandon = None  # else call and request would refer to each other
+            request.on_abandon = None  # else call and request refer to each other
             if error is not None:
                 request.fail(error)
             else:
                 request.resolve(vector)  # type: ignore[arg-type]
 
+        def abandon() -> None:
+            request.on_abandon = None
+            call.cancel()
+
         call = drive(self._embed_whole(text, truncate, terms), hand_over)
-        request.on_abandon = call.cancel
+        request.on_abandon = abandon
         return request
 
     async def _embed_whole(self, text: str, truncate: bool, terms: Terms) -> bytes:

@@ -90,6 +90,8 @@ def test_what_lies_behind_the_look_ahead_changes_nothing(
         pytest.param([1, 10], {"max_padding": 0, "free_padding": 9}, [0, 1], id="padding that is free"),
         pytest.param([1, 10], {"max_padding": 0, "free_padding": 8}, [0], id="padding that is not"),
         pytest.param([3, 4, 3, 3], {"equal_lengths": True}, [0, 2, 3], id="equal lengths"),
+        pytest.param([1, 90, 2], {"pads": False, "batch_tokens": 93}, [0, 1, 2], id="no padding, the sum fits"),
+        pytest.param([1, 90, 2], {"pads": False, "batch_tokens": 92}, [0, 2], id="no padding, the sum does not fit"),
     ],
 )
 def test_cases(tokens: list[int], limits: dict[str, Any], batch: list[int]) -> None:

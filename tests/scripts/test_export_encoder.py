@@ -185,8 +185,18 @@ def other_module(folder: Path) -> None:
     [
         (lambda folder: shutil.rmtree(folder), "modules.json: no such file"),
         (lambda folder: (folder / "modules.json").write_text("{"), "modules.json: "),
-        (lambda folder: write_json(folder / "modules.json", {"a": 1}), "wanted is a list of modules"),
-        (other_module, "'Dense'"),
+        (lambda folder: write_json(folder / "modules.json", {"a": 1}), "modules.json: holds no JSON list"),
+        (
+            lambda folder: write_json(folder / "modules.json", [{"type": "a"}]),
+            "each module must have a type and a path",
+        ),
+        (other_module, "the modules are Transformer, Pooling, Normalize, Dense; supported are"),
+        (lambda folder: write_json(folder / "config.json", []), "config.json: holds no JSON object"),
+        (
+            change("config.json", layer_norm_eps="tiny"),
+            "layer_norm_eps is 'tiny'; a number from 0",
+        ),
+        (change("sentence_bert_config.json", max_seq_length="long"), "max_seq_length is 'long'; a whole number"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (change("config.json", model_type="mpnet"), "model_type is 'mpnet'; supported is bert"),
         (change("config.json", hidden_act="silu"), "hidden_act is 'silu'; supported is gelu"),
