@@ -101,6 +101,9 @@ class Child:
             self._end_process()
             raise
         with self._changed:
+            if self._closing.is_set():
+                client.close()
+                raise ModelError("it is being closed")
             self._client, self._problem = client, ""
             self._changed.notify_all()
 
@@ -175,7 +178,10 @@ class Child:
                 self._check(process)
                 if time.monotonic() > end:
                     raise ModelError(f"the TensorFlow process did not start in {self._timeout_s:g} s")
-        line = process.stdout.readline().decode().strip()
+        try:
+            line = process.stdout.readline().decode().strip()
+        except ValueError:  # another thread ended the process, and closed this
+            line = ""
         if not line:
             process.wait(_END_S)
             self._check(process)

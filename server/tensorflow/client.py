@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from server.errors import PredictionError, deadline_exceeded, internal, not_found, too_large
+from server.errors import PredictionError, deadline_exceeded, internal, not_found
 from server.models.base import ModelError
 from server.tensorflow.protocol import protocol
 from server.tensorflow.signature import Signature, served_signature
@@ -42,7 +42,7 @@ class UnreachableError(Exception):
 
 
 class RefusedError(Exception):
-    """The model cannot answer these instances; maybe others."""
+    """The model cannot answer these instances; maybe others, or fewer."""
 
 
 class NoSuchModelError(ModelError):
@@ -143,13 +143,11 @@ class ModelClient:
             spec.version.value = self._address.version
 
     def _error(self, error: Any, timeout_s: float) -> UnreachableError | RefusedError | PredictionError:
-        code, details = error.code().name, error.details()
+        code, details = error.code().name, error.details() or ""
         if code in ("UNAVAILABLE", "CANCELLED"):
             return UnreachableError(f"{code}: {details}")
         if code == "DEADLINE_EXCEEDED":
             return deadline_exceeded(f"the TensorFlow server did not answer in the {timeout_s:.3g} s that were left")
-        if code == "RESOURCE_EXHAUSTED":
-            return too_large(f"the TensorFlow server: {details}")
         if code == "NOT_FOUND" and "ervable" in details:
             return not_found(f"the TensorFlow server at {self._address.target}: {details}")
         return RefusedError(f"the model failed: {_in_one_line(details) or code}")
@@ -157,7 +155,7 @@ class ModelClient:
 
 def _in_one_line(details: str) -> str:
     """What TensorFlow says of a failure, without its traceback through the graph and its headline."""
-    lines = (line.strip() for line in (details or "").splitlines())
+    lines = (line.strip() for line in details.splitlines())
     said = [line for line in lines if line and not line.startswith(_NOISE)]
     return " ".join(said)[:_SHOWN_CHARACTERS]
 

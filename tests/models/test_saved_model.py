@@ -159,7 +159,7 @@ async def test_a_killed_process_is_started_again_and_requests_wait_for_it(saved_
         late = model.embed("Hello", True, terms(0.3))
         patient = model.embed("Hello", True, terms())
         assert (await error_of(late)).code == ErrorCode.DEADLINE_EXCEEDED
-        assert await result(patient) == vector
+        assert await result(patient, timeout_s=60) == vector
     assert [entry["exit_code"] for entry in logs if "died" in entry["event"]] == [-signal.SIGKILL]
     await model.close()
     assert processes() <= before

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 10
 
 
-async def result(pending: Awaitable[Any]) -> Any:
+async def result(pending: Awaitable[Any], timeout_s: float = _TIMEOUT_S) -> Any:
     """Its result, driven as the transport drives calls."""
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -24,7 +24,7 @@ async def result(pending: Awaitable[Any]) -> Any:
         return await pending
 
     drive(call(), lambda value, error: future.set_exception(error) if error else future.set_result(value))
-    return await asyncio.wait_for(future, _TIMEOUT_S)
+    return await asyncio.wait_for(future, timeout_s)
 
 
 async def error_of(pending: Awaitable[Any]) -> PredictionError:
