@@ -200,3 +200,25 @@ def test_bad_input_has_a_clear_error_and_the_server_goes_on(
         said = error["message"] if "message" in error else error["error"]["message"]
         assert (answer.status, said[: len(message)]) == (status, message), path
     assert post(service, "/generate", prompt="a", max_tokens=1).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "message"),
+    [
+        (b"{}", "application/json", 400, "give either message, text or texts"),
+        (b'{"text":null}', "application/json", 400, "give either message, text or texts"),
+        (b'{"texts":["a",1]}', "application/json", 400, "field 'texts[1]'"),
+        (b"message=[1]", FORM["Content-Type"], 400, "message[0] is not a string"),
+        (b'{"text":"' + b"a" * (1 << 24) + b'"}', "application/json", 413, "the body is over 16777216 bytes"),
+        (b'{"text":"\xff"}', "application/json", 400, "Invalid JSON: "),
+        (b"message=%FF", FORM["Content-Type"], 400, "the form is not valid UTF-8"),
+        (b"message=a", "text/plain", 415, "content type 'text/plain' is not one of this path"),
+        (b'{"text":"a","model":"gpt2"}', "application/json", 400, "options.model: 'gpt2' does not serve embed_matrix"),
+    ],
+)
+def test_bad_texts_to_embed_have_a_clear_error_and_the_server_goes_on(
+    service: Service, body: bytes, content_type: str, status: int, message: str
+) -> None:
+    answer = service.http("/embed", method="POST", body=body, headers={"Content-Type": content_type})
+    assert (answer.status, answer.json()["error"]["message"][: len(message)]) == (status, message)
+    assert post(service, "/embed", text="a").status == 200
