@@ -99,13 +99,11 @@ def sentence_vectors() -> Callable[[list[str]], NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
-def untrained_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GPT-2 as Hugging Face's libraries save it, slow enough that its client can leave in the middle of a text."""
-    from tests.gpt2 import save_untrained  # seconds
+def slow_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 whose texts are long enough for their callers to leave in the middle."""
+    from tests.generators import train_slow  # it needs the extension, which some tests do without
 
-    folder = tmp_path_factory.mktemp("gpt2") / "generator"
-    save_untrained(folder)
-    return folder
+    return train_slow(tmp_path_factory.mktemp("slow") / "generator")
 
 
 @pytest.fixture(scope="session")

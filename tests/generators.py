@@ -34,6 +34,13 @@ def train_tiny(folder: Path, steps: int = 60) -> Path:
     return folder
 
 
+def train_slow(folder: Path) -> Path:
+    """The same, with texts long enough for their callers to leave in the middle; it has learned nothing to speak of."""
+    sizes = ("--width", "256", "--layers", "4", "--context", "1024", "--vocabulary", "600", "--batch", "1")
+    assert train_generator.main(["--output", str(folder), "--steps", "1", *sizes]) == 0
+    return folder
+
+
 def random_model(seed: int = 0) -> Any:
     """transformers' own GPT-2 of SIZES, its weights large enough for tokens to differ clearly."""
     from transformers import GPT2Config, GPT2LMHeadModel

@@ -25,9 +25,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def service(encoder: Path, untrained_generator: Path) -> Iterator[Service]:
+def service(encoder: Path, slow_generator: Path) -> Iterator[Service]:
     """An encoder and a generator, named as `make run` names them."""
-    with Service("--model", f"encoder={encoder}", "--model", f"generator={untrained_generator}") as running:
+    with Service("--model", f"encoder={encoder}", "--model", f"generator={slow_generator}") as running:
         yield running
 
 

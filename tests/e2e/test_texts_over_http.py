@@ -1,5 +1,5 @@
 """Embeddings and generated texts over HTTP end to end: real models behind the real server, asked by OpenAI's client,
-by curl and by plain requests. The models are untrained: what is tested is the way of the text, not its sense."""
+by curl and by plain requests. The models have learned nothing: what is tested is the way of the text, not its sense."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture(scope="module")
-def service(untrained_generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
-    with Service("--model", f"vectors={zoo('embedding_tensor')}", "--model", f"gpt2={untrained_generator}") as running:
+def service(slow_generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
+    with Service("--model", f"vectors={zoo('embedding_tensor')}", "--model", f"gpt2={slow_generator}") as running:
         yield running
 
 
@@ -143,9 +143,9 @@ def test_a_client_that_goes_away_frees_its_slot(service: Service) -> None:
     assert (after.cancelled, after.completed) == (before.cancelled + 1, before.completed)
 
 
-def test_a_stream_is_finished_when_the_server_drains(untrained_generator: Path) -> None:
+def test_a_stream_is_finished_when_the_server_drains(slow_generator: Path) -> None:
     with (
-        Service("--model", f"gpt2={untrained_generator}") as service,
+        Service("--model", f"gpt2={slow_generator}") as service,
         OpenAI(base_url=f"http://127.0.0.1:{service.rest_port}/v1", api_key="none", max_retries=0) as client,
     ):
         stream = client.completions.create(model="gpt2", prompt=PROMPT, max_tokens=500, temperature=0, stream=True)
