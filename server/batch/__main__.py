@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -19,36 +20,51 @@ from server.batch.job import ACTIVE, JobError
 from server.batch.local_models import loaded
 from server.batch.methods import Methods
 from server.batch.progress import shown
+from server.batch.ray_runner import ClusterError, opened
 from server.batch.runner import Runner
 from server.batch.storage import LocationError, Storage
 from server.batch.store import Store, StoreError
-from server.config import Settings
+from server.config import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.batch.arguments import Options
     from server.batch.job import Job
+    from server.batch.runner import OpenWork
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 
 
 def run(options: Options, settings: Settings, control: Control) -> Job:
-    """Run the job until it has ended or is stopped; the job then. Raises JobError, StoreError, LocationError."""
+    """Run the job until it has ended or is stopped; the job then.
+
+    Raises JobError, StoreError, LocationError, ClusterError.
+    """
     storage = Storage.of_everything()
     storage.check(options.request.input, "read")
     storage.check(options.request.output, "write")
     storage.check_apart(options.request.input, options.request.output)
     with contextlib.closing(Store(options.state)) as store:
         job_id = _job_of(store, options)
-        with loaded(settings) as models:
-            methods = Methods(models, storage, settings.batch_line_bytes)
-            runner = Runner(store, storage, methods.open, settings.batch_line_bytes)
+        with _opened(options, settings, storage) as open_work:
+            runner = Runner(store, storage, open_work, settings.batch_line_bytes)
             thread = threading.Thread(target=runner.run, args=(job_id, control), name="job")
             thread.start()
             shown(store, job_id, control, thread)
             thread.join()
         return store.job(job_id)
+
+
+@contextlib.contextmanager
+def _opened(options: Options, settings: Settings, storage: Storage) -> Iterator[OpenWork]:
+    """What the job runs on."""
+    if options.runner == "ray":
+        with opened(settings, options.address, options.workers) as cluster:
+            yield cluster.open
+    else:
+        with loaded(settings) as models:
+            yield Methods(models, storage, settings.batch_line_bytes).open
 
 
 def _job_of(store: Store, options: Options) -> str:
@@ -65,7 +81,7 @@ def main() -> int:
     options = parse_arguments()
     try:
         models = (f"{MODEL_NAME}={options.model}",) if options.model else ()
-        given: dict[str, Any] = {"model": models, "log_level": "error"}
+        given: dict[str, Any] = {"model": models, "log_level": os.environ.get(f"{ENV_PREFIX}LOG_LEVEL", "warning")}
         settings = Settings(**given)
     except ValidationError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -76,7 +92,7 @@ def main() -> int:
     with _stopped_by_signals(control):
         try:
             job = run(options, settings, control)
-        except (JobError, StoreError, LocationError) as error:
+        except (JobError, StoreError, LocationError, ClusterError) as error:
             print(f"error: {error}", file=sys.stderr)
             return _FAILED
     if job.state == BatchState.FAILED:

@@ -41,6 +41,10 @@ class Options:
     state: Path
     """Where the job's state is kept until it has completed."""
     fresh: bool
+    runner: str
+    address: str | None
+    """Of a Ray cluster; None: a new one."""
+    workers: int | None
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
@@ -59,11 +63,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     add("--on-error", choices=_ON_ERROR, default="fail", help="what a bad line does to the job (default: fail)")
     add("--max-errors", type=_count, metavar="N", help="with record: more of them fail the job (default: any number)")
     add("--key-field", metavar="NAME", help="a field of each line that is carried into its result")
+    add("--runner", choices=("embedded", "ray"), default="embedded", help="this process, or a Ray cluster's workers")
+    add("--address", metavar="ADDRESS", help="with ray: the cluster's, HOST:PORT or auto (default: a new one, here)")
+    add("--workers", type=_count, metavar="N", help="with ray, without --address: workers (default: one for each core)")
     add("--state", type=Path, metavar="FOLDER", help=f"where the job's progress is kept (default: {_state_folder()})")
     add("--fresh", action="store_true", help="begin anew instead of going on")
     given = parser.parse_args(arguments)
     if given.max_errors is not None and given.on_error != "record":
         parser.error("argument --max-errors: goes with --on-error record only")
+    if given.runner != "ray" and (given.address is not None or given.workers is not None):
+        parser.error("arguments --address and --workers: go with --runner ray only")
     if given.key_field == "":
         parser.error("argument --key-field: is empty")
     location = absolute(given.model)
@@ -79,7 +88,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     )
     identity = hashlib.sha256(json.dumps([location, asdict(request)]).encode()).hexdigest()[:16]
     state = (given.state or _state_folder()) / f"{identity}.db"
-    return Options(request, None if saved else location, state, given.fresh)
+    loads = None if saved else location
+    return Options(request, loads, state, given.fresh, given.runner, given.address, given.workers)
 
 
 MODEL_NAME = "model"

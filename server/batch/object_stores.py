@@ -98,7 +98,8 @@ def _file_system(scheme: str) -> Any:
         module = importlib.import_module("gcsfs.core" if scheme == "gs" else "s3fs")
     except ImportError as error:
         package = _EXTRAS[scheme]
-        message = f"{scheme}:// needs the package {package}: pip install 'predictor-service[{scheme}]' ({error})"
+        how = f"`make setup-stores`, or pip install 'predictor-service[{scheme}]'"
+        message = f"{scheme}:// needs the package {package}: {how} ({error})"
         raise StorageError(message) from None
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if scheme == "s3":

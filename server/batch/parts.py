@@ -46,10 +46,12 @@ class Work(Protocol):
     """Lines that are best given at a time; it may change."""
     chunk_bytes: int
     """Bytes that are best given at a time."""
-    rows_ahead: int
-    """Lines that should be on their way at a time."""
     bytes_ahead: int
     """Bytes that may be on their way at a time."""
+
+    @property
+    def rows_ahead(self) -> int:
+        """Lines that should be on their way at a time."""
 
     def start(self, lines: Lines) -> Begun:
         """Begin with some lines. Raises JobError."""

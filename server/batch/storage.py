@@ -49,9 +49,9 @@ class Storage:
         self._lock = threading.Lock()
 
     @classmethod
-    def of_everything(cls) -> Self:
+    def of_everything(cls, scratch: Path | None = None) -> Self:
         """For the command line, whose user may use what the user may use."""
-        return cls([Path("/")], SCHEMES)
+        return cls([Path("/")], SCHEMES, (), scratch)
 
     def check(self, location: str, for_what: Literal["read", "write"]) -> None:
         """Raises LocationError where the location is malformed or not allowed. Only links are looked up."""
