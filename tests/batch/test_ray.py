@@ -112,9 +112,7 @@ def test_a_lost_worker_costs_its_block(tmp_path: Path, classifier: Path) -> None
     flags = [f"--model={classifier}", f"--input={tmp_path}/in/", f"--output={tmp_path}/out", "--key-field=id"]
     before = _temporary_folders()
     with Batch(tmp_path, *flags, "--workers=2") as batch:
-        eventually(
-            lambda: len(batch.workers) >= 2 or batch.process.poll() is not None, "both workers have the model", 90
-        )
+        eventually(lambda: batch.workers or batch.process.poll() is not None, "a worker has the model", 90)
         assert batch.process.poll() is None, batch.log
         os.kill(batch.workers[0], signal.SIGKILL)
         processes = _descendants(batch.process.pid)
