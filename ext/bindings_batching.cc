@@ -145,12 +145,13 @@ void bind_policy(py::module_& module) {
       }))
       .def(
           "fill",
-          [](const BatchPolicy& policy, const std::vector<uint32_t>& tokens) {
+          [](const BatchPolicy& policy, const std::vector<uint32_t>& tokens, int lane) {
             std::vector<Waiting> window;
             for (uint32_t count : tokens) window.push_back({count, 0});
-            return policy.fill(window);
+            return policy.fill(window, to_lane(lane));
           },
-          py::arg("tokens"), "Indices of the requests, given by their token counts oldest first, that form a batch.")
+          py::arg("tokens"), py::arg("lane") = 0,
+          "Indices of the requests, given by their token counts oldest first, that form a batch.")
       .def(
           "ready_at",
           [](const BatchPolicy& policy, const std::vector<Nanoseconds>& interactive,

@@ -120,7 +120,8 @@ class Bulk {
 
   bool wait(double seconds) {
     py::gil_scoped_release unlocked;
-    return collector_->wait(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds)));
+    return collector_->wait(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds)));
   }
 
   // `before` goes in front of each result.

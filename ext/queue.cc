@@ -16,6 +16,9 @@ namespace predictor {
 
 namespace {
 
+constexpr Nanoseconds kInUse = 20'000'000;  // after a request the interactive lane counts as in use for so long
+constexpr Nanoseconds kMemory = 8;          // batches over which the time that one takes is averaged, about
+
 int open_event_fd() {
   const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
@@ -77,6 +80,7 @@ Submission Queue::submit(RequestPtr request) {
   ++stats_.waiting;
   stats_.waiting_tokens += request->tokens;
   if (stats_.waiting >= limits_.hold) held_ = false;
+  if (request->lane == Lane::interactive) interactive_until_ = now + kInUse;
   lane(request->lane).push_back(std::move(request));
   return {Admission::accepted, id};
 }
@@ -132,6 +136,7 @@ Batch Queue::try_take_lone(const std::function<bool(const Request&)>& wanted) {
 void Queue::finish(Batch batch) {
   const Nanoseconds now = clock_();
   std::lock_guard lock(mutex_);
+  learn(batch, now);
   running_.remove_if([&](const Running& running) { return running.key == batch.data(); });
   stats_.running -= static_cast<uint32_t>(batch.size());
   for (RequestPtr& request : batch) {
@@ -238,14 +243,40 @@ LaneView Queue::view(Lane lane) const {
 Nanoseconds Queue::ready_at() const {
   if (draining_) return stats_.waiting > 0 ? 0 : kNever;
   if (held_) return kNever;
-  return policy_.ready_at(view(Lane::interactive), view(Lane::bulk));
+  const Nanoseconds ready = policy_.ready_at(view(Lane::interactive), view(Lane::bulk));
+  return lane(Lane::interactive).empty() ? std::max(ready, bulk_from_) : ready;
+}
+
+bool Queue::may_run_bulk(Nanoseconds now) const {
+  return draining_ || now >= bulk_from_;
+}
+
+// A bulk batch begins: when may the next one?
+void Queue::pace_bulk(Nanoseconds now) {
+  const auto workers = static_cast<double>(std::max<size_t>(idle_workers_ + running_.size(), 1));
+  const double interval = static_cast<double>(bulk_batch_) / (policy_.config().bulk_share * workers);
+  bulk_from_ = now < interactive_until_ ? now + static_cast<Nanoseconds>(interval) : 0;
+}
+
+// A batch has ended: how long does a bulk batch take?
+void Queue::learn(const Batch& batch, Nanoseconds now) {
+  if (batch.empty() || batch[0]->lane != Lane::bulk) return;
+  for (const Running& running : running_) {
+    if (running.key != batch.data()) continue;
+    const Nanoseconds took = now - running.begun;
+    bulk_batch_ = bulk_batch_ == 0 ? took : bulk_batch_ + (took - bulk_batch_) / kMemory;
+  }
 }
 
 Batch Queue::form_batch() {
   expire(clock_());
   announce();
   if (stats_.waiting == 0) return {};
-  const Lane chosen = policy_.choose_lane(!lane(Lane::interactive).empty(), !lane(Lane::bulk).empty());
+  const Nanoseconds now = clock_();
+  const bool interactive = !lane(Lane::interactive).empty();
+  const bool bulk = !lane(Lane::bulk).empty() && (!interactive || may_run_bulk(now));
+  const Lane chosen = policy_.choose_lane(interactive, bulk);
+  if (chosen == Lane::bulk) pace_bulk(now);
   const auto& requests = lane(chosen);
   std::vector<Waiting> window(std::min<size_t>(requests.size(), policy_.config().look_ahead));
   for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
@@ -280,6 +311,7 @@ Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
   }
   requests.erase(requests.begin(), requests.begin() + static_cast<std::ptrdiff_t>(indices.size()));
   running.key = batch.data();
+  running.begun = clock_();
   stats_.running += static_cast<uint32_t>(batch.size());
   running_.push_back(std::move(running));
   return batch;

@@ -100,11 +100,16 @@ class Queue {
   struct Running {  // a batch in a worker's hands; `requests` point into it
     std::vector<Request*> requests;
     const RequestPtr* key;  // the batch's buffer, by which finish() finds it
+    Nanoseconds begun;
   };
 
   LaneView view(Lane lane) const;
   std::deque<RequestPtr>& lane(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
+  const std::deque<RequestPtr>& lane(Lane lane) const { return lanes_[static_cast<size_t>(lane)]; }
   Nanoseconds ready_at() const;
+  bool may_run_bulk(Nanoseconds now) const;
+  void pace_bulk(Nanoseconds now);
+  void learn(const Batch& batch, Nanoseconds now);
   Batch form_batch();
   Batch pull(Lane lane, const std::vector<size_t>& indices);
   void expire(Nanoseconds now);
@@ -133,6 +138,12 @@ class Queue {
   uint32_t idle_workers_ = 0;
   uint64_t last_id_ = 0;
   Nanoseconds next_deadline_ = kNever;  // no deadline lies before this
+  // While the interactive lane is in use, bulk batches begin so far apart that they take bulk_share of the workers'
+  // time and no more, also when nothing else waits just then: what they leave is the time in which others get their
+  // answers.
+  Nanoseconds interactive_until_ = 0;  // the lane counts as in use until then
+  Nanoseconds bulk_from_ = 0;          // the next bulk batch begins then
+  Nanoseconds bulk_batch_ = 0;         // how long one takes, about
   QueueStats stats_;
 };
 

@@ -52,7 +52,8 @@ class TorchScriptEngine {
   // Submits texts on the bulk lane, from the place `first` on, until the queue has no more room; gives the place of the
   // next one. Outcomes go to the collector, those of texts that are refused for good too. A text without data is none
   // (invalid Unicode). Wakes the workers.
-  size_t submit_bulk(std::span<const std::string_view> texts, size_t first, const std::shared_ptr<Collector>& collector);
+  size_t submit_bulk(std::span<const std::string_view> texts, size_t first,
+                     const std::shared_ptr<Collector>& collector);
 
   // See LoneRunner.
   bool kick();

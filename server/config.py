@@ -87,7 +87,12 @@ class Settings(BaseSettings):
     )
     max_delay_ms: float = Field(0, ge=0, le=10_000, description="how long a request may wait for company")
     look_ahead: int = Field(256, ge=1, le=65536, description="waiting requests looked at for one batch")
-    bulk_share: float = Field(0.25, gt=0, lt=1, description="share of the bulk lane while both lanes wait")
+    bulk_share: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="share of the workers' time that the bulk lane gets while the other lane is in use",
+    )
     queue_items: int = Field(4096, ge=1, description="requests waiting for one model at most")
     queue_tokens: int = Field(1 << 20, ge=1, description="tokens waiting for one model at most")
     max_tokens: int = Field(4096, ge=1, le=1 << 24, description="tokens in one document at most")

@@ -167,6 +167,48 @@ def test_batches_are_counted_with_their_padding() -> None:
     assert (desk.counter("batches"), desk.counter("batched_tokens")) == (1, 10)
 
 
+def bulk_batches(desk: Desk, milliseconds: int, took_ms: int) -> int:
+    """How many bulk batches, which take `took_ms` each, one worker runs in so many steps of a millisecond."""
+    running: tuple[int, list[object]] | None = None
+    ended = count = 0
+    for now in range(milliseconds):
+        if running is not None and now >= ended:
+            desk.queue.finish(*running)
+            running = None
+        if running is None and (running := desk.queue.try_take()) is not None:
+            count += running[1][0] == "bulk"
+            ended = now + (took_ms if running[1][0] == "bulk" else 0)
+        desk.clock.advance(1)
+    if running is not None:
+        desk.queue.finish(*running)
+    return count
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_bulk_takes_no_more_than_its_share_of_the_time_while_somebody_else_is_there(share: float) -> None:
+    """Also when the worker has nothing else to do: what it leaves is the cores' time for those who wait."""
+    desk = Desk(bulk_items=1, bulk_share=share)
+    for _ in range(200):
+        desk.submit("bulk", lane=BULK)
+    assert bulk_batches(desk, 100, took_ms=4) == 25, "alone it has all the time"
+    count = 0
+    for _ in range(20):
+        desk.submit("one")
+        count += bulk_batches(desk, 10, took_ms=4)
+    assert 0.8 * 200 * share / 4 <= count <= 1.2 * 200 * share / 4
+    bulk_batches(desk, 60, took_ms=4)
+    assert bulk_batches(desk, 100, took_ms=4) == 25, "alone again"
+
+
+def test_bulk_batches_are_short() -> None:
+    desk = Desk(batch_items=8, bulk_items=3)
+    for i in range(8):
+        desk.submit(f"bulk {i}", lane=BULK)
+        desk.submit(f"one {i}")
+    assert len(desk.run()) == 8
+    assert [len(desk.run()) for _ in range(3)] == [3, 3, 2]
+
+
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_nobody_starves_under_arrivals_that_suit_others_better(share: float) -> None:
     """Requests of the crowd's length never end; odd ones are served by age all the same, in both lanes."""

@@ -21,6 +21,7 @@ from ext._batching import BatchPolicy, ManualClock, Queue
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 1, 5, 6, 8
 QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING = -1, -2, -3, -4
 NEVER = 2**63 - 1
+IN_USE = 20_000_000  # ns after a request in which its lane counts as in use
 QUEUE_ITEMS, QUEUE_TOKENS, MAX_TOKENS = 6, 20, 8
 
 
@@ -61,10 +62,15 @@ class Model:
 
     policy: BatchPolicy
     hold: int
+    bulk_share: float
     now: int = 0
     lanes: list[list[Request]] = field(default_factory=lambda: [[], []])
     running: dict[int, list[Request]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    begun: dict[int, int] = field(default_factory=dict)
+    in_use_until: int = 0
+    bulk_from: int = 0
+    bulk_batch: int = 0
     let_go: bool = False
     draining: bool = False
     closed: bool = False
@@ -95,6 +101,8 @@ class Model:
         self.counters["accepted"] += 1
         self.lanes[request.lane].append(request)
         self.let_go |= len(self.waiting()) >= self.hold
+        if request.lane == 0:
+            self.in_use_until = self.now + IN_USE
         return 0
 
     def answer(self, request: Request, status: int, value: weakref.ref[Thing] | str | None, counter: str) -> None:
@@ -115,21 +123,35 @@ class Model:
     def batch(self) -> list[Request]:
         """The next batch; empty if none can be formed now."""
         ready_at = 0 if self.draining else self.policy.ready_at(*([r.enqueued for r in lane] for lane in self.lanes))
+        if not self.draining and not self.lanes[0] and ready_at is not None:
+            ready_at = max(ready_at, self.bulk_from)
         held = not (self.let_go or self.draining)
         if held or self.closed or ready_at is None or ready_at > self.now or not self.waiting():
             return []
         self.expire()
         if not self.waiting():
             return []
-        lane_number = self.policy.choose_lane(*map(bool, self.lanes))
+        interactive = bool(self.lanes[0])
+        may_run_bulk = not interactive or self.draining or self.now >= self.bulk_from
+        lane_number = self.policy.choose_lane(interactive, bool(self.lanes[1]) and may_run_bulk)
+        if lane_number == 1:
+            interval = int(self.bulk_batch / (self.bulk_share * max(1, len(self.running))))
+            self.bulk_from = self.now + interval if self.now < self.in_use_until else 0
         lane = self.lanes[lane_number]
-        chosen = [lane[i] for i in self.policy.fill([request.tokens for request in lane])]
+        chosen = [lane[i] for i in self.policy.fill([request.tokens for request in lane], lane_number)]
         self.lanes[lane_number] = [request for request in lane if request not in chosen]
         padded = len(chosen) * max(request.tokens for request in chosen)
         self.policy.charge(lane_number, padded)
         self.counters["batches"] += 1
         self.counters["batched_tokens"] += padded
         return chosen
+
+    def learn(self, batch_id: int, batch: list[Request]) -> None:
+        """How long a bulk batch takes."""
+        took = self.now - self.begun.pop(batch_id)
+        if batch[0].lane == 1:
+            change = took - self.bulk_batch
+            self.bulk_batch += change if self.bulk_batch == 0 else abs(change) // 8 * (1 if change > 0 else -1)
 
     def close(self) -> None:
         self.draining = self.closed = True
@@ -164,6 +186,7 @@ class QueueMachine(RuleBasedStateMachine):
         limits=st.fixed_dictionaries(
             {
                 "batch_items": st.integers(1, 4),
+                "bulk_items": st.integers(1, 4),
                 "batch_tokens": st.integers(1, 16),
                 "look_ahead": st.integers(1, 6),
                 "max_delay_ms": st.sampled_from([0, 3]),
@@ -176,7 +199,7 @@ class QueueMachine(RuleBasedStateMachine):
         hold=st.sampled_from([0, 0, 3]),
     )
     def make(self, limits: dict[str, Any], hold: int) -> None:
-        self.model = Model(BatchPolicy(**limits), hold)
+        self.model = Model(BatchPolicy(**limits), hold, limits["bulk_share"])
         limits |= {"queue_items": QUEUE_ITEMS, "queue_tokens": QUEUE_TOKENS, "max_tokens": MAX_TOKENS, "hold": hold}
         self.queue = Queue(self.clock, **limits)
 
@@ -218,12 +241,14 @@ class QueueMachine(RuleBasedStateMachine):
             batch_id, payloads = taken
             assert payloads == [request.payload() for request in expected]
             self.model.running[batch_id] = expected
+            self.model.begun[batch_id] = self.model.now
 
     @precondition(lambda self: self.model.running)
     @rule(which=st.integers(0), statuses=st.lists(st.sampled_from([OK, INVALID_ARGUMENT, INTERNAL]), min_size=4))
     def finish(self, which: int, statuses: list[int]) -> None:
         batch_id = list(self.model.running)[which % len(self.model.running)]
         batch = self.model.running.pop(batch_id)
+        self.model.learn(batch_id, batch)
         results: list[object] = []
         for request, status in zip(batch, statuses, strict=False):
             results.append({OK: Thing(), INVALID_ARGUMENT: ValueError("wrong"), INTERNAL: OSError("fault")}[status])
