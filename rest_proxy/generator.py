@@ -59,24 +59,23 @@ class Generator:
         self, prompt: str, wanted: GenerationOptions, options: RequestOptions
     ) -> AsyncIterator[TextStream]:
         """A text that grows; it is cancelled at the block's end when it is not complete. Raises what Pool.call does."""
-        begin = asyncio.ensure_future(
-            self._pool.call_somewhere(
-                GENERATE_BEGIN, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True
-            )
-        )
-        stream = None
+        text = await self._begin(prompt, wanted, options)
         try:
-            try:
-                stream_id, backend = await asyncio.shield(begin)
-            except asyncio.CancelledError:  # the client went away while the text began: wait for what must be cancelled
-                with contextlib.suppress(PredictionError, TApplicationException, UnicodeEncodeError):
-                    stream = TextStream(self._settings, self._pool, *await begin)
-                raise
-            stream = TextStream(self._settings, self._pool, stream_id, backend)
-            yield stream
+            yield text
         finally:
-            if stream is not None:
-                await stream.cancel()
+            await text.cancel()
+
+    async def _begin(self, prompt: str, wanted: GenerationOptions, options: RequestOptions) -> TextStream:
+        call = self._pool.call_somewhere(
+            GENERATE_BEGIN, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True
+        )
+        begun = asyncio.ensure_future(call)
+        try:
+            return TextStream(self._settings, self._pool, *await asyncio.shield(begun))
+        except asyncio.CancelledError:  # the client went away while the text began: wait for what must be cancelled
+            with contextlib.suppress(PredictionError, TApplicationException, UnicodeEncodeError):
+                await TextStream(self._settings, self._pool, *await begun).cancel()
+            raise
 
 
 class TextStream:
