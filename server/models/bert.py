@@ -61,21 +61,28 @@ class Linear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """Weights as int8 with a scale for each row of them; the input gets a scale for each token as it comes (dynamic).
+    """Weights as int8 with a scale for each row of them; the input as it comes (dynamic), by each token's own range.
 
-    A scale for all tokens together would let a text's batch mates change its vector.
+    A range for all tokens together would let a text's batch mates change its vector. The middle of a token's range is
+    taken off before rounding, and its part of the product, the sums of the weights, is added again: that more than
+    halves the error, as activations lie mostly to one side of 0.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.scales = weight.abs().amax(1).clamp(min=1e-12) / 127
         self.weight = torch.round(weight / self.scales[:, None]).to(torch.int8).t()
+        self.sums = self.weight.to(torch.float32).sum(0) * self.scales
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        scales = x.abs().amax(1, keepdim=True).clamp_(min=1e-12).div_(127)
-        sums = torch._int_mm((x / scales).round_().to(torch.int8), self.weight)
-        return torch.addcmul(self.bias, sums.to(torch.float32).mul_(scales), self.scales)
+        least, most = torch.aminmax(x, dim=1, keepdim=True)
+        middle = (least + most) / 2
+        scales = (most - least).clamp_(min=1e-12).div_(254)
+        products = torch._int_mm((x - middle).div_(scales).round_().to(torch.int8), self.weight)
+        return torch.addcmul(self.bias, middle, self.sums).addcmul_(
+            products.to(torch.float32).mul_(scales), self.scales
+        )
 
 
 class LayerNorm(nn.Module):
