@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.service import ROOT, Service
+from tests.smart_reply_models import google_model
 from tests.stores import Bucket, GcsBucket, S3Bucket, read_tree, write_tree
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def service(root: Path, s3_bucket: S3Bucket, gcs_bucket: GcsBucket) -> Iterator[
     flags = [f"--jobs-db={root}.jobs/jobs.db", f"--batch-roots={root}"]
     flags += [f"--batch-buckets={bucket.location}" for bucket in (s3_bucket, gcs_bucket)]
     environment = {**s3_bucket.environment, **gcs_bucket.environment}
-    with Service(ROOT / "models" / "smart_reply.tflite", *flags, env=environment) as running:
+    with Service(google_model(), *flags, env=environment) as running:
         yield running
 
 
@@ -143,7 +144,7 @@ def test_locations_that_are_not_allowed(service: Service, root: Path, name: str,
 
 
 def test_a_server_that_runs_no_jobs() -> None:
-    with Service(ROOT / "models" / "smart_reply.tflite") as service:
+    with Service(google_model()) as service:
         answer = ask(service, model="/m", input="/in/", output="/out")
         assert answer.status == 503
         assert answer.text == "this server runs no batch jobs; the setting jobs_db turns them on\n"

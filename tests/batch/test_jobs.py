@@ -11,13 +11,13 @@ import pytest
 from predictor.ttypes import BatchState, ErrorCode, OnError, PredictionError
 
 from tests.batch.jobs import completed, failed, files_below, flags, read_lines, request, run, write_lines
-from tests.service import ROOT, Service
+from tests.service import Service
+from tests.smart_reply_models import google_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SMART_REPLY = ROOT / "models" / "smart_reply.tflite"
 DOCS = ["set an alarm", "will it rain tomorrow", "remind me to buy milk", "", "café", "snooze"]
 
 
@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(root: Path, classifier: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
     models = [classifier, f"--model=poison={zoo('poison')}", f"--model=vectors={zoo('embedding_tensor')}"]
-    with Service(*models, f"--model=replies={SMART_REPLY}", *flags(root), "--batch-line-bytes=1000000") as running:
+    with Service(*models, f"--model=replies={google_model()}", *flags(root), "--batch-line-bytes=1000000") as running:
         yield running
 
 
