@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import tempfile
@@ -38,6 +39,7 @@ _TASKS_PER_WORKER = 2  # one is done, one is there when it is
 _TRIES = 4
 _POLL_S = 0.05
 _CONNECT_S = 10.0
+_FOLDER = "ray-job-"  # short: there are sockets in it, whose paths have 107 bytes at most
 
 # For a cluster of our own: a secret that is in no file, and no messages to Ray's makers.
 _LOCAL = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -76,7 +78,9 @@ def opened(settings: Settings, address: str | None = None, workers: int | None =
         scratch = None
         if address is None:
             exits.enter_context(_environment(_LOCAL))
-            folder = exits.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+            _delete_leftovers()
+            prefix = f"{_FOLDER}{os.getpid()}-"
+            folder = exits.enter_context(tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True))
             scratch = Path(folder) / "models"
             options |= {"num_cpus": workers or len(os.sched_getaffinity(0)), "_temp_dir": folder}
         else:
@@ -168,6 +172,14 @@ class RayPart:
         log.warning("a worker was lost; its lines go to another one", lines=self._lines, why=why)
         self._tries += 1
         self._result = self._work.submit(self._block)
+
+
+def _delete_leftovers() -> None:
+    """Delete the folders of killed processes. Their clusters end by themselves, within a minute or two."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_listens(address: str) -> None:
