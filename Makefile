@@ -60,10 +60,10 @@ format: setup  ## let ruff and clang-format write
 gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
 
-BENCHMARKS = smart_reply embeddings
+BENCHMARKS = smart_reply embeddings generation
 
 .PHONY: bench
-bench: setup $(TESTED) models/classifier.pt fetch models/encoder  ## measure the server beside the models alone and plain Thrift servers
+bench: setup $(TESTED) models/classifier.pt fetch models/encoder models/generator  ## measure the server beside the models alone and plain Thrift servers
 	$(BIN)/python -m benchmarks $(ARGS); failed=$$?; \
 		for name in $(BENCHMARKS); do \
 			$(BIN)/python -m benchmarks.$$name $(filter --quick,$(ARGS)) || failed=1; \

@@ -1,6 +1,7 @@
 #include "sampling.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
@@ -13,6 +14,8 @@ namespace {
 
 constexpr size_t kFirstSorted = 64;  // tokens that are sorted at first; four times as many while they do not suffice
 
+constexpr double kCold = 1e-6;  // below it no second token has a chance that could be told from none
+
 uint64_t mixed(uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
@@ -22,7 +25,8 @@ uint64_t mixed(uint64_t z) {
 void penalise(std::span<float> logits, std::span<const uint32_t> seen, double penalty) {
   for (uint32_t token : seen) {
     float& logit = logits[token];
-    logit = static_cast<float>(logit < 0 ? logit * penalty : logit / penalty);
+    const double penalised = logit < 0 ? logit * penalty : logit / penalty;
+    logit = static_cast<float>(std::clamp<double>(penalised, -FLT_MAX, FLT_MAX));
   }
 }
 
@@ -42,7 +46,7 @@ uint32_t Sampler::choose(std::span<float> logits, const Sampling& sampling, std:
   if (sampling.repetition_penalty != 1) penalise(logits, seen, sampling.repetition_penalty);
   const float most = greatest(logits.data(), logits.size());
   if (!std::isfinite(most)) throw std::runtime_error("the model gave a logit that is no finite number");
-  if (sampling.temperature == 0 || sampling.top_k == 1) return likeliest(logits);
+  if (sampling.temperature < kCold || sampling.top_k == 1) return likeliest(logits);
   const double inverse = 1 / sampling.temperature;
   for (float& logit : logits) logit = static_cast<float>((logit - most) * inverse);  // first: no overflow
   const double total = exponentials(logits.data(), logits.size(), 0);

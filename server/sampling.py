@@ -15,6 +15,7 @@ DEFAULT_TOKENS = 20
 _STOPS, _STOP_BYTES = 16, 256
 _MOST = 10.0
 _SEEDS = 1 << 64
+_MOST_TOP_K = 1 << 31  # more than any vocabulary has
 
 
 def sampling_of(options: GenerationOptions | None, max_output_tokens: int) -> Sampling:
@@ -31,7 +32,7 @@ def sampling_of(options: GenerationOptions | None, max_output_tokens: int) -> Sa
     return Sampling(
         max_tokens,
         _number(options.temperature, "temperature", 0, _MOST),
-        top_k,
+        min(top_k, _MOST_TOP_K),
         _number(options.top_p, "top_p", 0, 1, over=True),
         _number(options.repetition_penalty, "repetition_penalty", 0, _MOST, over=True),
         _stops(options.stop),

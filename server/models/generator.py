@@ -143,6 +143,8 @@ async def load(path: Path, settings: Settings) -> GeneratorModel:
 
 
 def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.GeneratorEngine]:
+    if settings.device != "cpu":
+        raise ModelError(f"device is {settings.device!r} (setting device); texts are generated on the processor only")
     folder = gpt2_folder.read(path)
     try:
         native = _generator.GeneratorEngine(

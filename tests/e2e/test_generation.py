@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions, PredictionError, RequestOptions
 
+from tests.e2e.test_embeddings import blocks
 from tests.generators import train_tiny
 from tests.service import Service, eventually
 
@@ -142,6 +146,19 @@ def test_too_many_streams_and_those_that_nobody_reads(service: Service) -> None:
         time.sleep(2)  # longer than timeout_ms
         assert {error_of(predictor.generate_next, stream, 0).code for stream in streams} == {ErrorCode.NOT_FOUND}
         predictor.generate_cancel(predictor.generate_begin(PROMPT, LONG, options))
+
+
+def test_the_lines_of_the_documents_run(folder: Path) -> None:
+    with Service(folder) as service:
+        for name, mark in (("README.md", "run: generation"), ("docs/generation.md", "run")):
+            for command in re.findall(r"^\$ (.*)", blocks(name, "console", mark)[0], re.MULTILINE):
+                line = command.replace("8080", str(service.rest_port))
+                answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+                assert "token_count" in answer
+        (program,) = blocks("docs/generation.md", "python", "run")
+        program = program.replace("9090", str(service.port))
+        shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        assert len(shown) > 30
 
 
 def test_a_deadline(service: Service) -> None:

@@ -175,7 +175,16 @@ def test_top_k_and_top_p(shared: Generators, weights: dict[str, Any]) -> None:
 
 
 def test_a_low_temperature_is_greedy(shared: Generators) -> None:
-    assert shared.tokens(prompts(4), 15, temperature=1e-9) == shared.tokens(prompts(4), 15)
+    greedy = shared.tokens(prompts(4), 15)
+    for temperature in (1e-300, 1e-9, 1e-5):
+        assert shared.tokens(prompts(4), 15, temperature=temperature) == greedy
+
+
+@pytest.mark.parametrize("penalty", [1e-300, 1e-3, 10.0])
+def test_extreme_penalties_are_no_failures(shared: Generators, penalty: float) -> None:
+    for temperature in (0.0, 1.0):
+        found = shared.tokens(prompts(2), 15, temperature=temperature, penalty=penalty, top_p=0.9)
+        assert [len(tokens) for tokens in found] == [15, 15]
 
 
 # -------------------------------------------------------------------------------------------------------------- text
