@@ -35,4 +35,4 @@ def test_what_is_asked() -> None:
     assert [check.holds for check in checks(fast | usual)] == [True, True]
     slow = {("ours, float32", 1): [Rate(100, 1)], ("ours, float32", 8): [Rate(299, 1)]}
     assert [check.holds for check in checks(slow | usual)] == [False, False]
-    assert "| 3.0 |" in table(fast | usual)
+    assert [line.split("|")[4].strip() for line in table(fast | usual).splitlines()[2:]] == ["3.0", "1.2"]
