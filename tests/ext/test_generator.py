@@ -268,21 +268,28 @@ def test_cancelling_one_of_eight_frees_its_slot_within_two_steps(weights: dict[s
     assert after["busy_slots"] == 0
 
 
-def test_a_deadline_ends_a_text_that_grows(weights: dict[str, Any]) -> None:
+def test_a_deadline_ends_texts_that_grow(weights: dict[str, Any]) -> None:
+    """A third of the time that they took just now; tried again when the machine was busier then."""
     with Generators(weights) as generators:
-        begin = time.monotonic_ns()
-        generators.tokens([[1, 2]] * 8, 120)
-        taken = time.monotonic_ns() - begin
-        generators.submitted, generators.outcomes = 0, {}
-        for _ in range(7):
-            generators.submit([1, 2], 120, deadline_ns=time.monotonic_ns() + taken // 3)
-        generators.submit([1, 2], 120)
-        *expired, (other, _) = generators.wait()
-        assert other == OK
-        assert {status for status, _ in expired} == {DEADLINE_EXCEEDED}
-        assert all("deadline" in message for _, message in expired)
-        assert generators.native.stats()["expired"] == 7
-        assert 8 * 120 < generators.native.stats()["generated_tokens"] < 2 * 8 * 120
+        for _ in range(20):
+            begin = time.monotonic_ns()
+            generators.tokens([[1, 2]] * 8, 120)
+            taken = time.monotonic_ns() - begin
+            before = generators.native.stats()
+            generators.submitted, generators.outcomes = 0, {}
+            for _ in range(7):
+                generators.submit([1, 2], 120, deadline_ns=time.monotonic_ns() + taken // 3)
+            generators.submit([1, 2], 120)
+            *limited, (other, _) = generators.wait()
+            after = generators.native.stats()
+            assert other == OK
+            if {status for status, _ in limited} == {DEADLINE_EXCEEDED}:
+                break
+        else:
+            pytest.fail("the deadline never passed")
+        assert all("deadline" in message for _, message in limited)
+        assert after["expired"] == before["expired"] + 7
+        assert 120 <= after["generated_tokens"] - before["generated_tokens"] < 8 * 120
 
 
 def test_a_full_queue_and_closing(weights: dict[str, Any]) -> None:
