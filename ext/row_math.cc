@@ -96,11 +96,9 @@ PREDICTOR_CLONES float quantise(const float* x, size_t width, int8_t* out) {
   return most / 127;
 }
 
-PREDICTOR_CLONES void dequantise(const int32_t* sums, float scale, const float* scales, const float* shift,
-                                 size_t width, float* out) {
-  for (size_t i = 0; i < width; ++i) out[i] = static_cast<float>(sums[i]) * scale * scales[i];
-  if (shift == nullptr) return;
-  for (size_t i = 0; i < width; ++i) out[i] += shift[i];
+PREDICTOR_CLONES void scale_and_shift(float* x, float scale, const float* shift, size_t width) {
+  for (size_t i = 0; i < width; ++i) x[i] *= scale;
+  if (shift != nullptr) add(x, shift, width);
 }
 
 void remember(const AttentionCache& cache, size_t position, size_t heads, size_t head_width, const float* keys,

@@ -25,8 +25,8 @@ double exponentials(float* x, size_t count, float greatest);
 // The row as int8 times the returned scale.
 float quantise(const float* x, size_t width, int8_t* out);
 
-// out = sums * scale * scales + shift: back from a product of quantised numbers. `shift` may be null.
-void dequantise(const int32_t* sums, float scale, const float* scales, const float* shift, size_t width, float* out);
+// x = x * scale + shift. `shift` may be null.
+void scale_and_shift(float* x, float scale, const float* shift, size_t width);
 
 // Keys and values of one sequence, in one layer: for each head `context` rows of padded_to_lanes(head_width) floats.
 struct AttentionCache {

@@ -91,6 +91,36 @@ def test_logits_are_those_of_transformers(reference: Any) -> None:
         assert error(found, exact) < tolerance, precision
 
 
+def test_wide_layers_in_every_precision() -> None:
+    """Their products take another way through the library."""
+    width = 768
+    sizes = SIZES | {"layers": 1, "heads": 12, "width": width, "inner": 4 * width}
+    chosen = torch.Generator().manual_seed(3)
+    shapes = {
+        "wte": (VOCABULARY, width),
+        "wpe": (SIZES["context"], width),
+        "h.0.attn.c_attn": (width, 3 * width),
+        "h.0.attn.c_proj": (width, width),
+        "h.0.mlp.c_fc": (width, 4 * width),
+        "h.0.mlp.c_proj": (4 * width, width),
+    }
+    named = {f"{name}.weight": torch.randn(shape, generator=chosen) * 0.05 for name, shape in shapes.items()}
+    named |= {f"{name}.bias": torch.randn(shape[1], generator=chosen) for name, shape in list(shapes.items())[2:]}
+    for norm in ("h.0.ln_1", "h.0.ln_2", "ln_f"):
+        named |= {f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
+    prompt = prompts()[2]
+
+    def logits(precision: str, tokens: list[int]) -> Any:
+        content = _generator.read_logits(sizes, as_weights(converted(named, precision)), precision, tokens)
+        return np.frombuffer(content, np.float32).reshape(len(tokens), VOCABULARY)
+
+    exact = logits("float32", prompt)
+    for precision, tolerance in (("bfloat16", 0.02), ("int8", 0.03)):
+        found = logits(precision, prompt)
+        assert error(found, exact) < tolerance, precision
+    assert np.array_equal(logits("int8", prompt[:7]), found[:7])  # sums are exact: not by luck
+
+
 # ------------------------------------------------------------------------------------------------------- batch mates
 
 
