@@ -56,11 +56,14 @@ class ObjectStore:
     def delete_leftovers(self, location: Location) -> None:
         if self._scheme != "s3":
             return  # GCS forgets unfinished uploads by itself, after a week, and lists them to nobody
-        uploads = self._store.call_s3("list_multipart_uploads", Bucket=location.bucket, Prefix=location.path)
-        for upload in uploads.get("Uploads", []):
-            if upload["Key"] == location.path:
-                key = {"Bucket": location.bucket, "Key": location.path, "UploadId": upload["UploadId"]}
-                self._store.call_s3("abort_multipart_upload", **key)
+        try:
+            uploads = self._store.call_s3("list_multipart_uploads", Bucket=location.bucket, Prefix=location.path)
+            for upload in uploads.get("Uploads", []):
+                if upload["Key"] == location.path:
+                    key = {"Bucket": location.bucket, "Key": location.path, "UploadId": upload["UploadId"]}
+                    self._store.call_s3("abort_multipart_upload", **key)
+        except OSError as error:  # a right that writers need not have, and some stores do not know such lists
+            log.warning("unfinished uploads cannot be looked for", location=location.text, why=str(error))
 
     def fetch(self, location: Location, relative: list[str], folder: Path) -> None:
         top = _path(location).rstrip("/")
@@ -77,8 +80,12 @@ class Upload:
         self._file.write(data)
 
     def commit(self) -> None:
-        self._file.close()  # sends what is buffered
-        self._file.commit()
+        if self._file.offset is None:  # nothing was sent yet: all of it at once, which appears whole too
+            self._file.autocommit = True
+            self._file.close()
+        else:
+            self._file.close()  # sends what is buffered
+            self._file.commit()
 
     def discard(self) -> None:
         try:

@@ -7,6 +7,7 @@ import gc
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from server.batch.files import BLOCK_BYTES
 from server.batch.storage import InputFile, LocationError, Storage, StorageError
@@ -165,6 +166,15 @@ def test_leftovers_of_a_killed_process_are_deleted(s3: S3Bucket) -> None:
     s3.begin_upload("out/ab")
     Storage(schemes=["s3"]).delete_leftovers(f"{s3.location}out/a")
     assert s3.unfinished_uploads() == 1
+
+
+def test_leftovers_that_nobody_may_look_for(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Refusing(s3.port, lambda method, path: 403 if method == "GET" and "uploads" in path else None) as refusing:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{refusing.port}")
+        log = CapturingLogger()
+        monkeypatch.setattr("server.batch.object_stores.log", log)
+        Storage(schemes=["s3"]).delete_leftovers(f"{s3.location}out/a")
+    assert [call.method_name for call in log.calls] == ["warning"]
 
 
 class TestRefusedRequests:
