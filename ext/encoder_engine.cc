@@ -11,7 +11,8 @@ namespace predictor {
 
 namespace {
 
-constexpr uint32_t kWarmUpItems = 4;  // enough for what a batch does that a text alone does not
+constexpr uint32_t kWarmUpItems = 4;      // enough for what a batch does that a text alone does not
+constexpr uint32_t kWarmUpTokens = 1024;  // the largest batch of the warm-up
 
 class EncoderExecutor : public Executor {
  public:
@@ -75,6 +76,10 @@ EncoderEngine::EncoderEngine(const std::string& path, const EncoderConfig& confi
       for (uint32_t count : {uint32_t{1}, std::min(config.policy.batch_items, kWarmUpItems)}) {
         for (int i = 0; i < kRunsToSettle; ++i) run_sample(*model, config, length, count);
       }
+    }
+    const uint32_t most = std::min(config.policy.batch_tokens, kWarmUpTokens);
+    for (uint32_t tokens = kTokensRoundedTo; tokens <= most; tokens += kTokensRoundedTo) {
+      run_sample(*model, config, 1, tokens);
     }
   }
   queue_ = std::make_unique<Queue>(config.limits, config.policy);

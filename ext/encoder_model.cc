@@ -83,12 +83,14 @@ std::vector<Vector> EncoderModel::run(std::span<const TokenIds* const> texts) {
     tokens += static_cast<int64_t>(text->size());
   }
   const bool elsewhere = !module_->device.is_cpu();
-  torch::Tensor ids = torch::empty({tokens}, torch::dtype(torch::kInt).pinned_memory(elsewhere));
+  const int64_t filling = elsewhere ? 0 : (kTokensRoundedTo - tokens % kTokensRoundedTo) % kTokensRoundedTo;
+  for (int64_t i = 0; i < filling; ++i) lengths.push_back(1);
+  torch::Tensor ids = torch::zeros({tokens + filling}, torch::dtype(torch::kInt).pinned_memory(elsewhere));
   int32_t* next = ids.mutable_data_ptr<int32_t>();
   for (const TokenIds* text : texts) next = std::copy(text->begin(), text->end(), next);
   if (elsewhere) ids = ids.to(module_->device, /*non_blocking=*/true);
   const torch::Tensor matrix = module_->module.forward({ids, lengths}).toTensor();
-  if (matrix.dim() != 2 || matrix.size(0) != static_cast<int64_t>(texts.size())) {
+  if (matrix.dim() != 2 || matrix.size(0) != static_cast<int64_t>(texts.size()) + filling) {
     throw std::runtime_error("the model did not give one vector for each text");
   }
   const torch::Tensor flat = matrix.to(torch::kCPU, torch::kFloat).contiguous();  // waits for the device

@@ -13,6 +13,10 @@ namespace predictor {
 using TokenIds = std::vector<int32_t>;
 using Vector = std::vector<float>;
 
+// oneDNN compiles a product for every number of rows that it has not seen, up to a millisecond and a megabyte each: the
+// tokens of a batch are filled up to a multiple of this, with texts of one token that nobody asks for.
+inline constexpr uint32_t kTokensRoundedTo = 16;
+
 class EncoderModel {
  public:
   // Reads the file. Throws ModelError when it is no encoder, or there is no such device.
