@@ -60,7 +60,7 @@ format: setup  ## let ruff and clang-format write
 gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
 
-BENCHMARKS = smart_reply embeddings generation
+BENCHMARKS = smart_reply embeddings generation batch
 
 .PHONY: bench
 bench: setup $(TESTED) models/classifier.pt fetch models/encoder models/generator  ## measure the server beside the models alone and plain Thrift servers

@@ -56,6 +56,7 @@ class RowReader:
     ) -> None:
         self._instance_of = instance_of
         self._key_field = key_field
+        self._key_start = b"" if key_field is None else orjson.dumps(key_field) + b":"
         self._line_bytes = line_bytes
         self._exact = exact or key_field is not None
         self._takes_key_out = takes_key_out
@@ -100,10 +101,18 @@ class RowReader:
         """The key as it is written, and the value to make an instance of."""
         if not isinstance(value, dict) or name not in value:
             raise RowError(ErrorCode.INVALID_ARGUMENT, f"the line is no object with the field {name!r} (key_field)")
-        key = json.dumps({name: value[name]}, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
+        key = self._key_start + _json(value[name])
         if self._takes_key_out:
             del value[name]
         return key, value
+
+
+def _json(value: Any) -> bytes:
+    """As orjson writes it, with integers of any size."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _why_no_json(text: bytes, error: orjson.JSONDecodeError) -> str:
