@@ -1,0 +1,133 @@
+"""The table of streams, with texts that a test gives word by word."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from predictor.ttypes import FinishReason
+
+from server.calls import Pending, drive
+from server.errors import ErrorCode, PredictionError, internal
+from server.generations import Streams
+from server.models.base import Generated
+from tests.server.waiting import error_of, result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECOND_NS = 10**9
+
+
+class Writer:
+    """A text that grows when it is told to."""
+
+    def __init__(self) -> None:
+        self.end: Pending[Generated] = Pending(on_abandon=self._abandoned)
+        self.say: Callable[[str, int], object] = lambda *_: None
+        self.abandoned = False
+
+    def _abandoned(self) -> None:
+        self.abandoned = True
+
+    async def generate(self, on_text: Callable[[str, int], object]) -> Generated:
+        self.say = on_text
+        return await self.end
+
+
+def begun(streams: Streams, seconds: float = 10) -> tuple[str, Writer]:
+    writer = Writer()
+    return streams.begin(writer.generate, time.monotonic_ns() + int(seconds * SECOND_NS)), writer
+
+
+async def test_text_is_given_once_and_in_order() -> None:
+    streams = Streams(4)
+    stream, writer = begun(streams)
+    assert (await streams.next(stream, 0)).text == ""
+    writer.say("The ", 1)
+    writer.say("", 2)  # held back: it may be the beginning of a stop string
+    writer.say("sea", 3)
+    chunk = await streams.next(stream, 1000)
+    assert (chunk.text, chunk.token_count, chunk.finish_reason) == ("The sea", 3, None)
+    waiting = asyncio.ensure_future(result(streams.next(stream, 5000)))
+    await asyncio.sleep(0)
+    assert "another call" in (await error_of(streams.next(stream, 0))).message
+    writer.say(" is", 4)
+    assert (await waiting).text == " is"
+    writer.end.resolve(Generated(" green.", 6, FinishReason.LENGTH))
+    chunk = await streams.next(stream, 0)
+    assert (chunk.text, chunk.token_count, chunk.finish_reason) == (" green.", 6, FinishReason.LENGTH)
+    assert len(streams) == 0
+
+
+async def test_a_call_that_goes_away_takes_no_text_along() -> None:
+    streams = Streams(4)
+    stream, writer = begun(streams)
+    answers: list[Any] = []
+    call = drive(streams.next(stream, 5000), lambda *outcome: answers.append(outcome))
+    call.cancel()
+    writer.say("still here", 2)
+    assert (await streams.next(stream, 0)).text == "still here"
+    assert not answers
+    assert not writer.abandoned
+
+
+async def test_cancelling_wakes_who_waits() -> None:
+    streams = Streams(4)
+    stream, writer = begun(streams)
+    waiting = asyncio.ensure_future(result(streams.next(stream, 5000)))
+    await asyncio.sleep(0)
+    streams.cancel(stream)
+    assert (await waiting).finish_reason == FinishReason.CANCELLED
+    assert writer.abandoned
+    assert (await error_of(streams.next(stream, 0))).code == ErrorCode.NOT_FOUND
+
+
+async def test_an_error_comes_after_the_text_before_it() -> None:
+    streams = Streams(4)
+    stream, writer = begun(streams)
+    writer.say("The ", 1)
+    writer.end.fail(internal("broken"))
+    assert (await streams.next(stream, 0)).text == "The "
+    assert (await error_of(streams.next(stream, 0))).message == "broken"
+    assert (await error_of(streams.next(stream, 0))).code == ErrorCode.NOT_FOUND
+
+
+async def test_silence_is_counted_from_the_last_call() -> None:
+    streams = Streams(4)
+    (asked, kept), (forgotten, left) = begun(streams, 0.4), begun(streams, 0.4)
+    for _ in range(4):
+        await asyncio.sleep(0.15)
+        await streams.next(asked, 0)
+    assert left.abandoned
+    assert not kept.abandoned
+    assert (await error_of(streams.next(forgotten, 0))).code == ErrorCode.NOT_FOUND
+
+
+async def test_a_refused_text_is_no_stream() -> None:
+    async def refuse(_on_text: object) -> Generated:
+        raise internal("no")
+
+    streams = Streams(1)
+    with pytest.raises(PredictionError, match="no"):
+        streams.begin(refuse, time.monotonic_ns() + SECOND_NS)
+    assert len(streams) == 0
+    begun(streams)
+    with pytest.raises(PredictionError, match="setting streams"):
+        begun(streams)
+
+
+async def test_draining() -> None:
+    streams = Streams(4)
+    (read, writer), (_, left) = begun(streams), begun(streams)
+    draining = asyncio.ensure_future(streams.drain(0.5))
+    await asyncio.sleep(0)
+    with pytest.raises(PredictionError, match="draining"):
+        begun(streams)
+    writer.end.resolve(Generated("all", 1, FinishReason.LENGTH))
+    assert (await streams.next(read, 1000)).text == "all"
+    await draining
+    assert left.abandoned
+    assert len(streams) == 0
