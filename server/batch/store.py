@@ -60,7 +60,8 @@ class StoreError(Exception):
 
 
 class Store:
-    """Any thread may call anything; a call returns when what it changed is on the disk.
+    """Any thread may call anything; a call returns when what it changed is on the disk, set_file excepted: what that
+    notes survives the death of the process, but not always the machine's, after which a file may be predicted again.
 
     One process at a time: a second one is refused.
     """
@@ -165,7 +166,7 @@ class Store:
 
     def set_file(self, job_id: str, file: JobFile) -> None:
         """How far the file has come."""
-        with self._change() as database:
+        with self._change(synchronous="NORMAL") as database:
             database.execute(
                 "UPDATE files SET state = ?, rows_done = ?, rows_failed = ?, replaces = ? WHERE job = ? AND number = ?",
                 (file.state, file.rows_done, file.rows_failed, file.replaces, self._number(job_id), file.number),
@@ -186,10 +187,12 @@ class Store:
         return int(row[0])
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction."""
-        with self._mutex, self._database:
-            yield self._database
+    def _change(self, synchronous: str = "FULL") -> Iterator[sqlite3.Connection]:
+        """A transaction; `synchronous` is SQLite's pragma of that name."""
+        with self._mutex:
+            self._database.execute(f"PRAGMA synchronous = {synchronous}")
+            with self._database:
+                yield self._database
 
 
 def _job(row: Any) -> Job:
@@ -211,7 +214,6 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
         (schema,) = database.execute("PRAGMA user_version").fetchone()
         if schema not in (0, _SCHEMA):
