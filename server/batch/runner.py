@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from server.batch.parts import in_order
 from server.batch.storage import LocationError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -71,10 +73,13 @@ class Runner:
     def _run_files(self, job: Job, work: Work, control: Control) -> None:
         files = self._files(job)
         progress = control.progress = self.store.job(job.id).progress
-        for file in files:
-            if file.state != FileState.DONE:
-                control.check()
-                FileWork(self, job, work, control, progress, file).run()
+        with _one_behind() as finish:
+            for file in files:
+                if file.state != FileState.DONE:
+                    control.check()
+                    file_work = FileWork(self, job, work, control, progress, file)
+                    file_work.predict()
+                    finish(file_work.commit)
 
     def _files(self, job: Job) -> list[JobFile]:
         """The job's files: those listed when it first ran."""
@@ -85,8 +90,29 @@ class Runner:
         return files
 
 
+@contextmanager
+def _one_behind() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Gives a function that runs others one after the other, in a thread of its own, while its caller goes on.
+
+    It raises what the one before raised; the end of the block waits for the last. The model would have nothing to do
+    while a finished file makes its way to the disk or the store.
+    """
+    running: Future[None] | None = None
+
+    def finish(work: Callable[[], None]) -> None:
+        nonlocal running
+        before, running = running, thread.submit(work)
+        if before is not None:
+            before.result()
+
+    with ThreadPoolExecutor(1, "commit") as thread:
+        yield finish
+        if running is not None:
+            running.result()
+
+
 class FileWork:
-    """One file of a job, from its first line to its output's appearance."""
+    """One file of a job: first its lines are predicted, then its output appears."""
 
     def __init__(
         self, runner: Runner, job: Job, work: Work, control: Control, progress: Progress, file: JobFile
@@ -99,28 +125,41 @@ class FileWork:
         self._before = replace(progress)
         self._file = file
         self._output = runner.storage.output_for(job.request.output, file.input)
+        self._unfinished: tuple[Output, ExitStack] | None = None
 
-    def run(self) -> None:
-        """Raises JobError, StoppedError, StorageError, LocationError."""
+    def predict(self) -> None:
+        """Write what will appear. Raises JobError, StoppedError, StorageError, LocationError."""
         file, storage, progress = self._file, self._runner.storage, self._progress
         if file.state == FileState.COMMITTING and not file.replaces and storage.exists(self._output):
             progress.rows_done += file.rows_done  # killed between the output's appearance and the note of it
             progress.rows_failed += file.rows_failed
         else:
             storage.delete_leftovers(self._output)
-            file = replace(file, state=FileState.COMMITTING, replaces=storage.exists(self._output))
-            with storage.open_input(file.input.location) as source, storage.create(self._output) as output:
-                self._predict(source, output)
-                file = replace(
-                    file,
-                    rows_done=progress.rows_done - self._before.rows_done,
-                    rows_failed=progress.rows_failed - self._before.rows_failed,
-                )
-                self._runner.store.set_file(self._job.id, file)
-                output.commit()
-        self._runner.store.set_file(self._job.id, replace(file, state=FileState.DONE))
-        progress.files_done += 1
+            replaces = storage.exists(self._output)
+            with ExitStack() as output_open:
+                output = output_open.enter_context(storage.create(self._output))
+                with storage.open_input(file.input.location) as source:
+                    self._predict(source, output)
+                self._unfinished = output, output_open.pop_all()
+            self._file = replace(
+                file,
+                state=FileState.COMMITTING,
+                replaces=replaces,
+                rows_done=progress.rows_done - self._before.rows_done,
+                rows_failed=progress.rows_failed - self._before.rows_failed,
+            )
         progress.bytes_done = self._before.bytes_done + (file.input.size or 0)
+
+    def commit(self) -> None:
+        """Let it appear. Raises StorageError."""
+        store, job_id = self._runner.store, self._job.id
+        if self._unfinished is not None:
+            output, output_open = self._unfinished
+            with output_open:
+                store.set_file(job_id, self._file)
+                output.commit()
+        store.set_file(job_id, replace(self._file, state=FileState.DONE))
+        self._progress.files_done += 1
 
     def _predict(self, source: BinaryIO, output: Output) -> None:
         target = _Packed(output) if is_packed(self._output) else output
