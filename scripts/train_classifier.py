@@ -12,7 +12,6 @@ padding inside.
 from __future__ import annotations
 
 import argparse
-import copy
 import hashlib
 import io
 import os
@@ -203,7 +202,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.labels = list(labels)
         self.vocabulary = vocabulary
-        self.decoder = copy.deepcopy(network.decoder).double()
+        # No nn.Linear: TorchScript writes its constants in an order that varies from process to process.
+        self.decoder_weight = nn.Parameter(network.decoder.weight.detach().double())
+        self.decoder_bias = nn.Parameter(network.decoder.bias.detach().double())
         self.width = max(network.kernel_sizes)
         self.outside = network.embedding.num_embeddings  # the id of the zeros around a document
         with torch.no_grad():
@@ -245,7 +246,8 @@ class Classifier(nn.Module):
         sums = functional.embedding_bag(windows.view(-1, self.width), self.shares, mode="sum")
         pooled = sums.view(ids.size(0), -1, self.bias.size(0)).amax(1)
         # The bias is the same for all windows and relu is monotonic: both may wait until the maximum is known.
-        return functional.log_softmax(self.decoder(functional.relu(pooled + self.bias).double()), 1)
+        hidden = functional.relu(pooled + self.bias).double()
+        return functional.log_softmax(functional.linear(hidden, self.decoder_weight, self.decoder_bias), 1)
 
 
 def export(module: nn.Module) -> bytes:
