@@ -64,7 +64,7 @@ def _opened(options: Options, settings: Settings, storage: Storage) -> Iterator[
             yield cluster.open
     else:
         with loaded(settings) as models:
-            yield Methods(models, storage, settings.batch_line_bytes).open
+            yield Methods(models, storage, settings).open
 
 
 def _job_of(store: Store, options: Options) -> str:

@@ -17,28 +17,30 @@ if TYPE_CHECKING:
     from server.batch.method import Method
     from server.batch.storage import Storage
     from server.batch.text_model import Models
+    from server.config import Settings
 
 
 class Methods:
     """For any number of jobs."""
 
-    def __init__(self, models: Models, storage: Storage, line_bytes: int) -> None:
+    def __init__(self, models: Models, storage: Storage, settings: Settings) -> None:
         self._models = models
         self._storage = storage
-        self._line_bytes = line_bytes
+        self._settings = settings
 
     @contextlib.contextmanager
     def open(self, request: JobRequest, control: Control) -> Iterator[LocalWork]:
         """For one job. Raises JobError, StoppedError."""
         with self._method(request, control) as method:
-            yield LocalWork(method, request.key_field, self._line_bytes)
+            yield LocalWork(method, request.key_field, self._settings.batch_line_bytes)
 
     @contextlib.contextmanager
     def _method(self, request: JobRequest, control: Control) -> Iterator[Method]:
         if request.model is None or not is_location(request.model):
             yield TextModel(self._models, request.method, request.model, control)
             return
-        with saved_model.opened(request.model, self._storage, self._models.loop, control) as method:
+        start_s = self._settings.tensorflow_start_s
+        with saved_model.opened(request.model, self._storage, self._models.loop, control, start_s) as method:
             yield method
 
 

@@ -122,7 +122,7 @@ class _Opened:
             cls.token = ""
             models = cls.exits.enter_context(loaded(task.settings))
             storage = Storage.of_everything(task.scratch)
-            methods = Methods(models, storage, task.settings.batch_line_bytes)
+            methods = Methods(models, storage, task.settings)
             cls.work = cls.exits.enter_context(methods.open(task.request, Control()))
             cls.token = task.token
         return cls.work

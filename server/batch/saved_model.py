@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TFSERVING = "tfserving://"
 
-_START_S = 120.0
 _CALL_S = 600.0
 
 
@@ -68,8 +67,13 @@ class _Predictions:
 
 
 @contextlib.contextmanager
-def opened(location: str, storage: Storage, loop: asyncio.AbstractEventLoop, control: Control) -> Iterator[SavedModel]:
-    """TensorFlow with the model, until the end of the block. Raises JobError, StoppedError."""
+def opened(
+    location: str, storage: Storage, loop: asyncio.AbstractEventLoop, control: Control, start_s: float
+) -> Iterator[SavedModel]:
+    """TensorFlow with the model, until the end of the block. Raises JobError, StoppedError.
+
+    `start_s` seconds are what it may take to start.
+    """
     with contextlib.ExitStack() as stack:
         if location.startswith(TFSERVING):
             local = location
@@ -79,14 +83,16 @@ def opened(location: str, storage: Storage, loop: asyncio.AbstractEventLoop, con
             except (StorageError, LocationError) as error:
                 raise JobError(f"{NO_MODEL}{error}") from None
             control.check()
-        yield SavedModel(stack.enter_context(_tensorflow(local, loop, control)), loop)
+        yield SavedModel(stack.enter_context(_tensorflow(local, loop, control, start_s)), loop)
 
 
 @contextlib.contextmanager
-def _tensorflow(location: str, loop: asyncio.AbstractEventLoop, control: Control) -> Iterator[SavedModelPredictor]:
+def _tensorflow(
+    location: str, loop: asyncio.AbstractEventLoop, control: Control, start_s: float
+) -> Iterator[SavedModelPredictor]:
     """The predictor lives on the event loop; this thread waits for its beginning and its end."""
     exits = contextlib.AsyncExitStack()
-    opening = exits.enter_async_context(open_predictor(location, timeout_s=_START_S))
+    opening = exits.enter_async_context(open_predictor(location, timeout_s=start_s))
     future = asyncio.run_coroutine_threadsafe(opening, loop)
     try:
         yield outcome(future, control)
