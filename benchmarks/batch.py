@@ -239,12 +239,12 @@ def memory(options: argparse.Namespace, folder: Path) -> tuple[str, list[Check]]
         while (job := server.job(job_id)).state in ACTIVE:
             stat = read_stat(server.pid)
             samples.append((job.progress, stat.rss_bytes / MIB if stat else 0.0))
-            time.sleep(0.1)
+            time.sleep(0.01)
     if job.state != BatchState.COMPLETED:
         raise MeasureError(f"the job failed: {job.error}")
     tenths = [[rss for share, rss in samples if tenth / 10 <= share < (tenth + 1) / 10] for tenth in range(10)]
     peaks = [max(tenth, default=0.0) for tenth in tenths]
-    growth = max(peaks[5:]) / max(max(peaks[1:5]), 1.0)
+    growth = max(peaks[5:]) / max(max(peaks[:5]), 1.0)
     seconds = job.finished_at - job.created_at
     rows = [[f"{options.bytes / 1e9:g} GB, {seconds:.0f} s", *(f"{peak:.0f}" for peak in peaks)]]
     check = Check(
@@ -282,7 +282,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         vars(options).update(QUICK)
-        options.bytes = min(options.bytes, 20_000_000)
+        options.bytes = min(options.bytes, 50_000_000)
     if not options.model.is_file():
         parser.error(f"--model: {options.model} is not there; `make models/classifier.pt` trains the demo classifier")
     return options
