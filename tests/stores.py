@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
@@ -30,7 +31,7 @@ _STOP_S = 30
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 
 
-class Bucket:
+class Bucket(ABC):
     """A bucket of its own in one of the servers, looked into by plain HTTP, without the libraries under test."""
 
     scheme: str
@@ -42,28 +43,29 @@ class Bucket:
         self._create()
 
     @property
+    @abstractmethod
     def environment(self) -> Mapping[str, str]:
         """What the store's library needs to find the server."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put(self, path: str, content: bytes) -> str:
         """Write an object; its location."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get(self, path: str) -> bytes:
         """An object's content."""
-        raise NotImplementedError
 
+    @abstractmethod
     def paths(self) -> list[str]:
         """Every object's path, sorted."""
-        raise NotImplementedError
 
     def contents(self) -> dict[str, bytes]:
         """Every object."""
         return {path: self.get(path) for path in self.paths()}
 
+    @abstractmethod
     def _create(self) -> None:
-        raise NotImplementedError
+        """Make the bucket."""
 
     def _ask(self, method: str, path: str, body: bytes | None = None, content_type: str = "text/plain") -> bytes:
         request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", body, method=method)

@@ -11,7 +11,6 @@ from server.batch.locations import LocationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from server.batch.locations import Location
 
@@ -70,9 +69,6 @@ class Store(Protocol):
 
     def delete_leftovers(self, location: Location) -> None:
         """Delete what outputs of this name left behind when their process was killed."""
-
-    def fetch(self, location: Location, relative: list[str], folder: Path) -> None:
-        """Copy the files at these paths below the location to the same paths below `folder`."""
 
 
 @contextlib.contextmanager

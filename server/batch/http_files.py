@@ -14,8 +14,6 @@ from server.batch.files import BLOCK_BYTES, StorageError
 from server.batch.locations import LocationError, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from server.batch.locations import Allowed, Location
 
 _CONNECT_S = 30
@@ -50,9 +48,6 @@ class HttpFiles:
 
     def delete_leftovers(self, location: Location) -> None:
         """There are none."""
-
-    def fetch(self, location: Location, relative: list[str], folder: Path) -> None:
-        raise NotImplementedError("nothing is listed, so there is nothing to fetch")
 
     def _probe(self, location: Location) -> tuple[bool, int | None]:
         """Whether the server gives ranges, and the size. By GET, because signed URLs often allow no HEAD."""

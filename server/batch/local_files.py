@@ -68,9 +68,6 @@ class LocalFiles:
         for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):
             leftover.unlink(missing_ok=True)
 
-    def fetch(self, location: Location, relative: list[str], folder: Path) -> None:
-        raise NotImplementedError("local folders are used where they are")
-
 
 class LocalOutput:
     """A file with a hidden temporary name in the folder where it will appear."""

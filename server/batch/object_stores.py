@@ -15,8 +15,6 @@ import structlog
 from server.batch.files import BLOCK_BYTES, StorageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from server.batch.locations import Location
 
 _EXTRAS = {"gs": "gcsfs", "s3": "s3fs"}
@@ -64,10 +62,6 @@ class ObjectStore:
                     self._store.call_s3("abort_multipart_upload", **key)
         except OSError as error:  # a right that writers need not have, and some stores do not know such lists
             log.warning("unfinished uploads cannot be looked for", location=location.text, why=str(error))
-
-    def fetch(self, location: Location, relative: list[str], folder: Path) -> None:
-        top = _path(location).rstrip("/")
-        self._store.get([f"{top}/{path}" for path in relative], [str(folder / path) for path in relative])
 
 
 class Upload:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputFile", "LocationError", "Output", "Storage", "StorageError"]
 
+_COPY_BYTES = 1 << 20
 _COPY_PREFIX = "predictor-model-"
 
 
@@ -142,8 +143,15 @@ class Storage:
         files = self._list(checked.text, hidden=True)
         with self._temporary_folder() as copy:
             self._check_space(location, files, copy)
-            with reported("copied", location):
-                self._store(checked).fetch(checked, [file.relative for file in files], copy)
+            for file in files:
+                target = copy / file.relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with (
+                    reported("copied", location),
+                    self.open_input(file.location) as source,
+                    target.open("wb") as output,
+                ):
+                    shutil.copyfileobj(source, output, _COPY_BYTES)
             yield copy
 
     def delete_copies(self) -> None:

@@ -9,6 +9,7 @@ Formats: thrift/doc/specs/thrift-binary-protocol.md and thrift-compact-protocol.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ sequence id as it came; and where in the data the values begin.
 """
 
 
-class Codec:
+class Codec(ABC):
     """One way of writing a message."""
 
     decode: Callable[..., Any]
@@ -47,16 +48,16 @@ class Codec:
     protocol: Callable[[Any], Any]
     """The same in Python, for what is rare."""
 
+    @abstractmethod
     def envelope(self, data: bytes, start: int, end: int) -> Envelope | None:
         """Read the envelope that begins at `start`; None when it goes on beyond `end`.
 
         Raises ForeignBytesError when there is none.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, name: bytes, kind: int) -> tuple[bytes, bytes]:
         """The bytes of an envelope before its sequence id, and those after it."""
-        raise NotImplementedError
 
     def write(self, value: Any) -> bytes:
         """The bytes of a struct that has only a `write` of its own, as TApplicationException."""

@@ -13,6 +13,7 @@ Formats: thrift/doc/specs/thrift-binary-protocol.md and thrift-compact-protocol.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from thrift.Thrift import TType
@@ -32,7 +33,7 @@ _NAMES = dict(enumerate(TType._VALUES_TO_NAMES))
 _MAX_I32 = 2**31 - 1
 
 
-class Scanner:
+class Scanner(ABC):
     """The walk through one struct, in `data` from `position` on. `spec` is its thrift_spec, None when it is unknown.
 
     `message` is where the message begins, and `end` where it ends, None when that is what is asked.
@@ -206,29 +207,29 @@ class Scanner:
         self.position += size
         return True
 
+    @abstractmethod
     def _field(self, last: int) -> tuple[int, int] | None:
         """A field's type and number, `last` being that of the field before it; type STOP at the struct's end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _field_bool(self) -> bool:
         """Go over the value of a boolean field."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _size(self) -> int | None:
         """A string's size in bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _list_header(self) -> tuple[int, int] | None:
         """A list's or set's type of items and their count."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _map_header(self) -> tuple[int, int, int] | None:
         """A map's types of keys and values and the count of pairs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _scalar(self, kind: int) -> bool:
         """Go over a number, boolean or UUID. Raises INVALID_ARGUMENT for a type that does not exist."""
-        raise NotImplementedError
 
 
 class BinaryScanner(Scanner):
