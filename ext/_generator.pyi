@@ -1,14 +1,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-class WeightError(ValueError): ...
+class ModelError(ValueError): ...
 
 class GeneratorEngine:
     def __init__(
         self,
         sizes: dict[str, Any],
         weights: dict[str, tuple[str, list[int], bytes | bytearray]],
-        precision: str,
         token_bytes: list[bytes],
         ends: list[int],
         **settings: object,
@@ -16,7 +15,7 @@ class GeneratorEngine:
     @property
     def fd(self) -> int: ...
     @property
-    def fixed_rows(self) -> bool: ...
+    def batch_invariant(self) -> bool: ...
     def submit(
         self,
         prompt: Sequence[int],
@@ -44,7 +43,7 @@ class GeneratorEngine:
 def read_logits(
     sizes: dict[str, Any],
     weights: dict[str, tuple[str, list[int], bytes | bytearray]],
-    precision: str,
     tokens: Sequence[int],
+    **execution: object,
 ) -> bytes: ...
 def uniform(seed: int, index: int) -> float: ...

@@ -34,6 +34,14 @@ Gpt2Config to_model_config(py::dict sizes) {
   return config;
 }
 
+Gpt2Execution take_execution(py::dict& settings) {
+  Gpt2Execution execution;
+  execution.precision = take_setting(settings, "precision", execution.precision);
+  execution.device = take_setting(settings, "device", execution.device);
+  execution.by_operators = take_setting(settings, "by_operators", execution.by_operators);
+  return execution;
+}
+
 std::string_view view(const py::handle& buffer) {
   char* data = nullptr;
   Py_ssize_t size = 0;
@@ -65,13 +73,14 @@ Vocabulary to_vocabulary(const py::list& token_bytes, const std::vector<uint32_t
 }
 
 std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::dict& weights,
-                                               const std::string& precision, const py::list& token_bytes,
-                                               const std::vector<uint32_t>& ends, const py::kwargs& kwargs) {
+                                               const py::list& token_bytes, const std::vector<uint32_t>& ends,
+                                               const py::kwargs& kwargs) {
   const Gpt2Config model_config = to_model_config(py::dict(**sizes));
   const Weights given = to_weights(weights);
   Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
   py::dict settings(kwargs);
   GeneratorConfig config;
+  const Gpt2Execution execution = take_execution(settings);
   config.slots = take_setting(settings, "slots", config.slots);
   config.threads = take_setting(settings, "threads", config.threads);
   config.limits = take_limits(settings);
@@ -81,7 +90,7 @@ std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::
   {
     py::gil_scoped_release unlocked;
     Gpt2Model::set_threads(static_cast<int>(config.threads));
-    auto model = std::make_unique<Gpt2Model>(model_config, given, precision, config.slots);
+    auto model = Gpt2Model::make(model_config, given, config.slots, execution);
     engine = std::make_shared<GeneratorEngine>(std::move(model), std::move(vocabulary), config);
   }
   return std::make_unique<PyGeneratorEngine>(std::move(engine));
@@ -110,10 +119,13 @@ int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t m
 }
 
 // What the model makes of each of `tokens`, read as one text: float32 [tokens, vocabulary].
-py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std::string& precision,
-                      const std::vector<uint32_t>& tokens) {
+py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std::vector<uint32_t>& tokens,
+                      const py::kwargs& kwargs) {
   const Gpt2Config config = to_model_config(py::dict(**sizes));
   const Weights given = to_weights(weights);
+  py::dict settings(kwargs);
+  const Gpt2Execution execution = take_execution(settings);
+  expect_no_more(settings);
   if (tokens.empty() || tokens.size() > config.context) throw py::value_error("1 token to the context's are wanted");
   std::vector<Gpt2Model::Row> rows;
   std::vector<uint32_t> wanted;
@@ -125,8 +137,8 @@ py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std:
   std::string bytes;
   {
     py::gil_scoped_release unlocked;
-    Gpt2Model model(config, given, precision, 1);
-    const std::span<const float> logits = model.read(rows, wanted);
+    const auto model = Gpt2Model::make(config, given, 1, execution);
+    const std::span<const float> logits = model->read(rows, wanted);
     bytes.assign(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
   }
   return py::bytes(bytes);
@@ -154,20 +166,20 @@ py::dict stats(PyGeneratorEngine& self) {
 
 PYBIND11_MODULE(_generator, module) {
   module.doc() = "Text generation: requests join and leave a running batch between steps, without the GIL.";
-  py::register_local_exception<WeightError>(module, "WeightError", PyExc_ValueError);
+  register_model_error(module);
   py::class_<PyGeneratorEngine> cls(module, "GeneratorEngine");
-  cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("precision"), py::arg("token_bytes"),
-          py::arg("ends"))
+  cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("token_bytes"), py::arg("ends"))
       .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
            py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"), py::arg("streamed"),
            py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
            "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
       .def("progress", &progress,
            "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
-      .def_property_readonly("fixed_rows", [](PyGeneratorEngine& self) { return self.engine().model().fixed_rows(); });
+      .def_property_readonly("batch_invariant",
+                             [](PyGeneratorEngine& self) { return self.engine().model().is_batch_invariant(); });
   cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
   bind_engine_methods(cls);  // its own stats() come second, and are not reached
-  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("precision"), py::arg("tokens"),
+  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("tokens"),
              "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
 }

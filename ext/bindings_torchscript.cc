@@ -170,18 +170,6 @@ const char* output_name(OutputKind kind) {
   return "";
 }
 
-// As py::register_exception does it, for messages that quote any bytes of a damaged file.
-void register_model_error(py::module_& module) {
-  static const py::handle type = py::exception<ModelError>(module, "ModelError", PyExc_ValueError).release();
-  py::register_local_exception_translator([](std::exception_ptr thrown) {
-    try {
-      std::rethrow_exception(std::move(thrown));
-    } catch (const ModelError& error) {
-      PyErr_SetObject(type.ptr(), to_text(error.what()).ptr());
-    }
-  });
-}
-
 // glibc gives memory back to the kernel, and asks for it again, with every large batch; that costs a sixth of the
 // documents a second at batch 64. Keep it instead.
 void keep_freed_memory() {

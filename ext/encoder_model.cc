@@ -1,23 +1,20 @@
 #include "encoder_model.h"
 
-#include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/script.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "device.h"
-#include "torchscript_model.h"
+#include "model_error.h"
 
 namespace predictor {
 
 namespace {
 
-torch::jit::Module load(const std::string& path, const c10::Device& device) {
+torch::jit::Module load(const std::string& path, const Device& device) {
   try {
-    torch::jit::Module module = torch::jit::load(path, device);
+    torch::jit::Module module = torch::jit::load(path, device.place());
     module.eval();
     return module;
   } catch (const std::exception& error) {
@@ -34,10 +31,10 @@ void require_signature(const torch::jit::Module& module) {
 }
 
 // Weights in the order in which oneDNN reads them fastest, on processors that it knows.
-torch::jit::Module packed(const std::string& path, const c10::Device& device) {
+torch::jit::Module packed(const std::string& path, const Device& device) {
   torch::jit::Module module = load(path, device);
   require_signature(module);
-  if (!device.is_cpu() || !module.find_method("pack")) return module;
+  if (!device.is_processor() || !module.find_method("pack")) return module;
   try {
     const c10::InferenceMode inference;
     module.run_method("pack");
@@ -50,50 +47,50 @@ torch::jit::Module packed(const std::string& path, const c10::Device& device) {
 }  // namespace
 
 struct EncoderModel::Module {
-  Module(const torch::jit::Module& module, const c10::Device& device) : module(module), device(device) {
-    if (!device.is_cpu()) stream = c10::impl::VirtualGuardImpl(device.type()).getNewStream(device);
+  explicit Module(const std::string& path, Device on) : device(std::move(on)) {
+    const auto on_stream = device.guard();
+    module = torch::jit::freeze(packed(path, device));
+    device.wait();
   }
+  explicit Module(const Module& other) : device(other.device.another()), module(other.module) {}
 
+  const Device device;
   torch::jit::Module module;
-  const c10::Device device;
-  std::optional<c10::Stream> stream;
 };
 
-EncoderModel::EncoderModel(const std::string& path, const std::string& device_name) {
-  require_device(device_name);
-  const c10::Device device(device_name);
-  module_ = std::make_unique<Module>(torch::jit::freeze(packed(path, device)), device);
-}
+EncoderModel::EncoderModel(const std::string& path, const std::string& device)
+    : module_(std::make_unique<Module>(path, Device(device))) {}
 
 EncoderModel::EncoderModel(std::unique_ptr<Module> module) : module_(std::move(module)) {}
 
 EncoderModel::~EncoderModel() = default;
 
 std::unique_ptr<EncoderModel> EncoderModel::replica() const {
-  return std::unique_ptr<EncoderModel>(new EncoderModel(std::make_unique<Module>(module_->module, module_->device)));
+  return std::unique_ptr<EncoderModel>(new EncoderModel(std::make_unique<Module>(*module_)));
 }
 
 std::vector<Vector> EncoderModel::run(std::span<const TokenIds* const> texts) {
   const c10::InferenceMode inference;
-  const c10::OptionalStreamGuard own_stream(module_->stream);
+  const Device& device = module_->device;
+  const auto on_stream = device.guard();
   int64_t tokens = 0;
   c10::List<int64_t> lengths;
   for (const TokenIds* text : texts) {
     lengths.push_back(static_cast<int64_t>(text->size()));
     tokens += static_cast<int64_t>(text->size());
   }
-  const bool elsewhere = !module_->device.is_cpu();
-  const int64_t filling = elsewhere ? 0 : (kTokensRoundedTo - tokens % kTokensRoundedTo) % kTokensRoundedTo;
+  const int64_t rest = tokens % kTokensRoundedTo;
+  const int64_t filling = device.is_processor() && rest > 0 ? kTokensRoundedTo - rest : 0;
   for (int64_t i = 0; i < filling; ++i) lengths.push_back(1);
-  torch::Tensor ids = torch::zeros({tokens + filling}, torch::dtype(torch::kInt).pinned_memory(elsewhere));
+  const torch::Tensor ids = device.staging({tokens + filling}, torch::kInt);
   int32_t* next = ids.mutable_data_ptr<int32_t>();
   for (const TokenIds* text : texts) next = std::copy(text->begin(), text->end(), next);
-  if (elsewhere) ids = ids.to(module_->device, /*non_blocking=*/true);
-  const torch::Tensor matrix = module_->module.forward({ids, lengths}).toTensor();
+  std::fill_n(next, filling, 0);
+  const torch::Tensor matrix = module_->module.forward({device.bring(ids), lengths}).toTensor();
   if (matrix.dim() != 2 || matrix.size(0) != static_cast<int64_t>(texts.size()) + filling) {
     throw std::runtime_error("the model did not give one vector for each text");
   }
-  const torch::Tensor flat = matrix.to(torch::kCPU, torch::kFloat).contiguous();  // waits for the device
+  const torch::Tensor flat = device.fetch(matrix.to(torch::kFloat));
   const float* row = flat.const_data_ptr<float>();
   std::vector<Vector> vectors;
   vectors.reserve(texts.size());

@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,9 +30,11 @@ struct Weight {
 };
 using Weights = std::map<std::string, Weight>;
 
-// The weights cannot be used; the message says why.
-struct WeightError : std::runtime_error {
-  using std::runtime_error::runtime_error;
+// Where and how a model is run.
+struct Gpt2Execution {
+  std::string precision = "float32";  // float32, bfloat16 or int8
+  std::string device = "cpu";         // cpu, cuda or cuda:N
+  bool by_operators = false;          // also on the processor by libtorch's operators, as on all other devices
 };
 
 class Gpt2Model {
@@ -47,26 +48,28 @@ class Gpt2Model {
 
   // `weights`: named as Hugging Face's GPT2Model names them ("h.0.attn.c_attn.weight"), copied here. In int8 each
   // matrix is I8 and has "NAME_scale" beside it, and "lm_head.weight" is the output's; else that is "wte.weight"
-  // turned, where there is none. `precision`: float32, bfloat16 or int8. Throws WeightError.
-  Gpt2Model(const Gpt2Config& config, const Weights& weights, const std::string& precision, uint32_t slots);
-  ~Gpt2Model();
+  // turned, where there is none. Throws ModelError.
+  static std::unique_ptr<Gpt2Model> make(const Gpt2Config& config, const Weights& weights, uint32_t slots,
+                                         const Gpt2Execution& execution);
+  virtual ~Gpt2Model() = default;
 
-  // Reads `rows`, in any order of slots, and gives the logits after each of those that `wanted` names by index:
-  // [wanted][vocabulary], to be changed at will until the next call. A row's logits depend on its own sequence only:
-  // not on what the others are, how many they are, or which slot it is in. That holds for calls of one token for each
-  // slot; and for calls with tokens of one slot alone, as long as a text is cut into the same calls.
-  std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted);
+  // Reads `rows`, one for each of some slots, or several that follow each other in one slot, and gives the logits after
+  // each of those that `wanted` names by index: [wanted][vocabulary], to be changed at will until the next call. A
+  // row's logits depend on its own sequence only: not on what the others are, how many they are, or which slot it is
+  // in, as long as a text is cut into the same calls. One thread at a time.
+  virtual std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted) = 0;
+
+  // Whether that holds to the last bit with the libraries at hand: tried when the model was loaded.
+  virtual bool is_batch_invariant() const = 0;
 
   const Gpt2Config& config() const { return config_; }
-  // Whether products must always be of as many rows as there are slots for that to hold: found out at load.
-  bool fixed_rows() const;
   static void set_threads(int threads);
 
+ protected:
+  explicit Gpt2Model(const Gpt2Config& config) : config_(config) {}
+
  private:
-  struct Parts;
   const Gpt2Config config_;
-  const uint32_t slots_;
-  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace predictor

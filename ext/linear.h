@@ -6,13 +6,9 @@
 #include <cstdint>
 #include <memory>
 
-namespace predictor {
+#include "precision.h"
 
-enum class Precision {
-  float32,
-  bfloat16,  // weights and inputs rounded to bfloat16
-  int8,      // weights rounded once, inputs row by row; the sums are whole numbers, and exact
-};
+namespace predictor {
 
 class Linear {
  public:

@@ -1,10 +1,12 @@
 // What the bindings of engines whose workers are threads of C++ share: the engine's life, and its outcomes.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <utility>
 
+#include "model_error.h"
 #include "python_queue.h"
 
 namespace predictor {
@@ -59,6 +61,18 @@ void bind_engine_methods(Class& cls) {
       .def("results", &Engine::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &Engine::close, "Fail what waits, end the workers; the outcomes not yet fetched.");
   bind_queue_methods(cls, [](Engine& self) -> Queue& { return self.engine().queue(); });
+}
+
+// As py::register_exception does it, for messages that quote any bytes of a damaged file.
+inline void register_model_error(py::module_& module) {
+  static const py::handle type = py::exception<ModelError>(module, "ModelError", PyExc_ValueError).release();
+  py::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      std::rethrow_exception(std::move(thrown));
+    } catch (const ModelError& error) {
+      PyErr_SetObject(type.ptr(), to_text(error.what()).ptr());
+    }
+  });
 }
 
 }  // namespace predictor

@@ -13,10 +13,9 @@ namespace predictor {
 
 namespace {
 
-torch::jit::Module load(const std::string& path, const std::string& device) {
-  require_device(device);
+torch::jit::Module load(const std::string& path, const Device& device) {
   try {
-    torch::jit::Module module = torch::jit::load(path, c10::Device(device));
+    torch::jit::Module module = torch::jit::load(path, device.place());
     module.eval();
     return module;
   } catch (const std::exception& error) {
@@ -48,20 +47,15 @@ std::vector<double> numbers(const torch::Tensor& tensor) {
 
 }  // namespace
 
-std::string reason(const std::exception& error) {
-  const std::string message = error.what();
-  const bool of_interpreter = message.starts_with("The following operation failed in the TorchScript interpreter");
-  const size_t at = of_interpreter ? message.find_last_not_of('\n') : message.find_first_not_of('\n');
-  if (at == std::string::npos) return "an error without a message";
-  const size_t begin = message.find_last_of('\n', at) + 1;
-  return message.substr(begin, message.find('\n', at) - begin);
-}
-
 struct TorchScriptModel::Module {
-  Module(const std::string& path, const std::string& device) : module(load(path, device)), signature(module) {
+  Module(const std::string& path, const std::string& device_name)
+      : device(device_name), module(load(path, device)), signature(module) {
+    const auto on_stream = device.guard();
     module = frozen(module);
+    device.wait();
   }
-  Module(const torch::jit::Module& module, const Signature& signature) : module(module), signature(signature) {}
+  explicit Module(const Module& other)
+      : device(other.device.another()), module(other.module.deepcopy()), signature(other.signature) {}
 
   std::vector<Result> read(const c10::IValue& returned, size_t count);
   Result read_labels(const c10::IValue& scores);
@@ -69,6 +63,7 @@ struct TorchScriptModel::Module {
   std::vector<Result> read_vectors(const c10::IValue& output, size_t count);
   std::shared_ptr<const Labels> share(Labels labels);
 
+  const Device device;
   torch::jit::Module module;
   const Signature signature;
   std::shared_ptr<const Labels> last_labels;  // what most results have: compared, not copied
@@ -93,8 +88,7 @@ std::unique_ptr<TorchScriptModel> TorchScriptModel::replica() const {
   try {
     // A frozen module's weights are constants of its code, which copies share; what it keeps as attributes is what a
     // call may change. Of a module that could not be frozen the weights are copied too.
-    auto copy = std::make_unique<Module>(module_->module.deepcopy(), module_->signature);
-    return std::unique_ptr<TorchScriptModel>(new TorchScriptModel(std::move(copy)));
+    return std::unique_ptr<TorchScriptModel>(new TorchScriptModel(std::make_unique<Module>(*module_)));
   } catch (const std::exception& error) {
     throw ModelError("the module cannot be copied for more than one replica: " + reason(error));
   }
@@ -102,6 +96,7 @@ std::unique_ptr<TorchScriptModel> TorchScriptModel::replica() const {
 
 std::vector<Result> TorchScriptModel::run(std::span<const Document* const> documents) {
   const c10::InferenceMode inference;
+  const auto on_stream = module_->device.guard();
   return module_->read(module_->module.forward(module_->signature.arguments(documents)), documents.size());
 }
 

@@ -4,21 +4,13 @@
 
 #include <memory>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "document.h"
+#include "model_error.h"
 
 namespace predictor {
-
-// The file is no model that can be served; the message says why.
-struct ModelError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// What went wrong: of a message of libtorch the line that says it, without the stacks around it.
-std::string reason(const std::exception& error);
 
 enum class OutputKind {
   labels,      // List[Dict[str, float]]: classification
@@ -40,7 +32,7 @@ class TorchScriptModel {
   OutputKind output() const;
 
   // The same model for another thread: shares code and weights, and has its own copy of what a forward call may change
-  // (attributes, buffers). Throws ModelError.
+  // (attributes, buffers); on a graphics card a stream of its own. Throws ModelError.
   std::unique_ptr<TorchScriptModel> replica() const;
 
   // The documents' results, in their order. One thread at a time: a module may change itself while it runs.

@@ -87,7 +87,7 @@ def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def logits(folder: gpt2_folder.Gpt2Folder, precision: str, tokens: Sequence[int]) -> Tensor:
     """Of the server's own engine, after each token: float32 [tokens, vocabulary]."""
-    content = _generator.read_logits(folder.sizes, folder.weights, precision, list(tokens))
+    content = _generator.read_logits(folder.sizes, folder.weights, list(tokens), precision=precision)
     return torch.frombuffer(bytearray(content), dtype=torch.float32).reshape(len(tokens), -1)
 
 

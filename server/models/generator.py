@@ -85,7 +85,8 @@ class GeneratorModel(EngineModel):
             "precision": folder.precision,
             "context": str(context),
             "vocabulary": str(folder.sizes["vocabulary"]),
-            "device": "cpu",
+            "device": settings.device,
+            "batch_invariant": str(native.batch_invariant).lower(),
         }
 
     async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
@@ -143,16 +144,15 @@ async def load(path: Path, settings: Settings) -> GeneratorModel:
 
 
 def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.GeneratorEngine]:
-    if settings.device != "cpu":
-        raise ModelError(f"device is {settings.device!r} (setting device); texts are generated on the processor only")
     folder = gpt2_folder.read(path)
     try:
         native = _generator.GeneratorEngine(
             folder.sizes,
             folder.weights,
-            folder.precision,
             folder.token_bytes,
             folder.end_tokens,
+            precision=folder.precision,
+            device=settings.device,
             slots=settings.slots,
             threads=settings.threads,
             queue_items=settings.queue_items,

@@ -106,6 +106,15 @@ BREAKS: dict[str, Any] = {
 }
 
 
+async def test_device(trained: Path) -> None:
+    model = await kinds.load(trained, Settings())
+    await model.close()
+    assert model.details["device"] == "cpu"
+    assert model.details["batch_invariant"] == "true"
+    with pytest.raises(ModelError, match=r"there is no device cuda:99 \(setting device\): "):
+        await kinds.load(trained, Settings(device="cuda:99"))
+
+
 @pytest.mark.parametrize("message", BREAKS)
 async def test_broken_folders_are_refused(folder: Path, message: str) -> None:
     BREAKS[message](folder)

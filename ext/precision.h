@@ -1,0 +1,12 @@
+// In which numbers matrices are multiplied.
+#pragma once
+
+namespace predictor {
+
+enum class Precision {
+  float32,
+  bfloat16,  // weights and inputs rounded to bfloat16
+  int8,      // weights rounded once, inputs row by row; the sums are whole numbers, and exact
+};
+
+}  // namespace predictor
