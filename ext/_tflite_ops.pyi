@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from tflite_runtime.interpreter import Interpreter  # type: ignore[import-untyped]
 
+from ext._native import NativeEngine
+
 def segments(message: bytes) -> list[bytes]:
     """The segments that a message is cut into, at least one."""
 
@@ -69,12 +71,10 @@ class Session:
     def separate_replies(self, messages: Sequence[bytes]) -> list[dict[str, float]]:
         """The same for each message alone."""
 
-class SmartReplyEngine:
+class SmartReplyEngine(NativeEngine):
     """Sessions behind a queue, each with its own worker."""
 
     def __init__(self, sessions: tuple[Session, ...], **settings: object) -> None: ...
-    @property
-    def fd(self) -> int: ...
     def submit(
         self,
         messages: Sequence[str],
@@ -85,10 +85,3 @@ class SmartReplyEngine:
         deadline_ns: int,
         tag: object,
     ) -> int: ...
-    def kick(self) -> bool: ...
-    def cancel(self, id: int) -> bool: ...  # noqa: A002
-    def sweep(self) -> None: ...
-    def drain(self) -> None: ...
-    def stats(self) -> dict[str, int]: ...
-    def results(self) -> Sequence[tuple[object, int, object]]: ...
-    def close(self) -> Sequence[tuple[object, int, object]]: ...

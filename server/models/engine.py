@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,6 +24,7 @@ from server.models.linger import Linger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ext._native import NativeEngine
     from server.models.base import Terms
 
 log = structlog.get_logger()
@@ -35,22 +36,6 @@ SWEEP_S = 0.01
 _QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING = 1, 2, 3, 4
 
 _LONGEST_RETRY_MS = 10_000
-
-
-class NativeEngine(Protocol):
-    """What TorchScriptEngine and Queue of ext have in common."""
-
-    @property
-    def fd(self) -> int: ...
-    @property
-    def submit(self) -> Any: ...
-    def kick(self) -> bool: ...
-    def cancel(self, id: int) -> bool: ...  # noqa: A002
-    def sweep(self) -> None: ...
-    def drain(self) -> None: ...
-    def stats(self) -> dict[str, int]: ...
-    def results(self) -> Sequence[tuple[Any, int, Any]]: ...
-    def close(self) -> Sequence[tuple[Any, int, Any]]: ...
 
 
 class _Request(Pending[Any]):
