@@ -15,3 +15,12 @@ def thrift_server() -> Iterator[RunningServer]:
     """A server with default limits, for all tests of a module."""
     with running() as server:
         yield server
+
+
+@pytest.fixture
+def server(thrift_server: RunningServer) -> Iterator[RunningServer]:
+    """A server that must still answer when the test is over."""
+    bad = thrift_server.server.counters.bad_messages
+    yield thrift_server
+    assert thrift_server.server.counters.bad_messages > bad, "the bad input was not counted"
+    thrift_server.answers()

@@ -222,6 +222,13 @@ def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
         time.sleep(0.002)
 
 
+def stands_still(count: Callable[[], int]) -> bool:
+    """Whether a count stays the same for a while."""
+    before = count()
+    time.sleep(0.2)
+    return count() == before
+
+
 # ------------------------------------------------------------------------------------------------------ bytes by hand
 
 
