@@ -141,7 +141,9 @@ struct Generation {
   2: required string continuation,
   /** Number of tokens generated. */
   3: required i32 token_count,
-  4: required FinishReason finish_reason
+  4: required FinishReason finish_reason,
+  /** Number of tokens that the prompt is to the model. */
+  5: optional i32 prompt_tokens
 }
 
 /** The next part of a streamed text. */
@@ -151,7 +153,9 @@ struct GenerationChunk {
   /** Tokens generated so far. */
   2: required i32 token_count,
   /** Set in the last chunk; after it the stream's id is gone. */
-  3: optional FinishReason finish_reason
+  3: optional FinishReason finish_reason,
+  /** Number of tokens that the prompt is to the model; set in the last chunk. */
+  4: optional i32 prompt_tokens
 }
 
 // ------------------------------------------------------------------------------------------------------ batch jobs

@@ -21,10 +21,10 @@ from rest_proxy.responses import error_headers, json_response, numbers_response
 from rest_proxy.sse import EventStream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from aiohttp import web
-    from predictor.ttypes import GenerationChunk, ModelInfo, RequestOptions
+    from predictor.ttypes import Generation, GenerationChunk, ModelInfo, RequestOptions
 
     from rest_proxy.config import Settings
     from rest_proxy.generator import Generator, TextStream
@@ -42,7 +42,7 @@ _FINISH_REASONS = {
 
 
 class OpenAi:
-    """The routes. `usage` has an estimate of the prompts' tokens, as the contract does not tell them: 4 bytes each."""
+    """The routes. The `usage` of vectors is an estimate, as the contract does not tell it: 4 bytes for each token."""
 
     def __init__(self, settings: Settings, pool: Pool, generator: Generator) -> None:
         self._settings = settings
@@ -96,7 +96,7 @@ class OpenAi:
             completion.choice(index, generation.continuation, generation.finish_reason, begins=True)
             for index, generation in enumerate(texts)
         ]
-        usage = completion.usage(sum(generation.token_count for generation in texts))
+        usage = completion.usage(texts)
         return json_response({**completion.head, "choices": choices, "usage": usage}, request_id)
 
     async def _stream(
@@ -111,9 +111,9 @@ class OpenAi:
             ]
             events = EventStream(request, request_id, error_object, error_prefix=b"data: ")
             await stack.enter_async_context(events)
-            tokens = await _all(completion.send(index, text, events) for index, text in enumerate(texts))
+            last = await _all(completion.send(index, text, events) for index, text in enumerate(texts))
             if completion.with_usage:
-                await events.send({**completion.head, "choices": [], "usage": completion.usage(sum(tokens))})
+                await events.send({**completion.head, "choices": [], "usage": completion.usage(last)})
             await events.send_text("[DONE]")
         return events.response
 
@@ -138,13 +138,14 @@ class _Completion:
         reason = None if finish_reason is None else _FINISH_REASONS.get(finish_reason, "stop")
         return {"index": index, "text": echoed + text, "logprobs": None, "finish_reason": reason}
 
-    def usage(self, tokens: int) -> dict[str, int]:
-        """Tokens of the prompts, estimated, and of the texts, counted."""
-        asked = _estimated_tokens(self.prompts)
-        return {"prompt_tokens": asked, "completion_tokens": tokens, "total_tokens": asked + tokens}
+    def usage(self, ends: Sequence[Generation | GenerationChunk]) -> dict[str, int]:
+        """Tokens of the prompts and of the texts, of each its whole or its last part."""
+        asked = sum(end.prompt_tokens or 0 for end in ends)
+        made = sum(end.token_count for end in ends)
+        return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
 
-    async def send(self, index: int, text: TextStream, events: EventStream) -> int:
-        """Pass one text on to its end; gives the number of its tokens."""
+    async def send(self, index: int, text: TextStream, events: EventStream) -> GenerationChunk:
+        """Pass one text on; gives the last part of it."""
         head = {**self.head, "usage": None} if self.with_usage else self.head
         begins = True
 
@@ -153,7 +154,7 @@ class _Completion:
             await events.send({**head, "choices": [self.choice(index, chunk.text, chunk.finish_reason, begins=begins)]})
             begins = False
 
-        return (await pass_on(text, events, send)).token_count  # type: ignore[no-any-return]
+        return await pass_on(text, events, send)
 
 
 def error_object(error: HttpError, _request_id: str) -> dict[str, Any]:

@@ -60,9 +60,7 @@ def _completions() -> dict[str, Any]:
     )
     described = _operation("openaiCompletions", "Go on from prompts, as OpenAI does", answer, CompletionsRequest)
     described["responses"]["200"]["content"][EVENTS] = {"schema": STRING}
-    described["description"] = (
-        "`usage` counts the texts' tokens; those of the prompts are an estimate of one for each four bytes."
-    )
+    described["description"] = "`usage` counts the tokens of the prompts and of the texts."
     return described
 
 

@@ -28,11 +28,15 @@ _SHOWN = 128
 class _Stream:
     """One text: what has come of it and was not asked for yet, and who waits for more."""
 
-    __slots__ = ("_call", "_error", "_finish_reason", "_parts", "_tokens", "last_asked_ns", "timeout_ns", "waiter")
+    __slots__ = (
+        *("_call", "_error", "_finish_reason", "_parts", "_prompt_tokens", "_tokens"),
+        *("last_asked_ns", "timeout_ns", "waiter"),
+    )
 
     def __init__(self, timeout_ns: int) -> None:
         self._parts: list[str] = []
         self._tokens = 0
+        self._prompt_tokens: int | None = None
         self._finish_reason: int | None = None
         self._error: BaseException | None = None
         self._call: Call | None = None
@@ -62,8 +66,7 @@ class _Stream:
         """What has come since the last time. Raises the error that ended the text, when all before it was taken."""
         if self._error is not None and not self._parts:
             raise self._error
-        finish_reason = self._finish_reason
-        chunk = GenerationChunk("".join(self._parts), self._tokens, finish_reason)
+        chunk = GenerationChunk("".join(self._parts), self._tokens, self._finish_reason, self._prompt_tokens)
         self._parts.clear()
         return chunk
 
@@ -89,6 +92,7 @@ class _Stream:
         if done is not None:
             self._finish_reason = done.finish_reason
             self._tokens = done.token_count
+            self._prompt_tokens = done.prompt_tokens
             if done.text:
                 self._parts.append(done.text)
         self._wake()

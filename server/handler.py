@@ -115,7 +115,7 @@ class Handler:
         sampling = sampling_of(generation_options, model.limits.max_output_tokens)
         tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
         done = await model.generate(tokens, sampling, terms)
-        return Generation(prompt, done.text, done.token_count, done.finish_reason)
+        return Generation(prompt, done.text, done.token_count, done.finish_reason, done.prompt_tokens)
 
     async def generate_begin(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None

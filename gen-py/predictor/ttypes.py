@@ -708,15 +708,17 @@ class Generation(object):
      - continuation: The new text only; a leading space is kept, special tokens are not part of it.
      - token_count: Number of tokens generated.
      - finish_reason
+     - prompt_tokens: Number of tokens that the prompt is to the model.
 
     """
 
 
-    def __init__(self, prompt=None, continuation=None, token_count=None, finish_reason=None,):
+    def __init__(self, prompt=None, continuation=None, token_count=None, finish_reason=None, prompt_tokens=None,):
         self.prompt = prompt
         self.continuation = continuation
         self.token_count = token_count
         self.finish_reason = finish_reason
+        self.prompt_tokens = prompt_tokens
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -747,6 +749,11 @@ class Generation(object):
                     self.finish_reason = iprot.readI32()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I32:
+                    self.prompt_tokens = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -772,6 +779,10 @@ class Generation(object):
         if self.finish_reason is not None:
             oprot.writeFieldBegin('finish_reason', TType.I32, 4)
             oprot.writeI32(self.finish_reason)
+            oprot.writeFieldEnd()
+        if self.prompt_tokens is not None:
+            oprot.writeFieldBegin('prompt_tokens', TType.I32, 5)
+            oprot.writeI32(self.prompt_tokens)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -807,14 +818,16 @@ class GenerationChunk(object):
      - text: Text since the last chunk; whole characters; may be empty.
      - token_count: Tokens generated so far.
      - finish_reason: Set in the last chunk; after it the stream's id is gone.
+     - prompt_tokens: Number of tokens that the prompt is to the model; set in the last chunk.
 
     """
 
 
-    def __init__(self, text=None, token_count=None, finish_reason=None,):
+    def __init__(self, text=None, token_count=None, finish_reason=None, prompt_tokens=None,):
         self.text = text
         self.token_count = token_count
         self.finish_reason = finish_reason
+        self.prompt_tokens = prompt_tokens
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -840,6 +853,11 @@ class GenerationChunk(object):
                     self.finish_reason = iprot.readI32()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I32:
+                    self.prompt_tokens = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -861,6 +879,10 @@ class GenerationChunk(object):
         if self.finish_reason is not None:
             oprot.writeFieldBegin('finish_reason', TType.I32, 3)
             oprot.writeI32(self.finish_reason)
+            oprot.writeFieldEnd()
+        if self.prompt_tokens is not None:
+            oprot.writeFieldBegin('prompt_tokens', TType.I32, 4)
+            oprot.writeI32(self.prompt_tokens)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1935,6 +1957,7 @@ Generation.thrift_spec = (
     (2, TType.STRING, 'continuation', 'UTF8', None, ),  # 2
     (3, TType.I32, 'token_count', None, None, ),  # 3
     (4, TType.I32, 'finish_reason', None, None, ),  # 4
+    (5, TType.I32, 'prompt_tokens', None, None, ),  # 5
 )
 all_structs.append(GenerationChunk)
 GenerationChunk.thrift_spec = (
@@ -1942,6 +1965,7 @@ GenerationChunk.thrift_spec = (
     (1, TType.STRING, 'text', 'UTF8', None, ),  # 1
     (2, TType.I32, 'token_count', None, None, ),  # 2
     (3, TType.I32, 'finish_reason', None, None, ),  # 3
+    (4, TType.I32, 'prompt_tokens', None, None, ),  # 4
 )
 all_structs.append(BatchRequest)
 BatchRequest.thrift_spec = (

@@ -53,6 +53,7 @@ class Generated(NamedTuple):
     """Of the whole text."""
     finish_reason: int
     """A value of the contract's FinishReason."""
+    prompt_tokens: int
 
 
 class ModelError(Exception):

@@ -115,7 +115,7 @@ class GeneratorModel(EngineModel):
             terms=terms,
             on_text=on_text,
         )
-        return Generated(text, len(generated), finish_reason)
+        return Generated(text, len(generated), finish_reason, len(tokens))
 
     async def _tokens(self, prompt: str) -> list[int]:
         size = len(prompt.encode())

@@ -55,5 +55,5 @@ def test_results() -> None:
     assert parsed("reply", {"ok": 1.5}) == {"replies": {"ok": 1.5}}
     assert parsed("predict", {"a": float("nan")}) == {"scores": {"a": None}}
     assert parsed("embed", np.array([0.1, 2], "<f4").tobytes()) == {"embedding": [0.1, 2.0]}
-    done = Generated(" a {text}", 3, FinishReason.LENGTH)
+    done = Generated(" a {text}", 3, FinishReason.LENGTH, 2)
     assert parsed("generate", done) == {"continuation": " a {text}", "token_count": 3, "finish_reason": "LENGTH"}

@@ -68,6 +68,7 @@ def test_a_whole_text(service: Service) -> None:
         assert done == predictor.generate(PROMPT, greedy, None)
         assert (done.prompt, done.token_count, done.finish_reason) == (PROMPT, 12, FinishReason.LENGTH)
         assert done.continuation
+        assert 0 < done.prompt_tokens < len(PROMPT)
         assert predictor.generate(PROMPT, LONG, None) == predictor.generate(PROMPT, LONG, None)
         assert predictor.generate(PROMPT, None, None).token_count == 20
         others = {predictor.generate(PROMPT, None, None).continuation for _ in range(3)}
@@ -84,7 +85,8 @@ def test_a_stream_gives_the_same_text_in_parts(service: Service) -> None:
         stream = predictor.generate_begin(PROMPT, LONG, None)
         texts, last = read(predictor, stream)
         assert "".join(texts) == whole.continuation
-        assert (last.token_count, last.finish_reason) == (whole.token_count, whole.finish_reason)
+        told = ("token_count", "finish_reason", "prompt_tokens")
+        assert [getattr(last, name) for name in told] == [getattr(whole, name) for name in told]
         assert error_of(predictor.generate_next, stream, 0).code == ErrorCode.NOT_FOUND
 
 

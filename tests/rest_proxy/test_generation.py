@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 PATH = "/generate"
 TEXT = "".join(WORDS)
-WHOLE = {"prompt": "AI is a", "continuation": TEXT, "token_count": len(WORDS), "finish_reason": "LENGTH"}
+WHOLE = {
+    "prompt": "AI is a",
+    "continuation": TEXT,
+    "token_count": len(WORDS),
+    "finish_reason": "LENGTH",
+    "prompt_tokens": 3,
+}
 
 
 async def generate(proxy: Proxy, **fields: Any) -> Answer:
@@ -190,7 +196,7 @@ async def test_a_stream(proxy: Proxy, server: ThriftServer) -> None:
     assert (answer.headers["Cache-Control"], answer.headers["X-Request-Id"]) == ("no-cache", "r-1")
     *parts, last = events(answer.body)
     assert parts == [("message", {"text": word, "token_count": n}) for n, word in enumerate(WORDS[:-1], 1)]
-    assert last == ("message", {"text": WORDS[-1], "token_count": 4, "finish_reason": "LENGTH"})
+    assert last == ("message", {"text": WORDS[-1], "token_count": 4, "finish_reason": "LENGTH", "prompt_tokens": 3})
     options = RequestOptions(None, 60_000, None, "r-1")
     assert server.named("generate_begin") == [("AI is a", GenerationOptions(max_tokens=4), options)]
     assert server.named("generate_next") == [("stream-1", 10_000)] * 4

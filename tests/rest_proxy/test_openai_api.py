@@ -101,7 +101,7 @@ async def test_openai_completion(client: AsyncOpenAI, server: ThriftServer) -> N
     assert (choice.text, choice.index, choice.finish_reason, choice.logprobs) == (TEXT, 0, "length", None)
     usage = answer.usage
     assert usage is not None
-    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (2, 4, 6)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (3, 4, 7)
     [(prompt, wanted, options)] = server.named("generate")
     assert (prompt, wanted) == ("AI is a", GenerationOptions(max_tokens=16))
     assert (options.model, options.timeout_ms) == ("gpt2", 60_000)
@@ -132,7 +132,7 @@ async def test_openai_completion_with_every_option(client: AsyncOpenAI, server: 
 
 async def test_openai_completions_of_several_prompts_with_echo(client: AsyncOpenAI, server: ThriftServer) -> None:
     def generate(prompt: str, _wanted: Any, _options: Any) -> Generation:
-        return Generation(prompt, f" after {prompt}", 3, FinishReason.END_OF_TEXT)
+        return Generation(prompt, f" after {prompt}", 3, FinishReason.END_OF_TEXT, 5)
 
     server.generate = generate
     answer = await client.completions.create(model="gpt2", prompt=["one", "two", "three"], echo=True)
@@ -140,7 +140,7 @@ async def test_openai_completions_of_several_prompts_with_echo(client: AsyncOpen
     assert [choice.text for choice in answer.choices] == ["one after one", "two after two", "three after three"]
     assert {choice.finish_reason for choice in answer.choices} == {"stop"}
     assert answer.usage is not None
-    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, 9)
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (15, 9)
 
 
 async def test_openai_stream(client: AsyncOpenAI, server: ThriftServer) -> None:
@@ -171,7 +171,7 @@ async def test_openai_stream_with_usage_echo_and_heartbeats(client: AsyncOpenAI,
     assert all(part.usage is None for part in parts)
     assert last.choices == []
     assert last.usage is not None
-    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (2, 4)
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (3, 4)
 
 
 async def test_openai_stream_of_several_prompts(client: AsyncOpenAI, server: ThriftServer) -> None:

@@ -72,7 +72,7 @@ class ThriftServer:
         self.streams: dict[str, list[GenerationChunk | Callable[[], GenerationChunk]]] = {}  # what is still to come
         self.chunks: list[GenerationChunk | Callable[[], GenerationChunk]] = [  # what a stream begins with
             *(GenerationChunk(word, index + 1) for index, word in enumerate(WORDS[:-1])),
-            GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH),
+            GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH, 3),
         ]
         self.jobs: dict[str, BatchJob] = {}
         self.on_submit: Callable[[BatchRequest], Any] = lambda _request: None  # what happens before a job is accepted
@@ -150,7 +150,7 @@ class ThriftServer:
 
     def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
         self.calls.append(("generate", (prompt, generation_options, options)))
-        return Generation(prompt, "".join(WORDS), len(WORDS), FinishReason.LENGTH)
+        return Generation(prompt, "".join(WORDS), len(WORDS), FinishReason.LENGTH, 3)
 
     def generate_begin(self, prompt: str, generation_options: Any, options: Any) -> str:
         self.calls.append(("generate_begin", (prompt, generation_options, options)))

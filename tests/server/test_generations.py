@@ -50,15 +50,16 @@ async def test_text_is_given_once_and_in_order() -> None:
     writer.say("", 2)  # held back: it may be the beginning of a stop string
     writer.say("sea", 3)
     chunk = await streams.next(stream, 1000)
-    assert (chunk.text, chunk.token_count, chunk.finish_reason) == ("The sea", 3, None)
+    assert (chunk.text, chunk.token_count, chunk.finish_reason, chunk.prompt_tokens) == ("The sea", 3, None, None)
     waiting = asyncio.ensure_future(result(streams.next(stream, 5000)))
     await asyncio.sleep(0)
     assert "another call" in (await error_of(streams.next(stream, 0))).message
     writer.say(" is", 4)
     assert (await waiting).text == " is"
-    writer.end.resolve(Generated(" green.", 6, FinishReason.LENGTH))
+    writer.end.resolve(Generated(" green.", 6, FinishReason.LENGTH, 2))
     chunk = await streams.next(stream, 0)
     assert (chunk.text, chunk.token_count, chunk.finish_reason) == (" green.", 6, FinishReason.LENGTH)
+    assert chunk.prompt_tokens == 2
     assert len(streams) == 0
 
 
@@ -126,7 +127,7 @@ async def test_draining() -> None:
     await asyncio.sleep(0)
     with pytest.raises(PredictionError, match="draining"):
         begun(streams)
-    writer.end.resolve(Generated("all", 1, FinishReason.LENGTH))
+    writer.end.resolve(Generated("all", 1, FinishReason.LENGTH, 2))
     assert (await streams.next(read, 1000)).text == "all"
     await draining
     assert left.abandoned
