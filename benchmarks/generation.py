@@ -3,7 +3,8 @@
     python -m benchmarks.generation
 
 Ours is asked over Thrift. CTranslate2 runs without a server: what its own batching gives, which takes all texts
-together and ends with the longest. The usual server is transformers' pipeline behind Flask.
+together and ends with the longest. The usual server is transformers' pipeline behind Flask. With --device cuda all of
+them run on a graphics card.
 """
 
 from __future__ import annotations
@@ -170,7 +171,10 @@ def of_ctranslate2(folder: Path, kind: str, options: argparse.Namespace) -> Iter
     import ctranslate2
     from tokenizers import Tokenizer
 
-    generator = ctranslate2.Generator(str(folder), compute_type=kind, intra_threads=1)
+    device, _, index = options.device.partition(":")
+    generator = ctranslate2.Generator(
+        str(folder), device=device, device_index=int(index or 0), compute_type=kind, intra_threads=1
+    )
     tokenizer = Tokenizer.from_file(str(options.model / "tokenizer.json"))
     prompts = [tokenizer.encode(prompt).tokens for prompt in PROMPTS]
     for texts in CONCURRENT:
@@ -205,13 +209,14 @@ def run(options: argparse.Namespace) -> Rows:
     for _ in range(options.rounds):
         for precision in PRECISIONS:
             port = free_port()
-            command = [sys.executable, "-m", "server", str(FOLDERS / precision), "--no-rest", "--port", str(port)]
+            flags = ("--no-rest", "--port", str(port), "--device", options.device)
+            command = [sys.executable, "-m", "server", str(FOLDERS / precision), *flags]
             label = f"ours, {precision}"
             _note(rows, label, of_server(f"ours-{precision}", command, partial(thrift_asker, port), {}, options))
         for kind in ("float32", "int8"):
             _note(rows, f"CTranslate2 in-process, {kind}", of_ctranslate2(ctranslate2_folder, kind, options))
         port = free_port()
-        command = [sys.executable, "-m", "benchmarks.generation_server", str(options.model), str(port)]
+        command = [sys.executable, "-m", "benchmarks.generation_server", str(options.model), str(port), options.device]
         _note(rows, USUAL, of_server("transformers-flask", command, partial(http_asker, port), TUNED, options))
     return rows
 
@@ -259,6 +264,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=Path, default=MODEL, metavar="FOLDER", help="default: models/generator")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
     add("--rounds", type=number(int, 1, 100), default=3, help="the table shows their medians; default: %(default)s")
     add("--seconds", type=number(float, 0.01, 600), default=3.0, help="time for each figure; default: %(default)s")
     add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds; default: %(default)s")

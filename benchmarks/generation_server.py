@@ -1,6 +1,6 @@
 """The usual way to serve a text generator: transformers' pipeline behind Flask, a thread for each request.
 
-python -m benchmarks.generation_server FOLDER PORT
+python -m benchmarks.generation_server FOLDER PORT DEVICE
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from flask import Flask, request
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, pipeline
 
 
-def application(folder: str) -> Flask:
+def application(folder: str, device: str) -> Flask:
     """POST /generate {"prompt": ..., "max_tokens": ...} -> {"generated": ..., "token_count": ...}."""
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json", eos_token="<|endoftext|>")
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    generate = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    generate = pipeline("text-generation", model=model, tokenizer=tokenizer, device=device)
     app = Flask(__name__)
 
     @app.post("/generate")
@@ -40,4 +40,4 @@ def application(folder: str) -> Flask:
 
 
 if __name__ == "__main__":
-    application(sys.argv[1]).run("127.0.0.1", int(sys.argv[2]), threaded=True)
+    application(sys.argv[1], sys.argv[3]).run("127.0.0.1", int(sys.argv[2]), threaded=True)
