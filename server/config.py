@@ -27,6 +27,7 @@ _OLD_FLAGS = {"--port_thrift": "--port", "--port_rest": "--rest-port", "--norest
 # Settings that may be given more than once; in the environment they are parted by commas.
 _LISTS = {
     "model": "NAME=LOCATION",
+    "model_device": "NAME=DEVICE",
     "batch_roots": "FOLDER",
     "batch_schemes": "SCHEME",
     "batch_buckets": "BUCKET",
@@ -74,6 +75,9 @@ class Settings(BaseSettings):
     )
     threads: int = Field(1, ge=1, le=256, description="threads within one batch")
     device: str = Field("cpu", description="what libtorch computes on: cpu, cuda or cuda:N")
+    model_device: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="the same for one model, NAME=DEVICE; may be given more than once"
+    )
     batch_items: int = Field(64, ge=1, le=65536, description="requests in one batch at most")
     bulk_items: int = Field(
         32,
@@ -145,6 +149,25 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+
+    @field_validator("model_device")
+    @classmethod
+    def _check_model_device(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            name, _, device = part.partition("=")
+            if not (name and device):
+                raise ValueError(f"{part!r} is not of the form NAME=DEVICE")
+        return value
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices of those models that have one of their own."""
+        return dict(part.split("=", 1) for part in self.model_device)
+
+    def of_model(self, name: str) -> Settings:
+        """What a model of this name is loaded with."""
+        device = self.devices.get(name, self.device)
+        return self if device == self.device else self.model_copy(update={"device": device})
 
     @property
     def workers(self) -> int:

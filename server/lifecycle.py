@@ -117,6 +117,9 @@ class Server:
         for text in self._settings.model:
             with _starting():
                 self.registry.announce(*parse_location(text))
+        strange = self._settings.devices.keys() - {parse_location(text)[0] for text in self._settings.model}
+        if strange and self._settings.model_root is None:
+            raise StartError(f"no model is named {min(strange)!r} (setting model_device)")
 
     async def _load_models(self) -> None:
         for text in self._settings.model:

@@ -85,7 +85,7 @@ class Registry:
         async with self._loading:
             entry = self._entries.setdefault(name, Entry(name, location))
             try:
-                model = await kinds.load(location, self._settings)
+                model = await kinds.load(location, self._settings.of_model(name))
                 version = await kinds.version_of(location)
             except ModelError as error:
                 self._failed(entry, error)

@@ -78,6 +78,11 @@ def test_two_models_of_one_name(zoo: Callable[[str], Path]) -> None:
     assert line == f"error: two models are named 'doc_model'; give one another name: NAME={zoo('poison')}"
 
 
+def test_a_device_for_no_model(zoo: Callable[[str], Path]) -> None:
+    line = refusal(zoo("doc_model"), "--model-device=docmodel=cpu")
+    assert line == "error: no model is named 'docmodel' (setting model_device)"
+
+
 # --------------------------------------------------------------------------------------------------------------- flags
 
 

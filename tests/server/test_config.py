@@ -92,7 +92,19 @@ def test_nothing_to_serve(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("usage: ")
 
 
-@pytest.mark.parametrize("argument", ["--queue-items=0", "--queue-items=x", "--unknown=1", "--log-level=loud"])
+def test_a_device_for_one_model() -> None:
+    settings = parse_settings(["m.pt", "--device", "cuda", "--model-device", "a=cuda:1", "--model-device", "b=cpu"])
+    assert [settings.of_model(name).device for name in ("m", "a", "b")] == ["cuda", "cuda:1", "cpu"]
+    assert settings.of_model("b") == settings.model_copy(update={"device": "cpu"})
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("--queue-items=0", "--queue-items=x", "--unknown=1", "--log-level=loud"),
+        *("--model-device=cuda", "--model-device=a=", "--model-device==cuda"),
+    ],
+)
 def test_what_is_wrong_exits_with_2(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_settings(["m.pt", argument])

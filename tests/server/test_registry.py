@@ -69,6 +69,14 @@ async def test_a_name_is_known_before_it_is_loaded(registry: Registry, zoo: Call
     assert registry.model("predict", None) is registry.model("predict", "one")
 
 
+async def test_a_model_is_loaded_for_its_own_device(zoo: Callable[[str], Path]) -> None:
+    registry = Registry(FAST.model_copy(update={"model_device": ("card=cuda:99",)}))
+    with pytest.raises(ModelError, match="there is no device cuda:99"):
+        await registry.load("card", str(zoo("doc_model")))
+    assert (await registry.load("other", str(zoo("doc_model")))).details["device"] == "cpu"
+    await registry.close()
+
+
 async def test_the_first_that_can_is_the_default(registry: Registry, zoo: Callable[[str], Path]) -> None:
     await registry.load("vectors", str(zoo("embedding_tensor")))
     await registry.load("first", str(zoo("doc_model")))
