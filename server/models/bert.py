@@ -39,13 +39,28 @@ class Architecture:
     normalize: bool
 
 
-class Linear(nn.Module):
-    """A product with weights that `pack` puts into the order in which oneDNN reads them fastest."""
+# Activation -> what oneDNN calls it: the function, its form.
+POST_OPS = {"none": ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    """`activation`: one of POST_OPS."""
+    if activation == "none":
+        return x
+    if activation == "relu":
+        return functional.relu(x)
+    return functional.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+
+
+class Linear(nn.Module):
+    """A product and its activation; `pack` puts the weights into the order in which oneDNN reads them fastest."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str, dtype: torch.dtype) -> None:
         super().__init__()
         self.weight = weight.to(dtype)
         self.bias = bias.to(dtype)
+        self.activation = activation
+        self.post_op, self.form = POST_OPS[activation]
         self.packed = False
 
     @torch.jit.export
@@ -56,8 +71,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return functional.linear(x, self.weight, self.bias)
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.post_op, [], self.form)
+        return activate(functional.linear(x, self.weight, self.bias), self.activation)
 
 
 class Int8Linear(nn.Module):
@@ -68,8 +83,9 @@ class Int8Linear(nn.Module):
     halves the error, as activations lie mostly to one side of 0.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str) -> None:
         super().__init__()
+        self.activation = activation
         self.scales = weight.abs().amax(1).clamp(min=1e-12) / 127
         self.weight = torch.round(weight / self.scales[:, None]).to(torch.int8).t()
         self.sums = self.weight.to(torch.float32).sum(0) * self.scales
@@ -80,9 +96,8 @@ class Int8Linear(nn.Module):
         middle = (least + most) / 2
         scales = (most - least).clamp_(min=1e-12).div_(254)
         products = torch._int_mm((x - middle).div_(scales).round_().to(torch.int8), self.weight)
-        return torch.addcmul(self.bias, middle, self.sums).addcmul_(
-            products.to(torch.float32).mul_(scales), self.scales
-        )
+        x = torch.addcmul(self.bias, middle, self.sums).addcmul_(products.to(torch.float32).mul_(scales), self.scales)
+        return activate(x, self.activation)
 
 
 class LayerNorm(nn.Module):
@@ -126,10 +141,12 @@ class Layer(nn.Module):
         super().__init__()
         epsilon = architecture.norm_epsilon
 
-        def linear(*names: str) -> nn.Module:
+        def linear(*names: str, activation: str = "none") -> nn.Module:
             weight = torch.cat([weights[f"{prefix}{name}.weight"] for name in names])
             bias = torch.cat([weights[f"{prefix}{name}.bias"] for name in names])
-            return Int8Linear(weight, bias) if precision == "int8" else Linear(weight, bias, getattr(torch, precision))
+            if precision == "int8":
+                return Int8Linear(weight, bias, activation)
+            return Linear(weight, bias, activation, getattr(torch, precision))
 
         def norm(name: str) -> nn.Module:
             return LayerNorm(weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"], epsilon)
@@ -138,19 +155,13 @@ class Layer(nn.Module):
         self.attention = Attention(architecture.heads, architecture.hidden)
         self.out = linear("attention.output.dense")
         self.attention_norm = norm("attention.output.LayerNorm")
-        self.up = linear("intermediate.dense")
+        self.up = linear("intermediate.dense", activation=architecture.activation)
         self.down = linear("output.dense")
         self.norm = norm("output.LayerNorm")
-        self.activation = architecture.activation
-
-    def activate(self, x: Tensor) -> Tensor:
-        if self.activation == "relu":
-            return functional.relu(x)
-        return functional.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")
 
     def forward(self, x: Tensor, counts: list[int], lengths: list[int]) -> Tensor:
         x = self.attention_norm(x + self.out(self.attention(self.qkv(x), counts, lengths)))
-        return self.norm(x + self.down(self.activate(self.up(x))))
+        return self.norm(x + self.down(self.up(x)))
 
 
 class SentenceEncoder(nn.Module):
