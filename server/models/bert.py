@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ext import _torchscript  # noqa: F401  registers predictor::attention
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -116,22 +118,12 @@ class LayerNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention within each text. `qkv` float[tokens, 3 * hidden] -> float[tokens, hidden]."""
 
-    def __init__(self, heads: int, hidden: int) -> None:
+    def __init__(self, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.hidden = hidden
 
     def forward(self, qkv: Tensor, counts: list[int], lengths: list[int]) -> Tensor:
-        parts: list[Tensor] = []
-        begin = 0
-        for i in range(len(counts)):
-            rows = counts[i] * lengths[i]
-            run = qkv[begin : begin + rows].view(counts[i], lengths[i], 3, self.heads, self.hidden // self.heads)
-            query, key, value = run.permute(2, 0, 3, 1, 4).unbind(0)
-            mixed = functional.scaled_dot_product_attention(query, key, value)
-            parts.append(mixed.transpose(1, 2).reshape(rows, self.hidden))
-            begin += rows
-        return torch.cat(parts)
+        return torch.ops.predictor.attention(qkv, self.heads, counts, lengths)
 
 
 class Layer(nn.Module):
@@ -152,7 +144,7 @@ class Layer(nn.Module):
             return LayerNorm(weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"], epsilon)
 
         self.qkv = linear("attention.self.query", "attention.self.key", "attention.self.value")
-        self.attention = Attention(architecture.heads, architecture.hidden)
+        self.attention = Attention(architecture.heads)
         self.out = linear("attention.output.dense")
         self.attention_norm = norm("attention.output.LayerNorm")
         self.up = linear("intermediate.dense", activation=architecture.activation)

@@ -32,7 +32,7 @@ _QUEUE_SETTINGS = "threads batch_items max_delay_ms look_ahead bulk_share queue_
 class About(BaseModel):
     """encoder.json: what the server must know of the module."""
 
-    format: int = Field(ge=1, le=1)
+    format: int = Field(ge=1, le=2)
     kind: str = Field(pattern="sentence-encoder")
     precision: str
     max_tokens: int = Field(ge=1, le=1 << 24)

@@ -73,6 +73,14 @@ def test_every_text_gets_the_vector_that_it_has_alone(tmp_path: Path, precision:
     engine.close()
 
 
+def test_several_threads_give_the_same(path: Path) -> None:
+    """By libtorch's attention, which can use them."""
+    engine = _torchscript.EncoderEngine(str(path), threads=2, **SETTINGS)
+    found = np.stack([np.frombuffer(value, "<f4") for _, value in answers(engine, TEXTS)])
+    assert np.allclose(found, alone("float32", TEXTS), atol=1e-5)
+    engine.close()
+
+
 def test_several_workers_give_the_same(path: Path) -> None:
     engine = _torchscript.EncoderEngine(str(path), replicas=3, batch_items=2, **SETTINGS)
     texts = TEXTS * 50

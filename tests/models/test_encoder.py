@@ -169,7 +169,7 @@ def change(name: str, value: object) -> Callable[[Path], None]:
         (lambda folder: rewrite(folder / "encoder.json", b"[]"), "encoder.json: "),
         (lambda folder: rewrite(folder / "encoder.json", b"{"), "encoder.json: "),
         (lambda folder: rewrite(folder / "encoder.json", b"\xff"), "encoder.json: "),
-        (change("format", 2), "encoder.json: format: "),
+        (change("format", 3), "encoder.json: format: "),
         (change("max_tokens", "many"), "encoder.json: max_tokens: "),
         (change("max_tokens", 2), "2 tokens leave no room for a text"),
         (change("max_tokens", 513), "the model fails on 1 texts of 513 tokens: "),
