@@ -36,7 +36,7 @@ from benchmarks.process import ROOT, ServerProcess, StartError
 from benchmarks.report import machine_line
 from benchmarks.servers import Endpoint, Server
 from benchmarks.table import check_table, markdown, server_table
-from scripts.export_encoder import FolderError, default_folder
+from scripts.export_encoder import FORMAT, FolderError, default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,14 +108,15 @@ USUAL = Server(
 
 
 def export(precision: str) -> float:
-    """The encoder of this precision in ENCODERS, exported where it is not there; its error (1 - cosine)."""
+    """The encoder of this precision in ENCODERS, exported where it is not there or old; its error (1 - cosine)."""
     folder = ENCODERS / precision
-    if not (folder / "encoder.json").exists():
+    about = folder / "encoder.json"
+    if not about.exists() or json.loads(about.read_text())["format"] != FORMAT:
         command = [sys.executable, "-m", "scripts.export_encoder", "--precision", precision, str(folder)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode != 0:
             raise MeasureError(f"no encoder can be exported: {done.stderr[-2000:]}")
-    return float(json.loads((folder / "encoder.json").read_text())["cosine_error"])
+    return float(json.loads(about.read_text())["cosine_error"])
 
 
 def measure_alone(texts: Path, seconds: float) -> Alone:

@@ -2,8 +2,8 @@
 """BERT as a sentence encoder in plain torch, made to be exported as TorchScript (scripts/export_encoder.py).
 
 Texts come as their tokens one after the other, without padding: all products of matrices take the tokens of the whole
-batch at once, and attention and pooling take each run of texts of equal length. So a batch of mixed lengths costs no
-more than its tokens, nothing needs a mask, and no text sees another.
+batch at once, attention takes a text at a time, and pooling each run of texts of equal length. So a batch of mixed
+lengths costs no more than its tokens, nothing needs a mask, and no text sees another.
 """
 
 from __future__ import annotations
