@@ -107,13 +107,14 @@ async def test_a_text_over_the_server_s_limit_is_refused(model: Any) -> None:
 async def test_a_long_text_without_white_space_does_not_stop_the_loop(model: Any) -> None:
     """Tokenised in a thread; its caller may go away meanwhile."""
     text = "語" * 40_000
-    longest, last = 0.0, time.monotonic()
+    longest, begin = 0.0, time.monotonic()
+    last = begin
     pending = asyncio.ensure_future(result(model.embed(text, True, terms())))
     while not pending.done():
         await asyncio.sleep(0)
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
     assert least_cosine(np.frombuffer(pending.result(), "<f4")[None], await vectors(model, [text[:1000]])) > 0.99999
-    assert longest < 0.1
+    assert longest < (last - begin) / 2
     abandoned = model.embed(text, True, terms())
     abandoned.abandon()
     await asyncio.sleep(0.2)
