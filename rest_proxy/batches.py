@@ -22,6 +22,7 @@ PATH = "/batches"
 MOST_LISTED = 1000
 
 _ID_CHARACTERS = 128
+_EXAMPLE = {"method": "predict", "input": "/data/documents/", "output": "/data/scores/"}
 _ON_ERROR = {"fail": OnError.FAIL, "record": OnError.RECORD}
 
 
@@ -32,7 +33,7 @@ def _lower(value: object) -> object:
 class BatchSubmission(BaseModel):
     """What a job is to do; the contract's BatchRequest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": dict(_EXAMPLE)})
 
     method: str = Field(max_length=64, description="predict, reply, embed or generate.")
     model: str | None = Field(
