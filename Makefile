@@ -42,6 +42,10 @@ test: setup $(TESTED)  ## run all tests, with branch coverage
 test-clients: setup  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
 	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest tests/clients/languages.py $(ARGS)
 
+.PHONY: test-browser
+test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
+	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)
+
 .PHONY: lint
 lint: setup $(TESTED)  ## ruff, mypy, clang-format, hadolint
 	$(BIN)/ruff check .
@@ -118,5 +122,5 @@ models/generator: | $(INSTALLED) $(BUILT)  ## a small GPT-2, trained in a few mi
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models
-	rm -rf build/lib* build/temp* build/sanitize build/loadgen $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build/lib* build/temp* build/sanitize build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
