@@ -61,6 +61,8 @@ EngineConfig to_config(py::dict settings) {
   config.warm_up_tokens = take_setting(settings, "warm_up_tokens", config.warm_up_tokens);
   config.device = take_setting(settings, "device", config.device);
   config.inline_us = take_setting(settings, "inline_us", config.inline_us);
+  config.max_token_bytes = take_setting(settings, "max_token_bytes", config.max_token_bytes);
+  config.max_message_bytes = take_setting(settings, "max_message_bytes", config.max_message_bytes);
   config.equal_lengths = take_setting(settings, "equal_lengths", config.equal_lengths);
   config.limits = take_limits(settings);
   config.policy = take_policy(settings);
@@ -215,6 +217,7 @@ PYBIND11_MODULE(_torchscript, module) {
                                const Result& sample = self.engine().sample();
                                return sample.labels ? size_t{0} : sample.values.size();
                              })
+      .def_property_readonly("byte_limit", [](PyTorchScriptEngine& self) { return self.engine().byte_limit(); })
       .def_property_readonly("equal_lengths_only",
                              [](PyTorchScriptEngine& self) { return self.engine().queue().policy().equal_lengths; });
   bind_engine_methods(cls);

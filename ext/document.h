@@ -1,6 +1,7 @@
 // What a text model is given, and what it gives back.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,8 +16,9 @@ struct Document {
 };
 
 // Splits as PyText's predictor_service did: bytes, ASCII lower-case, at C's isspace; a text without tokens gives
-// {"<pad>"}. Stops after max_tokens + 1 tokens, enough to see that there are too many.
-std::vector<std::string> tokenize(std::string_view text, uint32_t max_tokens);
+// {"<pad>"}. Stops after max_tokens + 1 tokens, and after max_token_bytes + 1 bytes of a token: enough to see that
+// there is too much, which only the last token's length can tell then.
+std::vector<std::string> tokenize(std::string_view text, uint32_t max_tokens, size_t max_token_bytes);
 
 using Labels = std::vector<std::string>;
 

@@ -26,7 +26,15 @@ struct QueueLimits {
   uint32_t hold = 0;  // form no batch until so many wait, then until none does: deterministic batches for tests
 };
 
-enum class Admission : int { accepted = 0, queue_full = 1, too_long = 2, deadline_passed = 3, draining = 4 };
+// too_many_bytes: an engine's own refusal, before the queue.
+enum class Admission : int {
+  accepted = 0,
+  queue_full = 1,
+  too_long = 2,
+  deadline_passed = 3,
+  draining = 4,
+  too_many_bytes = 5
+};
 
 struct Submission {
   Admission admission;

@@ -51,6 +51,10 @@ void validate(const EngineConfig& config) {
   require(config.threads >= 1 && config.threads <= kMostThreads, "threads must be 1 to 256");
   require(config.warm_up_tokens <= kLongestWarmUp, "warm_up_tokens must be 0 to 65536");
   require(config.inline_us <= kLongestInlineUs, "inline_us must be 0 to 1000000");
+  require(config.max_token_bytes >= kFewestTokenBytes && config.max_token_bytes <= kMostTextBytes,
+          "max_token_bytes must be 16 to 16777216");
+  require(config.max_message_bytes >= 1 && config.max_message_bytes <= kMostTextBytes,
+          "max_message_bytes must be 1 to 16777216");
   validate(config.limits, config.policy);
 }
 
@@ -64,7 +68,8 @@ PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional
 
 }  // namespace
 
-TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config) {
+TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config)
+    : max_token_bytes_(config.max_token_bytes), max_message_bytes_(config.max_message_bytes) {
   validate(config);
   TorchScriptModel::set_threads(static_cast<int>(config.threads));
   model_ = std::make_shared<TorchScriptModel>(path, config.device);
@@ -88,7 +93,7 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   workers_ = std::make_unique<Workers>(*queue_, std::move(executors));
 }
 
-// How long a model takes is known of words as they are, not of a word of a megabyte.
+// How long a model takes is known of words as they are, not of very long ones.
 bool TorchScriptEngine::is_quick(const Request& request) const {
   return request.tokens <= inline_tokens_ &&
          static_cast<const PredictRequest&>(request).bytes <= size_t{kBytesOfQuickToken} * inline_tokens_;
@@ -100,23 +105,35 @@ bool TorchScriptEngine::kick() {
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {
   std::unique_ptr<PredictRequest> request = make_request(text, lane, deadline);
+  if (!request) return {Admission::too_many_bytes, 0};
   request->tag = tag;
   return queue_->submit(std::move(request));
 }
 
 std::unique_ptr<PredictRequest> TorchScriptEngine::make_request(std::string_view text, Lane lane,
                                                                 Nanoseconds deadline) const {
+  const bool takes_texts = model_->takes_texts();
+  if (takes_texts && text.size() > max_message_bytes_) return nullptr;
+  const size_t token_bytes = takes_texts ? text.size() : max_token_bytes_;
   auto request = std::make_unique<PredictRequest>();
   request->bytes = text.size();
-  request->document.tokens = tokenize(text, queue_->limits().max_tokens);
+  request->document.tokens = tokenize(text, queue_->limits().max_tokens, token_bytes);
+  if (!takes_texts && request->document.tokens.back().size() > token_bytes) return nullptr;
   request->tokens = static_cast<uint32_t>(request->document.tokens.size());
-  if (model_->takes_texts()) {
+  if (takes_texts) {
     request->document.text = text;
     request->document.tokens.clear();
   }
   request->lane = lane;
   request->deadline = deadline;
   return request;
+}
+
+std::string TorchScriptEngine::byte_limit() const {
+  if (model_->takes_texts()) {
+    return "the text has more than " + std::to_string(max_message_bytes_) + " bytes (setting max_message_bytes)";
+  }
+  return "a token of the text has more than " + std::to_string(max_token_bytes_) + " bytes (setting max_token_bytes)";
 }
 
 size_t TorchScriptEngine::submit_bulk(std::span<const std::string_view> texts, size_t first,
@@ -127,6 +144,10 @@ size_t TorchScriptEngine::submit_bulk(std::span<const std::string_view> texts, s
       continue;
     }
     std::unique_ptr<PredictRequest> request = make_request(texts[first], Lane::bulk, kNever);
+    if (!request) {
+      refuse(*collector, first, Status::too_large, byte_limit());
+      continue;
+    }
     request->collector = collector;
     request->place = first;
     const Admission admission = queue_->submit(std::move(request)).admission;

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 SWEEP_S = 0.01
 
 # Minus these is what submit returns for a request that it refuses (Admission in ext/queue.h).
-_QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING = 1, 2, 3, 4
+_QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING, _TOO_MANY_BYTES = 1, 2, 3, 4, 5
 
 _LONGEST_RETRY_MS = 10_000
 
@@ -59,11 +59,15 @@ class _Request(Pending[Any]):
 
 
 class Engine:
-    """Belongs to the event loop that runs when it is made."""
+    """Belongs to the event loop that runs when it is made.
 
-    def __init__(self, native: NativeEngine, max_tokens: int, linger_us: int = 0) -> None:
+    `byte_limit`: what a text is told that the native engine refuses for its bytes.
+    """
+
+    def __init__(self, native: NativeEngine, max_tokens: int, linger_us: int = 0, byte_limit: str = "") -> None:
         self._native = native
         self._max_tokens = max_tokens
+        self._byte_limit = byte_limit
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(native.fd, self._deliver)
         self._kick_scheduled = False
@@ -146,6 +150,8 @@ class Engine:
             return overloaded("the model's queue is full (settings queue_items, queue_tokens)", retry_after_ms)
         if admission == _TOO_LONG:
             return too_large(f"the text has more than {self._max_tokens} tokens (setting max_tokens)")
+        if admission == _TOO_MANY_BYTES:
+            return too_large(self._byte_limit)
         if admission == _DEADLINE_PASSED:
             return deadline_exceeded("the deadline had passed when the request came (timeout_ms)")
         return unavailable("the model is being unloaded", retry_after_ms=1000)

@@ -37,7 +37,7 @@ class TorchScriptModel(EngineModel):
     """A module behind its own queue and workers."""
 
     def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits, settings: Settings) -> None:
-        super().__init__(Engine(native, limits.max_tokens, settings.linger_us))
+        super().__init__(Engine(native, limits.max_tokens, settings.linger_us, native.byte_limit))
         self._native = native
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
         self.methods = _METHODS[native.output]
@@ -91,7 +91,7 @@ def _in_one_line(message: str) -> str:
 def _engine_settings(settings: Settings) -> dict[str, object]:
     names = (
         "threads batch_items bulk_items batch_tokens max_delay_ms look_ahead bulk_share queue_items queue_tokens"
-        " max_tokens warm_up_tokens device inline_us hold"
+        " max_tokens max_token_bytes max_message_bytes warm_up_tokens device inline_us hold"
     )
     same = {name: getattr(settings, name) for name in names.split()}
     return same | {"replicas": settings.workers, "equal_lengths": _EQUAL_LENGTHS[settings.equal_lengths]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import struct
 from typing import TYPE_CHECKING, Any
@@ -271,6 +272,21 @@ def test_document_of_too_many_tokens(service: Service) -> None:
         assert predictor.predict("a " * 4096, None)
     assert caught.value.code == ErrorCode.TOO_LARGE
     assert "4096 tokens (setting max_tokens)" in caught.value.message
+
+
+def test_document_with_too_long_a_token(service: Service) -> None:
+    message = "a token of the text has more than 1024 bytes (setting max_token_bytes)"
+    with service.client() as predictor:
+        with pytest.raises(PredictionError) as caught:
+            predictor.predict("a " + "b" * 1025, None)
+        assert (caught.value.code, caught.value.message) == (ErrorCode.TOO_LARGE, message)
+        with pytest.raises(PredictionError) as caught:
+            predictor.predict_batch(["a", "b" * MEBIBYTE], None)
+        assert (caught.value.code, caught.value.message) == (ErrorCode.TOO_LARGE, f"docs[1]: {message}")
+        assert predictor.predict("a " + "b" * 1024, None)
+    body = json.dumps({"doc": "b" * 1025})
+    answer = service.http("/predict", method="POST", body=body, headers={"Content-Type": "application/json"})
+    assert (answer.status, answer.json()["error"]["message"]) == (413, message)
 
 
 def test_methods_without_a_model_say_what_to_load(service: Service) -> None:

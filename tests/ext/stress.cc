@@ -188,7 +188,7 @@ class Stress {
     for (uint64_t n = random.below(12); n > 0; --n) text.append(1 + random.below(3), ' ').append(random.below(9), 'x');
     auto job = std::make_unique<Job>();
     job->number = entry.number;
-    job->document.tokens = tokenize(text, round_.limits.max_tokens);
+    job->document.tokens = tokenize(text, round_.limits.max_tokens, text.size());
     job->tokens = static_cast<uint32_t>(job->document.tokens.size());
     job->lane = random.chance(round_.bulk) ? Lane::bulk : Lane::interactive;
     entry.has_deadline = random.chance(round_.deadlines);

@@ -76,11 +76,13 @@ def test_poison_fails_alone(zoo: Zoo) -> None:
 
 
 def test_refused_texts_have_their_reasons(zoo: Zoo) -> None:
-    with Engine(zoo("docnn_mask"), max_tokens=3) as engine:
-        outcomes = results(engine, ["fits", "one two three four", "\ud800"])
+    with Engine(zoo("docnn_mask"), max_tokens=3, max_token_bytes=16) as engine:
+        outcomes = results(engine, ["fits", "one two three four", "\ud800", "a " + "b" * 17, "b" * 16])
     assert isinstance(outcomes[0], bytes)
     assert outcomes[1] == (TOO_LARGE, "the text has more than 3 tokens (setting max_tokens)")
     assert outcomes[2] == (INVALID_ARGUMENT, "the text is not valid Unicode")
+    assert outcomes[3] == (TOO_LARGE, "a token of the text has more than 16 bytes (setting max_token_bytes)")
+    assert isinstance(outcomes[4], bytes)
 
 
 def test_full_queue_takes_the_rest_later(zoo: Zoo) -> None:

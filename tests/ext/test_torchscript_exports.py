@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ext._torchscript import ModelError, TorchScriptEngine
 from scripts.train_classifier import tokenize
 from tests import zoo as models
-from tests.ext.torchscript import INTERNAL, OK, TOO_LONG, UNPROBED, Engine, alone, assert_close
+from tests.ext.torchscript import INTERNAL, OK, TOO_LONG, TOO_MANY_BYTES, UNPROBED, Engine, alone, assert_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,6 +166,10 @@ def test_a_file_that_was_cut_is_refused(whole: Path, share: float) -> None:
         ("max_delay_ms", float("nan")),
         ("bulk_share", 1.0),
         ("max_tokens", 0),
+        ("max_token_bytes", 15),
+        ("max_token_bytes", (1 << 24) + 1),
+        ("max_message_bytes", 0),
+        ("max_message_bytes", (1 << 24) + 1),
         ("queue_tokens", 1),
         ("queue_items", 0),
         ("hold", 5000),
@@ -252,6 +256,25 @@ def test_a_document_may_have_max_tokens(zoo: Zoo) -> None:
         assert engine.submit("one two three") > 0
         assert engine.submit("one two three four") == TOO_LONG
         assert engine.submit("one " * 100_000) == TOO_LONG
+
+
+def test_a_token_may_have_max_token_bytes(tmp_path: Path) -> None:
+    with Engine(models.save(Echo(), tmp_path / "echo.pt"), max_token_bytes=16, **UNPROBED) as engine:
+        assert engine.native.byte_limit == "a token of the text has more than 16 bytes (setting max_token_bytes)"
+        fits = f"a {'É' * 8} {'b' * 16} c"
+        assert engine.values([fits, ""]) == [{fits.replace(" ", "|"): 4}, {"<pad>": 1}]
+        for place in ("{}", "{} a", "a {}", "a {} b"):
+            for token in ("b" * 17, "É" * 8 + "b", "b" * 1_000_000):
+                assert engine.submit(place.format(token)) == TOO_MANY_BYTES
+
+
+def test_a_text_that_a_model_takes_whole_may_have_max_message_bytes(zoo: Zoo) -> None:
+    limits = {"max_message_bytes": 40, "max_token_bytes": 16}
+    with Engine(zoo("script_pytext_module"), **limits, **UNPROBED) as engine:
+        assert engine.native.byte_limit == "the text has more than 40 bytes (setting max_message_bytes)"
+        assert [status for status, _ in engine.answer(["b" * 40, "É" * 20, ""])] == [OK] * 3
+        assert engine.submit("a " * 20 + "b") == TOO_MANY_BYTES
+        assert engine.submit("É" * 20 + "b") == TOO_MANY_BYTES
 
 
 # ------------------------------------------------------------------------------------------------ what models may do

@@ -80,18 +80,21 @@ class Exact {
 
 void check_tokens(std::string_view text, Random& random) {
   const auto limit = static_cast<uint32_t>(1 + random.below(40));
-  const std::vector<std::string> tokens = tokenize(text, limit);
+  const size_t most = 5 + random.below(20);
+  const std::vector<std::string> tokens = tokenize(text, limit, most);
   check(!tokens.empty() && tokens.size() <= limit + 1, "between 1 and max_tokens + 1 tokens", text);
   size_t bytes = 0;
   for (const std::string& token : tokens) {
     bytes += token.size();
+    check(token.size() <= most || (&token == &tokens.back() && token.size() == most + 1), "at most one too long", text);
     check(!token.empty() && token.find_first_of(kSpaces) == std::string::npos, "tokens without white space", text);
     check(std::none_of(token.begin(), token.end(), [](char c) { return c >= 'A' && c <= 'Z'; }), "lower case", text);
   }
   const auto solid = static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return kSpaces.find(c) == std::string_view::npos; }));
   if (solid == 0) return check(tokens == std::vector<std::string>{"<pad>"}, "nothing is <pad>", text);
-  check(tokens.size() > limit ? bytes <= solid : bytes == solid, "every byte is in one token", text);
+  const bool whole = tokens.size() <= limit && tokens.back().size() <= most;
+  check(whole ? bytes == solid : bytes <= solid, "every byte is in one token", text);
 }
 
 void check_segments(std::string_view text) {
