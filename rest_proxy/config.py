@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class Settings(BaseSettings):
     )
     max_reply_bytes: int = Field(64 << 20, ge=1024, le=1 << 30, description="bytes in one server's answer at most")
 
+    max_timeout_ms: int = Field(
+        60_000, ge=1, le=(1 << 31) - 1, description="milliseconds that a request may ask for, and get by default"
+    )
     timeout_ms: int = Field(10_000, ge=1, description="milliseconds for a request that says nothing else")
-    max_timeout_ms: int = Field(60_000, ge=1, le=3_600_000, description="milliseconds that a request may ask for")
     generation_timeout_ms: int = Field(
         60_000, ge=1, description="milliseconds for a generated text whose request says nothing else"
     )
@@ -87,6 +89,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split_addresses(cls, value: Any) -> Any:
         return tuple(parse_address(text) for text in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("timeout_ms", "generation_timeout_ms")
+    @classmethod
+    def _within_longest(cls, value: int, info: ValidationInfo) -> int:
+        longest: int = info.data.get("max_timeout_ms", value)  # not there when it is wrong itself
+        return min(value, longest)
 
 
 def _argument_parser() -> argparse.ArgumentParser:

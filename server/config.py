@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="port of Prometheus metrics; 0: none")
 
     timeout_ms: int = Field(10_000, ge=1, description="deadline of a request that names none")
-    max_timeout_ms: int = Field(600_000, ge=1, description="longest deadline that a request may name")
+    max_timeout_ms: int = Field(600_000, ge=1, le=(1 << 31) - 1, description="longest deadline that a request may name")
     drain_timeout_ms: int = Field(30_000, ge=0, description="how long accepted requests may take after SIGTERM")
 
     connections: int = Field(1024, ge=1, description="Thrift connections at most")

@@ -21,7 +21,7 @@ from server.batch.storage import LocationError
 from server.batch.store import StoreError
 from server.handler import Handler
 from server.models.base import ModelError
-from server.proxy import Proxy, ProxyError
+from server.proxy import Proxy, ProxyError, ProxyLimits
 from server.registry import Registry, parse_location
 from server.transport.limits import Limits
 from server.transport.server import ThriftServer
@@ -144,13 +144,12 @@ class Server:
         settings = self._settings
         if not settings.rest:
             return
-        self._proxy = Proxy(
-            settings.host,
-            settings.rest_port,
-            self._thrift.port,
-            settings.message_bytes,
-            int(settings.drain_timeout_ms * _PROXY_SHARE),
+        limits = ProxyLimits(
+            max_body_bytes=settings.message_bytes,
+            max_timeout_ms=settings.max_timeout_ms,
+            drain_timeout_ms=int(settings.drain_timeout_ms * _PROXY_SHARE),
         )
+        self._proxy = Proxy(settings.host, settings.rest_port, self._thrift.port, limits)
         with _starting():
             await self._proxy.start()
 

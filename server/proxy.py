@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from typing import NamedTuple
 
 import structlog
 
@@ -22,14 +23,22 @@ class ProxyError(Exception):
     """The proxy could not be started; the message says why."""
 
 
+class ProxyLimits(NamedTuple):
+    """The proxy's settings that follow from the server's."""
+
+    max_body_bytes: int
+    max_timeout_ms: int
+    drain_timeout_ms: int
+
+
 class Proxy:
     """`python -m rest_proxy` in front of the Thrift server at `thrift_port`."""
 
-    def __init__(self, host: str, port: int, thrift_port: int, max_body_bytes: int, drain_timeout_ms: int) -> None:
+    def __init__(self, host: str, port: int, thrift_port: int, limits: ProxyLimits) -> None:
         self._host = host
         self.port = port
         self._thrift = f"{_loopback(host)}:{thrift_port}"
-        self._options = {"max-body-bytes": max_body_bytes, "drain-timeout-ms": drain_timeout_ms}
+        self._limits = limits
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -65,11 +74,12 @@ class Proxy:
             "thrift": self._thrift,
             "host": self._host,
             "port": self.port,
-            "ready-fd": write_fd,
-            "parent-pid": os.getpid(),
-            **self._options,
+            "ready_fd": write_fd,
+            "parent_pid": os.getpid(),
+            **self._limits._asdict(),
         }
-        command = [sys.executable, "-m", "rest_proxy", *(f"--{name}={value}" for name, value in options.items())]
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        command = [sys.executable, "-m", "rest_proxy", *flags]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=[write_fd], stdin=asyncio.subprocess.DEVNULL, start_new_session=True

@@ -180,6 +180,15 @@ def test_flags_of_pytexts_server(zoo: Callable[[str], Path]) -> None:
         assert http_request(rest_port, "/?doc=hello").status == 200
 
 
+def test_the_proxy_asks_for_no_more_time_than_the_server_gives(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("doc_model"), "--max-timeout-ms=5000") as service:
+        assert service.http("/?doc=hello").status == 200
+        assert service.http("/predict?doc=hello&timeout_ms=5000").status == 200
+        refused = service.http("/predict?doc=hello&timeout_ms=5001")
+    assert refused.status == 400
+    assert refused.json()["error"]["message"] == "timeout_ms is over 5000 (setting max_timeout_ms)"
+
+
 def test_norest(zoo: Callable[[str], Path]) -> None:
     with Service(zoo("doc_model"), "--norest") as service:
         assert service.rest_port == 0

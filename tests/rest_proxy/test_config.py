@@ -23,6 +23,14 @@ def test_the_command_line_comes_before_the_environment(monkeypatch: pytest.Monke
     assert parse_settings(["--thrift", "b:3"]).access_log is True
 
 
+def test_no_default_is_longer_than_the_longest_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTOR_REST_GENERATION_TIMEOUT_MS", "30000")
+    settings = parse_settings(["--max-timeout-ms", "5000"])
+    assert (settings.timeout_ms, settings.generation_timeout_ms) == (5000, 5000)
+    settings = parse_settings(["--max-timeout-ms", "40000"])
+    assert (settings.timeout_ms, settings.generation_timeout_ms) == (10_000, 30_000)
+
+
 @pytest.mark.parametrize("text", ["", "host", "host:", ":1", "host:0", "host:65536", "host:1x", "host:-1", "host:٣"])
 def test_an_address_is_host_and_port(text: str) -> None:
     with pytest.raises(ValueError, match="is not HOST:PORT"):
@@ -41,6 +49,10 @@ def test_addresses_are_written_as_they_are_read() -> None:
         (["--port", "65536"], "argument --port (PREDICTOR_REST_PORT): Input should be less than or equal to 65535"),
         (["--thrift", "a:1,b"], "argument --thrift (PREDICTOR_REST_THRIFT): 'b' is not HOST:PORT"),
         (["--max-docs", "0"], "argument --max-docs (PREDICTOR_REST_MAX_DOCS): Input should be greater"),
+        (
+            ["--max-timeout-ms", "0"],
+            "argument --max-timeout-ms (PREDICTOR_REST_MAX_TIMEOUT_MS): Input should be greater",
+        ),
         (["--log-level", "loud"], "argument --log-level (PREDICTOR_REST_LOG_LEVEL): Input should be 'debug'"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],

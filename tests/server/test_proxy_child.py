@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.proxy import Proxy, ProxyError, _loopback, _read_line
+from server.proxy import Proxy, ProxyError, ProxyLimits, _loopback, _read_line
 from tests.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-MEBIBYTE = 1 << 20
+LIMITS = ProxyLimits(max_body_bytes=1 << 20, max_timeout_ms=60_000, drain_timeout_ms=1000)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def proxies() -> Callable[[], list[int]]:
 @contextlib.asynccontextmanager
 async def running(port: int = 0) -> AsyncIterator[Proxy]:
     """A proxy in front of nothing."""
-    proxy = Proxy(HOST, port, free_port(), MEBIBYTE, 1000)
+    proxy = Proxy(HOST, port, free_port(), LIMITS)
     await proxy.start()
     try:
         yield proxy
@@ -62,7 +62,7 @@ async def test_a_port_of_its_own() -> None:
 async def test_a_port_that_is_taken(proxies: Callable[[], list[int]], capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server((HOST, 0)) as holder:
         port = holder.getsockname()[1]
-        proxy = Proxy(HOST, port, free_port(), MEBIBYTE, 1000)
+        proxy = Proxy(HOST, port, free_port(), LIMITS)
         with pytest.raises(ProxyError) as caught:
             await proxy.start()
     assert f"{HOST}:{port} (setting rest_port), exit code 1" in str(caught.value)
@@ -83,7 +83,7 @@ async def test_it_is_started_again_when_it_dies(proxies: Callable[[], list[int]]
 
 
 async def test_one_that_hangs_is_killed_when_it_is_stopped(proxies: Callable[[], list[int]]) -> None:
-    proxy = Proxy(HOST, 0, free_port(), MEBIBYTE, 1000)
+    proxy = Proxy(HOST, 0, free_port(), LIMITS)
     await proxy.start()
     (pid,) = proxies()
     os.kill(pid, signal.SIGSTOP)  # it cannot answer SIGTERM
