@@ -16,7 +16,7 @@ HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
 QUEUE = ["lone_runner", "queue", "workers"]
 TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "json", "model_error"]
 TORCHSCRIPT += ["text_attention", "warm_up", *(f"torchscript_{part}" for part in ("engine", "model", "signature"))]
-GENERATOR = ["device", "generated_text", "generator_engine", "linear", "model_error", "row_math", "sampling"]
+GENERATOR = ["device", "generated_text", "generator_engine", "linear", "model_error", "panels", "row_math", "sampling"]
 GENERATOR += [f"gpt2_{part}" for part in ("model", "on_device", "on_processor", "weights")]
 TFLITE = [
     f"tflite_{part}" for part in ("library", "model_file", "operator", "ops", "predict_op", "projection_op", "strings")
@@ -29,16 +29,19 @@ def sources(*names: str) -> list[str]:
 
 
 def with_libtorch(name: str, *names: str) -> Extension:
-    """A module that links libtorch, and not its Python bindings: serving does not import torch."""
+    """A module that links libtorch, and not its Python bindings: serving does not import torch.
+
+    -fopenmp: without it at::parallel_for knows one thread only. The library is the one that libtorch brings.
+    """
     extension = CppExtension(
         f"ext.{name}",
         sources(*names),
-        extra_link_args=[f"-Wl,-rpath,{path}" for path in library_paths()],
+        extra_link_args=["-fopenmp", *(f"-Wl,-rpath,{path}" for path in library_paths())],
         depends=HEADERS,
     )
     extension.libraries = [library for library in extension.libraries if library != "torch_python"]
     # As system headers: libtorch's are not ours to be warned about.
-    extension.extra_compile_args = [*FLAGS, *(f"-isystem{path}" for path in extension.include_dirs)]
+    extension.extra_compile_args = [*FLAGS, "-fopenmp", *(f"-isystem{path}" for path in extension.include_dirs)]
     extension.include_dirs = []
     return extension
 

@@ -1,7 +1,8 @@
 #include "linear.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/core/stack.h>
 #include <ATen/ops/_int_mm.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
@@ -10,27 +11,60 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "panels.h"
 #include "row_math.h"
 
 namespace predictor {
 
 namespace {
 
+// libtorch has its own idea of what the processor can do, which ATEN_CPU_CAPABILITY may lower.
+bool allows_avx512() {
+  static const bool allows = at::get_cpu_capability().starts_with("AVX512");
+  return allows;
+}
+
+template <typename In, typename Out>
+void multiply(const Panels& panels, const In* x, int64_t rows, Out* y) {
+  constexpr int64_t kGrain = 1 << 21;  // multiplications that make another thread worth while
+  const auto count = static_cast<int64_t>(panels.count());
+  const int64_t of_panel = std::max<int64_t>(rows * static_cast<int64_t>(panels.inputs() * Panels::kColumns), 1);
+  at::parallel_for(0, count, 1 + kGrain / of_panel, [&](int64_t begin, int64_t end) {
+    panels.multiply(x, static_cast<size_t>(rows), static_cast<size_t>(begin), static_cast<size_t>(end), y);
+  });
+}
+
 class FloatLinear : public Linear {
  public:
   FloatLinear(const at::Tensor& weight, const at::Tensor& bias)
-      : weight_(weight.to(at::kFloat).contiguous()),
-        bias_(bias.defined() ? bias : at::zeros({weight.size(1)}, at::kFloat)) {}
+      : inputs_(weight.size(0)),
+        outputs_(weight.size(1)),
+        bias_(bias.defined() ? bias : at::zeros({outputs_}, at::kFloat)),
+        weight_(weight.to(at::kFloat).contiguous()) {
+    if (!allows_avx512() || !Panels::multiply_floats()) return;
+    panels_.emplace(weight_.const_data_ptr<float>(), inputs_, outputs_, bias_.const_data_ptr<float>());
+    weight_ = at::Tensor();
+  }
 
-  at::Tensor apply(const at::Tensor& x) const override { return at::addmm(bias_, x, weight_); }
-  int64_t inputs() const override { return weight_.size(0); }
+  at::Tensor apply(const at::Tensor& x) const override {
+    if (!panels_) return at::addmm(bias_, x, weight_);
+    at::Tensor out = at::empty({x.size(0), outputs_}, at::kFloat);
+    multiply(*panels_, x.const_data_ptr<float>(), x.size(0), out.mutable_data_ptr<float>());
+    return out;
+  }
+  int64_t inputs() const override { return inputs_; }
 
  private:
-  const at::Tensor weight_;
+  const int64_t inputs_;
+  const int64_t outputs_;
   const at::Tensor bias_;
+  at::Tensor weight_;
+  std::optional<Panels> panels_;
 };
 
 // Weights in the order that oneDNN likes best, which is several times as quick as reordering them in every call.
@@ -89,77 +123,44 @@ class Bfloat16Linear : public Linear {
   std::unique_ptr<PackedBfloat16> packed_;
 };
 
-// int8 weights in the order that oneDNN likes best. A call of it has a high price of its own, which large matrices gain
-// back several times.
-class PackedInt8 {
- public:
-  PackedInt8(const at::Tensor& weight, at::Tensor scales)
-      : scales_(std::move(scales)), zeros_(at::zeros({weight.size(1)}, at::kLong)) {
-    const at::Tensor turned = weight.t().contiguous();
-    packed_ = call("onednn::qlinear_prepack", {turned, c10::List<int64_t>({kTypicalRows, turned.size(1)})});
-  }
-
-  // Of int8 [rows, in]: the products times the columns' scales, float32.
-  at::Tensor apply(const at::Tensor& x) const {
-    const double same = 1;
-    const int64_t zero = 0;
-    return call("onednn::qlinear_pointwise", {x, same, zero, packed_, scales_, zeros_, c10::IValue(), same, zero,
-                                              at::kFloat, "none", c10::List<std::optional<at::Scalar>>(), ""})
-        .contiguous();
-  }
-
- private:
-  static at::Tensor call(const char* name, torch::jit::Stack arguments) {
-    c10::Dispatcher::singleton().findSchemaOrThrow(name, "").callBoxed(arguments);
-    return arguments.at(0).toTensor();
-  }
-
-  static constexpr int64_t kTypicalRows = 8;
-  const at::Tensor scales_;
-  const at::Tensor zeros_;
-  at::Tensor packed_;
-};
-
-constexpr int64_t kPackedFrom = 1 << 19;  // weights
-
 class Int8Linear : public Linear {
  public:
   Int8Linear(at::Tensor weight, at::Tensor scales, at::Tensor bias)
-      : weight_(weight.contiguous()), scales_(std::move(scales)), bias_(std::move(bias)) {
-    if (weight_.numel() < kPackedFrom) return;
-    try {
-      packed_ = std::make_unique<PackedInt8>(weight_, scales_);
-      packed_->apply(at::zeros({2, inputs()}, at::kChar));
-    } catch (const c10::Error&) {  // a processor or a libtorch without it
-      packed_ = nullptr;
-    }
+      : inputs_(weight.size(0)), scales_(std::move(scales)), bias_(std::move(bias)), weight_(weight.contiguous()) {
+    if (!allows_avx512() || !Panels::multiply_int8() || inputs_ % 4 != 0) return;
+    panels_.emplace(weight_.const_data_ptr<int8_t>(), inputs_, scales_.size(0));
+    weight_ = at::Tensor();
   }
 
   at::Tensor apply(const at::Tensor& x) const override {
     const int64_t rows = x.size(0);
-    const int64_t out_width = weight_.size(1);
-    const at::Tensor rounded = at::empty(x.sizes(), at::kChar);
-    std::vector<float> row_scales(static_cast<size_t>(rows));
+    const int64_t outputs = scales_.size(0);
+    const at::Tensor rounded = at::empty(x.sizes(), panels_ ? at::kByte : at::kChar);
+    auto* const bytes = static_cast<uint8_t*>(rounded.mutable_data_ptr());
+    std::vector<float> row_scales;
     for (int64_t row = 0; row < rows; ++row) {
-      row_scales[static_cast<size_t>(row)] =
-          quantise(x.const_data_ptr<float>() + row * x.size(1), static_cast<size_t>(x.size(1)),
-                   rounded.mutable_data_ptr<int8_t>() + row * x.size(1));
+      row_scales.push_back(quantise(x.const_data_ptr<float>() + row * inputs_, static_cast<size_t>(inputs_),
+                                    panels_ ? Panels::kOffset : 0, bytes + row * inputs_));
     }
-    at::Tensor out = packed_ ? packed_->apply(rounded) : at::_int_mm(rounded, weight_).to(at::kFloat).mul_(scales_);
+    const at::Tensor sums = panels_ ? at::empty({rows, outputs}, at::kInt) : at::_int_mm(rounded, weight_);
+    if (panels_) multiply(*panels_, bytes, rows, sums.mutable_data_ptr<int32_t>());
+    at::Tensor out = at::empty({rows, outputs}, at::kFloat);
     const float* const shift = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
     for (int64_t row = 0; row < rows; ++row) {
-      scale_and_shift(out.mutable_data_ptr<float>() + row * out_width, row_scales[static_cast<size_t>(row)], shift,
-                      static_cast<size_t>(out_width));
+      rescale(sums.const_data_ptr<int32_t>() + row * outputs, scales_.const_data_ptr<float>(),
+              row_scales[static_cast<size_t>(row)], shift, static_cast<size_t>(outputs),
+              out.mutable_data_ptr<float>() + row * outputs);
     }
     return out;
   }
-  int64_t inputs() const override { return weight_.size(0); }
+  int64_t inputs() const override { return inputs_; }
 
  private:
-  const at::Tensor weight_;
+  const int64_t inputs_;
   const at::Tensor scales_;
   const at::Tensor bias_;
-  std::unique_ptr<PackedInt8> packed_;
+  at::Tensor weight_;
+  std::optional<Panels> panels_;
 };
 
 }  // namespace

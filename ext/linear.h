@@ -1,4 +1,5 @@
-// Matrix products with constant weights, in three precisions, by libtorch (MKL and oneDNN below it).
+// Matrix products with constant weights, in three precisions: by loops of ours (panels.h) where the processor has what
+// they need, else by libtorch (MKL and oneDNN below it).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "lanes.h"
 
@@ -50,55 +51,74 @@ PREDICTOR_CLONES void gelu(float* x, size_t width) {
 }
 
 PREDICTOR_CLONES void add(float* x, const float* y, size_t width) {
-  for (size_t i = 0; i < width; ++i) x[i] += y[i];
+  Lanes v;
+  Lanes w;
+  for (size_t i = 0; i < width; i += kLanes16) {
+    load_up_to(v, x + i, width - i, 0);
+    load_up_to(w, y + i, width - i, 0);
+    store_up_to(v + w, x + i, width - i);
+  }
 }
 
-float greatest(const float* x, size_t count) {
-  float most = x[0];
-  for (size_t i = 0; i < count; ++i) {
-    if (x[i] != x[i]) return x[i];
-    if (x[i] > most) most = x[i];
+PREDICTOR_CLONES float greatest(const float* x, size_t count) {
+  Lanes most = Lanes{} + x[0];
+  Lanes strange{};  // NaN where one was
+  Lanes v;
+  for (size_t i = 0; i < count; i += kLanes16) {
+    load_up_to(v, x + i, count - i, x[0]);
+    strange = v == v ? strange : v;
+    most = v > most ? v : most;
   }
-  return most;
+  return greatest_of(most + strange);
 }
 
 PREDICTOR_CLONES double exponentials(float* x, size_t count, float greatest) {
   double total = 0;
   Lanes v;
   for (size_t i = 0; i < count; i += kLanes16) {
-    const size_t size = std::min(kLanes16, count - i);
-    if (size == kLanes16) {
-      load(v, x + i);
-    } else {
-      load_some(v, x + i, size, -INFINITY);
-    }
+    load_up_to(v, x + i, count - i, -INFINITY);
     v -= greatest;
     exponential(v);
-    if (size == kLanes16) {
-      store(v, x + i);
-    } else {
-      store_some(v, x + i, size);
-    }
+    store_up_to(v, x + i, count - i);
     total += static_cast<double>(sum(v));
   }
   return total;
 }
 
-PREDICTOR_CLONES float quantise(const float* x, size_t width, int8_t* out) {
-  float most = 0;
-  for (size_t i = 0; i < width; ++i) most = std::max(most, std::abs(x[i]));
-  if (!(most > 0)) {
-    std::fill(out, out + width, int8_t{0});
-    return most;  // 0, or NaN
+PREDICTOR_CLONES float quantise(const float* x, size_t width, int offset, uint8_t* out) {
+  Lanes sizes{};
+  Lanes strange{};  // NaN where one was
+  Lanes v;
+  for (size_t i = 0; i < width; i += kLanes16) {
+    load_up_to(v, x + i, width - i, 0);
+    strange = v == v ? strange : v;
+    v = v < 0.0f ? -v : v;
+    sizes = v > sizes ? v : sizes;
   }
-  const float factor = 127 / most;
-  for (size_t i = 0; i < width; ++i) out[i] = static_cast<int8_t>(std::nearbyint(x[i] * factor));
+  const float most = greatest_of(sizes + strange);
+  const float factor = most > 0 ? 127 / most : 0;
+  for (size_t i = 0; i < width; i += kLanes16) {
+    load_up_to(v, x + i, width - i, 0);
+    v *= factor;
+    round(v);
+    const LaneBytes bytes = __builtin_convertvector(__builtin_convertvector(v, LaneInts) + offset, LaneBytes);
+    std::memcpy(out + i, &bytes, std::min(kLanes16, width - i));
+  }
   return most / 127;
 }
 
-PREDICTOR_CLONES void scale_and_shift(float* x, float scale, const float* shift, size_t width) {
-  for (size_t i = 0; i < width; ++i) x[i] *= scale;
-  if (shift != nullptr) add(x, shift, width);
+PREDICTOR_CLONES void rescale(const int32_t* sums, const float* scales, float scale, const float* shift, size_t width,
+                              float* out) {
+  LaneInts whole;
+  Lanes v;
+  const size_t end = width / kLanes16 * kLanes16;
+  for (size_t i = 0; i < end; i += kLanes16) {
+    std::memcpy(&whole, sums + i, sizeof whole);
+    load(v, scales + i);
+    store(__builtin_convertvector(whole, Lanes) * v * scale, out + i);
+  }
+  for (size_t i = end; i < width; ++i) out[i] = static_cast<float>(sums[i]) * scales[i] * scale;
+  if (shift != nullptr) add(out, shift, width);
 }
 
 void remember(const AttentionCache& cache, size_t position, size_t heads, size_t head_width, const float* keys,
@@ -112,6 +132,28 @@ void remember(const AttentionCache& cache, size_t position, size_t heads, size_t
     std::fill(cache.values + at + head_width, cache.values + at + stride, 0.0f);
   }
 }
+
+namespace {
+
+constexpr size_t kAhead = 8;  // positions: a cache is larger than the processor's own
+
+// The weighted sum of `Lots` times 16 columns of `rows`, which are `stride` apart: as many chains of additions at once.
+template <size_t Lots>
+PREDICTOR_INLINE void mix(const float* rows, size_t stride, const float* weights, size_t count, float factor,
+                          Lanes (&totals)[Lots]) {
+  Lanes v;
+  for (Lanes& total : totals) total = Lanes{};
+  for (size_t row = 0; row < count; ++row) {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < Lots; ++i) {
+      load(v, rows + row * stride + i * kLanes16);
+      totals[i] += v * weights[row];
+    }
+  }
+  for (Lanes& total : totals) total *= factor;
+}
+
+}  // namespace
 
 PREDICTOR_CLONES void attend(const AttentionCache& cache, size_t position, size_t heads, size_t head_width,
                              const float* queries, float* scratch, float* out) {
@@ -129,6 +171,8 @@ PREDICTOR_CLONES void attend(const AttentionCache& cache, size_t position, size_
     for (size_t p = 0; p < positions; ++p) {
       Lanes total{};
       for (size_t i = 0; i < stride; i += kLanes16) {
+        __builtin_prefetch(keys + (p + kAhead) * stride + i);
+        __builtin_prefetch(values + p * stride + i);
         load(q, query + i);
         load(v, keys + p * stride + i);
         total += q * v;
@@ -136,14 +180,17 @@ PREDICTOR_CLONES void attend(const AttentionCache& cache, size_t position, size_
       weights[p] = sum(total);
     }
     const float share = static_cast<float>(1 / exponentials(weights, positions, greatest(weights, positions)));
-    for (size_t i = 0; i < stride; i += kLanes16) {
-      Lanes total{};
-      for (size_t p = 0; p < positions; ++p) {
-        load(v, values + p * stride + i);
-        total += v * weights[p];
-      }
-      total *= share;
-      store_some(total, out + head * head_width + i, std::min(kLanes16, head_width - i));
+    float* const to = out + head * head_width;
+    size_t i = 0;
+    for (; i + 4 * kLanes16 <= head_width; i += 4 * kLanes16) {
+      Lanes totals[4];
+      mix(values + i, stride, weights, positions, share, totals);
+      std::memcpy(to + i, totals, sizeof totals);
+    }
+    for (; i < head_width; i += kLanes16) {
+      Lanes totals[1];
+      mix(values + i, stride, weights, positions, share, totals);
+      store_up_to(totals[0], to + i, head_width - i);
     }
   }
 }

@@ -22,11 +22,12 @@ float greatest(const float* x, size_t count);
 // x = e^(x - greatest), where `greatest` is that of x; the sum of the results.
 double exponentials(float* x, size_t count, float greatest);
 
-// The row as int8 times the returned scale.
-float quantise(const float* x, size_t width, int8_t* out);
+// The row as whole numbers of -127 to 127 times the returned scale; `out` has them plus `offset`, in a byte each. Where
+// a number of the row is none, or infinite, so is the scale.
+float quantise(const float* x, size_t width, int offset, uint8_t* out);
 
-// x = x * scale + shift. `shift` may be null.
-void scale_and_shift(float* x, float scale, const float* shift, size_t width);
+// out = sums * scales * scale + shift. `shift` may be null.
+void rescale(const int32_t* sums, const float* scales, float scale, const float* shift, size_t width, float* out);
 
 // Keys and values of one sequence, in one layer: for each head `context` rows of padded_to_lanes(head_width) floats.
 struct AttentionCache {

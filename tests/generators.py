@@ -81,10 +81,11 @@ class Generators:
         weights: dict[str, Any],
         token_bytes: Sequence[bytes] | None = None,
         ends: Sequence[int] = (),
+        sizes: dict[str, Any] = SIZES,
         **settings: Any,
     ) -> None:
         shown = [b"%d " % token for token in range(SIZES["vocabulary"])] if token_bytes is None else list(token_bytes)
-        self.native = GeneratorEngine(SIZES, weights, shown, list(ends), **{"slots": 8} | settings)
+        self.native = GeneratorEngine(sizes, weights, shown, list(ends), **{"slots": 8} | settings)
         self.submitted = 0
         self.outcomes: dict[int, tuple[int, Any]] = {}
         self.progress: dict[int, list[tuple[str, int]]] = {}

@@ -1,0 +1,54 @@
+// Products of rows with a constant matrix, for processors with AVX-512.
+//
+// The libraries are made for large products. For the few rows of a step a call of oneDNN has a price as high as the
+// product's own, its int8 is a hundred times slower on AMD, and MKL uses a fifth of what is not Intel's. Microseconds on
+// one core of an AMD EPYC (Zen 5) for 2, 8 and 64 rows with a matrix of 768 x 3072 floats: here 107, 154, 1,180; oneDNN,
+// packed, 175, 302, 1,480; MKL 255, 758, 3,530. Libraries may also add in another order where there are more rows; here
+// every number is one chain of additions, whatever the rows beside it. What is chosen depends on the instruction set
+// alone, not on a measurement: so a start gives the same texts as the last.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace predictor {
+
+class Panels {
+ public:
+  static constexpr int kOffset = 128;     // of int8 in x: the instruction takes bytes without a sign
+  static constexpr size_t kColumns = 32;  // of a panel: two registers
+
+  // Whether this processor can, with a matrix of floats or of int8.
+  static bool multiply_floats();
+  static bool multiply_int8();
+
+  // `weight`: [in, out]; `first`: what each column's sum begins with, or null for 0.
+  Panels(const float* weight, size_t in, size_t out, const float* first);
+  // `in` must be a multiple of 4.
+  Panels(const int8_t* weight, size_t in, size_t out);
+
+  size_t inputs() const { return in_; }
+  size_t count() const { return first_.size() / 2; }
+
+  // Columns of the panels from `begin` to before `end`: x [rows, in] -> y [rows, out]. For a matrix of floats.
+  void multiply(const float* x, size_t rows, size_t begin, size_t end, float* y) const;
+  // For one of int8; x: int8 plus kOffset. The sums are those of int8, and exact.
+  void multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
+
+ private:
+  struct alignas(64) Words {
+    std::array<uint32_t, 16> words;
+  };
+
+  template <typename Step>
+  void multiply_words(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const;
+
+  const size_t in_;
+  const size_t out_;
+  std::vector<Words> first_;   // for each panel two
+  std::vector<Words> matrix_;  // for each panel, and in it for each word of a row of x, two
+};
+
+}  // namespace predictor
