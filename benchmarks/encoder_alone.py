@@ -2,10 +2,10 @@
 
 A program of its own, with torch's threads as they are by default. It prints JSON:
 
-    {"gflops": {"1": ..., "2": ...}, "flops_per_text": ..., "texts_per_s": ...}
+    {"gflops": {"MKL": {"1": ..., "2": ...}, "oneDNN": ...}, "flops_per_text": ..., "texts_per_s": ...}
 
 The limit is arithmetic: the products of matrices that the model needs for the texts, at the rate that one large product
-reaches here.
+reaches here, by the library that is quicker.
 """
 
 from __future__ import annotations
@@ -37,11 +37,25 @@ def rate(work: Callable[[], object], seconds: float) -> float:
     return calls / elapsed
 
 
-def gflops(threads: int, seconds: float) -> float:
-    """Of a product of large matrices in float32: 2 n^3 operations."""
-    torch.set_num_threads(threads)
+def products() -> dict[str, Callable[[], object]]:
+    """A product of large matrices in float32, by each library: oneDNN's with one that is in its own order."""
     a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
-    return rate(lambda: a @ b, seconds) * 2 * SIZE**3 / 1e9
+    packed = torch.ops.mkldnn._reorder_linear_weight(b, SIZE)
+    return {
+        "MKL": lambda: a @ b,
+        "oneDNN": lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], ""),
+    }
+
+
+def gflops(seconds: float) -> dict[str, dict[str, float]]:
+    """library -> threads -> rate: 2 n^3 operations for a product."""
+    most = torch.get_num_threads()
+    rates: dict[str, dict[str, float]] = {library: {} for library in products()}
+    for threads in sorted({1, most}):
+        torch.set_num_threads(threads)
+        for library, product in products().items():
+            rates[library][str(threads)] = rate(product, seconds) * 2 * SIZE**3 / 1e9
+    return rates
 
 
 def flops(tokens: int, layers: int, hidden: int, intermediate: int) -> float:
@@ -53,9 +67,7 @@ def flops(tokens: int, layers: int, hidden: int, intermediate: int) -> float:
 
 def measure(folder: str, texts: list[str], seconds: float) -> dict[str, object]:
     """What is printed."""
-    threads = torch.get_num_threads()
-    rates = {str(count): gflops(count, seconds / 4) for count in sorted({1, threads})}
-    torch.set_num_threads(threads)
+    rates = gflops(seconds / 4)
     model = SentenceTransformer(folder, device="cpu", local_files_only=True)
     config = model[0].auto_model.config
     lengths = [min(len(ids), model.max_seq_length) for ids in model.tokenizer(texts)["input_ids"]]

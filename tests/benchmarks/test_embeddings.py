@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import embeddings
-from benchmarks.embeddings import OURS, TEXTS, USUAL, Alone, checks, main, mixed_texts
+from benchmarks.embeddings import OURS, TEXTS, USUAL, Alone, alone_table, checks, main, mixed_texts
 from benchmarks.encoder_alone import flops
 from benchmarks.figures import Figures, Row
 
@@ -38,7 +38,15 @@ def test_arithmetic_of_a_text() -> None:
     products = 4 * (2 * 5 * 2 * 2) + 2 * (2 * 5 * 2 * 3)
     attention = 2 * (2 * 5 * 5 * 2)
     assert flops(5, 1, 2, 3) == products + attention
-    assert Alone({"1": 10.0, "2": 20.0}, 5e9, 5, 1).limit() == 4
+
+
+def test_the_limit_is_that_of_the_quicker_library() -> None:
+    slow, quick = {"1": 10.0, "2": 15.0}, {"1": 12.0, "2": 20.0}
+    for rates in ({"MKL": slow, "oneDNN": quick}, {"MKL": quick, "oneDNN": slow}):
+        alone = Alone(rates, 5e9, 5, 1)
+        assert alone.limit() == 4
+        better = next(library for library, of_threads in rates.items() if of_threads is quick)
+        assert f"the limit by that and {better}, float32" in alone_table([alone])
 
 
 def test_the_verdict_compares_at_16_connections() -> None:
