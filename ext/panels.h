@@ -1,11 +1,12 @@
 // Products of rows with a constant matrix, for processors with AVX-512.
 //
 // The libraries are made for large products. For the few rows of a step a call of oneDNN has a price as high as the
-// product's own, its int8 is a hundred times slower on AMD, and MKL uses a fifth of what is not Intel's. Microseconds on
-// one core of an AMD EPYC (Zen 5) for 2, 8 and 64 rows with a matrix of 768 x 3072 floats: here 107, 154, 1,180; oneDNN,
-// packed, 175, 302, 1,480; MKL 255, 758, 3,530. Libraries may also add in another order where there are more rows; here
-// every number is one chain of additions, whatever the rows beside it. What is chosen depends on the instruction set
-// alone, not on a measurement: so a start gives the same texts as the last.
+// product's own, and MKL uses a fifth of what is not Intel's. Microseconds on one core of an AMD EPYC (Zen 5) for 2, 8
+// and 64 rows with a matrix of 768 x 3072 floats: here 107, 154, 1,180; oneDNN, packed, 175, 302, 1,480; MKL 255, 758,
+// 3,530. In int8, 8 rows with 256 x 1024: here 4.4; oneDNN 15, and packed, which it has no quick loop for there,
+// 36,000. Libraries may also add in another order where there are more rows; here every number is one chain of
+// additions, whatever the rows beside it. What is chosen depends on the instruction set alone, not on a measurement: so
+// a start gives the same texts as the last.
 #pragma once
 
 #include <array>

@@ -41,7 +41,8 @@ def test_arithmetic_of_a_text() -> None:
 
 
 def test_the_limit_is_that_of_the_quicker_library() -> None:
-    slow, quick = {"1": 10.0, "2": 15.0}, {"1": 12.0, "2": 20.0}
+    """With two threads that wait for each other, too."""
+    slow, quick = {"1": 9.0, "2": 19.0}, {"1": 10.0, "2": 15.0}
     for rates in ({"MKL": slow, "oneDNN": quick}, {"MKL": quick, "oneDNN": slow}):
         alone = Alone(rates, 5e9, 5, 1)
         assert alone.limit() == 4
