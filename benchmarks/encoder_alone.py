@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZE = 1536  # of the large matrices
+SIZE_ON_CARD = 8192
 BATCH = 32
 
 
@@ -37,6 +38,16 @@ def rate(work: Callable[[], object], seconds: float) -> float:
     return calls / elapsed
 
 
+def products_on_card(device: str) -> dict[str, Callable[[], object]]:
+    """A product of large matrices, by its precision."""
+
+    def product(type_: torch.dtype) -> Callable[[], object]:
+        a, b = torch.randn(2, SIZE_ON_CARD, SIZE_ON_CARD, device=device).to(type_)
+        return lambda: (a @ b, torch.cuda.synchronize(device))
+
+    return {"cuBLAS": product(torch.float32), "cuBLAS in bfloat16": product(torch.bfloat16)}
+
+
 def products() -> dict[str, Callable[[], object]]:
     """A product of large matrices in float32, by each library: oneDNN's with one that is in its own order."""
     a, b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
@@ -47,8 +58,12 @@ def products() -> dict[str, Callable[[], object]]:
     }
 
 
-def gflops(seconds: float) -> dict[str, dict[str, float]]:
+def gflops(seconds: float, device: str) -> dict[str, dict[str, float]]:
     """library -> threads -> rate: 2 n^3 operations for a product."""
+    if device != "cpu":
+        operations = 2 * SIZE_ON_CARD**3
+        on_card = products_on_card(device)
+        return {library: {"1": rate(product, seconds) * operations / 1e9} for library, product in on_card.items()}
     most = torch.get_num_threads()
     rates: dict[str, dict[str, float]] = {library: {} for library in products()}
     for threads in sorted({1, most}):
@@ -65,10 +80,10 @@ def flops(tokens: int, layers: int, hidden: int, intermediate: int) -> float:
     return layers * (2 * tokens * weights + 4 * tokens * tokens * hidden)
 
 
-def measure(folder: str, texts: list[str], seconds: float) -> dict[str, object]:
+def measure(folder: str, texts: list[str], seconds: float, device: str) -> dict[str, object]:
     """What is printed."""
-    rates = gflops(seconds / 4)
-    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    rates = gflops(seconds / 4, device)
+    model = SentenceTransformer(folder, device=device, local_files_only=True)
     config = model[0].auto_model.config
     lengths = [min(len(ids), model.max_seq_length) for ids in model.tokenizer(texts)["input_ids"]]
     sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
@@ -87,10 +102,11 @@ def main() -> None:
     parser.add_argument("folder", help="what sentence-transformers saved")
     parser.add_argument("--texts", type=Path, required=True, help="one text a line")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each figure (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
     texts = arguments.texts.read_text(encoding="utf-8").splitlines()
-    json.dump(measure(arguments.folder, texts, arguments.seconds), sys.stdout)
+    json.dump(measure(arguments.folder, texts, arguments.seconds, arguments.device), sys.stdout)
 
 
 if __name__ == "__main__":

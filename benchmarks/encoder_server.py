@@ -1,6 +1,6 @@
 """The usual way to serve a sentence encoder: sentence-transformers' encode of one text a request, behind aiohttp.
 
-    python -m benchmarks.encoder_server FOLDER PORT
+    python -m benchmarks.encoder_server FOLDER PORT DEVICE
 
 `POST /embed {"text": ...}` -> `{"embedding": [...]}`. One thread encodes, with all of torch's threads: several at a
 time only take the processor from each other.
@@ -16,9 +16,9 @@ from aiohttp import web
 from sentence_transformers import SentenceTransformer
 
 
-def application(folder: str) -> web.Application:
+def application(folder: str, device: str) -> web.Application:
     """Loads the model."""
-    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    model = SentenceTransformer(folder, device=device, local_files_only=True)
     encoding = ThreadPoolExecutor(1)
 
     async def embed(request: web.Request) -> web.Response:
@@ -34,4 +34,6 @@ def application(folder: str) -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(application(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), print=lambda _line: None)
+    web.run_app(
+        application(sys.argv[1], sys.argv[3]), host="127.0.0.1", port=int(sys.argv[2]), print=lambda _line: None
+    )

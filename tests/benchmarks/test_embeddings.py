@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import embeddings
-from benchmarks.embeddings import OURS, TEXTS, USUAL, Alone, alone_table, checks, main, mixed_texts
+from benchmarks.embeddings import TEXTS, Alone, alone_table, checks, main, mixed_texts, ours, usual
 from benchmarks.encoder_alone import flops
 from benchmarks.figures import Figures, Row
 
@@ -52,17 +52,17 @@ def test_the_limit_is_that_of_the_quicker_library() -> None:
 
 def test_the_verdict_compares_at_16_connections() -> None:
     rows = {
-        row(OURS["float32"]): figures(95),
-        row(OURS["float32"], 64): figures(1),
-        row(OURS["bfloat16"]): figures(142.5),
-        row(OURS["int8"]): figures(900),
-        row(USUAL): figures(47.5, errors=9),
+        row(ours("float32")): figures(95),
+        row(ours("float32"), 64): figures(1),
+        row(ours("bfloat16")): figures(142.5),
+        row(ours("int8")): figures(900),
+        row(usual()): figures(47.5, errors=9),
     }
     errors = {"float32": 0.0, "bfloat16": 0.0009, "int8": 0.002}
     assert [check.holds for check in checks(rows, 100, errors)] == [True, True, True, True]
-    rows[row(OURS["bfloat16"])] = figures(142, errors=1)
+    rows[row(ours("bfloat16"))] = figures(142, errors=1)
     assert [check.holds for check in checks(rows, 100.1, errors)] == [False, True, False, False]
-    rows[row(USUAL)] = figures(48)
+    rows[row(usual())] = figures(48)
     assert [check.holds for check in checks(rows, 100, errors)] == [True, False, False, False]
 
 
@@ -76,7 +76,7 @@ def test_the_tables_have_a_row_for_each_server(
     _, alone, _, network, verdict = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
     assert [line.split("|")[1].strip() for line in alone[-1:]] == ["encode(batch_size=32) in-process"]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in network[2:]]
-    labels = [endpoint.label for server in (OURS["float32"], USUAL) for endpoint in server.endpoints]
+    labels = [endpoint.label for server in (ours("float32"), usual()) for endpoint in server.endpoints]
     assert [cells[:3] for cells in rows] == [[label, TEXTS, "2"] for label in labels]
     assert all(float(cells[3].replace(",", "")) > 0 and cells[11] == "0" for cells in rows[:3])
     assert "errors of ours" in verdict[-1]
