@@ -29,7 +29,7 @@ struct EngineConfig {
   uint32_t warm_up_tokens = 64;          // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
   std::string device = "cpu";            // or cuda, cuda:N
   uint32_t inline_us = 200;              // a lone document that takes no longer is run by the caller of kick()
-  uint32_t max_token_bytes = 1024;       // in one token; a model may go over its characters
+  uint32_t max_token_bytes = 1 << 14;    // in one token; a model may go over its characters
   uint32_t max_message_bytes = 1 << 17;  // in one text, where the model takes it whole
   std::optional<bool> equal_lengths;     // whether only equal lengths share a batch; unset: a probe finds out
   QueueLimits limits;

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     queue_tokens: int = Field(1 << 20, ge=1, description="tokens waiting for one model at most")
     max_tokens: int = Field(4096, ge=1, le=1 << 24, description="tokens in one document at most")
     max_token_bytes: int = Field(
-        1024, ge=16, le=1 << 24, description="bytes in one token at most, where a TorchScript model gets tokens"
+        1 << 14, ge=16, le=1 << 24, description="bytes in one token at most, where a TorchScript model gets tokens"
     )
     max_message_bytes: int = Field(
         1 << 17,

@@ -275,16 +275,16 @@ def test_document_of_too_many_tokens(service: Service) -> None:
 
 
 def test_document_with_too_long_a_token(service: Service) -> None:
-    message = "a token of the text has more than 1024 bytes (setting max_token_bytes)"
+    message = "a token of the text has more than 16384 bytes (setting max_token_bytes)"
     with service.client() as predictor:
         with pytest.raises(PredictionError) as caught:
-            predictor.predict("a " + "b" * 1025, None)
+            predictor.predict("a " + "b" * 16385, None)
         assert (caught.value.code, caught.value.message) == (ErrorCode.TOO_LARGE, message)
         with pytest.raises(PredictionError) as caught:
             predictor.predict_batch(["a", "b" * MEBIBYTE], None)
         assert (caught.value.code, caught.value.message) == (ErrorCode.TOO_LARGE, f"docs[1]: {message}")
-        assert predictor.predict("a " + "b" * 1024, None)
-    body = json.dumps({"doc": "b" * 1025})
+        assert predictor.predict("a " + "b" * 16384, None)
+    body = json.dumps({"doc": "b" * 16385})
     answer = service.http("/predict", method="POST", body=body, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.json()["error"]["message"]) == (413, message)
 
