@@ -15,7 +15,8 @@ FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden",
 HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
 QUEUE = ["lone_runner", "queue", "workers"]
 TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "json", "model_error"]
-TORCHSCRIPT += ["text_attention", "warm_up", *(f"torchscript_{part}" for part in ("engine", "model", "signature"))]
+TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "file", "model", "signature")]
+TORCHSCRIPT += ["text_attention", "warm_up"]
 GENERATOR = ["device", "generated_text", "generator_engine", "linear", "model_error", "panels", "row_math", "sampling"]
 GENERATOR += [f"gpt2_{part}" for part in ("model", "on_device", "on_processor", "weights")]
 TFLITE = [

@@ -7,20 +7,11 @@
 
 #include "device.h"
 #include "model_error.h"
+#include "torchscript_file.h"
 
 namespace predictor {
 
 namespace {
-
-torch::jit::Module load(const std::string& path, const Device& device) {
-  try {
-    torch::jit::Module module = torch::jit::load(path, device.place());
-    module.eval();
-    return module;
-  } catch (const std::exception& error) {
-    throw ModelError("no TorchScript file: " + reason(error));
-  }
-}
 
 void require_signature(const torch::jit::Module& module) {
   const auto forward = module.find_method("forward");
@@ -32,7 +23,7 @@ void require_signature(const torch::jit::Module& module) {
 
 // Weights in the order in which oneDNN reads them fastest, on processors that it knows.
 torch::jit::Module packed(const std::string& path, const Device& device) {
-  torch::jit::Module module = load(path, device);
+  torch::jit::Module module = load_module(path, device);
   require_signature(module);
   if (!device.is_processor() || !module.find_method("pack")) return module;
   try {
@@ -40,7 +31,7 @@ torch::jit::Module packed(const std::string& path, const Device& device) {
     module.run_method("pack");
     return module;
   } catch (const std::exception&) {  // it may have got half way
-    return load(path, device);
+    return load_module(path, device);
   }
 }
 

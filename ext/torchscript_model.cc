@@ -7,21 +7,12 @@
 #include <utility>
 
 #include "device.h"
+#include "torchscript_file.h"
 #include "torchscript_signature.h"
 
 namespace predictor {
 
 namespace {
-
-torch::jit::Module load(const std::string& path, const Device& device) {
-  try {
-    torch::jit::Module module = torch::jit::load(path, device.place());
-    module.eval();
-    return module;
-  } catch (const std::exception& error) {
-    throw ModelError("no TorchScript file: " + reason(error));
-  }
-}
 
 // Weights as constants, dropout and branches on attributes gone. What cannot be frozen is served as it is.
 torch::jit::Module frozen(const torch::jit::Module& module) {
@@ -49,7 +40,7 @@ std::vector<double> numbers(const torch::Tensor& tensor) {
 
 struct TorchScriptModel::Module {
   Module(const std::string& path, const std::string& device_name)
-      : device(device_name), module(load(path, device)), signature(module) {
+      : device(device_name), module(load_module(path, device)), signature(module) {
     const auto on_stream = device.guard();
     module = frozen(module);
     device.wait();
