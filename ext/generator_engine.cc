@@ -9,7 +9,6 @@ namespace predictor {
 
 namespace {
 
-constexpr size_t kChunk = 64;         // tokens of one prompt in one pass: a long prompt does not stop the other texts
 constexpr size_t kChunkBudget = 256;  // tokens of prompts that are read between two steps, about
 
 GeneratorConfig checked(GeneratorConfig config) {
@@ -139,7 +138,7 @@ void GeneratorEngine::read_prompts() {
   for (auto& text : texts_) {
     while (text->reads_prompt() && !text->done && budget > 0) {
       const std::vector<uint32_t>& prompt = text->request.prompt;
-      const size_t end = std::min(text->read + kChunk, prompt.size());
+      const size_t end = std::min(text->read + kPromptChunk, prompt.size());
       rows.clear();
       for (size_t i = text->read; i < end; ++i) rows.push_back({text->slot, static_cast<uint32_t>(i), prompt[i]});
       budget -= std::min(budget, rows.size());

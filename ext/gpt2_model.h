@@ -37,6 +37,9 @@ struct Gpt2Execution {
   bool by_operators = false;          // also on the processor by libtorch's operators, as on all other devices
 };
 
+// Tokens of one prompt that are read in one call, at most: a long prompt does not stop the other texts.
+inline constexpr uint32_t kPromptChunk = 64;
+
 class Gpt2Model {
  public:
   // A token to be read: at `position` (from 0, each after the other) of the sequence in `slot`.

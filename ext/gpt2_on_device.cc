@@ -23,7 +23,6 @@ namespace predictor {
 namespace {
 
 constexpr size_t kPromptRoundedTo = 16;  // rows: few shapes, all of which are warm
-constexpr uint32_t kLongestWarmUp = 64;  // rows of a prompt
 
 // Rows' numbers on their way to the device: each an equal part of one int64 tensor, then what is wanted.
 class Staged {
@@ -107,13 +106,13 @@ Gpt2OnDevice::Gpt2OnDevice(const Gpt2Config& config, const Gpt2Weights& weights,
 std::span<float> Gpt2OnDevice::read(std::span<const Row> rows, std::span<const uint32_t> wanted) {
   const c10::InferenceMode inference;
   const auto on_stream = device_.guard();
-  for (const Row& row : rows) {
-    // A masked place counts 0 times what is in it: that must be a number.
-    if (row.position == 0) cache_.select(2, row.slot).zero_();
-  }
-  const bool is_step = rows.size() == 1 || (rows.size() > 1 && rows[0].slot != rows[1].slot);
+  const bool is_prompt = rows.size() > 1 && rows[0].slot == rows[1].slot;
   try {
-    logits_ = device_.fetch(forward(is_step ? step(rows, wanted) : prompt(rows, wanted)));
+    for (const Row& row : rows) {
+      // A masked place counts 0 times what is in it: that must be a number.
+      if (row.position == 0) cache_.select(2, row.slot).zero_();
+    }
+    logits_ = device_.fetch(forward(is_prompt ? prompt(rows, wanted) : step(rows, wanted)));
   } catch (const c10::Error& error) {
     throw std::runtime_error("the device failed: " + reason(error));
   }
@@ -202,9 +201,10 @@ void Gpt2OnDevice::warm_up() {
     batch_invariant_ = batch_invariant_ && std::equal(row, row + width, different.begin());
   }
   std::vector<Row> rows;
-  for (uint32_t i = 0; i < std::min(kLongestWarmUp, config().context); ++i) {
+  const uint32_t most = std::min(kPromptChunk, config().context);
+  for (uint32_t i = 0; i < most; ++i) {
     rows.push_back({0, i, 0});
-    if (rows.size() % kPromptRoundedTo == 0) read(rows, {});
+    if (rows.size() % kPromptRoundedTo == 0 || rows.size() == most) read(rows, {});
   }
 }
 

@@ -33,7 +33,7 @@ class Gpt2OnDevice : public Gpt2Model {
     at::Tensor position;
     at::Tensor place;   // in the cache
     at::Tensor wanted;  // [wanted]: which of the rows
-    bool is_step() const { return slots > 1 || tokens == 1; }
+    bool is_step() const { return tokens == 1; }
   };
 
   Pass step(std::span<const Row> rows, std::span<const uint32_t> wanted) const;
