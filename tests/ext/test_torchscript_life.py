@@ -67,7 +67,7 @@ def test_a_deadline_behind_a_slow_batch_is_answered_before_that_ends(zoo: Zoo) -
 
 
 def test_a_deadline_is_answered_while_its_own_batch_runs_and_the_late_result_is_dropped(zoo: Zoo) -> None:
-    with Engine(zoo("slow_200ms"), **UNPROBED) as engine:
+    with Engine(zoo("slow_200ms"), hold=2, **UNPROBED) as engine:
         started = time.monotonic()
         engine.submit("late", deadline_ns=monotonic_ns() + 100 * MS)
         engine.submit("patient")
@@ -202,7 +202,7 @@ def test_a_lone_document_may_fail_and_be_of_any_lane(zoo: Zoo) -> None:
     ids=["not alone", "more tokens than were measured", "few tokens, but long ones"],
 )
 def test_other_documents_are_left_to_the_workers(zoo: Zoo, texts: list[str]) -> None:
-    with Engine(zoo("docnn_mask"), inline_us=100_000) as engine:
+    with Engine(zoo("docnn_mask"), inline_us=100_000, hold=len(texts)) as engine:
         for text in texts:
             engine.submit(text)
         assert not engine.native.kick()
@@ -280,12 +280,12 @@ def test_an_engine_that_is_dropped_ends_its_threads_and_gives_back_its_tags(zoo:
 
 
 def test_tags_come_back_once_and_are_kept_by_nobody(zoo: Zoo) -> None:
-    native = TorchScriptEngine(str(zoo("poison")), **UNPROBED)
+    native = TorchScriptEngine(str(zoo("poison")), hold=61, **UNPROBED)  # nothing runs before it is drained
     tags = [Tag() for _ in range(60)]
     alive = [weakref.ref(tag) for tag in tags]
     ids = [native.submit(models.POISON if i % 9 == 0 else "fine", 0, NEVER, tag) for i, tag in enumerate(tags)]
     cancelled = sum(map(native.cancel, ids[::5]))
-    native.kick()
+    native.drain()
     del tags
     outcomes: list[object] = []
     end = time.monotonic() + PATIENCE_S
