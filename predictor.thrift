@@ -118,7 +118,9 @@ struct EmbeddingMatrix {
   /** Numbers in a vector. */
   2: required i32 columns,
   /** rows * columns IEEE 754 single-precision numbers, little endian, row after row. */
-  3: required binary values
+  3: required binary values,
+  /** Number of tokens that the texts, as far as they were read, are to the model; not set where it does not tell. */
+  4: optional i64 tokens
 }
 
 /** Why a generated text ends. */

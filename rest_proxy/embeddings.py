@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 from aiohttp import web
@@ -105,7 +105,7 @@ class Embeddings:
         asked = await read_request(EmbedRequest, request, self._settings)
         texts = asked.all_texts()
         check_count("message" if asked.message is not None else "texts", texts, self._settings)
-        vectors = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
+        vectors, _ = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
         if BINARY in request.headers.get("Accept", ""):
             rows, columns = vectors.shape
             headers = {"Content-Type": BINARY, ROWS: str(rows), COLUMNS: str(columns), REQUEST_ID: request_id}
@@ -113,19 +113,23 @@ class Embeddings:
         return numbers_response({"embeddings": vectors}, request_id)
 
 
-async def embed(
-    pool: Pool, texts: list[str], options: RequestOptions, truncate: bool | None
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """float32[len(texts), columns], the vectors of the texts; no column when there is no text.
+class Embedded(NamedTuple):
+    """What a model makes of texts."""
 
-    Raises what Pool.call does, and HttpError when the server's matrix is not one.
-    """
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    """float32[number of texts, columns]; no column when there is no text."""
+    tokens: int | None
+    """How many tokens the texts are, where the model tells."""
+
+
+async def embed(pool: Pool, texts: list[str], options: RequestOptions, truncate: bool | None) -> Embedded:
+    """Vectors of the texts. Raises what Pool.call does, and HttpError when the server's matrix is not one."""
     if not texts:
-        return np.zeros((0, 0), np.float32)
+        return Embedded(np.zeros((0, 0), np.float32), 0)
     wanted = None if truncate is None else EmbedOptions(truncate)
     matrix = await pool.call(EMBED_MATRIX, texts, options, wanted, timeout_ms=options.timeout_ms)
     rows, columns = matrix.rows, matrix.columns
     if rows != len(texts) or len(matrix.values) != 4 * rows * columns:
         message = f"the server's matrix has {rows} rows, {columns} columns and {len(matrix.values)} bytes"
         raise HttpError(ErrorCode.INTERNAL, f"{message} for {len(texts)} texts")
-    return np.frombuffer(matrix.values, "<f4").reshape(rows, columns)
+    return Embedded(np.frombuffer(matrix.values, "<f4").reshape(rows, columns), matrix.tokens)

@@ -42,7 +42,7 @@ _FINISH_REASONS = {
 
 
 class OpenAi:
-    """The routes. The `usage` of vectors is an estimate, as the contract does not tell it: 4 bytes for each token."""
+    """The routes. Where a model does not tell the tokens of texts, `usage` takes 4 bytes for each."""
 
     def __init__(self, settings: Settings, pool: Pool, generator: Generator) -> None:
         self._settings = settings
@@ -70,13 +70,13 @@ class OpenAi:
         asked = await read_json(EmbeddingsRequest, request, self._settings)
         texts = _listed(asked.input)
         check_count("input", texts, self._settings)
-        vectors = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
+        vectors, told = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
         columns = vectors.shape[1]
         if asked.dimensions not in (None, columns):
             raise invalid_argument(f"dimensions is {asked.dimensions}; the model has {columns}", field="dimensions")
         rows = (base64.b64encode(row).decode() for row in vectors) if asked.encoding_format == "base64" else vectors
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
-        tokens = _estimated_tokens(texts)
+        tokens = _estimated_tokens(texts) if told is None else told
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return numbers_response({"object": "list", "data": data, "model": asked.model, "usage": usage}, request_id)
 

@@ -44,7 +44,11 @@ def _embeddings() -> dict[str, Any]:
     item = object_of(object={"const": "embedding"}, index=_INTEGER, embedding={"oneOf": [STRING, _NUMBERS]})
     answer = _list(item)
     answer["properties"] |= {"model": STRING, "usage": object_of(prompt_tokens=_INTEGER, total_tokens=_INTEGER)}
-    return _operation("openaiEmbeddings", "Turn texts into vectors, as OpenAI does", answer, EmbeddingsRequest)
+    described = _operation("openaiEmbeddings", "Turn texts into vectors, as OpenAI does", answer, EmbeddingsRequest)
+    described["description"] = (
+        "`usage` counts the tokens that the model read; where it does not tell, 4 bytes are taken for one."
+    )
+    return described
 
 
 def _completions() -> dict[str, Any]:

@@ -22,16 +22,18 @@ class Pending(Generic[T]):
     """A result that comes later, to be awaited once, on the event loop's thread.
 
     `on_abandon` is called when the one who awaited it stops waiting (its call was cancelled): the place to take the
-    work out of a queue.
+    work out of a queue. `tokens` is how many tokens the model reads for it, where the model tells, at the latest when
+    there is a result.
     """
 
-    __slots__ = ("_error", "_on_done", "_value", "on_abandon")
+    __slots__ = ("_error", "_on_done", "_value", "on_abandon", "tokens")
 
     def __init__(self, on_abandon: Callable[[], object] | None = None) -> None:
         self._value: Any = _WAITING
         self._error: BaseException | None = None
         self._on_done: Callable[[Any], object] | None = None
         self.on_abandon = on_abandon
+        self.tokens: int | None = None
 
     def done(self) -> bool:
         """Whether there is a result or an error."""

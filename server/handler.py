@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.batch.jobs import Jobs
+    from server.calls import Pending
     from server.config import Settings
     from server.models.base import Model
     from server.registry import Registry
@@ -99,14 +100,15 @@ class Handler:
     async def embed_batch(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> list[list[float]]:
-        return [_numbers(vector) for vector in await self._vectors("embed_batch", texts, options, embed_options)]
+        vectors, _ = await self._vectors("embed_batch", texts, options, embed_options)
+        return [_numbers(vector) for vector in vectors]
 
     async def embed_matrix(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> EmbeddingMatrix:
-        vectors = await self._vectors("embed_matrix", texts, options, embed_options)
+        vectors, tokens = await self._vectors("embed_matrix", texts, options, embed_options)
         columns = len(vectors[0]) // _FLOAT_BYTES if vectors else 0
-        return EmbeddingMatrix(len(vectors), columns, b"".join(vectors))
+        return EmbeddingMatrix(len(vectors), columns, b"".join(vectors), tokens)
 
     async def generate(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
@@ -182,10 +184,20 @@ class Handler:
 
     async def _vectors(
         self, method: str, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
-    ) -> list[bytes]:
+    ) -> tuple[list[bytes], int | None]:
+        """The texts' vectors, and how many tokens they are together where the model tells."""
         truncate = _truncate(embed_options)
         model, terms = self._admit(method, options)
-        return await answer_all(texts, lambda text: model.embed(text, truncate, terms), "texts")
+        requests: list[Pending[bytes]] = []
+
+        def submit(text: str) -> Pending[bytes]:
+            request = model.embed(text, truncate, terms)
+            requests.append(request)
+            return request
+
+        vectors = await answer_all(texts, submit, "texts")
+        counts = [request.tokens for request in requests if request.tokens is not None]
+        return vectors, sum(counts) if len(counts) == len(requests) else None
 
     def _model_root(self) -> Path:
         root = self._settings.model_root

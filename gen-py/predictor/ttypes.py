@@ -620,14 +620,16 @@ class EmbeddingMatrix(object):
      - rows: Number of vectors.
      - columns: Numbers in a vector.
      - values: rows * columns IEEE 754 single-precision numbers, little endian, row after row.
+     - tokens: Number of tokens that the texts, as far as they were read, are to the model; not set where it does not tell.
 
     """
 
 
-    def __init__(self, rows=None, columns=None, values=None,):
+    def __init__(self, rows=None, columns=None, values=None, tokens=None,):
         self.rows = rows
         self.columns = columns
         self.values = values
+        self.tokens = tokens
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -653,6 +655,11 @@ class EmbeddingMatrix(object):
                     self.values = iprot.readBinary()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.tokens = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -674,6 +681,10 @@ class EmbeddingMatrix(object):
         if self.values is not None:
             oprot.writeFieldBegin('values', TType.STRING, 3)
             oprot.writeBinary(self.values)
+            oprot.writeFieldEnd()
+        if self.tokens is not None:
+            oprot.writeFieldBegin('tokens', TType.I64, 4)
+            oprot.writeI64(self.tokens)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1949,6 +1960,7 @@ EmbeddingMatrix.thrift_spec = (
     (1, TType.I32, 'rows', None, None, ),  # 1
     (2, TType.I32, 'columns', None, None, ),  # 2
     (3, TType.STRING, 'values', 'BINARY', None, ),  # 3
+    (4, TType.I64, 'tokens', None, None, ),  # 4
 )
 all_structs.append(Generation)
 Generation.thrift_spec = (

@@ -85,7 +85,9 @@ class EncoderModel(EngineModel):
                     " embed_options.truncate is false"
                 )
             self._truncated += 1
-        return self._engine.submit(tokens.ids, terms=terms)
+        request: Pending[bytes] = self._engine.submit(tokens.ids, terms=terms)
+        request.tokens = len(tokens.ids)
+        return request
 
     def _embed_later(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
         request: Pending[bytes] = Pending()
@@ -101,13 +103,14 @@ class EncoderModel(EngineModel):
             request.on_abandon = None
             call.cancel()
 
-        call = drive(self._embed_whole(text, truncate, terms), hand_over)
+        async def embed_whole() -> bytes:
+            tokens = await asyncio.get_running_loop().run_in_executor(None, self._tokenizer.whole, text)
+            request.tokens = len(tokens.ids)
+            return await self._submit(tokens, truncate, terms)
+
+        call = drive(embed_whole(), hand_over)
         request.on_abandon = abandon
         return request
-
-    async def _embed_whole(self, text: str, truncate: bool, terms: Terms) -> bytes:
-        tokens = await asyncio.get_running_loop().run_in_executor(None, self._tokenizer.whole, text)
-        return await self._submit(tokens, truncate, terms)
 
 
 async def load(path: Path, settings: Settings) -> EncoderModel:

@@ -62,6 +62,14 @@ def test_many_texts_in_one_call(serving: Service) -> None:
     assert np.allclose(np.frombuffer(matrix.values, "<f4").reshape(1500, 384)[-1], last, atol=1e-5)
 
 
+def test_the_tokens_that_were_read_are_told(serving: Service) -> None:
+    """[CLS] and [SEP] among them; of a text that is cut those that were read, whoever tokenises it."""
+    unbroken = "語" * 40_000
+    with serving.client() as predictor:
+        assert predictor.embed_matrix(["Hello world!"], None, None).tokens == 5
+        assert predictor.embed_matrix(["Hello", LONG, unbroken], None, None).tokens == 3 + 256 + 256
+
+
 def test_cut_texts_are_counted_or_refused(serving: Service) -> None:
     before = truncated()
     with serving.client() as predictor:

@@ -194,7 +194,6 @@ class Native:
     def submit(self, message: str) -> int:
         return self.engine.submit([message], None, None, 1, 0, time.monotonic_ns() + 10**10, message)
 
-
     def run_at_once(self, message: str) -> dict[str, float]:
         """Submits until it is run by kick(): a worker that has only just started takes what waits at that moment."""
         for _ in range(1000):

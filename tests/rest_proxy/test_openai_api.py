@@ -10,6 +10,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from predictor.ttypes import (
+    EmbeddingMatrix,
     EmbedOptions,
     ErrorCode,
     FinishReason,
@@ -66,7 +67,15 @@ async def test_openai_embeddings_of_a_list(client: AsyncOpenAI, server: ThriftSe
         assert isinstance(answer.data[0].embedding, str), "the client leaves it when it was asked for by name"
     else:
         assert all(close(item.embedding, vector(text)) for item, text in zip(answer.data, texts, strict=True))
-    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (4, 4)
+    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (4, 4), "of a model that does not tell"
+
+
+async def test_openai_embeddings_count_the_tokens_that_the_model_tells(
+    client: AsyncOpenAI, server: ThriftServer
+) -> None:
+    server.embed_matrix = lambda *_arguments: EmbeddingMatrix(1, 1, b"\0\0\0\0", tokens=77)
+    answer = await client.embeddings.create(model="minilm", input="Hello")
+    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (77, 77)
 
 
 async def test_openai_embeddings_of_one_text(client: AsyncOpenAI) -> None:

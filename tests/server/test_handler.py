@@ -66,13 +66,14 @@ async def test_vectors(desk: Desk) -> None:
     matrix = await result(desk.handler.embed_matrix(["set an alarm", "snooze"], None, None))
     assert many[0] == pytest.approx(alone, abs=1e-6)
     assert (matrix.rows, matrix.columns) == (2, len(alone)) == (2, 16)
+    assert matrix.tokens is None, "a module does not tell"
     values = np.frombuffer(matrix.values, "<f4").reshape(2, 16)
     assert values == pytest.approx(np.array(many), abs=1e-6)
 
 
 async def test_no_texts_give_no_vectors(desk: Desk) -> None:
     matrix = await result(desk.handler.embed_matrix([], None, None))
-    assert (matrix.rows, matrix.columns, matrix.values) == (0, 0, b"")
+    assert (matrix.rows, matrix.columns, matrix.values, matrix.tokens) == (0, 0, b"", 0)
     assert await result(desk.handler.embed_batch([], None, None)) == []
     assert await result(desk.handler.predict_batch([], None)) == []
 
