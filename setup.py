@@ -6,13 +6,14 @@ PREDICTOR_NO_EXTENSION=1 leaves them out: for an editable install, where `build_
 import os
 from pathlib import Path
 
+import torch
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import Extension, setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension, library_paths
 
 # -ffp-contract=off: all instruction sets must round alike, and a fused multiply-add rounds once where others do twice.
 FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
-HEADERS = sorted(str(path) for path in Path("ext").glob("*.h"))
+DEPENDS = ["pyproject.toml", *sorted(str(path) for path in Path("ext").glob("*.h"))]
 QUEUE = ["lone_runner", "queue", "workers"]
 TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "json", "model_error"]
 TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "file", "model", "signature")]
@@ -38,18 +39,20 @@ def with_libtorch(name: str, *names: str) -> Extension:
         f"ext.{name}",
         sources(*names),
         extra_link_args=["-fopenmp", *(f"-Wl,-rpath,{path}" for path in library_paths())],
-        depends=HEADERS,
+        depends=DEPENDS,
     )
     extension.libraries = [library for library in extension.libraries if library != "torch_python"]
-    # As system headers: libtorch's are not ours to be warned about.
-    extension.extra_compile_args = [*FLAGS, "-fopenmp", *(f"-isystem{path}" for path in extension.include_dirs)]
+    # As system headers: libtorch's are not ours to be warned about. Nor are they watched for changes: the version is
+    # a flag so that another one compiles all anew.
+    headers = [f"-isystem{path}" for path in extension.include_dirs]
+    extension.extra_compile_args = [*FLAGS, "-fopenmp", f'-DPREDICTOR_TORCH="{torch.__version__}"', *headers]
     extension.include_dirs = []
     return extension
 
 
 def plain(name: str, *names: str) -> Extension:
     """A module without libtorch."""
-    return Pybind11Extension(f"ext.{name}", sources(*names), extra_compile_args=FLAGS, depends=HEADERS)
+    return Pybind11Extension(f"ext.{name}", sources(*names), extra_compile_args=FLAGS, depends=DEPENDS)
 
 
 MODULES = [

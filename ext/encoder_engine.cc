@@ -1,6 +1,7 @@
 #include "encoder_engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
@@ -70,7 +71,11 @@ EncoderEngine::EncoderEngine(const std::string& path, const EncoderConfig& confi
   TorchScriptModel::set_threads(static_cast<int>(config.threads));
   auto model = std::make_unique<EncoderModel>(path, config.device);
   // The longest text, of the last token: a file that does not go with the limits is found out now.
-  dimensions_ = run_sample(*model, config, config.limits.max_tokens, 1).at(0).size();
+  const Vector sample = run_sample(*model, config, config.limits.max_tokens, 1).at(0);
+  if (!std::all_of(sample.begin(), sample.end(), [](float number) { return std::isfinite(number); })) {
+    throw ModelError("the model gives numbers that are not finite; its weights may be damaged");
+  }
+  dimensions_ = sample.size();
   if (const uint32_t longest = std::min(config.warm_up_tokens, config.limits.max_tokens); longest > 0) {
     for (uint32_t length : length_buckets(longest)) {
       for (uint32_t count : {uint32_t{1}, std::min(config.policy.batch_items, kWarmUpItems)}) {

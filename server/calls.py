@@ -96,7 +96,9 @@ class Call:
         except StopIteration as end:
             self._coroutine = None
             self._on_done(end.value, None)
-        except (Exception, asyncio.CancelledError) as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in a library written in Rust is no Exception
             self._coroutine = None
             self._on_done(None, error)
         else:

@@ -90,6 +90,12 @@ class Registry:
             except ModelError as error:
                 self._failed(entry, error)
                 raise
+            except BaseException as error:  # of a file that no loader expects; a panic in Rust is no Exception
+                failure = ModelError(f"{location}: {type(error).__name__}: {error}")
+                self._failed(entry, failure, exc_info=error)
+                if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
+                    raise
+                raise failure from error
             replaced, entry.model = entry.model, model
             entry.location, entry.version, entry.state, entry.error = location, version, ModelState.READY, None
             self._choose_defaults()
@@ -169,8 +175,8 @@ class Registry:
         wanted = _WANTED[method.partition("_")[0]]
         raise not_found(f"no loaded model serves {method}: start the server with {wanted} as --model NAME=LOCATION")
 
-    def _failed(self, entry: Entry, error: ModelError) -> None:
-        log.error("model not loaded", model=entry.name, error=str(error))
+    def _failed(self, entry: Entry, error: ModelError, exc_info: BaseException | None = None) -> None:
+        log.error("model not loaded", model=entry.name, error=str(error), exc_info=exc_info)
         if entry.required and entry.model is None:
             entry.state, entry.error = ModelState.FAILED, str(error)
         elif entry.model is None:  # the caller of load_model knows why: no need to keep every name that was ever tried
@@ -203,7 +209,8 @@ _STATES = {state: name.lower() for state, name in ModelState._VALUES_TO_NAMES.it
 
 
 def _status(entry: Entry) -> ModelStatus:
-    stats = entry.model.stats() if entry.model else {}
+    model = entry.model
+    stats = model.stats() if model is not None else {}
     return ModelStatus(
         name=entry.name,
         state=entry.state,

@@ -104,7 +104,7 @@ class EncoderModel(EngineModel):
             call.cancel()
 
         async def embed_whole() -> bytes:
-            tokens = await asyncio.get_running_loop().run_in_executor(None, self._tokenizer.whole, text)
+            tokens = await self._in_thread(self._tokenizer.whole, text)
             request.tokens = len(tokens.ids)
             return await self._submit(tokens, truncate, terms)
 
@@ -149,7 +149,7 @@ def _read_about(path: Path) -> About:
     except ValidationError as error:
         wrong = error.errors()[0]
         raise ModelError(f"{ABOUT}: {wrong['loc'][0]}: {wrong['msg']}") from None
-    except (TypeError, ValueError) as error:  # no object, no JSON, no UTF-8
+    except (TypeError, ValueError, RecursionError) as error:  # no object, no JSON, no UTF-8
         raise ModelError(f"{ABOUT}: {error}") from None
 
 

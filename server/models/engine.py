@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -22,10 +22,12 @@ from server.errors import (
 from server.models.linger import Linger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ext._native import NativeEngine
     from server.models.base import Terms
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -71,12 +73,15 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(native.fd, self._deliver)
         self._kick_scheduled = False
+        self._closed = False
         self._linger = Linger(self._loop, linger_us)
         self._rate = _Rate(self._loop.time)
         self._sweep()
 
     def submit(self, *payload: Any, terms: Terms) -> Pending[Any]:
         """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError."""
+        if self._closed:
+            raise self._refusal(_DRAINING)
         request = _Request(self._native, terms.request_id)
         admitted = self._native.submit(*payload, terms.lane, terms.deadline_ns, request)
         if admitted < 0:
@@ -88,8 +93,11 @@ class Engine:
         return request
 
     def stats(self) -> dict[str, int]:
-        """The native engine's counters."""
-        return self._native.stats()
+        """The native engine's counters; none once it is closed. Any thread may ask."""
+        try:
+            return self._native.stats()
+        except RuntimeError:
+            return {}
 
     def drain(self) -> None:
         """Refuse new requests."""
@@ -102,6 +110,8 @@ class Engine:
             await asyncio.sleep(SWEEP_S)
         self._sweeper.cancel()
         self._loop.remove_reader(self._native.fd)
+        self._deliver()  # what the last request that ran has told meanwhile
+        self._closed = True
         self._hand_out(await self._loop.run_in_executor(None, self._native.close))
 
     def _busy(self) -> bool:
@@ -110,7 +120,7 @@ class Engine:
 
     def _kick(self) -> None:
         self._kick_scheduled = False
-        if self._native.kick():  # a lone request was run on this thread
+        if not self._closed and self._native.kick():  # a lone request was run on this thread
             self._deliver()
             self._linger.begin()
 
@@ -162,6 +172,15 @@ class EngineModel:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._in_threads = 0
+
+    async def _in_thread(self, work: Callable[[str], T], text: str) -> T:
+        """What must be done with a long text before it can be submitted; close() waits for it."""
+        self._in_threads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, work, text)
+        finally:
+            self._in_threads -= 1
 
     def stats(self) -> dict[str, int]:
         """The queue's counters."""
@@ -173,6 +192,8 @@ class EngineModel:
 
     async def close(self) -> None:
         """Answer what was accepted, then free the model."""
+        while self._in_threads:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(SWEEP_S)
         await self._engine.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from predictor.ttypes import ModelLimits
 
 from ext import _generator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from server.models.gpt2_folder import Gpt2Folder
 
     Listener = Callable[[str, int], object]
+
+log = structlog.get_logger()
 
 # Prompts up to so many bytes are tokenised on the event loop: 0.3 ms at most, and a thread costs 0.1 ms.
 _INLINE_BYTES = 512
@@ -52,9 +55,15 @@ class GeneratorEngine(Engine):
         for request_id, text, tokens in self._native.progress():  # type: ignore[attr-defined]
             listener = self._listeners.get(request_id)
             if listener is not None:  # else it was cancelled
-                listener(text, tokens)
+                self._tell(listener, text, tokens)
         self._rate.count(len(outcomes))
         self._hand_out(outcomes)
+
+    def _tell(self, listener: Listener, text: str, tokens: int) -> None:
+        try:
+            listener(text, tokens)
+        except Exception:  # one caller's trouble is not the others'
+            log.exception("a part of a text could not be handed over")
 
 
 class GeneratorModel(EngineModel):
@@ -124,7 +133,7 @@ class GeneratorModel(EngineModel):
         if size <= _INLINE_BYTES:
             tokens: list[int] = self._tokenizer.encode(prompt).ids
         else:
-            tokens = (await asyncio.to_thread(self._tokenizer.encode, prompt)).ids
+            tokens = (await self._in_thread(self._tokenizer.encode, prompt)).ids
         if not tokens and self._first_token is not None:
             tokens = [self._first_token]
         if not tokens:

@@ -11,6 +11,7 @@ import safetensors
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from server.models.base import ModelError
+from server.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ MARKER = "generator.json"
 FORMAT = 1
 PRECISIONS = ("float32", "bfloat16", "int8")
 _MOST_JSON_BYTES = 64 << 20
+_MOST = 1 << 20  # of each size, so that what is made for each is bounded; the engine checks them again
 _ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 _SIZES = {
     "layers": "n_layer",
@@ -116,11 +118,13 @@ def _pickled(path: Path) -> dict[str, Weight]:
     except Exception as error:  # whatever a damaged file makes of pickle and zip
         lines = str(error).splitlines() or [type(error).__name__]
         raise ModelError(f"{path.name} is damaged or no file of weights: {lines[0]}") from None
+    if not isinstance(tensors, dict):
+        raise ModelError(f"{path.name} holds no weights by name")
     weights: dict[str, Weight] = {}
     for name, tensor in tensors.items():
-        dtype = _DTYPES.get(str(tensor.dtype))
-        if dtype is not None:
-            content = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        dtype = _DTYPES.get(str(getattr(tensor, "dtype", None)))
+        if isinstance(name, str) and dtype is not None and tensor.layout == torch.strided:
+            content = tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
             weights[name] = (dtype, list(tensor.shape), content)
     return weights
 
@@ -169,18 +173,20 @@ def _sizes(config: dict[str, Any]) -> dict[str, Any]:
         value = config.get(name, served[0])
         if value not in served:
             raise ModelError(f"config.json: {name} is {value!r}; only {', '.join(map(str, served))} is served")
-    sizes: dict[str, Any] = {}
-    for name, key in _SIZES.items():
-        value = config.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelError(f"config.json: {key} is {value!r}; a number over 0 is wanted")
-        sizes[name] = value
+    sizes: dict[str, Any] = {name: _size(config, key) for name, key in _SIZES.items()}
     if sizes["context"] < 2:
         raise ModelError("config.json: n_positions is 1; there is no room for a new token")
     return sizes | {
-        "inner": config.get("n_inner") or 4 * sizes["width"],
+        "inner": 4 * sizes["width"] if config.get("n_inner") is None else _size(config, "n_inner"),
         "epsilon": config.get("layer_norm_epsilon", 1e-5),
     }
+
+
+def _size(config: dict[str, Any], key: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
+        raise ModelError(f"config.json: {key} is {value!r}; a number from 1 to {_MOST} is wanted")
+    return value
 
 
 def _end_tokens(folder: Path, config: dict[str, Any]) -> list[Any]:
@@ -195,19 +201,12 @@ def _end_tokens(folder: Path, config: dict[str, Any]) -> list[Any]:
 def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
     folder = path / "tokenizer" if (path / "tokenizer").is_dir() else path
     whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    try:
-        if whole.is_file():
-            tokenizer = Tokenizer.from_file(str(whole))
-        elif vocabulary.is_file() and merges.is_file():
-            tokenizer = _of_merges(vocabulary, merges, config)
-        else:
-            raise ModelError(
-                f"there is no tokenizer in {folder}: tokenizer.json, or vocab.json and merges.txt, is wanted"
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise ModelError(f"the tokenizer cannot be read: {error}") from None
+    if whole.is_file():
+        tokenizer = open_tokenizer(lambda: Tokenizer.from_file(str(whole)))
+    elif vocabulary.is_file() and merges.is_file():
+        tokenizer = open_tokenizer(lambda: _of_merges(vocabulary, merges, config))
+    else:
+        raise ModelError(f"there is no tokenizer in {folder}: tokenizer.json, or vocab.json and merges.txt, is wanted")
     decoder = json.loads(tokenizer.to_str())["decoder"]
     if not decoder or decoder["type"] != "ByteLevel":
         raise ModelError("the tokenizer is not of bytes (its decoder is not ByteLevel), as GPT-2's is")

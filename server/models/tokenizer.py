@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from server.models.base import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _CHARACTERS_PER_TOKEN = 6  # a text seldom has more: the beginning of a long one is all that is looked at
@@ -18,6 +19,21 @@ _WHITE_SPACE = re.compile(r"\s")
 
 # What splits a text at every white space, whatever stands beside it: the beginning's tokens are then the text's first.
 _SPLITTING = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
+
+
+_PROBE = "Hello, wörld!\n\t今日は 👋🏽 1.5"
+
+
+def open_tokenizer(make: Callable[[], Tokenizer]) -> Tokenizer:
+    """The tokenizer that is made, when it can read a text. Raises ModelError."""
+    try:
+        tokenizer = make()
+        tokenizer.encode(_PROBE)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises nothing narrower, and over some files it panics
+        raise ModelError(f"the tokenizer cannot be read: {error}") from None
+    return tokenizer
 
 
 class Tokens(NamedTuple):
@@ -35,12 +51,12 @@ class TextTokenizer:
         """Raises ModelError when the file is no tokenizer."""
         try:
             text = path.read_text(encoding="utf-8")
-            self._tokenizer = Tokenizer.from_str(text)
-            pre_tokenizer = (json.loads(text).get("pre_tokenizer") or {}).get("type")
         except OSError as error:
             raise ModelError(f"{path.name}: {error.strerror}") from None
-        except Exception as error:  # the library raises nothing narrower
+        except ValueError as error:  # no UTF-8
             raise ModelError(f"{path.name}: {error}") from None
+        self._tokenizer = open_tokenizer(lambda: Tokenizer.from_str(text))
+        pre_tokenizer = (json.loads(text).get("pre_tokenizer") or {}).get("type")
         if max_tokens <= self._tokenizer.num_special_tokens_to_add(False):
             raise ModelError(f"{max_tokens} tokens leave no room for a text")
         self._tokenizer.no_padding()

@@ -23,17 +23,17 @@ SETTINGS = {"vocabulary": 50, "max_tokens": 20, "warm_up_tokens": 8}
 TEXTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [49] * 20, [11, 12, 13], [0]]
 
 
-def module(precision: str) -> torch.nn.Module:
+def module(precision: str, **replaced: torch.Tensor) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(1)
     shapes = bert.wanted_weights(ARCHITECTURE) | {"embeddings.token_type_embeddings.weight": (2, 8)}
     weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    return bert.encoder(weights, ARCHITECTURE, precision)
+    return bert.encoder(weights | replaced, ARCHITECTURE, precision)
 
 
-def save(precision: str, path: Path) -> Path:
+def save(precision: str, path: Path, **replaced: torch.Tensor) -> Path:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*deprecated", DeprecationWarning)
-        torch.jit.save(torch.jit.script(module(precision)), path)
+        torch.jit.save(torch.jit.script(module(precision, **replaced)), path)
     return path
 
 
@@ -87,6 +87,14 @@ def test_several_workers_give_the_same(path: Path) -> None:
     found = np.stack([np.frombuffer(value, "<f4") for _, value in answers(engine, texts)])
     assert np.allclose(found, alone("float32", TEXTS) * 50, atol=1e-5)
     engine.close()
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    spoilt = torch.ones(8)
+    spoilt[3] = float("nan")
+    path = save("float32", tmp_path / "model.pt", **{"embeddings.LayerNorm.bias": spoilt})
+    with pytest.raises(ValueError, match="the model gives numbers that are not finite"):
+        _torchscript.EncoderEngine(str(path), **SETTINGS)
 
 
 @pytest.mark.parametrize("ids", [[], [50], [-1], [1, 2**31 - 1]])

@@ -163,7 +163,9 @@ def change(name: str, value: object) -> Callable[[Path], None]:
     ("harm", "reason"),
     [
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json: No such file"),
-        (lambda folder: cut_half(folder / "tokenizer.json"), "tokenizer.json: "),
+        (lambda folder: cut_half(folder / "tokenizer.json"), "the tokenizer cannot be read: "),
+        (lambda folder: rewrite(folder / "tokenizer.json", b"\xff"), "tokenizer.json: "),
+        (lambda folder: rewrite(folder / "encoder.json", b"[" * 100_000), "encoder.json: "),
         (lambda folder: (folder / "model.pt").unlink(), "no TorchScript file: "),
         (lambda folder: cut_half(folder / "model.pt"), "no TorchScript file: "),
         (lambda folder: rewrite(folder / "model.pt", b""), "no TorchScript file: "),

@@ -32,9 +32,11 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 
 
 def pickle_weights(folder: Path) -> None:
-    """As older versions of transformers saved them."""
+    """As older versions of transformers saved them: with the masks, and a number for what they hide."""
     weights = load_file(folder / "model.safetensors")
     named = {f"transformer.{name}": weight for name, weight in weights.items()}
+    masks = {"h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.uint8), "h.0.attn.masked_bias": torch.tensor(-1e4)}
+    named |= {f"transformer.{name}": mask for name, mask in masks.items()}
     torch.save(named | {"lm_head.weight": weights["wte.weight"]}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
 
@@ -81,6 +83,11 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def pickle_instead(folder: Path, content: Any) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / "pytorch_model.bin")
+
+
 BREAKS: dict[str, Any] = {
     "there is no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "the tokenizer cannot be read": lambda folder: (folder / "tokenizer.json").write_text("{"),
@@ -90,6 +97,11 @@ BREAKS: dict[str, Any] = {
     "is of shape [512, 64]; the configuration asks for [512, 32]": lambda folder: configure(folder, n_embd=32),
     "there is no weight h.2.": lambda folder: configure(folder, n_layer=3),
     "activation_function is 'relu'": lambda folder: configure(folder, activation_function="relu"),
+    "pytorch_model.bin holds no weights by name": lambda folder: pickle_instead(folder, [1, 2]),
+    "there is no weight": lambda folder: pickle_instead(folder, {1: torch.ones(3), "a": {"b": torch.ones(3)}}),
+    f"vocab_size is {10**30}": lambda folder: configure(folder, vocab_size=10**30),
+    "n_positions is 1048577; a number from 1 to 1048576": lambda folder: configure(folder, n_positions=2**20 + 1),
+    "n_inner is -4": lambda folder: configure(folder, n_inner=-4),
     "n_head is 0": lambda folder: configure(folder, n_head=0),
     "multiple of the number of heads": lambda folder: configure(folder, n_head=5),
     "1000 is not a token": lambda folder: configure(folder, eos_token_id=1000),
@@ -122,3 +134,18 @@ async def test_broken_folders_are_refused(folder: Path, message: str) -> None:
         await kinds.load(folder, Settings())
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{folder}: ")
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        {"type": "Precompiled", "precompiled_charsmap": "/////w=="},
+        {"type": "Replace", "pattern": {"String": ""}, "content": "xx"},
+    ],
+    ids=["as it is read", "at the first text"],
+)
+async def test_a_tokenizer_that_panics_is_refused(folder: Path, normalizer: dict[str, Any]) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(content | {"normalizer": normalizer}))
+    with pytest.raises(ModelError, match="the tokenizer cannot be read: "):
+        await kinds.load(folder, Settings())

@@ -103,6 +103,20 @@ def test_an_error_ends_a_call_that_does_not_expect_it() -> None:
     assert outcome.error is error
 
 
+def test_a_panic_ends_a_call() -> None:
+    """Those of libraries written in Rust are no Exceptions."""
+
+    class PanicException(BaseException):
+        pass
+
+    async def panic() -> None:
+        raise PanicException("called `Option::unwrap()` on a `None` value")
+
+    outcome = Outcome()
+    drive(panic(), outcome)
+    assert isinstance(outcome.error, PanicException)
+
+
 def test_a_call_may_wait_many_times() -> None:
     steps: list[Pending[int]] = [Pending() for _ in range(3)]
 

@@ -12,6 +12,7 @@ from predictor.ttypes import ModelState
 
 from server.config import Settings
 from server.errors import ErrorCode, PredictionError
+from server.models import kinds
 from server.models.base import ModelError, Terms
 from server.registry import Registry, parse_location
 from tests.server.waiting import result
@@ -67,6 +68,46 @@ async def test_a_name_is_known_before_it_is_loaded(registry: Registry, zoo: Call
     await registry.load("one", str(zoo("doc_model")))
     assert registry.unready() == []
     assert registry.model("predict", None) is registry.model("predict", "one")
+
+
+class PanicException(BaseException):
+    """As libraries written in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), PanicException("unwrap on None"), ZeroDivisionError()])
+async def test_what_no_loader_expects_is_a_model_that_failed(
+    registry: Registry, zoo: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = str(zoo("doc_model"))
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    registry.announce("one", path)
+    with monkeypatch.context() as patched:
+        patched.setattr(kinds, "load", fail)
+        for name in ("one", "two"):
+            with pytest.raises(ModelError) as caught:
+                await registry.load(name, path)
+            assert str(caught.value) == f"{path}: {type(error).__name__}: {error}"
+    (info,) = registry.infos()
+    assert (info.name, info.state, info.error) == ("one", ModelState.FAILED, str(caught.value))
+    assert (await registry.load("one", path)).state == ModelState.READY
+
+
+async def test_a_load_that_is_cancelled_leaves_no_name(
+    registry: Registry, zoo: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(kinds, "load", wait)
+    loading = asyncio.ensure_future(registry.load("one", str(zoo("doc_model"))))
+    await asyncio.sleep(0)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert registry.infos() == []
 
 
 async def test_a_model_is_loaded_for_its_own_device(zoo: Callable[[str], Path]) -> None:
