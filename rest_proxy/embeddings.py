@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError, from_json
 
 from rest_proxy.contract import EMBED_MATRIX
-from rest_proxy.errors import HttpError, invalid_argument
+from rest_proxy.errors import HttpError, invalid_argument, too_large
 from rest_proxy.requests import Asked, Texts, check_count, read_request
 from rest_proxy.responses import REQUEST_ID, numbers_response
 
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 BINARY = "application/octet-stream"
 ROWS, COLUMNS = "X-Rows", "X-Columns"
 
+# Nothing here is tried in two ways: a megabyte of spaces must not cost its square.
 _QUOTED = r"""(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
-_PYTHON_LIST = re.compile(rf"\s*\[\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*+\s*,?\s*\]\s*", re.DOTALL)
+_PYTHON_TEXT = re.compile(_QUOTED, re.DOTALL)
+_PYTHON_LIST = re.compile(rf"\s*+\[\s*+{_QUOTED}(?:\s*+,\s*+{_QUOTED})*+\s*+(?:,\s*+)?+\]\s*+", re.DOTALL)
 
 
 class EmbedRequest(Asked):
@@ -54,40 +57,44 @@ class EmbedRequest(Asked):
             raise PydanticCustomError("one_of_three", "give either message, text or texts")
         return self
 
-    def all_texts(self) -> list[str]:
-        """The texts in their order. Raises HttpError."""
+    def all_texts(self, most: int) -> list[str]:
+        """The texts in their order; of a list with Python's quotes at most `most`. Raises HttpError."""
         if self.texts is not None:
             return self.texts
         if self.text is not None:
             return [self.text]
-        return texts_of(self.message) if isinstance(self.message, str) else self.message or []
+        return texts_of(self.message, most) if isinstance(self.message, str) else self.message or []
 
 
-def texts_of(message: str) -> list[str]:
+def texts_of(message: str, most: int) -> list[str]:
     """The texts in smls's field: those of a list in JSON or with Python's quotes, else the message itself.
 
-    Raises HttpError for a list in JSON that has something else than strings in it.
+    Raises HttpError for a list in JSON that has something else than strings in it, and for one with Python's quotes
+    that has more than `most` texts.
     """
     if not message.lstrip().startswith("["):
         return [message]
     try:
         items = from_json(message)
     except ValueError:
-        return _python_texts(message)
+        return _python_texts(message, most)
     for index, item in enumerate(items):
         if not isinstance(item, str):
             raise invalid_argument(f"message[{index}] is not a string", field="message")
     return items  # type: ignore[no-any-return]
 
 
-def _python_texts(message: str) -> list[str]:
-    if _PYTHON_LIST.fullmatch(message):
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
-                return ast.literal_eval(message.strip())  # type: ignore[no-any-return]
-        except (ValueError, SyntaxError):  # an escape that is not complete
-            pass
-    return [message]
+def _python_texts(message: str, most: int) -> list[str]:
+    if not _PYTHON_LIST.fullmatch(message):
+        return [message]
+    quoted = [text.group() for text in islice(_PYTHON_TEXT.finditer(message), most + 1)]
+    if len(quoted) > most:  # not left to the caller, because Python takes 5 us to read each
+        raise too_large(f"message has over {most} items (setting max_docs)")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+            return ast.literal_eval(f"[{','.join(quoted)}]")  # type: ignore[no-any-return]
+    except (ValueError, SyntaxError):  # an escape that is not complete
+        return [message]
 
 
 class Embeddings:
@@ -103,7 +110,7 @@ class Embeddings:
         The bare numbers are little-endian float32, row after row; the headers X-Rows and X-Columns say how many.
         """
         asked = await read_request(EmbedRequest, request, self._settings)
-        texts = asked.all_texts()
+        texts = asked.all_texts(self._settings.max_docs)
         check_count("message" if asked.message is not None else "texts", texts, self._settings)
         vectors, _ = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
         if BINARY in request.headers.get("Accept", ""):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import pytest
 from aiohttp import FormData
 from predictor.ttypes import EmbeddingMatrix, EmbedOptions, Lane, RequestOptions
 
+from rest_proxy.embeddings import texts_of
+from rest_proxy.errors import HttpError
 from tests.rest_proxy.thrift_server import ThriftServer, vector
 
 if TYPE_CHECKING:
@@ -212,6 +215,21 @@ async def test_too_many_texts_are_413(new_proxy: Any, server: ThriftServer, fiel
     assert answer.status == 413
     assert answer.json["error"]["message"] == f"{next(iter(fields))} has 3 items, over 2 (setting max_docs)"
     assert server.calls == []
+
+
+async def test_a_list_with_single_quotes_of_too_many_texts_is_413(proxy: Proxy, server: ThriftServer) -> None:
+    answer = await embed(proxy, message="[" + "'a'," * 1025 + "]")
+    assert (answer.status, answer.json["error"]["message"]) == (413, "message has over 1024 items (setting max_docs)")
+    assert server.calls == []
+
+
+def test_no_list_with_single_quotes_takes_long_to_read() -> None:
+    began = time.process_time()
+    spaces = "['a'" + " " * 60_000
+    assert texts_of(spaces, 1024) == [spaces]
+    with pytest.raises(HttpError):
+        texts_of("[" + "'a'," * 400_000 + "]", 1024)
+    assert time.process_time() - began < 1  # 6 s, were each space looked at with each and every text read
 
 
 @pytest.mark.parametrize(
