@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from rest_proxy.config import Settings
 
+OTHER_FIELDS = 16  # in a form, beside its documents
+
+# The last two: a part of a form names a charset or an encoding that does not exist.
+_UNREADABLE = (ValueError, web.RequestPayloadError, HttpProcessingError, LookupError, RuntimeError)
+
 T = TypeVar("T")
 
 
@@ -53,10 +58,17 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
     except TimeoutError:
         message = f"the body took over {settings.body_timeout_ms} ms (setting body_timeout_ms)"
         raise HttpError(ErrorCode.DEADLINE_EXCEEDED, message, status=408) from None
-    except web.HTTPRequestEntityTooLarge:
+    except web.HTTPRequestEntityTooLarge as error:
+        if "form fields" in (error.text or ""):  # aiohttp has one class for both
+            raise too_many_documents(settings) from None
         raise _body_too_large(settings) from None
-    except (ValueError, web.RequestPayloadError, HttpProcessingError) as error:
+    except _UNREADABLE as error:
         raise invalid_argument(f"the body cannot be read: {one_line(error)}") from None
+
+
+def too_many_documents(settings: Settings) -> HttpError:
+    """Of a form that has more fields than it can need."""
+    return too_large(f"the form has over {settings.max_docs} documents (setting max_docs)")
 
 
 def _body_too_large(settings: Settings) -> HttpError:

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
+from rest_proxy.body import OTHER_FIELDS
 from rest_proxy.errors import HttpError, invalid_argument, one_line, too_large
 from rest_proxy.responses import json_error
 
@@ -75,7 +76,7 @@ class HttpServer(web.Server):
             task,
             self._running_loop,
             client_max_size=self._settings.max_body_bytes,
-            client_max_fields=self._settings.max_docs,
+            client_max_fields=self._settings.max_docs + OTHER_FIELDS,
         )
 
 
@@ -98,6 +99,13 @@ class _HttpConnection(web.RequestHandler):
         response = json_error(self._explain(exc, message), secrets.token_hex(8))
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A fault, but for the rest of a body that cannot be read: its sender has the answer by then."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            log.debug("the rest of a body cannot be read", what=one_line(kw["exc_info"]))
+        else:
+            super().log_exception(*args, **kw)
 
     def _explain(self, exc: BaseException | None, message: str | None) -> HttpError:
         if isinstance(exc, LineTooLong):

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from rest_proxy.body import read_body, read_multipart
+from rest_proxy.body import OTHER_FIELDS, read_body, read_multipart, too_many_documents
 from rest_proxy.errors import invalid_argument, too_large, unsupported_media_type
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
-_OTHER_FIELDS = 16  # in a form, beside its documents
 _LANES = {"interactive": Lane.INTERACTIVE, "bulk": Lane.BULK}
 
 
@@ -198,12 +197,12 @@ async def _read(kind: type[A], request: web.BaseRequest, settings: Settings) -> 
 def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
     try:
         return parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=settings.max_docs + _OTHER_FIELDS
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=settings.max_docs + OTHER_FIELDS
         )
     except UnicodeDecodeError as error:
         raise invalid_argument(f"the form is not valid UTF-8: {error.reason}") from None
     except ValueError:
-        raise too_large(f"the form has over {settings.max_docs} documents (setting max_docs)") from None
+        raise too_many_documents(settings) from None
 
 
 def _fields(repeated: str | None, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import FormData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +96,23 @@ async def test_too_many_documents_are_413(new_proxy: Any, server: ThriftServer) 
     answer = await proxy.ask("POST", "/predict", data=[("docs", "a")] * 100)
     assert answer.status == 413
     assert "setting max_docs" in answer.json["error"]["message"]
+    parts = FormData([("docs", "a")] * 100, default_to_multipart=True)
+    answer = await proxy.ask("POST", "/predict", data=parts)
+    message = "the form has over 3 documents (setting max_docs)"
+    assert (answer.status, answer.json["error"]["message"]) == (413, message)
+    parts = FormData([*[("docs", "a")] * 3, ("timeout_ms", "9000")], default_to_multipart=True)
+    assert (await proxy.ask("POST", "/predict", data=parts)).status == 200
     assert (await proxy.ask("POST", "/predict", json={"docs": ["a"] * 3})).status == 200
+
+
+@pytest.mark.parametrize("packing", ["gzip", "deflate"])
+async def test_a_body_that_cannot_be_unpacked_is_400_and_no_fault(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture, packing: str
+) -> None:
+    answer = await proxy.ask("POST", "/predict", data=b"xxxx", headers={**JSON, "Content-Encoding": packing})
+    assert (answer.status, answer.json["error"]["code"]) == (400, "INVALID_ARGUMENT")
+    await still_answers(proxy)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,18 @@ async def test_a_file_in_a_form_is_400(proxy: Proxy) -> None:
     assert (answer.status, answer.json["error"]["message"]) == (400, "field 'doc' is a file or binary; send it as text")
 
 
-@pytest.mark.parametrize("body", [b"", b"--x\r\n\r\nno name\r\n--x--\r\n", b"--x\r\nno head", b"--y--"])
+PART = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n%b\r\ntext\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"--x\r\n\r\nno name\r\n--x--\r\n", b"--x\r\nno head", b"--y--"),
+        PART % (b"doc", b"Content-Type: text/plain; charset=none\r\n") + b"--x--\r\n",
+        PART % (b"doc", b"Content-Transfer-Encoding: none\r\n") + b"--x--\r\n",
+        (PART % (b"_charset_", b"")).replace(b"text", b"x" * 50) + b"--x--\r\n",
+    ],
+)
 async def test_a_malformed_multipart_form_is_400(proxy: Proxy, body: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = await proxy.ask("POST", "/predict", data=body, headers=headers)
