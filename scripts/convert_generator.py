@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -99,7 +100,7 @@ def difference(exact: Tensor, other: Tensor) -> Difference:
 
 
 def convert(source: Path, target: Path, precision: str) -> Difference:
-    """Write `target`, whole or not at all; what the precision costs. Raises ModelError, OSError."""
+    """Write `target`, whole or not at all; what the precision costs. Raises ModelError, OSError, SafetensorError."""
     folder = gpt2_folder.read(source)
     exact_weights = as_tensors(folder.weights)
     tokens = folder.tokenizer.encode(SAMPLE.read_text(encoding="utf-8")).ids
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         found = convert(options.folder, options.out, options.precision)
-    except (ModelError, OSError) as error:
+    except (ModelError, OSError, SafetensorError) as error:  # the last where weights cannot be written
         print(f"{options.folder}: {error}", file=sys.stderr)
         return 1
     size = (options.out / "model.safetensors").stat().st_size / 1e6

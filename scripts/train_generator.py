@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import shutil
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -123,7 +125,7 @@ class Training:
         return self.losses[-1]
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint, whole or not at all. Raises TrainingError, OSError."""
         state = {
             "identity": self._identity,
             "model": self.model.state_dict(),
@@ -134,7 +136,11 @@ class Training:
             "losses": self.losses,
         }
         part = path.with_name(path.name + ".part")
-        torch.save(state, part)
+        try:
+            torch.save(state, part)
+        except RuntimeError as error:  # no room, for one
+            part.unlink(missing_ok=True)
+            raise TrainingError(f"{part} cannot be written: {error}") from None
         part.replace(path)
 
     def restore(self, path: Path) -> None:
@@ -145,7 +151,7 @@ class Training:
             raise TrainingError(f"--resume: there is no checkpoint {path}") from None
         except Exception as error:  # whatever a damaged file makes of pickle and zip
             raise TrainingError(f"--resume: {path} is damaged: {error}") from None
-        if state["identity"] != self._identity:
+        if not isinstance(state, dict) or state.get("identity") != self._identity:
             raise TrainingError(f"--resume: {path} was made with another text or other options")
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -162,7 +168,10 @@ class Training:
 
 
 def train(training: Training, steps: int, checkpoint: Path, console: Console) -> None:
-    """Take the steps that are left; when interrupted, write a checkpoint first."""
+    """Take the steps that are left. SIGINT and SIGTERM write a checkpoint after the step that they come in.
+
+    Raises KeyboardInterrupt then.
+    """
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -171,17 +180,28 @@ def train(training: Training, steps: int, checkpoint: Path, console: Console) ->
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console) as progress, signals_held() as signals:
         task = progress.add_task("", total=steps, completed=training.steps, loss="-")
-        try:
-            while training.steps < steps:
-                loss = training.step()
-                progress.update(task, advance=1, loss=f"{loss:.2f}")
-                if training.steps % SAVE_EVERY == 0:
-                    training.save(checkpoint)
-        except KeyboardInterrupt:
-            training.save(checkpoint)
-            raise
+        while training.steps < steps:
+            loss = training.step()
+            progress.update(task, advance=1, loss=f"{loss:.2f}")
+            if signals or training.steps % SAVE_EVERY == 0:
+                training.save(checkpoint)
+            if signals:
+                raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are noted in the list: within a step they would leave something that no step leaves."""
+    signals: list[int] = []
+    held = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _frame: signals.append(number)) for number in held]
+    try:
+        yield signals
+    finally:
+        for number, handler in zip(held, before, strict=True):
+            signal.signal(number, handler)
 
 
 def save_folder(folder: Path, model: Gpt2, config: Config, tokenizer: Tokenizer) -> None:
@@ -256,11 +276,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with replacing(options.output) as made:
             save_folder(made, training.model, config, tokenizer)
         checkpoint.unlink(missing_ok=True)
-    except (TrainingError, OSError) as error:
+    except (TrainingError, OSError, SafetensorError) as error:  # the last where weights cannot be written
         console.print(str(error), markup=False, style="red")
         return 1
     except KeyboardInterrupt:
-        console.print(f"interrupted; --resume goes on from {checkpoint}", markup=False)
+        resumable = f"; --resume goes on from {checkpoint}" if checkpoint.exists() else ""
+        console.print(f"interrupted{resumable}", markup=False)
         return 130
     size = sum(weight.numel() for weight in training.model.parameters())
     console.print(

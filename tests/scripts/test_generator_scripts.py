@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import resource
+import signal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from torch.nn import functional
 
 from scripts import convert_generator, train_generator
 from server.models import gpt2_folder
 from tests.generators import TINY, train_tiny
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(tmp_path_factory.mktemp("generators") / "harbour", steps=30)
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file can grow over 50 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_training_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,17 +58,19 @@ def test_transformers_loads_what_was_trained(trained: Path) -> None:
     assert torch.allclose(convert_generator.logits(folder, "float32", tokens), expected, atol=1e-4)
 
 
-def test_resuming_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_resuming_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     whole = train_tiny(tmp_path / "whole", steps=12)
-    take, output = train_generator.Training.step, str(tmp_path / "resumed")
+    output = str(tmp_path / "resumed")
+    losses = itertools.count(1)
 
-    def interrupted(self: Any) -> float:
-        if self.steps == 7:
-            raise KeyboardInterrupt
-        return take(self)
+    def interrupted(*arguments: Any) -> Any:
+        if next(losses) == 8:  # in the middle of a step
+            signal.raise_signal(number)
+        return functional.cross_entropy(*arguments)
 
     arguments = ["--output", output, "--steps", "12", "--rate", "5e-3", *TINY]
-    monkeypatch.setattr(train_generator.Training, "step", interrupted)
+    monkeypatch.setattr(train_generator, "functional", SimpleNamespace(cross_entropy=interrupted))
     assert train_generator.main(arguments) == 130
     monkeypatch.undo()
     assert train_generator.main([*arguments, "--resume", "--seed", "4"]) == 1  # another seed: another model
@@ -103,3 +121,26 @@ def test_what_cannot_be_converted(trained: Path, tmp_path: Path, capsys: pytest.
     assert "no such folder" in said
     assert "was not made by this script" in said
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.mark.usefixtures("no_room")
+@pytest.mark.parametrize(("steps", "message"), [("1", "File too large"), ("50", "model.checkpoint.part cannot be")])
+def test_no_room_for_what_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: str, message: str
+) -> None:
+    assert train_generator.main(["--output", str(tmp_path / "model"), "--steps", steps, *TINY]) == 1
+    assert message in capsys.readouterr().err.replace("\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_room")
+def test_no_room_for_what_is_converted(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert_generator.main([str(trained), str(tmp_path / "converted")]) == 1
+    assert "File too large" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save([1], tmp_path / "model.checkpoint")
+    assert train_generator.main(["--output", str(tmp_path / "model"), "--resume", *TINY]) == 1
+    assert "was made with another text or other options" in " ".join(capsys.readouterr().err.split())
