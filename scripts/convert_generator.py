@@ -124,7 +124,7 @@ def convert(source: Path, target: Path, precision: str) -> Difference:
 def _write_descriptions(folder: gpt2_folder.Gpt2Folder, made: Path, precision: str, found: Difference) -> None:
     config = folder.config | {"eos_token_id": folder.end_tokens or None}
     (made / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    folder.tokenizer.save(str(made / "tokenizer.json"))
+    (made / "tokenizer.json").write_text(folder.tokenizer.to_str(pretty=True), encoding="utf-8")
     marker = {"format": gpt2_folder.FORMAT, "precision": precision, "measured": asdict(found)}
     (made / gpt2_folder.MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import json
 import sys
 import tempfile
@@ -279,6 +280,7 @@ def reference(folder: Path, source: Source) -> tuple[Tensor, str]:
     import sentence_transformers  # takes seconds
 
     model = sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    model.max_seq_length = source.max_tokens  # its own files may name more than there are positions
     name = f"sentence-transformers {sentence_transformers.__version__}"
     return torch.from_numpy(model.encode(TEXTS, show_progress_bar=False)), name
 
@@ -335,8 +337,10 @@ def write(out: Path, module: Any, tokenizer: Tokenizer, about: dict[str, Any]) -
         folder.mkdir()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*deprecated", Warning)
-            torch.jit.save(module, folder / "model.pt")
-        tokenizer.save(str(folder / "tokenizer.json"))
+            content = io.BytesIO()  # written to the file itself, it ends the process where the disk is full
+            torch.jit.save(module, content)
+        (folder / "model.pt").write_bytes(content.getbuffer())
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
         (folder / "encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if out.exists():
             out.rename(Path(temporary) / "old")

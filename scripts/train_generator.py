@@ -208,7 +208,7 @@ def save_folder(folder: Path, model: Gpt2, config: Config, tokenizer: Tokenizer)
     """As Hugging Face's libraries have it."""
     save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config.for_hugging_face(END_TOKEN), indent=2) + "\n")
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
 @contextlib.contextmanager

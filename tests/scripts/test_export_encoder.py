@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,22 @@ def test_an_earlier_export_is_replaced_and_nothing_else(folder: Path, capsys: py
     assert sorted(path.name for path in folder.parent.iterdir()) == ["out", "source"]
     assert export_encoder.main([str(folder), str(folder)]) == 2
     assert "is there and no exported encoder" in capsys.readouterr().err
+
+
+def test_no_room_for_the_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        assert export_encoder.main([str(folder), str(folder.parent / "out")]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "out: File too large" in capsys.readouterr().err
+    assert [path.name for path in folder.parent.iterdir()] == ["source"]
+
+
+def test_more_tokens_than_positions_are_cut_to_these(folder: Path) -> None:
+    change("sentence_bert_config.json", max_seq_length=999)(folder)
+    assert exported(folder)["max_tokens"] == CONFIG["max_position_embeddings"]
 
 
 def without_weight(folder: Path) -> None:
