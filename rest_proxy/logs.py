@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 import structlog
 
 
 def configure(level: str) -> None:
     """Send the log of the proxy and of its libraries to stderr, from `level` (debug, info, warning, error) up."""
+    # Of forms that are badly made: Python would print and keep every one that differs.
+    warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,16 @@ def test_it_tells_its_port_answers_and_ends_with_0(new_process: Callable[..., Pr
     assert events(errors) == ["server is ready", "listening", "request", "draining", "stopped"]
     request = json.loads(errors.splitlines()[2])
     assert (request["path"], request["status"], request["method"]) == ("/", 200, "GET")
+
+
+def test_a_badly_made_form_is_not_printed(new_process: Callable[..., Process], server: ThriftServer) -> None:
+    process = new_process("--thrift", str(server.address))
+    form = b"--x\r\nContent-Disposition: form-data; name*=none'en'secret%ff\r\n\r\ntext\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{process.port}/embed", form, headers))
+    process.popen.send_signal(signal.SIGTERM)
+    assert events(process.end()[2]) == ["server is ready", "listening", "draining", "stopped"]
 
 
 def test_sigterm_finishes_requests_in_progress(new_process: Callable[..., Process], server: ThriftServer) -> None:
