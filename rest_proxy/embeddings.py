@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 from aiohttp import web
-from predictor.ttypes import EmbedOptions, ErrorCode
+from predictor.ttypes import EmbedOptions, ErrorCode, PredictionError
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError, from_json
 
@@ -111,8 +111,9 @@ class Embeddings:
         """
         asked = await read_request(EmbedRequest, request, self._settings)
         texts = asked.all_texts(self._settings.max_docs)
-        check_count("message" if asked.message is not None else "texts", texts, self._settings)
-        vectors, _ = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
+        field = "message" if asked.message is not None else "text" if asked.texts is None else "texts"
+        check_count(field, texts, self._settings)
+        vectors, _ = await embed(self._pool, field, texts, asked.options(self._settings, request_id), asked.truncate)
         if BINARY in request.headers.get("Accept", ""):
             rows, columns = vectors.shape
             headers = {"Content-Type": BINARY, ROWS: str(rows), COLUMNS: str(columns), REQUEST_ID: request_id}
@@ -129,12 +130,21 @@ class Embedded(NamedTuple):
     """How many tokens the texts are, where the model tells."""
 
 
-async def embed(pool: Pool, texts: list[str], options: RequestOptions, truncate: bool | None) -> Embedded:
-    """Vectors of the texts. Raises what Pool.call does, and HttpError when the server's matrix is not one."""
+async def embed(pool: Pool, field: str, texts: list[str], options: RequestOptions, truncate: bool | None) -> Embedded:
+    """Vectors of the texts.
+
+    Raises what Pool.call does, with the request's `field` for the contract's, and HttpError when the server's matrix is
+    not one.
+    """
     if not texts:
         return Embedded(np.zeros((0, 0), np.float32), 0)
     wanted = None if truncate is None else EmbedOptions(truncate)
-    matrix = await pool.call(EMBED_MATRIX, texts, options, wanted, timeout_ms=options.timeout_ms)
+    try:
+        matrix = await pool.call(EMBED_MATRIX, texts, options, wanted, timeout_ms=options.timeout_ms)
+    except PredictionError as error:
+        place = field if len(texts) == 1 else rf"{field}[\1]"
+        error.message = re.sub(r"^texts\[(\d+)\](?=: )", place, error.message)
+        raise
     rows, columns = matrix.rows, matrix.columns
     if rows != len(texts) or len(matrix.values) != 4 * rows * columns:
         message = f"the server's matrix has {rows} rows, {columns} columns and {len(matrix.values)} bytes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import structlog
 from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
@@ -17,6 +19,7 @@ STATUS = {
     ErrorCode.INTERNAL: 500,
 }
 
+_OPTION = re.compile(r"\b(?:generation_|embed_|reply_)?options\.(?=([a-z_]+))")
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +83,10 @@ def explain(error: Exception, path: str, request_id: str) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, PredictionError):
-        return HttpError(error.code, error.message, retry_after_ms=error.retry_after_ms)
+        option = _OPTION.match(error.message)
+        message = _OPTION.sub("", error.message)  # a request has its fields in no struct here
+        field = option and option[1]
+        return HttpError(error.code, message, retry_after_ms=error.retry_after_ms, field=field)
     if isinstance(error, UnicodeEncodeError):
         return invalid_argument(f"the text is not valid Unicode: {error.reason} at character {error.start}")
     if isinstance(error, TApplicationException) and error.type == TApplicationException.UNKNOWN_METHOD:

@@ -67,7 +67,7 @@ class GenerateRequest(GenerationAsked):
     """A prompt, and whether the text is wanted as it grows."""
 
     prompt: str = Field(description="The text to go on from.")
-    stream: bool = Field(False, description="Server-sent events instead of one answer.")
+    stream: bool | None = Field(None, description="Server-sent events instead of one answer.")
 
 
 class Generate:

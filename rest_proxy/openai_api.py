@@ -6,10 +6,10 @@ import asyncio
 import base64
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from predictor.ttypes import ErrorCode, FinishReason, ModelState
+from predictor.ttypes import ErrorCode, FinishReason, ModelState, PredictionError
 
 from rest_proxy.contract import LIST_MODELS
 from rest_proxy.embeddings import embed
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rest_proxy.config import Settings
     from rest_proxy.generator import Generator, TextStream
     from rest_proxy.pool import Pool
+
+T = TypeVar("T")
 
 MODELS = "/v1/models/"
 _METHODS = {"embed_matrix", "generate"}  # a model that serves none of them has no place in this API
@@ -70,7 +72,9 @@ class OpenAi:
         asked = await read_json(EmbeddingsRequest, request, self._settings)
         texts = _listed(asked.input)
         check_count("input", texts, self._settings)
-        vectors, told = await embed(self._pool, texts, asked.options(self._settings, request_id), asked.truncate)
+        vectors, told = await embed(
+            self._pool, "input", texts, asked.options(self._settings, request_id), asked.truncate
+        )
         columns = vectors.shape[1]
         if asked.dimensions not in (None, columns):
             raise invalid_argument(f"dimensions is {asked.dimensions}; the model has {columns}", field="dimensions")
@@ -91,7 +95,10 @@ class OpenAi:
             if asked.stream:
                 return await self._stream(request, request_id, completion, options)
             wanted = asked.generation_options()
-            texts = await _all(self._generator.whole(prompt, wanted, options) for prompt in prompts)
+            texts = await _all(
+                completion.named(index, self._generator.whole(prompt, wanted, options))
+                for index, prompt in enumerate(prompts)
+            )
         choices = [
             completion.choice(index, generation.continuation, generation.finish_reason, begins=True)
             for index, generation in enumerate(texts)
@@ -106,8 +113,10 @@ class OpenAi:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(deadline(request, options, self._settings))
             texts = [
-                await stack.enter_async_context(self._generator.stream(prompt, wanted, options))
-                for prompt in completion.prompts
+                await completion.named(
+                    index, stack.enter_async_context(self._generator.stream(prompt, wanted, options))
+                )
+                for index, prompt in enumerate(completion.prompts)
             ]
             events = EventStream(request, request_id, error_object, error_prefix=b"data: ")
             await stack.enter_async_context(events)
@@ -132,6 +141,15 @@ class _Completion:
             "model": asked.model,
         }
 
+    async def named(self, index: int, text: Awaitable[T]) -> T:
+        """`text`; an error says which of several prompts it is of."""
+        try:
+            return await text
+        except PredictionError as error:
+            if len(self.prompts) > 1:
+                error.message = f"prompt[{index}]: {error.message}"
+            raise
+
     def choice(self, index: int, text: str, finish_reason: int | None, *, begins: bool) -> dict[str, Any]:
         """A text, or a part of one; `begins`: the first."""
         echoed = self.prompts[index] if begins and self.asked.echo else ""
@@ -154,7 +172,7 @@ class _Completion:
             await events.send({**head, "choices": [self.choice(index, chunk.text, chunk.finish_reason, begins=begins)]})
             begins = False
 
-        return await pass_on(text, events, send)
+        return await self.named(index, pass_on(text, events, send))
 
 
 def error_object(error: HttpError, _request_id: str) -> dict[str, Any]:

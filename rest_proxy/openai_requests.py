@@ -6,13 +6,16 @@ Fields of OpenAI's that are not answered may be there with the value that means 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from rest_proxy.generation import GenerationAsked
 from rest_proxy.requests import Asked, Texts
+
+if TYPE_CHECKING:
+    from predictor.ttypes import GenerationOptions
 
 _DEFAULT_MAX_TOKENS = 16
 
@@ -69,7 +72,9 @@ class CompletionsRequest(GenerationAsked):
 
     model: str = Field(max_length=256, description="A model's name; /v1/models lists them.")
     prompt: Prompts = Field(description="A text to go on from, or a list of texts.")
-    max_tokens: int | None = Field(_DEFAULT_MAX_TOKENS, ge=1, le=2**31 - 1, description="New tokens at most.")
+    max_tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, description=f"New tokens at most; {_DEFAULT_MAX_TOKENS} if not given."
+    )
     stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")
     stream_options: StreamOptions | None = Field(None, description="For streams.")
     echo: bool | None = Field(None, description="Whether the prompt is put before the text.")
@@ -81,3 +86,10 @@ class CompletionsRequest(GenerationAsked):
     presence_penalty: _Zero = Field(None, description="0.")
     frequency_penalty: _Zero = Field(None, description="0.")
     logit_bias: Annotated[dict[str, float] | None, _only({})] = Field(None, description="Not answered.")
+
+    def generation_options(self) -> GenerationOptions:
+        """The contract's options, with OpenAI's default where the request says nothing, or null."""
+        options = super().generation_options()
+        if options.max_tokens is None:
+            options.max_tokens = _DEFAULT_MAX_TOKENS
+        return options

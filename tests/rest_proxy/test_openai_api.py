@@ -24,7 +24,7 @@ from predictor.ttypes import (
 from tests.rest_proxy.thrift_server import WORDS, ThriftServer, vector, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.rest_proxy.conftest import Answer, Proxy
 
@@ -340,6 +340,43 @@ async def test_openai_wrong_requests_are_400(
     assert error["message"].startswith(message)
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, "invalid_argument")
     assert server.calls == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "refused", "message", "param"),
+    [
+        (EMBED, EMBEDDED, "options.model: 'm' does not serve it", "model: 'm' does not serve it", "model"),
+        (EMBED, EMBEDDED | {"input": ["a", "b"]}, "texts[1]: the text is long", "input[1]: the text is long", None),
+        (EMBED, EMBEDDED, "texts[0]: embed_options.truncate is false", "input: truncate is false", None),
+        (COMPLETE, COMPLETED, "generation_options.stop[0] is empty", "stop[0] is empty", "stop"),
+        (COMPLETE, COMPLETED, "with generation_options.max_tokens of 9", "with max_tokens of 9", None),
+        (COMPLETE, COMPLETED | {"prompt": ["a", "b"]}, "prompt has 9 tokens", "prompt[1]: prompt has 9 tokens", None),
+    ],
+)
+async def test_openai_what_the_server_refuses_is_named_as_it_is_in_the_request(
+    proxy: Proxy, server: ThriftServer, path: str, body: dict[str, Any], refused: str, message: str, param: str | None
+) -> None:
+    def refusing(answer: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse_last(given: Any, *more: Any) -> Any:
+            if given == "a" and body.get("prompt") == ["a", "b"]:
+                return answer(given, *more)
+            raise PredictionError(ErrorCode.INVALID_ARGUMENT, refused)
+
+        return refuse_last
+
+    for method in ("embed_matrix", "generate", "generate_begin"):
+        setattr(server, method, refusing(getattr(server, method)))
+    for fields in (body, body | {"stream": True}) if path == COMPLETE else (body,):
+        answer = await ask(proxy, path, fields)
+        error = answer.json["error"]
+        assert (answer.status, error["message"], error["param"]) == (400, message, param)
+
+
+async def test_openai_null_is_the_same_as_nothing(proxy: Proxy, server: ThriftServer) -> None:
+    fields = dict.fromkeys(("max_tokens", "temperature", "stop", "stream", "n", "suffix", "seed", "user"))
+    assert (await ask(proxy, COMPLETE, COMPLETED | fields)).status == 200
+    [(_, wanted, _)] = server.named("generate")
+    assert wanted == GenerationOptions(max_tokens=16)
 
 
 @pytest.mark.parametrize("path", [EMBED, COMPLETE])
