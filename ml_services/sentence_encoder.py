@@ -22,7 +22,7 @@ from server.models import kinds
 from server.models.base import ModelError, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable
 
     from server.models.base import Model
 
@@ -89,19 +89,26 @@ class SentenceEncoder:
             self.close()
             raise EmbeddingError(f"{location}: the model does not embed; it serves {', '.join(model.methods)}")
 
-    def run(self, texts: Sequence[str]) -> list[list[float]]:
+    def run(self, texts: Iterable[str]) -> list[list[float]]:
         """A vector for each text, in their order. A text over the model's limit is cut to it.
 
-        Raises TypeError for what is no list of strings, and EmbeddingError.
+        Raises TypeError for what are no strings, and EmbeddingError.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list of strings, not a string")
+        texts = list(texts)
         for index, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"texts[{index}] is a {type(text).__name__}; it must be a string")
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise EmbeddingError(
+                    f"texts[{index}] is not valid Unicode: {error.reason} at character {error.start}"
+                ) from None
         answered: Future[list[bytes]] = Future()
         try:
-            self._loop.call_soon_threadsafe(self._begin, list(texts), answered)
+            self._loop.call_soon_threadsafe(self._begin, texts, answered)
         except RuntimeError:
             raise EmbeddingError("the encoder is closed") from None
         try:

@@ -134,9 +134,15 @@ def test_what_is_no_list_of_strings(runner: SentenceEncoder, texts: Any, message
         runner.run(texts)
 
 
+def test_texts_may_come_one_by_one(runner: SentenceEncoder) -> None:
+    assert len(runner.run(text for text in HELLO)) == 2
+
+
 def test_a_text_that_is_too_large_or_cannot_be_sent(runner: SentenceEncoder) -> None:
     with pytest.raises(EmbeddingError, match=r"texts\[1\]: the text has more than 131072 bytes"):
         runner.run(["a", "a" * 200_000])
+    with pytest.raises(EmbeddingError, match=r"texts\[1\] is not valid Unicode: surrogates not allowed at character 2"):
+        runner.run(["a", "ab\ud800"])
     assert len(runner.run(["a"])) == 1
 
 
