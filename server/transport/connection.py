@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import select
 import socket
 import struct
 import termios
@@ -256,7 +257,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Close the connection when it has been silent, or a message half sent, for too long. `now` is loop time."""
+        """Close the connection when it has been silent, or a message half sent, for too long. `now` is loop time.
+
+        And when it is paused and the peer has gone, of which only reading would tell otherwise.
+        """
+        if self._paused and not self._draining and self._peer_has_gone():
+            self._transport.abort()
+            return
         limits = self._endpoint.limits
         partial = self._reader.partial and not self._paused
         state = (self._messages, partial, bool(self._exchanges))
@@ -278,6 +285,11 @@ class Connection(asyncio.Protocol):
         elif not partial and silent_s >= limits.idle_s:
             self._endpoint.counters.closed_idle += 1
             self._transport.abort()
+
+    def _peer_has_gone(self) -> bool:
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def peer(self) -> str:
         """The client's address, for the log."""

@@ -178,6 +178,17 @@ def test_a_lost_connection_cancels_its_calls(lose: Callable[[Peer], None]) -> No
         assert not server.log.find("error", "")
 
 
+@pytest.mark.parametrize("lose", [reset, lambda peer: peer.socket.close()], ids=["reset", "closed"])
+def test_a_lost_connection_that_is_not_read_cancels_its_calls(lose: Callable[[Peer], None]) -> None:
+    with running(Limits(pipelined_calls=2, message_s=0.4)) as server:
+        peer = Peer(server.port)
+        peer.send(b"".join(predict(f"wait:{name}", 1) for name in "abc"))
+        until(lambda: len(server.handler.waiting) == 2)
+        lose(peer)
+        until(lambda: server.handler.abandoned == ["a", "b"])
+        until(lambda: server.server.connections == 0)
+
+
 def test_a_call_that_fails_while_it_is_cancelled_does_not_keep_the_others() -> None:
     with running() as server:
         with Peer(server.port) as peer:
