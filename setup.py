@@ -14,7 +14,7 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, library_path
 # -ffp-contract=off: all instruction sets must round alike, and a fused multiply-add rounds once where others do twice.
 FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 DEPENDS = ["pyproject.toml", *sorted(str(path) for path in Path("ext").glob("*.h"))]
-QUEUE = ["lone_runner", "queue", "workers"]
+QUEUE = ["bulk_pacer", "lone_runner", "queue", "workers"]
 TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "json", "model_error"]
 TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "file", "model", "signature")]
 TORCHSCRIPT += ["text_attention", "warm_up"]

@@ -22,7 +22,7 @@ struct PolicyConfig {
   uint32_t bulk_items = 32;       // the same for a batch of the bulk lane: the other lane waits while it runs
   uint32_t look_ahead = 256;      // waiting requests of a lane that are looked at for one batch
   Nanoseconds max_delay = 0;      // how long the oldest request may wait for company while a worker is free
-  double bulk_share = 0.25;       // share of the work that bulk gets while both lanes wait
+  double bulk_share = 0.25;       // share that bulk gets while the other lane is in use: see bulk_pacer.h
   double max_padding = 0.5;       // share of a batch's tokens that may be padding ...
   uint32_t free_padding = 256;    // ... beyond this many tokens of it, which cost less than a batch of their own
   bool equal_lengths = false;     // only requests of the same number of tokens share a batch
@@ -65,7 +65,8 @@ class BatchPolicy {
   }
 
   // The lane that the next batch comes from. Stride scheduling: each lane has run so much work, divided by its share;
-  // the lane that is behind goes first. A lane that was empty starts level with the other: it saves nothing up.
+  // the lane that is behind goes first. A lane that was empty, or held back by BulkPacer, starts level with the other:
+  // it saves nothing up.
   Lane choose_lane(bool interactive_waiting, bool bulk_waiting) {
     if (!bulk_waiting) {
       pass_[index(Lane::bulk)] = std::max(pass_[index(Lane::bulk)], pass_[index(Lane::interactive)]);

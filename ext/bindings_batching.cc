@@ -29,10 +29,11 @@ class PythonQueue {
     py::dict settings(kwargs);
     const QueueLimits limits = take_limits(settings);
     const PolicyConfig policy = take_policy(settings);
+    const auto capacity = take_setting(settings, "capacity", 1u);
     expect_no_more(settings);
     Queue::Clock source = Queue::monotonic_now;
     if (clock != nullptr) source = [now = clock->now] { return now->load(); };
-    queue_ = std::make_unique<Queue>(limits, policy, source);
+    queue_ = std::make_unique<Queue>(limits, policy, capacity, source);
   }
 
   ~PythonQueue() { close(); }
@@ -171,10 +172,21 @@ void bind_policy(py::module_& module) {
           py::arg("lane"), py::arg("padded_tokens"));
 }
 
+void bind_pacer(py::module_& module) {
+  py::class_<BulkPacer>(module, "BulkPacer")
+      .def(py::init<uint32_t, double>(), py::arg("capacity"), py::arg("share"))
+      .def("came", &BulkPacer::came, py::arg("now_ns"), "An interactive request has been submitted.")
+      .def("left", &BulkPacer::left, py::arg("now_ns"), py::arg("count") = 1, "Interactive requests have ended.")
+      .def("began", &BulkPacer::began, py::arg("now_ns"), "A bulk batch begins.")
+      .def("ended", &BulkPacer::ended, py::arg("now_ns"), "A bulk batch has ended.")
+      .def("bulk_from", &BulkPacer::bulk_from, py::arg("now_ns"),
+           "When a bulk batch may begin: now_ns, or a time to ask again.");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_batching, module) {
-  module.doc() = "The batching queue for models that Python drives, and the batch policy for those who test it.";
+  module.doc() = "The batching queue for models that Python drives, and its decisions for those who test them.";
   py::class_<ManualClock>(module, "ManualClock")
       .def(py::init<>())
       .def(
@@ -182,6 +194,7 @@ PYBIND11_MODULE(_batching, module) {
           py::arg("ms"))
       .def_property_readonly("now_ns", [](const ManualClock& clock) { return clock.now->load(); });
   bind_policy(module);
+  bind_pacer(module);
   py::class_<PythonQueue> cls(module, "Queue");
   cls.def(py::init<const ManualClock*, const py::kwargs&>(), py::arg("clock") = nullptr)
       .def("submit", &PythonQueue::submit, py::arg("payload"), py::arg("tokens"), py::arg("lane"),

@@ -87,7 +87,7 @@ EncoderEngine::EncoderEngine(const std::string& path, const EncoderConfig& confi
       run_sample(*model, config, 1, tokens);
     }
   }
-  queue_ = std::make_unique<Queue>(config.limits, config.policy);
+  queue_ = std::make_unique<Queue>(config.limits, config.policy, config.replicas);
   std::vector<std::unique_ptr<Executor>> executors;
   for (uint32_t i = 1; i < config.replicas; ++i) {
     executors.push_back(std::make_unique<EncoderExecutor>(model->replica(), config.threads));

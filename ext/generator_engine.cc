@@ -43,7 +43,7 @@ GeneratorEngine::GeneratorEngine(std::unique_ptr<Gpt2Model> model, Vocabulary vo
       vocabulary_(std::move(vocabulary)),
       slots_(checked(config).slots),
       threads_(config.threads),
-      queue_(config.limits, checked(config).policy) {
+      queue_(config.limits, checked(config).policy, slots_) {
   if (vocabulary_.bytes.size() != model_->config().vocabulary || vocabulary_.ends.size() != vocabulary_.bytes.size()) {
     throw std::invalid_argument("the vocabulary is not of the model's size");
   }

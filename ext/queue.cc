@@ -16,9 +16,6 @@ namespace predictor {
 
 namespace {
 
-constexpr Nanoseconds kInUse = 20'000'000;  // after a request the interactive lane counts as in use for so long
-constexpr Nanoseconds kMemory = 8;          // batches over which the time that one takes is averaged, about
-
 int open_event_fd() {
   const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
@@ -48,11 +45,12 @@ void validate(const QueueLimits& limits, const PolicyConfig& policy) {
   if (limits.hold > limits.queue_items) throw std::invalid_argument("hold must be at most queue_items");
 }
 
-Queue::Queue(const QueueLimits& limits, const PolicyConfig& policy, Clock clock)
+Queue::Queue(const QueueLimits& limits, const PolicyConfig& policy, uint32_t capacity, Clock clock)
     : limits_((validate(limits, policy), limits)),
       clock_(std::move(clock)),
       event_fd_(open_event_fd()),
       policy_(policy),
+      pacer_(capacity, policy.bulk_share),
       held_(limits.hold > 0) {}
 
 Queue::~Queue() {
@@ -80,7 +78,7 @@ Submission Queue::submit(RequestPtr request) {
   ++stats_.waiting;
   stats_.waiting_tokens += request->tokens;
   if (stats_.waiting >= limits_.hold) held_ = false;
-  if (request->lane == Lane::interactive) interactive_until_ = now + kInUse;
+  if (request->lane == Lane::interactive) pacer_.came(now);
   lane(request->lane).push_back(std::move(request));
   return {Admission::accepted, id};
 }
@@ -97,10 +95,10 @@ void Queue::kick() {
 Batch Queue::take() {
   std::unique_lock lock(mutex_);
   while (!closed_) {
-    const Nanoseconds ready = ready_at();
     const Nanoseconds now = clock_();
+    const Nanoseconds ready = ready_at(now);
     if (ready <= now) {
-      Batch batch = form_batch();
+      Batch batch = form_batch(now);
       const bool more = stats_.waiting > 0 && idle_workers_ > 0;
       lock.unlock();
       if (more) work_.notify_one();
@@ -121,22 +119,28 @@ Batch Queue::take() {
 
 Batch Queue::try_take() {
   std::lock_guard lock(mutex_);
-  if (closed_ || ready_at() > clock_()) return {};
-  return form_batch();
+  const Nanoseconds now = clock_();
+  if (closed_ || ready_at(now) > now) return {};
+  return form_batch(now);
 }
 
 Batch Queue::try_take_lone(const std::function<bool(const Request&)>& wanted) {
   std::lock_guard lock(mutex_);
   if (stats_.waiting != 1 || stats_.running > 0 || closed_) return {};
   const auto& only = lane(Lane::interactive).empty() ? lane(Lane::bulk).front() : lane(Lane::interactive).front();
-  if (!wanted(*only) || ready_at() > clock_()) return {};
-  return form_batch();
+  const Nanoseconds now = clock_();
+  if (!wanted(*only) || ready_at(now) > now) return {};
+  return form_batch(now);
 }
 
 void Queue::finish(Batch batch) {
   const Nanoseconds now = clock_();
   std::lock_guard lock(mutex_);
-  learn(batch, now);
+  if (batch[0]->lane == Lane::bulk) {
+    pacer_.ended(now);
+  } else {
+    pacer_.left(now, static_cast<uint32_t>(batch.size()));
+  }
   running_.remove_if([&](const Running& running) { return running.key == batch.data(); });
   stats_.running -= static_cast<uint32_t>(batch.size());
   for (RequestPtr& request : batch) {
@@ -159,7 +163,7 @@ void* Queue::cancel(uint64_t id) {
                                         [](const RequestPtr& request, uint64_t id) { return request->id < id; });
     if (found == requests.end() || (*found)->id != id) continue;
     ++stats_.cancelled;
-    forget_waiting(**found);
+    drop_waiting(**found, clock_());
     cancelled = std::move(*found);
     requests.erase(found);
     return cancelled->tag;
@@ -240,43 +244,25 @@ LaneView Queue::view(Lane lane) const {
   return {requests.size(), requests.empty() ? kNever : requests.front()->enqueued};
 }
 
-Nanoseconds Queue::ready_at() const {
+Nanoseconds Queue::ready_at(Nanoseconds now) const {
   if (draining_) return stats_.waiting > 0 ? 0 : kNever;
   if (held_) return kNever;
   const Nanoseconds ready = policy_.ready_at(view(Lane::interactive), view(Lane::bulk));
-  return lane(Lane::interactive).empty() ? std::max(ready, bulk_from_) : ready;
+  return lane(Lane::interactive).empty() ? std::max(ready, pacer_.bulk_from(now)) : ready;
 }
 
 bool Queue::may_run_bulk(Nanoseconds now) const {
-  return draining_ || now >= bulk_from_;
+  return draining_ || pacer_.bulk_from(now) <= now;
 }
 
-// A bulk batch begins: when may the next one?
-void Queue::pace_bulk(Nanoseconds now) {
-  const auto workers = static_cast<double>(std::max<size_t>(idle_workers_ + running_.size(), 1));
-  const double interval = static_cast<double>(bulk_batch_) / (policy_.config().bulk_share * workers);
-  bulk_from_ = now < interactive_until_ ? now + static_cast<Nanoseconds>(interval) : 0;
-}
-
-// A batch has ended: how long does a bulk batch take?
-void Queue::learn(const Batch& batch, Nanoseconds now) {
-  if (batch.empty() || batch[0]->lane != Lane::bulk) return;
-  for (const Running& running : running_) {
-    if (running.key != batch.data()) continue;
-    const Nanoseconds took = now - running.begun;
-    bulk_batch_ = bulk_batch_ == 0 ? took : bulk_batch_ + (took - bulk_batch_) / kMemory;
-  }
-}
-
-Batch Queue::form_batch() {
-  expire(clock_());
+Batch Queue::form_batch(Nanoseconds now) {
+  expire(now);
   announce();
   if (stats_.waiting == 0) return {};
-  const Nanoseconds now = clock_();
   const bool interactive = !lane(Lane::interactive).empty();
   const bool bulk = !lane(Lane::bulk).empty() && (!interactive || may_run_bulk(now));
   const Lane chosen = policy_.choose_lane(interactive, bulk);
-  if (chosen == Lane::bulk) pace_bulk(now);
+  if (chosen == Lane::bulk) pacer_.began(now);
   const auto& requests = lane(chosen);
   std::vector<Waiting> window(std::min<size_t>(requests.size(), policy_.config().look_ahead));
   for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
@@ -311,7 +297,6 @@ Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
   }
   requests.erase(requests.begin(), requests.begin() + static_cast<std::ptrdiff_t>(indices.size()));
   running.key = batch.data();
-  running.begun = clock_();
   stats_.running += static_cast<uint32_t>(batch.size());
   running_.push_back(std::move(running));
   return batch;
@@ -344,7 +329,7 @@ void Queue::expire(Nanoseconds now) {
 }
 
 void Queue::expire_waiting(RequestPtr request, Nanoseconds now) {
-  forget_waiting(*request);
+  drop_waiting(*request, now);
   ++stats_.expired;
   request->status = Status::deadline_exceeded;
   request->message = "the deadline passed after " + waited(request->enqueued, now) + " in the queue";
@@ -367,6 +352,12 @@ void Queue::abandon(Request& request, Status status, const char* message) {
   answer->message = message;
   request.abandoned = true;
   complete(std::move(answer));
+}
+
+// It will not run.
+void Queue::drop_waiting(const Request& request, Nanoseconds now) {
+  forget_waiting(request);
+  if (request.lane == Lane::interactive) pacer_.left(now, 1);
 }
 
 void Queue::forget_waiting(const Request& request) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "batch_policy.h"
+#include "bulk_pacer.h"
 #include "request.h"
 
 namespace predictor {
@@ -62,8 +63,8 @@ class Queue {
  public:
   using Clock = std::function<Nanoseconds()>;
 
-  // Throws std::invalid_argument as validate() does.
-  Queue(const QueueLimits& limits, const PolicyConfig& policy, Clock clock = monotonic_now);
+  // `capacity`: batches that can run at a time. Throws std::invalid_argument as validate() does.
+  Queue(const QueueLimits& limits, const PolicyConfig& policy, uint32_t capacity, Clock clock = monotonic_now);
   ~Queue();
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
@@ -108,22 +109,20 @@ class Queue {
   struct Running {  // a batch in a worker's hands; `requests` point into it
     std::vector<Request*> requests;
     const RequestPtr* key;  // the batch's buffer, by which finish() finds it
-    Nanoseconds begun;
   };
 
   LaneView view(Lane lane) const;
   std::deque<RequestPtr>& lane(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
   const std::deque<RequestPtr>& lane(Lane lane) const { return lanes_[static_cast<size_t>(lane)]; }
-  Nanoseconds ready_at() const;
+  Nanoseconds ready_at(Nanoseconds now) const;
   bool may_run_bulk(Nanoseconds now) const;
-  void pace_bulk(Nanoseconds now);
-  void learn(const Batch& batch, Nanoseconds now);
-  Batch form_batch();
+  Batch form_batch(Nanoseconds now);
   Batch pull(Lane lane, const std::vector<size_t>& indices);
   void expire(Nanoseconds now);
   void expire_waiting(RequestPtr request, Nanoseconds now);
   void expire_running(Request& request);
   void abandon(Request& request, Status status, const char* message);
+  void drop_waiting(const Request& request, Nanoseconds now);
   void forget_waiting(const Request& request);
   void complete(RequestPtr request);
   void announce();
@@ -136,6 +135,7 @@ class Queue {
   mutable std::mutex mutex_;
   std::condition_variable work_;
   BatchPolicy policy_;
+  BulkPacer pacer_;
   std::deque<RequestPtr> lanes_[kLanes];
   std::list<Running> running_;
   Batch completions_;
@@ -146,12 +146,6 @@ class Queue {
   uint32_t idle_workers_ = 0;
   uint64_t last_id_ = 0;
   Nanoseconds next_deadline_ = kNever;  // no deadline lies before this
-  // While the interactive lane is in use, bulk batches begin so far apart that they take bulk_share of the workers'
-  // time and no more, also when nothing else waits just then: what they leave is the time in which others get their
-  // answers.
-  Nanoseconds interactive_until_ = 0;  // the lane counts as in use until then
-  Nanoseconds bulk_from_ = 0;          // the next bulk batch begins then
-  Nanoseconds bulk_batch_ = 0;         // how long one takes, about
   QueueStats stats_;
 };
 

@@ -78,8 +78,8 @@ std::vector<std::unique_ptr<Executor>> executors(const std::vector<std::shared_p
 // turns.
 SmartReplyEngine::SmartReplyEngine(std::vector<std::shared_ptr<Session>> sessions, uint32_t inline_us,
                                    const QueueLimits& limits, const PolicyConfig& policy)
-    : queue_(limits, policy),
-      quick_bytes_(longest_within(*checked(sessions)[0], Nanoseconds{inline_us} * 1000)),
+    : queue_(limits, policy, static_cast<uint32_t>(checked(sessions).size())),
+      quick_bytes_(longest_within(*sessions[0], Nanoseconds{inline_us} * 1000)),
       lone_runner_(queue_, std::make_unique<ReplyExecutor>(sessions[0])),
       workers_(queue_, executors(sessions)) {}
 

@@ -81,7 +81,7 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
     warm_up(*model_, lengths, policy.batch_items, policy.batch_tokens);
     inline_tokens_ = longest_within(*model_, lengths, Nanoseconds{config.inline_us} * 1000);
   }
-  queue_ = std::make_unique<Queue>(config.limits, policy);
+  queue_ = std::make_unique<Queue>(config.limits, policy, config.replicas);
   std::unique_ptr<Executor> for_lone_ones;
   if (inline_tokens_ > 0) for_lone_ones = std::make_unique<TorchScriptExecutor>(model_->replica(), config.threads);
   lone_runner_ = std::make_unique<LoneRunner>(*queue_, std::move(for_lone_ones));

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 build=build/sanitize
 compiler=${CXX:-g++}
 flags="-std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread"
-stress="tests/ext/stress.cc ext/queue.cc ext/workers.cc ext/lone_runner.cc ext/document.cc"
+stress="tests/ext/stress.cc ext/bulk_pacer.cc ext/queue.cc ext/workers.cc ext/lone_runner.cc ext/document.cc"
 text_fuzz="tests/ext/text_fuzz.cc ext/document.cc ext/smart_reply_text.cc ext/smart_reply_fingerprint.cc
     ext/smart_reply_projection.cc"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-INTERACTIVE = 0
+INTERACTIVE, BULK = 0, 1
 NEVER = 2**63 - 1
 PATIENCE_S = 60
 LENGTH, STOP, END_OF_TEXT = 1, 2, 3
@@ -108,11 +108,12 @@ class Generators:
         stop: Sequence[str] = (),
         seed: int = 1,
         streamed: bool = False,
+        lane: int = INTERACTIVE,
         deadline_ns: int = NEVER,
     ) -> int:
         """The request's id, or what the queue refuses it with. Wakes nobody."""
         options = (max_tokens, temperature, top_k, top_p, penalty, stop, seed, streamed)
-        admitted = self.native.submit(prompt, *options, INTERACTIVE, deadline_ns, self.submitted)
+        admitted = self.native.submit(prompt, *options, lane, deadline_ns, self.submitted)
         self.submitted += admitted > 0
         return admitted
 

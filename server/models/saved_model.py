@@ -125,7 +125,7 @@ class SavedModel(EngineModel):
 
     def __init__(self, caller: Caller, reader: TextReader, cost: MessageCost, workers: int) -> None:
         try:
-            queue = _batching.Queue(**cost.queue_settings())
+            queue = _batching.Queue(capacity=workers, **cost.queue_settings())
         except ValueError as error:
             raise ModelError(str(error)) from None
         super().__init__(Engine(queue, cost.max_tokens))

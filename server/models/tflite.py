@@ -124,7 +124,7 @@ class TfliteModel(EngineModel):
 
     def __init__(self, graphs: Sequence[TextGraph], cost: MessageCost) -> None:
         try:
-            queue = _batching.Queue(**cost.queue_settings())
+            queue = _batching.Queue(capacity=len(graphs), **cost.queue_settings())
         except ValueError as error:
             raise ModelError(str(error)) from None
         super().__init__(Engine(queue, cost.max_tokens))

@@ -121,7 +121,10 @@ class FakeModel : public Executor {
 class Stress {
  public:
   Stress(const Round& round, uint64_t seed)
-      : round_(round), seed_(seed), queue_(round.limits, round.policy), ledger_(round.submitters * round.requests) {}
+      : round_(round),
+        seed_(seed),
+        queue_(round.limits, round.policy, round.workers),
+        ledger_(round.submitters * round.requests) {}
 
   void run() {
     start_workers();

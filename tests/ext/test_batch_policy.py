@@ -219,6 +219,7 @@ def test_an_unknown_setting_is_refused_by_its_name(maker: Any) -> None:
         ({"max_tokens": 10, "queue_tokens": 9}, "queue_tokens must be at least max_tokens"),
         ({"queue_items": 4, "hold": 5}, "hold must be at most queue_items"),
         ({"hold": -1}, "hold is out of range or of the wrong type"),
+        ({"capacity": 0}, "capacity must be at least 1"),
     ],
 )
 def test_limits_that_no_queue_can_work_with(given: dict[str, int], message: str) -> None:

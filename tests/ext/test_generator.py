@@ -17,7 +17,17 @@ import torch
 
 from ext import _generator
 from scripts.convert_generator import converted
-from tests.generators import END_OF_TEXT, LENGTH, SIZES, STOP, Generators, as_weights, random_model, weights_of
+from tests.generators import (
+    BULK,
+    END_OF_TEXT,
+    LENGTH,
+    SIZES,
+    STOP,
+    Generators,
+    as_weights,
+    random_model,
+    weights_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,6 +209,20 @@ def test_requests_join_and_leave_between_steps(weights: dict[str, Any]) -> None:
         generators.wait()
         assert list(generators.outcomes) == [1, 2, 3, 0]
         assert generators.native.stats()["batches"] < 125
+
+
+@pytest.mark.parametrize(("bulk", "rounds"), [(4, 1), (8, 2)])
+def test_bulk_texts_hold_their_share_of_the_slots_side_by_side(weights: dict[str, Any], bulk: int, rounds: int) -> None:
+    """A quarter of 16 beside an interactive text; all begin together, so that steps tell how many grew at a time."""
+    with Generators(weights, slots=16, bulk_share=0.25, hold=bulk + 1) as generators:
+        alone = [generators.submit([1, 2, 3], 101, lane=BULK) for _ in range(bulk + 1)]
+        generators.wait()
+        assert generators.native.stats()["batches"] == 100
+        beside = [generators.submit([1, 2, 3], 101, lane=BULK) for _ in range(bulk)]
+        generators.submit([1, 2, 3], 101)
+        generators.wait()
+        assert min(alone + beside) > 0
+        assert generators.native.stats()["batches"] == 100 + rounds * 100
 
 
 # ---------------------------------------------------------------------------------------------------------- sampling

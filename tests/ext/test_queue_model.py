@@ -1,8 +1,8 @@
 """The queue against a simple model of it: any sequence of calls, one thread, a clock that only the test moves.
 
 The model knows what must come out, in which order, and what the counters must say. Which requests form a batch it asks
-a BatchPolicy of its own. Tags, payloads and results are held by weak references only: the queue must keep them alive as
-long as it needs them, and not longer.
+a BatchPolicy of its own, and when bulk may begin a BulkPacer. Tags, payloads and results are held by weak references
+only: the queue must keep them alive as long as it needs them, and not longer.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ext._batching import BatchPolicy, ManualClock, Queue
+from ext._batching import BatchPolicy, BulkPacer, ManualClock, Queue
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 1, 5, 6, 8
 QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING = -1, -2, -3, -4
 NEVER = 2**63 - 1
-IN_USE = 20_000_000  # ns after a request in which its lane counts as in use
 QUEUE_ITEMS, QUEUE_TOKENS, MAX_TOKENS = 6, 20, 8
 
 
@@ -61,16 +60,12 @@ class Model:
     """What the queue must hold and say."""
 
     policy: BatchPolicy
+    pacer: BulkPacer
     hold: int
-    bulk_share: float
     now: int = 0
     lanes: list[list[Request]] = field(default_factory=lambda: [[], []])
     running: dict[int, list[Request]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
-    begun: dict[int, int] = field(default_factory=dict)
-    in_use_until: int = 0
-    bulk_from: int = 0
-    bulk_batch: int = 0
     let_go: bool = False
     draining: bool = False
     closed: bool = False
@@ -102,7 +97,7 @@ class Model:
         self.lanes[request.lane].append(request)
         self.let_go |= len(self.waiting()) >= self.hold
         if request.lane == 0:
-            self.in_use_until = self.now + IN_USE
+            self.pacer.came(self.now)
         return 0
 
     def answer(self, request: Request, status: int, value: weakref.ref[Thing] | str | None, counter: str) -> None:
@@ -111,10 +106,15 @@ class Model:
         self.counters[counter] += 1
         self.outcomes.append(Outcome(request.tag, status, value))
 
+    def drop_waiting(self, request: Request) -> None:
+        self.lanes[request.lane].remove(request)
+        if request.lane == 0:
+            self.pacer.left(self.now)
+
     def expire(self) -> None:
         for lane in self.lanes:
             for request in [r for r in lane if r.deadline <= self.now]:
-                lane.remove(request)
+                self.drop_waiting(request)
                 self.answer(request, DEADLINE_EXCEEDED, None, "expired")
         for request in [r for batch in self.running.values() for r in batch]:
             if not request.answered and request.deadline <= self.now:
@@ -124,7 +124,7 @@ class Model:
         """The next batch; empty if none can be formed now."""
         ready_at = 0 if self.draining else self.policy.ready_at(*([r.enqueued for r in lane] for lane in self.lanes))
         if not self.draining and not self.lanes[0] and ready_at is not None:
-            ready_at = max(ready_at, self.bulk_from)
+            ready_at = max(ready_at, self.pacer.bulk_from(self.now))
         held = not (self.let_go or self.draining)
         if held or self.closed or ready_at is None or ready_at > self.now or not self.waiting():
             return []
@@ -132,11 +132,10 @@ class Model:
         if not self.waiting():
             return []
         interactive = bool(self.lanes[0])
-        may_run_bulk = not interactive or self.draining or self.now >= self.bulk_from
+        may_run_bulk = not interactive or self.draining or self.pacer.bulk_from(self.now) <= self.now
         lane_number = self.policy.choose_lane(interactive, bool(self.lanes[1]) and may_run_bulk)
         if lane_number == 1:
-            interval = int(self.bulk_batch / (self.bulk_share * max(1, len(self.running))))
-            self.bulk_from = self.now + interval if self.now < self.in_use_until else 0
+            self.pacer.began(self.now)
         lane = self.lanes[lane_number]
         chosen = [lane[i] for i in self.policy.fill([request.tokens for request in lane], lane_number)]
         self.lanes[lane_number] = [request for request in lane if request not in chosen]
@@ -146,12 +145,12 @@ class Model:
         self.counters["batched_tokens"] += padded
         return chosen
 
-    def learn(self, batch_id: int, batch: list[Request]) -> None:
-        """How long a bulk batch takes."""
-        took = self.now - self.begun.pop(batch_id)
+    def end(self, batch: list[Request]) -> None:
+        """A worker is free again."""
         if batch[0].lane == 1:
-            change = took - self.bulk_batch
-            self.bulk_batch += change if self.bulk_batch == 0 else abs(change) // 8 * (1 if change > 0 else -1)
+            self.pacer.ended(self.now)
+        else:
+            self.pacer.left(self.now, len(batch))
 
     def close(self) -> None:
         self.draining = self.closed = True
@@ -196,12 +195,13 @@ class QueueMachine(RuleBasedStateMachine):
                 "equal_lengths": st.booleans(),
             }
         ),
+        capacity=st.sampled_from([1, 2, 5]),
         hold=st.sampled_from([0, 0, 3]),
     )
-    def make(self, limits: dict[str, Any], hold: int) -> None:
-        self.model = Model(BatchPolicy(**limits), hold, limits["bulk_share"])
+    def make(self, limits: dict[str, Any], capacity: int, hold: int) -> None:
+        self.model = Model(BatchPolicy(**limits), BulkPacer(capacity, limits["bulk_share"]), hold)
         limits |= {"queue_items": QUEUE_ITEMS, "queue_tokens": QUEUE_TOKENS, "max_tokens": MAX_TOKENS, "hold": hold}
-        self.queue = Queue(self.clock, **limits)
+        self.queue = Queue(self.clock, capacity=capacity, **limits)
 
     @rule(requests=st.lists(requests, min_size=1, max_size=4))
     def submit(self, requests: list[tuple[int, int, int | None]]) -> None:
@@ -241,14 +241,13 @@ class QueueMachine(RuleBasedStateMachine):
             batch_id, payloads = taken
             assert payloads == [request.payload() for request in expected]
             self.model.running[batch_id] = expected
-            self.model.begun[batch_id] = self.model.now
 
     @precondition(lambda self: self.model.running)
     @rule(which=st.integers(0), statuses=st.lists(st.sampled_from([OK, INVALID_ARGUMENT, INTERNAL]), min_size=4))
     def finish(self, which: int, statuses: list[int]) -> None:
         batch_id = list(self.model.running)[which % len(self.model.running)]
         batch = self.model.running.pop(batch_id)
-        self.model.learn(batch_id, batch)
+        self.model.end(batch)
         results: list[object] = []
         for request, status in zip(batch, statuses, strict=False):
             results.append({OK: Thing(), INVALID_ARGUMENT: ValueError("wrong"), INTERNAL: OSError("fault")}[status])
@@ -274,7 +273,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.counters["cancelled"] += 1
         assert request.tag() is None, "the tag of a cancelled request leaked"
         if request in self.model.lanes[request.lane]:
-            self.model.lanes[request.lane].remove(request)
+            self.model.drop_waiting(request)
             assert request.payload() is None, "the payload of a cancelled request leaked"
 
     @rule()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, INTERNAL = 0, 1, 5, 8
-INTERACTIVE = 0
+INTERACTIVE, BULK = 0, 1
 NEVER = 2**63 - 1
 MS = 1_000_000
 PATIENCE_S = 20
@@ -130,6 +130,16 @@ def test_max_delay_ends_by_itself() -> None:
     queue.kick()
     office.read_until(1)
     assert 0.03 <= time.monotonic() - started < 5
+    office.close()
+
+
+def test_bulk_that_had_to_wait_begins_by_itself_when_nobody_else_asks_any_more() -> None:
+    queue = Queue(None, bulk_items=1, bulk_share=1e-9, capacity=2)
+    office = Office(queue, 2, lambda payload: payload)
+    for number, lane in enumerate([INTERACTIVE, BULK, BULK, BULK, BULK]):
+        queue.submit(number, 1, lane, NEVER, number)
+    queue.kick()
+    office.read_until(5)
     office.close()
 
 
