@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         0.25,
         gt=0,
         lt=1,
-        description="share of the workers' time that the bulk lane gets while the other lane is in use",
+        description="share of the workers, or of the slots, that the bulk lane gets while the other lane is in use",
     )
     queue_items: int = Field(4096, ge=1, description="requests waiting for one model at most")
     queue_tokens: int = Field(1 << 20, ge=1, description="tokens waiting for one model at most")
