@@ -45,7 +45,8 @@ class Backend:
         self._settings = settings
         self._loop = loop
         self._connections: set[Connection] = set()
-        self._idle: list[Connection] = []
+        self._idle: list[Connection] = []  # the last is used next
+        self._unneeded = 0  # the first so many of them have not been used since the last question for status
         self._alone: set[Connection] = set()  # those with a call that shares with no other
         self._rests_until = 0.0
         self._monitor: Connection | None = None
@@ -132,6 +133,7 @@ class Backend:
     def _idle_one(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
+            self._unneeded = min(self._unneeded, len(self._idle))
             if connection.usable:
                 return connection
         return None
@@ -166,6 +168,7 @@ class Backend:
         self._alone.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+            self._unneeded = min(self._unneeded, len(self._idle))
         if connection is self._monitor:
             self._monitor = None
             self._doubted.set()
@@ -185,6 +188,14 @@ class Backend:
                 await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))  # so that many proxies do not come at once
             self._doubted.clear()
             await self.probe()
+            self._close_surplus()
+
+    def _close_surplus(self) -> None:
+        """Those over the setting that no call has needed for a while: many were alone at a time once."""
+        surplus = min(self._unneeded, len(self._connections) - self._settings.connections)
+        for connection in self._idle[: max(surplus, 0)]:
+            connection.close()
+        self._unneeded = len(self._idle)
 
     async def _ask_status(self) -> None:
         if self._monitor is None or not self._monitor.usable:

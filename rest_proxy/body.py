@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from predictor.ttypes import ErrorCode
 
-from rest_proxy.errors import HttpError, invalid_argument, one_line, too_large
+from rest_proxy.errors import HttpError, invalid_argument, one_line, too_large, unsupported_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -20,6 +20,8 @@ OTHER_FIELDS = 16  # in a form, beside its documents
 
 # The last two: a part of a form names a charset or an encoding that does not exist.
 _UNREADABLE = (ValueError, web.RequestPayloadError, HttpProcessingError, LookupError, RuntimeError)
+
+_PACKINGS = ("identity", "gzip", "deflate")
 
 T = TypeVar("T")
 
@@ -42,6 +44,9 @@ async def read_multipart(request: web.BaseRequest, settings: Settings) -> list[t
 
 
 async def _accept(request: web.BaseRequest, settings: Settings) -> None:
+    packing = request.headers.get("Content-Encoding", "identity")
+    if packing.lower() not in _PACKINGS:  # aiohttp would take it for plain text
+        raise unsupported_encoding(packing, "gzip or deflate")
     if (request.content_length or 0) > settings.max_body_bytes:
         raise _body_too_large(settings)
     if request.headers.get("Expect", "").lower() == "100-continue":

@@ -73,6 +73,12 @@ def unsupported_media_type(content_type: str, supported: str) -> HttpError:
     return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=415)
 
 
+def unsupported_encoding(encoding: str, supported: str) -> HttpError:
+    """`supported` names the ways in which a body may be packed."""
+    message = f"content encoding {encoding[:64]!r} is not known here; use {supported}, or none"
+    return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=415)
+
+
 def one_line(reason: object) -> str:
     """A library's words, which may be many lines or long, for a message of ours."""
     return " ".join(str(reason).split())[:200]

@@ -159,7 +159,7 @@ async def read_request(kind: type[A], request: web.BaseRequest, settings: Settin
 def read_query(kind: type[M], request: web.BaseRequest) -> M:
     """The request's query as `kind`. Raises HttpError."""
     try:
-        return kind.model_validate(_fields(None, request.rel_url.query.items()))
+        return kind.model_validate(_fields(None, _query(request)))
     except ValidationError as error:
         raise _what_is_wrong(error) from None
 
@@ -175,15 +175,13 @@ async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings)
 
 
 async def _read(kind: type[A], request: web.BaseRequest, settings: Settings) -> A:
-    query = request.rel_url.query
+    query = _query(request)
     if not request.body_exists:
-        return kind.model_validate(_fields(kind.repeated, query.items()))
+        return kind.model_validate(_fields(kind.repeated, query))
     content_type = request.content_type
     if content_type == JSON:
         if query:
-            raise invalid_argument(
-                f"with a JSON body, {next(iter(query))[:64]!r} belongs into it and not into the query"
-            )
+            raise invalid_argument(f"with a JSON body, {query[0][0][:64]!r} belongs into it and not into the query")
         return await read_json(kind, request, settings)
     if content_type == FORM:
         form = _parse_form(await read_body(request, settings), settings)
@@ -191,7 +189,15 @@ async def _read(kind: type[A], request: web.BaseRequest, settings: Settings) -> 
         form = await read_multipart(request, settings)
     else:
         raise unsupported_media_type(content_type, f"{JSON}, {FORM} or {MULTIPART}")
-    return kind.model_validate(_fields(kind.repeated, (*query.items(), *form)))
+    return kind.model_validate(_fields(kind.repeated, (*query, *form)))
+
+
+def _query(request: web.BaseRequest) -> list[tuple[str, str]]:
+    """The query's fields; one with bytes that are no UTF-8 is refused, where a URL of aiohttp replaces them."""
+    try:
+        return parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise invalid_argument(f"the query is not valid UTF-8: {error.reason}") from None
 
 
 def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ def sampling_of(options: GenerationOptions | None, max_output_tokens: int) -> Sa
         raise _wrong("max_tokens", max_tokens, f"between 1 and {max_output_tokens} (the model's max_output_tokens)")
     top_k = 0 if options.top_k is None else options.top_k
     if top_k < 0:
-        raise _wrong("top_k", top_k, "at least 0")
+        raise _wrong("top_k", top_k, "at least 0", must="be")
     return Sampling(
         max_tokens,
         _number(options.temperature, "temperature", 0, _MOST),

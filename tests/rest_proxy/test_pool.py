@@ -246,6 +246,27 @@ async def test_connections_are_used_again(proxy: Proxy, server: ThriftServer) ->
     assert len(server.connections) == 2, "the monitor's, and one for calls that come one after the other"
 
 
+async def test_connections_of_many_calls_that_share_none_are_closed_afterwards(server: ThriftServer) -> None:
+    """But not those that may be open anyway."""
+    pool = Pool(Settings(thrift=(server.address,), connections=3, status_interval_ms=50))
+    await pool.start()
+    [backend] = pool.backends
+    predict = Method("predict")
+    server.answer = server.hold
+    try:
+        calls = [asyncio.ensure_future(pool.call(predict, "x", None, timeout_ms=9000, alone=True)) for _ in range(20)]
+        await acquire(server, 20)
+        assert backend.connections == 20
+        server.release.set()
+        assert await asyncio.gather(*calls) == [{"x": 1.0}] * 20
+        await until(lambda: backend.connections == 3)
+        assert await pool.call(predict, "y", None, timeout_ms=9000) == {"y": 1.0}
+        await asyncio.sleep(0.3)
+        assert backend.connections == 3
+    finally:
+        await pool.close()
+
+
 async def test_500_requests_at_once_share_32_connections(proxy: Proxy, server: ThriftServer) -> None:
     server.answer = lambda doc, _options: {doc: 1.0}
     answers = await asyncio.gather(*start(proxy, *range(500)))

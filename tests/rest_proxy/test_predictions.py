@@ -208,6 +208,22 @@ async def test_a_form_that_is_not_utf_8_is_400(proxy: Proxy, body: bytes) -> Non
     )
 
 
+@pytest.mark.parametrize("path", ["/predict?doc=%FF", "/reply?message=a%c3", "/embed?text=%ed%a0%80"])
+async def test_a_query_that_is_not_utf_8_is_400(proxy: Proxy, path: str) -> None:
+    answer = await proxy.ask("GET", path)
+    assert answer.status == 400
+    assert answer.json["error"]["message"].startswith("the query is not valid UTF-8: ")
+
+
+async def test_another_content_encoding_is_415(proxy: Proxy) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "compress"}
+    answer = await proxy.ask("POST", "/predict", data=b'{"doc":"a"}', headers=headers)
+    assert (answer.status, answer.json["error"]["message"]) == (
+        415,
+        "content encoding 'compress' is not known here; use gzip or deflate, or none",
+    )
+
+
 async def test_a_file_in_a_form_is_400(proxy: Proxy) -> None:
     form = FormData()
     form.add_field("doc", b"text", filename="doc.txt", content_type="text/plain")
