@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import uvloop
+from hypothesis import settings
 
 from scripts.export_encoder import default_folder
 from tests.service import ROOT, Service
 from tests.tensorflow.standin import StandIn
-from tests.zoo import save_named
+from tests.zoo import Gate, save_named
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+
+# A time for each example would be one for the machine.
+settings.register_profile("any machine", settings.default, deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -72,6 +78,12 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return path if path.exists() else save_named(name, folder)
 
     return path_of
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """A model whose batches end when the test lets them."""
+    return Gate(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -340,4 +340,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueModel = QueueMachine.TestCase
-TestQueueModel.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestQueueModel.settings = settings(max_examples=200, stateful_step_count=60)

@@ -43,7 +43,7 @@ def tensors_after(graph: bytes, segment: bytes) -> dict[str, Any]:
     return {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_tensor_details()}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(messages.map(lambda text: text.encode().rstrip(b"\0") + b" "))  # numpy's strings end at their last non-NUL
 @example(b" ")
 @example(b"a b c d e f g")
@@ -66,7 +66,7 @@ def test_each_operator_gives_what_its_description_says(segment: bytes) -> None:
     assert tensors["score"].tolist() == [float(score) for _, score in best] + [0.0] * missing
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(messages, min_size=1, max_size=3))
 @example(["", "?!.,", "a" * 300, "a" * 301])
 def test_replies_add_up_over_segments_and_messages(texts: list[str]) -> None:

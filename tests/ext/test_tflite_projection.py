@@ -25,7 +25,7 @@ STOCK = _tflite_ops.register_operators_with_stock_projection
 OURS = _tflite_ops.register_operators
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=300))
 def test_fingerprint_is_farmhash(data: bytes) -> None:
     assert _tflite_ops.fingerprint64(data) == plain.fingerprint64(data)
@@ -43,7 +43,7 @@ def test_the_portable_path_always_runs_and_the_best_is_supported() -> None:
     assert _tflite_ops.is_supported(_tflite_ops.best_instructions())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(floats, max_size=61), st.lists(st.tuples(int32s, floats), max_size=12))
 def test_all_instructions_give_the_same_bits(seeds: list[float], features: list[tuple[int, float]]) -> None:
     ids, weights = [number for number, _ in features], [weight for _, weight in features]

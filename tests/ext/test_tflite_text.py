@@ -18,7 +18,7 @@ spoken = st.lists(st.sampled_from(PIECES), max_size=24).map(lambda pieces: "".jo
 texts = st.one_of(spoken, st.binary(max_size=64), st.text(max_size=64).map(str.encode))
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(texts)
 @example(b"")
 @example(b"do n't 've x")
@@ -28,7 +28,7 @@ def test_normalized_is_what_the_patterns_give(text: bytes) -> None:
     assert _tflite_ops.normalized(text) == plain.normalized(text)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(texts)
 @example(b"a. .b")
 @example(b"\t\t. a\t")

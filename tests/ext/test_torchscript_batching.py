@@ -218,24 +218,23 @@ def test_a_module_may_change_itself_while_it_runs(tmp_path: Path, replicas: int)
         assert all(later["calls"] >= earlier["calls"] for earlier, later in pairwise(values))
 
 
-class SlowlyPrinting(models.Slow):
-    """Prints at the end of each of its batches, which take a while."""
+class Printing(models.Gated):
+    """Prints at the end of each of its batches."""
 
     def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
-        end = torch.ops.prim.TimePoint() + self.nanoseconds
-        while torch.ops.prim.TimePoint() < end:
-            pass
+        self.pass_gate(len(tokens))
         print("a word from the model:", tokens[0][0])
         return self.scorer(tokens)
 
 
 def test_a_model_that_prints_while_it_is_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Printing takes the GIL where torch's Python is loaded: whoever waits for a batch must have let go of it."""
-    path = models.save(SlowlyPrinting(50), tmp_path / "printing.pt")
-    with Engine(path, **UNPROBED) as engine:
+    gate = models.Gate(tmp_path, Printing)
+    with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("last")
         engine.native.kick()
         engine.wait_until_running()
+        engine.close_while_running(gate)
     assert "a word from the model: last" in capfd.readouterr().out
 
 

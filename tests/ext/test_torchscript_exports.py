@@ -126,7 +126,7 @@ def damage(whole: Path, part: str, at: int, byte: int) -> Path:
     return damaged
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(part=st.sampled_from(["data.pkl", "zoo.py", "sparse.py", "constants.pkl", "version"]), data=st.data())
 def test_a_damaged_file_is_refused_or_served_and_never_crashes(whole: Path, part: str, data: st.DataObject) -> None:
     damaged = damage(whole, part, data.draw(st.integers(0, 5000)), data.draw(st.integers(0, 255)))
@@ -238,7 +238,7 @@ def test_tokens(echo: Engine, text: str, tokens: list[str]) -> None:
     assert echo.values([text]) == [{"|".join(tokens): len(tokens)}]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(max_size=40).filter(lambda text: "|" not in text))
 def test_any_text_is_split_as_in_training(echo: Engine, text: str) -> None:
     tokens = tokenize(text)

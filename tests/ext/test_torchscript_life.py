@@ -34,54 +34,59 @@ from tests.ext.torchscript import (
     alone,
     assert_close,
 )
+from tests.service import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.zoo import Gate
+
     Zoo = Callable[[str], Path]
 
 THREADS = Path("/proc/self/task")
-SLOW_S = 0.2  # what a batch of slow_200ms takes
 
 
 # --------------------------------------------------------------------------------------------- deadlines, cancelling
 
 
-def test_a_deadline_behind_a_slow_batch_is_answered_before_that_ends(zoo: Zoo) -> None:
-    with Engine(zoo("slow_200ms"), **UNPROBED) as engine:
+def test_a_deadline_behind_a_slow_batch_is_answered_before_that_ends(gate: Gate) -> None:
+    with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("slow")
         engine.native.kick()
         engine.wait_until_running()
-        started = time.monotonic()
-        assert engine.submit("late", deadline_ns=monotonic_ns() + MS) > 0
-        time.sleep(0.002)
+        engine.submit_late("late")
         engine.native.sweep()
         engine.wait_for(1)
-        assert time.monotonic() - started < SLOW_S / 2
         assert engine.outcomes[1][0] == DEADLINE_EXCEEDED
         assert "in the queue" in engine.outcomes[1][1]
+        gate.open()
         engine.wait_for(2)
         assert engine.outcomes[0][0] == OK
         stats = engine.native.stats()
-        assert (stats["expired"], stats["batches"]) == (1, 1), "the late one must not have run"
+        assert (stats["completed"], stats["batches"], gate.batches) == (1, 1, 1), "the late one must not have run"
 
 
-def test_a_deadline_is_answered_while_its_own_batch_runs_and_the_late_result_is_dropped(zoo: Zoo) -> None:
-    with Engine(zoo("slow_200ms"), hold=2, **UNPROBED) as engine:
-        started = time.monotonic()
-        engine.submit("late", deadline_ns=monotonic_ns() + 100 * MS)
-        engine.submit("patient")
-        engine.native.kick()
-        engine.wait_until_running(2)
-        while not engine.outcomes:
-            engine.native.sweep()
-            engine.gather()
-        assert time.monotonic() - started < SLOW_S
-        assert engine.outcomes == {0: (DEADLINE_EXCEEDED, "the deadline passed while the model ran")}
-        engine.wait_for(2)
-        assert engine.outcomes[1][0] == OK
-        assert engine.native.stats()["running"] == 0
-        assert engine.native.results() == []
+def test_a_deadline_is_answered_while_its_own_batch_runs_and_the_late_result_is_dropped(gate: Gate) -> None:
+    for timeout_ms in (50, 500, 5000):  # longer where the machine was too busy to begin before
+        with Engine(gate.path, hold=2, **UNPROBED) as engine, gate.closed():
+            if engine.submit("late", deadline_ns=monotonic_ns() + timeout_ms * MS) == DEADLINE_PASSED:
+                continue
+            engine.submit("patient")
+            engine.native.kick()
+            engine.wait_until_running()
+            if engine.native.stats()["running"] == 1:  # the patient one alone
+                continue
+            while not engine.outcomes:
+                engine.native.sweep()
+                engine.gather()
+            assert engine.outcomes == {0: (DEADLINE_EXCEEDED, "the deadline passed while the model ran")}
+            gate.open()
+            engine.wait_for(2)
+            assert engine.outcomes[1][0] == OK
+            assert engine.native.stats()["running"] == 0
+            assert engine.native.results() == []
+            return
+    pytest.fail("the batch never began in time")
 
 
 def test_a_deadline_that_has_passed_is_refused(zoo: Zoo) -> None:
@@ -89,8 +94,8 @@ def test_a_deadline_that_has_passed_is_refused(zoo: Zoo) -> None:
         assert engine.submit("late", deadline_ns=monotonic_ns() - 1) == DEADLINE_PASSED
 
 
-def test_cancelling_what_waits_and_what_runs(zoo: Zoo) -> None:
-    with Engine(zoo("slow_20ms"), batch_items=1, queue_items=1, **UNPROBED) as engine:
+def test_cancelling_what_waits_and_what_runs(gate: Gate) -> None:
+    with Engine(gate.path, batch_items=1, queue_items=1, **UNPROBED) as engine, gate.closed():
         running = engine.submit("runs")
         engine.native.kick()
         engine.wait_until_running()
@@ -100,8 +105,8 @@ def test_cancelling_what_waits_and_what_runs(zoo: Zoo) -> None:
         assert engine.submit("in its place") > 0
         assert engine.native.cancel(running)
         assert not engine.native.cancel(running)
-        while 2 not in engine.outcomes:
-            engine.gather()
+        gate.open()
+        engine.wait_for(1)
         assert engine.outcomes.keys() == {2}
         stats = engine.native.stats()
         assert (stats["cancelled"], stats["completed"], stats["overloaded"]) == (2, 1, 1)
@@ -110,26 +115,26 @@ def test_cancelling_what_waits_and_what_runs(zoo: Zoo) -> None:
 # ---------------------------------------------------------------------------------------------------------- threads
 
 
-def test_replicas_run_side_by_side(zoo: Zoo) -> None:
-    with Engine(zoo("slow_200ms"), replicas=2, batch_items=1, **UNPROBED) as engine:
-        started = time.monotonic()
+def test_replicas_run_side_by_side(gate: Gate) -> None:
+    with Engine(gate.path, replicas=2, batch_items=1, **UNPROBED) as engine, gate.closed():
         engine.submit("one")
         engine.submit("two")
         engine.native.kick()
         engine.wait_until_running(2)
+        gate.open()
         engine.wait_for(2)
-        assert time.monotonic() - started < 2 * SLOW_S
+        assert engine.native.stats()["batches"] == 2
 
 
-def test_python_goes_on_while_a_batch_runs(zoo: Zoo) -> None:
-    with Engine(zoo("slow_200ms"), **UNPROBED) as engine:
+def test_python_goes_on_while_a_batch_runs(gate: Gate) -> None:
+    with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("slow")
         engine.native.kick()
-        engine.wait_until_running()
-        turns = 0
-        while not engine.native.results():
-            turns += 1
-        assert turns > 100
+        engine.wait_until_running()  # else whoever held the GIL would hold it until the gate loses its patience
+        assert [engine.native.results() for _ in range(100)] == [[]] * 100
+        assert engine.native.stats()["running"] == 1
+        gate.open()
+        engine.wait_for(1)
 
 
 def test_many_threads_submit_at_once(zoo: Zoo) -> None:
@@ -237,15 +242,14 @@ def test_drain_refuses_what_comes_and_finishes_what_is_there(zoo: Zoo) -> None:
         assert engine.native.close() == []
 
 
-def test_close_answers_everything_at_once(zoo: Zoo) -> None:
-    with Engine(zoo("slow_200ms"), batch_items=1, **UNPROBED) as engine:
+def test_close_answers_everything_at_once(gate: Gate) -> None:
+    with Engine(gate.path, batch_items=1, **UNPROBED) as engine, gate.closed():
         for _ in range(3):
             engine.submit("any")
         engine.native.kick()
         engine.wait_until_running()
-        started = time.monotonic()
-        rest = engine.native.close()
-        assert time.monotonic() - started < 2 * SLOW_S, "only the running batch may be waited for"
+        rest = engine.close_while_running(gate)
+        assert gate.batches == 1, "only the running batch may be waited for"
         assert sorted(tag for tag, _, _ in rest) == [0, 1, 2]
         assert {status for _, status, _ in rest} == {UNAVAILABLE}
         assert engine.native.close() == []
@@ -260,8 +264,17 @@ class Tag:
     """Can be referred to weakly."""
 
 
+def threads() -> set[str]:
+    return {thread.name for thread in THREADS.iterdir()}
+
+
+def wait_for_the_end_of_those_since(before: set[str]) -> None:
+    """The system forgets a thread a little after others have seen it end."""
+    eventually(lambda: threads() <= before, "all threads have ended")
+
+
 def test_an_engine_that_is_dropped_ends_its_threads_and_gives_back_its_tags(zoo: Zoo) -> None:
-    threads = len(list(THREADS.iterdir()))
+    before = threads()
     tags = [Tag() for _ in range(4)]
     alive = [weakref.ref(tag) for tag in tags]
     native = TorchScriptEngine(str(zoo("slow_20ms")), replicas=3, batch_items=1, **UNPROBED)
@@ -274,7 +287,7 @@ def test_an_engine_that_is_dropped_ends_its_threads_and_gives_back_its_tags(zoo:
     del native
     gc.collect()
     assert not any(reference() for reference in alive)
-    assert len(list(THREADS.iterdir())) == threads
+    wait_for_the_end_of_those_since(before)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
 
@@ -300,11 +313,11 @@ def test_tags_come_back_once_and_are_kept_by_nobody(zoo: Zoo) -> None:
 
 
 def test_a_load_that_fails_leaves_no_thread_behind(zoo: Zoo) -> None:
-    threads = len(list(THREADS.iterdir()))
+    before = threads()
     for name in ("doc_model_dense", "pairwise"):
         with pytest.raises(ValueError, match=r"dense_feat|texts1"):
             TorchScriptEngine(str(zoo(name)), replicas=3)
-    assert len(list(THREADS.iterdir())) == threads
+    wait_for_the_end_of_those_since(before)
 
 
 def test_kick_and_close_in_two_threads(zoo: Zoo) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from ext._batching import monotonic_ns
 from ext._torchscript import TorchScriptEngine
 from scripts.train_classifier import load, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from tests.zoo import Gate
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 1, 5, 6, 8
 QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, TOO_MANY_BYTES = -1, -2, -3, -4, -5
@@ -65,6 +70,28 @@ class Engine:
         while self.native.stats()["running"] < count:
             assert time.monotonic() < end, "nothing runs"
             time.sleep(0.0005)
+
+    def submit_late(self, text: str) -> None:
+        """Accepted, with a deadline that has passed when this returns."""
+        while self.submit(text, deadline_ns=(deadline := monotonic_ns() + MS)) < 0:
+            pass  # so busy is the machine that the deadline had passed before
+        while monotonic_ns() < deadline:
+            time.sleep(0.001)
+
+    def close_while_running(self, gate: Gate) -> list[tuple[Any, int, Any]]:
+        """What close() gives, begun while a batch runs that ends when the engine is closed."""
+
+        def open_when_closed() -> None:
+            with contextlib.suppress(RuntimeError):
+                while self.native.stats():
+                    time.sleep(0.001)
+            gate.open()
+
+        opener = threading.Thread(target=open_when_closed)
+        opener.start()
+        rest = self.native.close()
+        opener.join()
+        return rest
 
     def answer(self, texts: Sequence[str]) -> list[tuple[int, Any]]:
         """(status, value) of each text; all of them are submitted before any is looked for."""

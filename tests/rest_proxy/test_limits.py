@@ -182,7 +182,7 @@ async def test_too_many_requests_are_429(new_proxy: Any, server: ThriftServer) -
 CONTENT_TYPES = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "a/b", ""]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(PATHS),
     content_type=st.sampled_from(CONTENT_TYPES),

@@ -96,7 +96,7 @@ def test_random_bytes(server: RunningServer) -> None:
     server.answers()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_messages(thrift_server: RunningServer, data: st.DataObject) -> None:
     """A message with some of its bytes replaced: an answer, or the end, or a wait for more; never a fault of ours."""

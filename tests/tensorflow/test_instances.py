@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.tensorflow.instances import batches, columns
@@ -130,7 +130,6 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(list(TYPES)), st.lists(ANYTHING, max_size=4))
 def test_every_instance_has_its_place_in_a_batch_or_an_error(kind: str, instances: list[Any]) -> None:
     unshaped = signature(port("x", kind)._replace(shape=None))
