@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import selectors
 import shutil
 import signal
@@ -266,11 +267,12 @@ def program_path(name: str, how_to_get_it: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port that nobody uses. It is none of those that the system gives to whoever asks for any, by itself."""
+    while True:
+        port = 16_384 + secrets.randbelow(16_384)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind((HOST, port))
+            return port
 
 
 def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 30) -> Any:
@@ -285,7 +287,11 @@ def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 30) -
 
 def child_pids(pid: int) -> list[int]:
     """Process ids of a process's children, those of all its threads."""
-    return [int(child) for tasks in Path(f"/proc/{pid}/task").glob("*/children") for child in tasks.read_text().split()]
+    pids: list[int] = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # of a thread that has just ended
+            pids += map(int, tasks.read_text().split())
+    return pids
 
 
 def is_running(pid: int) -> bool:

@@ -276,7 +276,7 @@ async def test_reply_methods(handler: Handler, interpreter: SmartReplyInterprete
     assert await result(handler.reply_batch(texts, None, None)) == interpreter.replies_many(texts)
     assert await result(handler.reply_conversation(texts, None, None)) == interpreter.merged_replies(texts)
     two = ReplyOptions(max_replies=2, threshold=0.5)
-    named = RequestOptions(model="replies", timeout_ms=1000)
+    named = RequestOptions(model="replies", timeout_ms=30_000)
     assert list(await result(handler.reply("Hello", named, two))) == ["How are you sir?", "I do not understand"]
     assert [len(each) for each in await result(handler.reply_batch(["Hello"] * 3, named, two))] == [2, 2, 2]
     assert len(await result(handler.reply_conversation(texts, named, two))) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from ext._batching import Queue
+from ext._batching import ManualClock, Queue
 from server.calls import drive
 from server.errors import ErrorCode, PredictionError
 from server.models.base import Terms
@@ -29,8 +29,8 @@ def terms(request_id: str | None = None, timeout_ns: int = FAR_NS, lane: int = 0
 class Desk:
     """An engine and its queue."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.queue = Queue(None, max_tokens=10, **settings)
+    def __init__(self, clock: ManualClock | None = None, **settings: Any) -> None:
+        self.queue = Queue(clock, max_tokens=10, **settings)
         self.engine = Engine(self.queue, 10)
 
     def submit(self, text: str, tokens: int = 1, **options: Any) -> Pending[Any]:
@@ -99,11 +99,14 @@ async def test_refusals() -> None:
 
 
 async def test_a_deadline_in_the_queue_and_one_while_the_model_runs() -> None:
-    desk = Desk(batch_items=1)
-    running = desk.submit("a", timeout_ns=50_000_000)
+    clock = ManualClock()
+    desk = Desk(clock, batch_items=1)
+    soon = Terms(0, 50_000_000, None)
+    running = desk.engine.submit("a", 1, terms=soon)
     taken = desk.queue.try_take()
     assert taken is not None
-    waiting = desk.submit("b", timeout_ns=50_000_000)
+    waiting = desk.engine.submit("b", 1, terms=soon)
+    clock.advance(50)
     late = await error_of(running)
     expired = await error_of(waiting)
     assert late.code == expired.code == ErrorCode.DEADLINE_EXCEEDED

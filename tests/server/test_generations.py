@@ -37,9 +37,9 @@ class Writer:
         return await self.end
 
 
-def begun(streams: Streams, seconds: float = 10) -> tuple[str, Writer]:
+def begun(streams: Streams, seconds: float = 60, clock: Any = time) -> tuple[str, Writer]:
     writer = Writer()
-    return streams.begin(writer.generate, time.monotonic_ns() + int(seconds * SECOND_NS)), writer
+    return streams.begin(writer.generate, clock.monotonic_ns() + int(seconds * SECOND_NS)), writer
 
 
 async def test_text_is_given_once_and_in_order() -> None:
@@ -51,7 +51,7 @@ async def test_text_is_given_once_and_in_order() -> None:
     writer.say("sea", 3)
     chunk = await streams.next(stream, 1000)
     assert (chunk.text, chunk.token_count, chunk.finish_reason, chunk.prompt_tokens) == ("The sea", 3, None, None)
-    waiting = asyncio.ensure_future(result(streams.next(stream, 5000)))
+    waiting = asyncio.ensure_future(result(streams.next(stream, 60_000)))
     await asyncio.sleep(0)
     assert "another call" in (await error_of(streams.next(stream, 0))).message
     writer.say(" is", 4)
@@ -67,7 +67,7 @@ async def test_a_call_that_goes_away_takes_no_text_along() -> None:
     streams = Streams(4)
     stream, writer = begun(streams)
     answers: list[Any] = []
-    call = drive(streams.next(stream, 5000), lambda *outcome: answers.append(outcome))
+    call = drive(streams.next(stream, 60_000), lambda *outcome: answers.append(outcome))
     call.cancel()
     writer.say("still here", 2)
     assert (await streams.next(stream, 0)).text == "still here"
@@ -78,7 +78,7 @@ async def test_a_call_that_goes_away_takes_no_text_along() -> None:
 async def test_cancelling_wakes_who_waits() -> None:
     streams = Streams(4)
     stream, writer = begun(streams)
-    waiting = asyncio.ensure_future(result(streams.next(stream, 5000)))
+    waiting = asyncio.ensure_future(result(streams.next(stream, 60_000)))
     await asyncio.sleep(0)
     streams.cancel(stream)
     assert (await waiting).finish_reason == FinishReason.CANCELLED
@@ -96,15 +96,36 @@ async def test_an_error_comes_after_the_text_before_it() -> None:
     assert (await error_of(streams.next(stream, 0))).code == ErrorCode.NOT_FOUND
 
 
-async def test_silence_is_counted_from_the_last_call() -> None:
-    streams = Streams(4)
-    (asked, kept), (forgotten, left) = begun(streams, 0.4), begun(streams, 0.4)
-    for _ in range(4):
-        await asyncio.sleep(0.15)
-        await streams.next(asked, 0)
-    assert left.abandoned
+class Clock:
+    """What stands in for the module time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        monkeypatch.setattr("server.generations.time", self)
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        return self.now_ns / SECOND_NS
+
+
+async def test_silence_is_counted_from_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, streams = Clock(monkeypatch), Streams(4)
+    (asked, kept), (forgotten, left) = begun(streams, 0.05, clock), begun(streams, 0.05, clock)
+    clock.now_ns = SECOND_NS * 4 // 100
+    await streams.next(asked, 0)
+    clock.now_ns = SECOND_NS * 6 // 100
+    async with asyncio.timeout(60):
+        while not left.abandoned:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
     assert not kept.abandoned
     assert (await error_of(streams.next(forgotten, 0))).code == ErrorCode.NOT_FOUND
+    clock.now_ns = SECOND_NS * 9 // 100
+    async with asyncio.timeout(60):
+        while not kept.abandoned:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_a_refused_text_is_no_stream() -> None:
@@ -113,22 +134,24 @@ async def test_a_refused_text_is_no_stream() -> None:
 
     streams = Streams(1)
     with pytest.raises(PredictionError, match="no"):
-        streams.begin(refuse, time.monotonic_ns() + SECOND_NS)
+        streams.begin(refuse, time.monotonic_ns() + 60 * SECOND_NS)
     assert len(streams) == 0
     begun(streams)
     with pytest.raises(PredictionError, match="setting streams"):
         begun(streams)
 
 
-async def test_draining() -> None:
-    streams = Streams(4)
-    (read, writer), (_, left) = begun(streams), begun(streams)
+async def test_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, streams = Clock(monkeypatch), Streams(4)
+    (read, writer), (_, left) = begun(streams, clock=clock), begun(streams, clock=clock)
     draining = asyncio.ensure_future(streams.drain(0.5))
     await asyncio.sleep(0)
     with pytest.raises(PredictionError, match="draining"):
         begun(streams)
     writer.end.resolve(Generated("all", 1, FinishReason.LENGTH, 2))
     assert (await streams.next(read, 1000)).text == "all"
+    assert not left.abandoned
+    clock.now_ns += SECOND_NS
     await draining
     assert left.abandoned
     assert len(streams) == 0

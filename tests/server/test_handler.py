@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_every_method_of_the_contract_is_there() -> None:
 async def test_predict(desk: Desk) -> None:
     alone = await result(desk.handler.predict("set an alarm", None))
     assert len(alone) == 3
-    named = await result(desk.handler.predict("set an alarm", RequestOptions("labels", 1000, Lane.BULK, "id")))
+    named = await result(desk.handler.predict("set an alarm", RequestOptions("labels", 60_000, Lane.BULK, "id")))
     many = await result(desk.handler.predict_batch(["set an alarm", "snooze"], None))
     assert named == alone
     assert many[0] == pytest.approx(alone, abs=1e-5)
@@ -104,10 +105,10 @@ async def test_the_deadline_is_the_callers_or_the_settings(zoo: Callable[[str], 
     desk = Desk(hold=100, timeout_ms=30)
     await desk.registry.load("labels", str(zoo("doc_model")))
     for options, least_ms in ((None, 30), (RequestOptions(), 30), (RequestOptions(timeout_ms=60), 60)):
+        begin = time.monotonic()
         error = await error_of(desk.handler.predict("a", options))
         assert error.code == ErrorCode.DEADLINE_EXCEEDED
-        waited_ms = int(error.message.split(" after ")[1].split()[0])
-        assert waited_ms >= least_ms - 1  # it is enqueued a moment after its deadline was set
+        assert time.monotonic() - begin >= least_ms / 1000
     await desk.registry.close()
 
 

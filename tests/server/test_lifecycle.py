@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,10 @@ def ask(port: int) -> Any:
 
 
 async def test_from_start_to_stop(zoo: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    port = free_port()
-    server = Server(settings(zoo("doc_model"), port=port))
+    server = Server(settings(zoo("doc_model")))
     assert server.status().uptime_s >= 0
     running = asyncio.create_task(server.run())
-    await printed(capsys, f"Server running. Thrift port: {port}\n")
+    port = await printed_port(capsys)
     assert gc.get_freeze_count() > 0
 
     scores, status = await asyncio.to_thread(ask, port)
@@ -53,18 +53,19 @@ async def test_from_start_to_stop(zoo: Callable[[str], Path], capsys: pytest.Cap
     assert [model.name for model in status.models] == ["doc_model"]
 
     signal.raise_signal(signal.SIGTERM)
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 60)
     assert server.status().reasons == ["the server is draining"]
     assert not is_listening(port)
 
 
-async def printed(capsys: pytest.CaptureFixture[str], line: str) -> None:
-    """Returns when the line has come on stdout."""
+async def printed_port(capsys: pytest.CaptureFixture[str]) -> int:
+    """The port in the last line on stdout, when that has come."""
     out = ""
-    async with asyncio.timeout(30):
-        while not out.endswith(line):
+    async with asyncio.timeout(60):
+        while (running := re.search(r"^Server running\. Thrift port: (\d+)\n\Z", out, re.MULTILINE)) is None:
             await asyncio.sleep(0.01)
             out += capsys.readouterr().out
+    return int(running[1])
 
 
 async def test_a_model_that_cannot_be_loaded(tmp_path: Path, zoo: Callable[[str], Path]) -> None:

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from typing import TYPE_CHECKING
 
 from server.models.linger import Linger
+
+if TYPE_CHECKING:
+    import pytest
 
 LONG_US = 20_000
 
 
-async def passes_while(seconds: float) -> int:
-    """How often the loop went round in this time, when nothing but it decides."""
-    loop = asyncio.get_running_loop()
-    rounds = 0
-    end = time.monotonic() + seconds
-    done = loop.create_future()
-
-    def count() -> None:
-        nonlocal rounds
-        rounds += 1
-        if time.monotonic() < end:
-            loop.call_later(0.001, count)
-        else:
-            done.set_result(None)
-
-    count()
-    await done
-    return rounds
-
-
 class CountingLoop:
-    """Of a loop, all that Linger uses: callbacks wait until `run_pass` runs them."""
+    """Of a loop and a clock, all that Linger uses: callbacks wait until `run_pass` runs them, a quarter later."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ready: list[object] = []
+        self.now_ns = 0
+        monkeypatch.setattr("server.models.linger.time", self)
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
 
     def call_soon(self, callback: object) -> None:
         self.ready.append(callback)
@@ -43,39 +31,38 @@ class CountingLoop:
         ready, self.ready = self.ready, []
         for callback in ready:
             callback()  # type: ignore[operator]
+        self.now_ns += LONG_US * 1000 // 4
         return bool(ready)
 
+    def passes(self) -> int:
+        """How many there are before it would sleep."""
+        return next(passes for passes in range(100) if not self.run_pass())
 
-def test_it_polls_for_its_time_and_then_sleeps() -> None:
-    loop = CountingLoop()
+
+def test_it_polls_for_its_time_and_then_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = CountingLoop(monkeypatch)
     Linger(loop, LONG_US).begin()  # type: ignore[arg-type]
-    began = time.monotonic()
-    passes = 0
-    while loop.run_pass():
-        passes += 1
-    assert passes > 2
-    assert time.monotonic() - began >= 0.9 * LONG_US / 1e6
+    assert loop.passes() == 5
 
 
-def test_beginning_again_prolongs_it_without_polling_twice() -> None:
-    loop = CountingLoop()
+def test_beginning_again_prolongs_it_without_polling_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = CountingLoop(monkeypatch)
     linger = Linger(loop, LONG_US)  # type: ignore[arg-type]
     linger.begin()
-    time.sleep(0.5 * LONG_US / 1e6)
+    loop.run_pass()
+    loop.run_pass()
     linger.begin()
     assert len(loop.ready) == 1
-    again = time.monotonic()
-    while loop.run_pass():
-        pass
-    assert time.monotonic() - again >= 0.9 * LONG_US / 1e6
+    assert loop.passes() == 5
 
 
-def test_at_0_it_never_polls() -> None:
-    loop = CountingLoop()
+def test_at_0_it_never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = CountingLoop(monkeypatch)
     Linger(loop, 0).begin()  # type: ignore[arg-type]
     assert not loop.ready
 
 
 async def test_other_callbacks_of_the_loop_go_on_meanwhile() -> None:
-    Linger(asyncio.get_running_loop(), LONG_US).begin()
-    assert await passes_while(LONG_US / 1e6) > 2
+    Linger(asyncio.get_running_loop(), 10**9).begin()
+    for _ in range(3):
+        await asyncio.sleep(0.001)

@@ -220,4 +220,4 @@ async def test_counters_of_a_model(registry: Registry, zoo: Callable[[str], Path
 
 
 def terms() -> Terms:
-    return Terms(0, time.monotonic_ns() + 10**10, None)
+    return Terms(0, time.monotonic_ns() + 60 * 10**9, None)

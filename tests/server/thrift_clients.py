@@ -75,7 +75,7 @@ def client(
     dialect: Dialect = BY_NAME["framed-binary-accelerated"],
     *,
     service: Any = Predictor,
-    timeout_s: float = 10.0,
+    timeout_s: float = 60.0,
     host: str = HOST,
     socket_type: type[TSocket] = TSocket,
 ) -> Iterator[Any]:

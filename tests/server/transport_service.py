@@ -175,7 +175,7 @@ class RunningServer:
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine on the server's loop; gives its result."""
-        return self.later(coroutine).result(30)
+        return self.later(coroutine).result(60)
 
     def later(self, coroutine: Any) -> Any:
         """Run a coroutine on the server's loop; gives its future."""
@@ -195,7 +195,7 @@ class RunningServer:
 
         self.run(close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def answers(self) -> None:
@@ -214,7 +214,7 @@ def running(limits: Limits | None = None) -> Iterator[RunningServer]:
         server.stop()
 
 
-def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for a condition that another thread brings about."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -254,7 +254,7 @@ def frame(content: bytes) -> bytes:
 class Peer:
     """A raw connection."""
 
-    def __init__(self, port: int, timeout_s: float = 10.0) -> None:
+    def __init__(self, port: int, timeout_s: float = 60.0) -> None:
         self.socket = socket.create_connection((HOST, port), timeout_s)
 
     def __enter__(self) -> Peer:

@@ -13,7 +13,7 @@ from server.errors import PredictionError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-_TIMEOUT_S = 10
+_TIMEOUT_S = 60
 
 
 async def result(pending: Awaitable[Any], timeout_s: float = _TIMEOUT_S) -> Any:
