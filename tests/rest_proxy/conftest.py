@@ -29,8 +29,8 @@ def new_server() -> Iterator[Callable[..., ThriftServer]]:
     """Starts Thrift servers, which end with the test."""
     servers: list[ThriftServer] = []
 
-    def start(port: int = 0) -> ThriftServer:
-        servers.append(ThriftServer(port))
+    def start(*arguments: Any) -> ThriftServer:
+        servers.append(ThriftServer(*arguments))
         return servers[-1]
 
     yield start
@@ -76,7 +76,7 @@ class Proxy:
         """What curl prints; URL in an argument stands for the proxy's address."""
         command = ["curl", "--silent", "--show-error", *(part.replace("URL", self.url) for part in arguments)]
         process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-1)
-        out, errors = await asyncio.wait_for(process.communicate(), 30)
+        out, errors = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, errors
         return out.decode()
 

@@ -38,7 +38,7 @@ class Watched:
     async def connect(self, port: int) -> None:
         await self.loop.create_connection(lambda: self.connection, "127.0.0.1", port)
 
-    def call(self, doc: str, seconds: float = 5.0) -> asyncio.Task[Any]:
+    def call(self, doc: str, seconds: float = 60.0) -> asyncio.Task[Any]:
         call = self.connection.call(PREDICT, (doc, None), self.loop.time() + seconds)
         return asyncio.ensure_future(call)
 
@@ -63,7 +63,7 @@ async def serving(script: Script) -> AsyncIterator[int]:
         server.close()
         for writer in running:
             writer.close()
-        await asyncio.wait_for(asyncio.gather(*filter(None, running.values())), 5)
+        await asyncio.wait_for(asyncio.gather(*filter(None, running.values())), 60)
 
 
 def reply(doc: str, seqid: int) -> bytes:
@@ -164,10 +164,11 @@ async def test_a_connection_with_nothing_but_abandoned_calls_is_closed(server: T
     watched = Watched()
     await watched.connect(server.address.port)
     first, second = watched.call("1"), watched.call("2", seconds=0.2)
-    assert await asyncio.to_thread(server.held.acquire, timeout=5)
+    assert await asyncio.to_thread(server.held.acquire, timeout=60)
     first.cancel()
     await asyncio.sleep(0.01)
-    assert (watched.lost, watched.connection.usable) == (0, False), "the second call still wants its answer"
+    wanted = (watched.lost, watched.connection.usable) == (0, False)
+    assert wanted or second.done(), "the second call still wants its answer, as long as its time is not over"
     with pytest.raises(DeadlinePassed):
         await second
     assert watched.lost == 1
@@ -181,7 +182,7 @@ async def test_the_answer_to_an_abandoned_call_is_dropped(server: ThriftServer) 
     watched = Watched()
     await watched.connect(server.address.port)
     first, second = watched.call("1"), watched.call("2")
-    assert await asyncio.to_thread(server.held.acquire, timeout=5)
+    assert await asyncio.to_thread(server.held.acquire, timeout=60)
     first.cancel()
     await asyncio.sleep(0.01)
     server.release.set()
@@ -201,7 +202,7 @@ async def test_a_connection_that_cannot_write_is_not_usable() -> None:
     async with serving(script) as port:
         watched = Watched()
         await watched.connect(port)
-        call = watched.call("x" * (64 << 20), seconds=30)
+        call = watched.call("x" * (64 << 20), seconds=60)
         await asyncio.sleep(0.05)
         assert not watched.connection.usable
         go.set()

@@ -12,6 +12,7 @@ from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionErro
 from rest_proxy.config import Settings
 from rest_proxy.lifecycle import listening
 from tests.rest_proxy.thrift_server import wait_until
+from tests.service import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,9 +113,10 @@ async def test_embedded_tf_better_errors_of_the_server_are_a_line_of_text(proxy:
 
 
 async def test_embedded_tf_better_the_request_outlives_every_timeout(new_proxy: Any, server: ThriftServer) -> None:
-    proxy = await new_proxy(server, timeout_ms=300, max_timeout_ms=300, grace_ms=0)
+    proxy = await new_proxy(server, timeout_ms=2500, max_timeout_ms=2500, grace_ms=0)
     asked = asyncio.create_task(proxy.ask("GET", PATH))
-    await asyncio.to_thread(wait_until, lambda: len(server.named("get_batch")) >= 6)
+    await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
+    await asyncio.sleep(2.6)
     assert not asked.done()
     server.end_job(BatchState.COMPLETED)
     assert (await asked).status == 200
@@ -128,7 +130,9 @@ async def test_embedded_tf_better_a_client_that_goes_away_leaves_the_job(proxy: 
     await asyncio.sleep(0.1)  # now the proxy knows
     asked_then = len(server.named("get_batch"))
     await asyncio.sleep(0.5)
-    assert len(server.named("get_batch")) == asked_then, "nobody waits any more"
+    assert len(server.named("get_batch")) <= asked_then + 1, (
+        "nobody waits any more; one question may have been under way"
+    )
     assert server.named("cancel_batch") == []
     (job,) = (await proxy.ask("GET", "/batches")).json["batches"]
     assert job["state"] == "QUEUED"
@@ -137,15 +141,14 @@ async def test_embedded_tf_better_a_client_that_goes_away_leaves_the_job(proxy: 
 async def test_embedded_tf_better_the_answer_comes_though_the_server_crashed_meanwhile(
     new_proxy: Any, new_server: Callable[..., ThriftServer]
 ) -> None:
-    server = new_server()
+    server = new_server(free_port())
     proxy = await new_proxy(server)
     asked = asyncio.create_task(proxy.ask("GET", PATH))
     await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
     server.stop()
     await asyncio.sleep(0.3)
-    again = new_server(server.address.port)
-    again.jobs.update(server.jobs)
-    again.end_job(BatchState.COMPLETED)
+    server.end_job(BatchState.COMPLETED)
+    new_server(server.address.port, server.jobs)
     assert (await asked).body == b"predictions completed\n"
 
 
@@ -160,7 +163,7 @@ async def test_embedded_tf_better_a_job_that_is_forgotten(proxy: Proxy, server: 
 
 async def test_embedded_tf_better_draining_does_not_wait_for_jobs(server: ThriftServer) -> None:
     settings = Settings(thrift=(server.address,), port=0, drain_timeout_ms=60_000)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         async with listening(settings) as port:
             command = ["curl", "-s", "-w", "%{http_code}", f"http://127.0.0.1:{port}{PATH}"]
             curl = await asyncio.create_subprocess_exec(*command, stdout=-1)

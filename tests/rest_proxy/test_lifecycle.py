@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.service import eventually, is_listening
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -41,7 +43,7 @@ class Process:
         self.port = int(self.told or 0)
 
     def ask(self, path: str, answers: list[bytes] | None = None) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as response:
             body: bytes = response.read()
         if answers is not None:
             answers.append(body)
@@ -49,7 +51,7 @@ class Process:
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout and stderr, once it has ended by itself."""
-        out, errors = self.popen.communicate(timeout=15)
+        out, errors = self.popen.communicate(timeout=60)
         return self.popen.returncode, out, errors
 
 
@@ -65,7 +67,7 @@ def new_process() -> Iterator[Callable[..., Process]]:
     for process in processes:
         if process.popen.poll() is None:
             process.popen.kill()
-        process.popen.communicate(timeout=15)
+        process.popen.communicate(timeout=60)
 
 
 def events(errors: str) -> list[str]:
@@ -103,15 +105,13 @@ def test_sigterm_finishes_requests_in_progress(new_process: Callable[..., Proces
     for thread in asking:
         thread.start()
     for _ in asking:
-        assert server.held.acquire(timeout=5)
+        assert server.held.acquire(timeout=60)
     process.popen.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    eventually(lambda: not is_listening(process.port), "it listens no more")
     assert process.popen.poll() is None
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", process.port), timeout=5)
     server.release.set()
     for thread in asking:
-        thread.join(10)
+        thread.join(60)
     assert sorted(answers) == [b"0:1\n", b"1:1\n", b"2:1\n", b"3:1\n"]
     assert process.end()[:2] == (0, "")
 
@@ -121,26 +121,25 @@ def test_draining_has_a_limit(new_process: Callable[..., Process], server: Thrif
     process = new_process("--thrift", str(server.address), "--drain-timeout-ms", "200")
     with socket.create_connection(("127.0.0.1", process.port)) as client:
         client.sendall(b"GET /?doc=x HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert server.held.acquire(timeout=5)
+        assert server.held.acquire(timeout=60)
         started = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
         assert process.end()[0] == 0
-        assert 0.15 < time.monotonic() - started < 5
+        assert 0.15 < time.monotonic() - started < 9  # by default it would be ten
 
 
 def test_a_second_signal_ends_it_at_once(new_process: Callable[..., Process], server: ThriftServer) -> None:
     server.answer = server.hold
-    process = new_process("--thrift", str(server.address))
+    process = new_process("--thrift", str(server.address), "--drain-timeout-ms", "600000")
     with socket.create_connection(("127.0.0.1", process.port)) as client:
         client.sendall(b"GET /?doc=x HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert server.held.acquire(timeout=5)
+        assert server.held.acquire(timeout=60)
         process.popen.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        eventually(lambda: not is_listening(process.port), "it listens no more")
         assert process.popen.poll() is None
         process.popen.send_signal(signal.SIGTERM)
-        started = time.monotonic()
         assert process.end()[0] == 0
-        assert time.monotonic() - started < 2
+        assert not server.release.is_set(), "the request is still in progress"
 
 
 def test_it_ends_with_its_parent(server: ThriftServer) -> None:
@@ -159,7 +158,7 @@ def test_it_ends_with_its_parent(server: ThriftServer) -> None:
             if json.loads(line)["event"] == "listening":
                 break
         parent.kill()
-        parent.wait(10)
+        parent.wait(60)
         rest = errors.read()  # to the end of the proxy, which holds the other end
     assert events(rest) == ["the parent process is gone", "draining", "stopped"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +28,7 @@ async def exchange(port: int, data: bytes) -> bytes:
     """Send bytes, and read until the proxy closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer
 
@@ -75,15 +74,14 @@ async def test_a_claimed_length_is_refused_before_the_body_comes(proxy: Proxy) -
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(head + b"Expect: 100-continue\r\n\r\n")
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 413 ")
+    assert (await asyncio.wait_for(reader.readline(), 60)).startswith(b"HTTP/1.1 413 ")
     writer.close()
 
 
 async def test_a_client_that_expects_100_continue_gets_it(proxy: Proxy) -> None:
-    started = time.monotonic()
-    out = await proxy.curl("-H", "Expect: 100-continue", "--expect100-timeout", "9", "-d", "doc=x", "URL/predict")
+    """It would send its body after ten minutes without, and is not waited for so long."""
+    out = await proxy.curl("-H", "Expect: 100-continue", "--expect100-timeout", "600", "-d", "doc=x", "URL/predict")
     assert out.startswith('{"scores":')
-    assert time.monotonic() - started < 5
 
 
 async def test_too_many_documents_are_413(new_proxy: Any, server: ThriftServer) -> None:
@@ -168,7 +166,7 @@ async def test_too_many_requests_are_429(new_proxy: Any, server: ThriftServer) -
     server.answer = server.hold
     held = [asyncio.create_task(proxy.ask("GET", f"/predict?doc={n}")) for n in range(2)]
     for _ in held:
-        assert await asyncio.to_thread(server.held.acquire, timeout=5)
+        assert await asyncio.to_thread(server.held.acquire, timeout=60)
     answer = await proxy.ask("GET", "/predict?doc=x")
     assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
     assert answer.json["error"]["code"] == "OVERLOADED"

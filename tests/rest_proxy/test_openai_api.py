@@ -199,7 +199,7 @@ async def test_openai_first_part_comes_before_the_last_and_a_client_that_leaves_
     stream = await client.completions.create(model="gpt2", prompt="a", stream=True)
     first = await anext(aiter(stream))
     assert first.choices[0].text == WORDS[0]
-    assert await asyncio.to_thread(server.held.acquire, timeout=5)
+    assert await asyncio.to_thread(server.held.acquire, timeout=60)
     await stream.close()
     await asyncio.to_thread(wait_until, lambda: server.named("generate_cancel") == [("stream-1",)])
 

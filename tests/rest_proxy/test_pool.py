@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
 from predictor.ttypes import BatchRequest, ErrorCode, PredictionError
 
@@ -16,6 +15,7 @@ from rest_proxy.config import Address, Settings
 from rest_proxy.contract import Method
 from rest_proxy.pool import Pool
 from tests.rest_proxy.thrift_server import SCORES, ThriftServer, refuse, wait_until
+from tests.service import free_port
 
 if TYPE_CHECKING:
     from tests.rest_proxy.conftest import Answer, Proxy
@@ -32,7 +32,13 @@ def start(proxy: Proxy, *docs: object, **parameters: Any) -> list[asyncio.Task[A
 async def acquire(server: ThriftServer, calls: int = 1) -> None:
     """Wait until that many more calls are held."""
     for _ in range(calls):
-        assert await asyncio.to_thread(server.held.acquire, timeout=5), "the call did not come"
+        assert await asyncio.to_thread(server.held.acquire, timeout=60), "the call did not come"
+
+
+async def statuses(proxy: Proxy) -> list[dict[str, Any]]:
+    """What the proxy knows of its servers."""
+    servers: list[dict[str, Any]] = (await proxy.ask("GET", "/status")).json["servers"]
+    return servers
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -133,15 +139,16 @@ async def test_without_any_server_it_is_503_and_says_why(new_proxy: Any, server:
 
 
 async def test_it_comes_back_with_the_server(new_proxy: Any, new_server: NewServer) -> None:
-    first = new_server()
+    first = new_server(free_port())
     proxy = await new_proxy(first, status_interval_ms=100)
     assert (await proxy.ask("GET", "/?doc=x")).status == 200
     first.stop()
     assert (await proxy.ask("GET", "/?doc=x")).status == 503
     assert (await proxy.ask("GET", "/readyz")).status == 503
-    second = new_server(first.address.port)
-    await until(lambda: len(second.connections) > 0)
-    await asyncio.sleep(0.05)
+    new_server(first.address.port)
+    async with asyncio.timeout(60):
+        while not (await statuses(proxy))[0]["ready"]:
+            pass
     assert (await proxy.ask("GET", "/?doc=x")).status == 200
 
 
@@ -152,7 +159,9 @@ async def test_a_server_that_drains_is_skipped_until_it_is_ready(new_proxy: Any,
     assert {answer.status for answer in await asyncio.gather(*start(proxy, *range(10)))} == {200}
     assert (len(draining.named("predict")), len(other.named("predict"))) == (0, 10)
     draining.ready = True
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(60):
+        while not (await statuses(proxy))[0]["ready"]:
+            pass
     other.answer = other.hold
     asked = start(proxy, *range(10))
     await until(lambda: len(draining.named("predict")) >= 5)
@@ -167,7 +176,7 @@ async def test_an_unavailable_server_rests_while_another_answers(new_proxy: Any,
     for _ in range(30):
         assert (await proxy.ask("GET", "/?doc=x")).status == 200
     assert len(resting.named("predict")) == 1
-    [status, _] = (await proxy.ask("GET", "/status")).json["servers"]
+    [status, _] = await statuses(proxy)
     assert (status["reachable"], status["ready"]) == (True, False)
 
 
@@ -196,18 +205,19 @@ async def test_a_server_that_is_late_is_504(new_proxy: Any, server: ThriftServer
     started = time.monotonic()
     [asked] = start(proxy, "x", timeout_ms=100)
     answer = await asked
-    assert 0.14 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.14
     assert (answer.status, answer.json["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
     message = f"no answer from {server.address} in 100 ms and 50 ms grace"
     assert answer.json["error"]["message"] == message
+    await acquire(server)
     assert len(server.named("predict")) == 1, "a call that is late is not tried again"
 
 
 async def test_a_client_that_goes_away_frees_its_place_in_the_server(proxy: Proxy, server: ThriftServer) -> None:
     server.answer = server.hold
-    with pytest.raises(TimeoutError):
-        await proxy.ask("GET", "/predict?doc=x", timeout=aiohttp.ClientTimeout(total=0.2))
+    [asked] = start(proxy, "x")
     await acquire(server)
+    asked.cancel()
     _monitor, connection = server.connections
     assert await asyncio.to_thread(connection.recv, 1) == b"", "its connection is closed while the call is held"
     server.release.set()

@@ -116,7 +116,7 @@ async def test_pytext_better_many_connections_at_once(proxy: Proxy, server: Thri
     server.answer = server.hold
     asked = [asyncio.create_task(proxy.ask("GET", f"/?doc={number}")) for number in range(8)]
     for _ in asked:
-        assert await asyncio.to_thread(server.held.acquire, timeout=5)
+        assert await asyncio.to_thread(server.held.acquire, timeout=60)
     server.release.set()
     assert [answer.body.decode() for answer in await asyncio.gather(*asked)] == [f"{n}:1\n" for n in range(8)]
 

@@ -55,7 +55,7 @@ def vector(text: str) -> list[float]:
     return [0.1, float(len(text)), -1e-9]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return as soon as the condition holds; fail when it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -66,7 +66,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 class ThriftServer:
     """The contract's methods, each with an answer that can be replaced (`predict = lambda doc, options: ...`)."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, jobs: dict[str, BatchJob] | None = None) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.ready = True
         self.streams: dict[str, list[GenerationChunk | Callable[[], GenerationChunk]]] = {}  # what is still to come
@@ -74,7 +74,7 @@ class ThriftServer:
             *(GenerationChunk(word, index + 1) for index, word in enumerate(WORDS[:-1])),
             GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH, 3),
         ]
-        self.jobs: dict[str, BatchJob] = {}
+        self.jobs = {} if jobs is None else jobs
         self.on_submit: Callable[[BatchRequest], Any] = lambda _request: None  # what happens before a job is accepted
         self.release = threading.Event()  # what a held call waits for
         self.held = threading.Semaphore(0)  # released once by every call that begins to wait
@@ -103,7 +103,7 @@ class ThriftServer:
     def hold(self, doc: str, _options: Any) -> dict[str, float]:
         """An answer that comes when the test says so."""
         self.held.release()
-        self.release.wait(10)
+        self.release.wait(60)
         return {doc: 1.0}
 
     def drop_connections(self) -> None:
@@ -115,7 +115,7 @@ class ThriftServer:
         self.release.set()
         if self._thread.is_alive():
             self._socket.stop_accepting()
-            self._thread.join(5)
+            self._thread.join(60)
             assert not self._thread.is_alive()
             self._socket.close()
             self.drop_connections()
@@ -177,7 +177,7 @@ class ThriftServer:
     def wait_for_release(self) -> GenerationChunk:
         """A chunk without text, when the test says so."""
         self.held.release()
-        self.release.wait(10)
+        self.release.wait(60)
         return GenerationChunk("", 0)
 
     def submit_batch(self, request: BatchRequest) -> BatchJob:
