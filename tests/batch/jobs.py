@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.service import Service
 
-_PATIENCE_S = 60
+_PATIENCE_S = 300
 
 
 def flags(folder: Path) -> list[str]:

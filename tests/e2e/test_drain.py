@@ -18,10 +18,13 @@ from thrift.transport.TTransport import TTransportException
 
 from tests.e2e.load import at_once
 from tests.service import HOST, Service, connected, eventually, free_port, is_listening, is_running
+from tests.zoo import GATE_PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.zoo import Gate
 
 LONE_CLIENTS, PIPELINING_CLIENTS, HTTP_CLIENTS = 48, 16, 16
 DEPTH = 8
@@ -53,7 +56,8 @@ class Load:
                 predictor.send_predict("set an alarm for seven", None)
             while True:
                 self._count(predictor.recv_predict)
-                predictor.send_predict("set an alarm for seven", None)
+                with contextlib.suppress(TTransportException, ConnectionError):  # answers may have come before its end
+                    predictor.send_predict("set an alarm for seven", None)
 
     def _over_http(self) -> None:
         """A connection that is kept, and opened again when the proxy closes it, until it listens no more."""
@@ -118,10 +122,10 @@ def test_what_waits_is_answered_though_it_takes_a_while(zoo: Callable[[str], Pat
             pass
 
 
-def test_second_signal_ends_it_at_once(zoo: Callable[[str], Path]) -> None:
-    with Service(zoo("slow_200ms"), *ONE_AT_A_TIME) as service, service.client() as predictor:
+def test_second_signal_ends_it_at_once(gate: Gate) -> None:
+    with Service(gate.path, *ONE_AT_A_TIME) as service, service.client() as predictor, gate.closed():
         (proxy,) = service.children()
-        for _ in range(60):  # twelve seconds of work
+        for _ in range(2):
             predictor.send_predict("set an alarm", None)
         eventually(lambda: service.model_status().running == 1, "the model runs")
         service.signal(signal.SIGTERM)
@@ -129,19 +133,19 @@ def test_second_signal_ends_it_at_once(zoo: Callable[[str], Path]) -> None:
 
         started = time.monotonic()
         service.stop(exit_code=128 + signal.SIGTERM)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < GATE_PATIENCE_S / 2
         eventually(lambda: not is_running(proxy), "the proxy is gone too")
 
 
-def test_time_limit_of_draining(zoo: Callable[[str], Path]) -> None:
+def test_time_limit_of_draining(gate: Gate) -> None:
     flags = (*ONE_AT_A_TIME, "--no-rest", "--drain-timeout-ms=500")
-    with Service(zoo("slow_200ms"), *flags) as service, service.client() as predictor:
-        for _ in range(60):
+    with Service(gate.path, *flags) as service, service.client() as predictor, gate.closed():
+        for _ in range(2):
             predictor.send_predict("set an alarm", None)
         eventually(lambda: service.model_status().running == 1, "the model runs")
         started = time.monotonic()
         service.stop(exit_code=1)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < GATE_PATIENCE_S / 2
         assert "drain_timeout_ms" in service.log[-1]["event"]
 
 
@@ -154,7 +158,7 @@ def test_signal_while_a_model_loads(zoo: Callable[[str], Path]) -> None:
         assert service.status().reasons == ["model slow_200ms is loading"]
         started = time.monotonic()
         service.stop()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
 
 
 def test_interrupt_key(zoo: Callable[[str], Path]) -> None:

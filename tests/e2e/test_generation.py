@@ -40,7 +40,7 @@ def read(predictor: Any, stream: str) -> tuple[list[str], Any]:
     """(texts of the chunks, the last chunk)."""
     texts = []
     while True:
-        chunk = predictor.generate_next(stream, 5000)
+        chunk = predictor.generate_next(stream, 10_000)
         texts.append(chunk.text)
         if chunk.finish_reason is not None:
             return texts, chunk
@@ -141,11 +141,15 @@ def test_streams_that_are_not_there_or_not_right(service: Service) -> None:
 
 def test_too_many_streams_and_those_that_nobody_reads(service: Service) -> None:
     with service.client() as predictor:
-        options = RequestOptions(timeout_ms=1500)
+        options = RequestOptions(timeout_ms=60_000)
         streams = [predictor.generate_begin(PROMPT, LONG, options) for _ in range(20)]
         error = error_of(predictor.generate_begin, PROMPT, LONG, options)
         assert (error.code, "setting streams" in error.message) == (ErrorCode.OVERLOADED, True)
-        time.sleep(2)  # longer than timeout_ms
+        for stream in streams:
+            predictor.generate_cancel(stream)
+        hurried = RequestOptions(timeout_ms=200)
+        streams = [predictor.generate_begin(PROMPT, LONG, hurried) for _ in range(3)]
+        time.sleep(1)  # longer than timeout_ms
         assert {error_of(predictor.generate_next, stream, 0).code for stream in streams} == {ErrorCode.NOT_FOUND}
         predictor.generate_cancel(predictor.generate_begin(PROMPT, LONG, options))
 
@@ -210,7 +214,7 @@ def test_draining_ends_streams_that_nobody_reads(folder: Path) -> None:
             begin = time.monotonic()
             service.signal(signal.SIGTERM)
             assert service.wait() == 0
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 20
 
 
 def test_sixty_four_streams_at_once(folder: Path) -> None:

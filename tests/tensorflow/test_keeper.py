@@ -75,7 +75,7 @@ async def test_it_is_started_watched_and_ended(saved_models: Path, temporary: Pa
         second = set(family(os.getpid())) - before
         assert len(files(temporary)) == 1
     assert files(temporary) == []
-    assert not any(is_running(pid) for pid in second | set(first))
+    eventually(lambda: not any(is_running(pid) for pid in second | set(first)), "its processes end")
 
 
 async def test_a_program_that_ends_at_once(saved_models: Path, temporary: Path, in_path: Path) -> None:
