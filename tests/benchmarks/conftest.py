@@ -32,7 +32,7 @@ def responder(tmp_path: Path) -> Iterator[Callable[[str], tuple[int, int]]]:
             port = free_port()
             command = [sys.executable, "-m", "tests.benchmarks.responder", kind, str(port)]
             process = stack.enter_context(ServerProcess(kind, command, {}, tmp_path / f"{kind}.log"))
-            process.wait_ready(lambda: listens(port), timeout_s=30)
+            process.wait_ready(lambda: listens(port), timeout_s=120)
             return port, process.pid
 
         yield start

@@ -25,11 +25,12 @@ THREE_BURNERS = (
     + """
 import os, sys
 if os.fork() == 0:
-    burn(0.5); time.sleep(60); os._exit(0)
+    burn(0.5); print("child", flush=True); time.sleep(60); os._exit(0)
 if (ended := os.fork()) == 0:
     burn(0.4); os._exit(0)
 os.waitpid(ended, 0)
 burn(0.3)
+print("parent", flush=True)
 time.sleep(60)
 """
 )
@@ -62,16 +63,14 @@ def start(program: str, folder: Path) -> ServerProcess:
 
 def wait_for_log(process: ServerProcess, text: str) -> None:
     """Until the program has printed that."""
-    process.wait_ready(lambda: text in process.log.read_text(), timeout_s=20)
+    process.wait_ready(lambda: text in process.log.read_text(), timeout_s=120)
 
 
 def test_cpu_counts_the_whole_tree_and_children_that_have_ended(tmp_path: Path) -> None:
     with start(THREE_BURNERS, tmp_path) as process:
-        began = time.monotonic()
-        seen = 0.0
-        while cpu_seconds(process.pid) > seen or time.monotonic() < began + 2:  # until nobody burns any more
-            seen = cpu_seconds(process.pid)
-            time.sleep(0.3)
+        wait_for_log(process, "child")
+        wait_for_log(process, "parent")
+        seen = cpu_seconds(process.pid)
         assert len(tree(process.pid)) == 2
         assert 1.18 <= seen <= 1.5  # 1.2 s burnt, and starting Python three times
 
@@ -89,7 +88,7 @@ def test_stop_ends_the_whole_tree(tmp_path: Path) -> None:
         wait_for_log(process, "ready")
         pids = [stat.pid for stat in tree(process.pid)]
         assert len(pids) == 2
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any(read_stat(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)  # whoever adopted the child has to wait for it first
     assert [pid for pid in pids if read_stat(pid)] == []
@@ -98,7 +97,7 @@ def test_stop_ends_the_whole_tree(tmp_path: Path) -> None:
 def test_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path) -> None:
     program = "print(*range(100), sep='\\n'); raise SystemExit('no such model')"
     with start(program, tmp_path) as process, pytest.raises(StartError) as error:
-        process.wait_ready(lambda: False, timeout_s=20)
+        process.wait_ready(lambda: False, timeout_s=120)
     assert "program ended with exit code 1" in str(error.value)
     assert "    99\n" in str(error.value)
     assert "no such model" in str(error.value)
