@@ -36,7 +36,7 @@ def train_tiny(folder: Path, steps: int = 60) -> Path:
 
 def train_slow(folder: Path) -> Path:
     """The same, with texts long enough for their callers to leave in the middle; it has learned nothing to speak of."""
-    sizes = ("--width", "256", "--layers", "4", "--context", "1024", "--vocabulary", "600", "--batch", "1")
+    sizes = ("--width", "384", "--layers", "6", "--context", "1024", "--vocabulary", "600", "--batch", "1")
     assert train_generator.main(["--output", str(folder), "--steps", "1", *sizes]) == 0
     return folder
 

@@ -78,7 +78,7 @@ def test_openai_client_gets_the_vectors(client: OpenAI, service: Service) -> Non
 
 
 def test_openai_client_gets_the_text_whole_and_in_parts(client: OpenAI, service: Service) -> None:
-    asked = {"model": "gpt2", "prompt": PROMPT, "max_tokens": 200, "temperature": 0}
+    asked = {"model": "gpt2", "prompt": PROMPT, "max_tokens": 900, "temperature": 0}
     whole = client.completions.create(**asked).choices[0]
     started = time.perf_counter()
     first, parts = 0.0, []
@@ -90,7 +90,7 @@ def test_openai_client_gets_the_text_whole_and_in_parts(client: OpenAI, service:
     assert "".join(part.text for part in parts) == whole.text
     assert [part.finish_reason for part in parts][-2:] == [None, whole.finish_reason]
     with service.client() as predictor:
-        generation = predictor.generate(PROMPT, GenerationOptions(max_tokens=200, temperature=0), None)
+        generation = predictor.generate(PROMPT, GenerationOptions(max_tokens=900, temperature=0), None)
     assert generation.continuation == whole.text, "and it is the server's own"
 
 
@@ -148,7 +148,7 @@ def test_a_stream_is_finished_when_the_server_drains(slow_generator: Path) -> No
         Service("--model", f"gpt2={slow_generator}") as service,
         OpenAI(base_url=f"http://127.0.0.1:{service.rest_port}/v1", api_key="none", max_retries=0) as client,
     ):
-        stream = client.completions.create(model="gpt2", prompt=PROMPT, max_tokens=500, temperature=0, stream=True)
+        stream = client.completions.create(model="gpt2", prompt=PROMPT, max_tokens=900, temperature=0, stream=True)
         parts = [next(stream).choices[0]]
         service.signal()
         parts += [part.choices[0] for part in stream]
