@@ -3,11 +3,14 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include <utility>
+
 #include "device.h"
 #include "gpt2_on_device.h"
 #include "gpt2_on_processor.h"
 #include "gpt2_weights.h"
 #include "model_error.h"
+#include "panels.h"
 
 namespace predictor {
 
@@ -20,7 +23,7 @@ Precision to_precision(const std::string& name) {
   throw ModelError("precision is '" + name + "'; it must be float32, bfloat16 or int8");
 }
 
-void check(const Gpt2Config& config, uint32_t slots) {
+void check(const Gpt2Config& config, uint32_t slots, Precision precision) {
   const auto require = [](bool right, const char* message) {
     if (!right) throw ModelError(message);
   };
@@ -28,6 +31,11 @@ void check(const Gpt2Config& config, uint32_t slots) {
   for (const uint32_t size :
        {config.layers, config.heads, config.width, config.inner, config.context, config.vocabulary, slots}) {
     require(size >= 1 && size <= most, "every size in the configuration must be 1 to 1048576");
+  }
+  for (const auto& [name, size] : {std::pair("width", config.width), std::pair("inner", config.inner)}) {
+    if (precision != Precision::int8 || size <= Panels::kMostInt8) continue;
+    throw ModelError("the configuration's " + std::string(name) + " is " + std::to_string(size) + "; in int8 " +
+                     std::to_string(Panels::kMostInt8) + " is the most whose sums fit 32 bits");
   }
   require(config.width % config.heads == 0, "the width must be a multiple of the number of heads");
   require(config.epsilon > 0, "layer_norm_epsilon must be over 0");
@@ -37,8 +45,8 @@ void check(const Gpt2Config& config, uint32_t slots) {
 
 std::unique_ptr<Gpt2Model> Gpt2Model::make(const Gpt2Config& config, const Weights& weights, uint32_t slots,
                                            const Gpt2Execution& execution) {
-  check(config, slots);
   const Precision precision = to_precision(execution.precision);
+  check(config, slots, precision);
   const Gpt2Weights read(config, weights, precision);
   const c10::InferenceMode inference;
   try {

@@ -35,7 +35,7 @@ Gpt2OnProcessor::Gpt2OnProcessor(const Gpt2Config& config, const Gpt2Weights& we
   const int64_t most = std::max(slots, 2u);
   for (const Linear* product :
        {layer.queries_keys_values.get(), layer.attended.get(), layer.widen.get(), layer.narrow.get(), output_.get()}) {
-    if (!product->is_row_invariant(most)) rows_ = static_cast<uint32_t>(most);
+    least_rows_ = std::max(least_rows_, static_cast<uint32_t>(product->least_rows(most)));
   }
 }
 
@@ -70,9 +70,10 @@ std::span<float> Gpt2OnProcessor::read(std::span<const Row> rows, std::span<cons
   return {logits_.mutable_data_ptr<float>(), wanted.size() * config().vocabulary};
 }
 
-// As many rows as a product must have, at least.
+// As many rows as a step must have, at least.
 at::Tensor Gpt2OnProcessor::zeros(size_t rows, size_t columns) const {
-  return at::zeros({static_cast<int64_t>(std::max<size_t>(rows, rows_)), static_cast<int64_t>(columns)}, at::kFloat);
+  return at::zeros({static_cast<int64_t>(std::max<size_t>(rows, least_rows_)), static_cast<int64_t>(columns)},
+                   at::kFloat);
 }
 
 void Gpt2OnProcessor::normalise(const Gpt2Norm& norm, const float* x, size_t rows, float* out) const {

@@ -1,4 +1,4 @@
-// GPT-2 on the processor: libtorch's products of matrices, and loops of our own (row_math.h) for all the rest.
+// GPT-2 on the processor: products of matrices (linear.h), and loops of our own (row_math.h) for all the rest.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ class Gpt2OnProcessor : public Gpt2Model {
   Gpt2OnProcessor(const Gpt2Config& config, const Gpt2Weights& weights, Precision precision, uint32_t slots);
 
   std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted) override;
-  bool is_batch_invariant() const override { return true; }  // rows_ is for that
+  bool is_batch_invariant() const override { return true; }  // least_rows_ is for that
 
  private:
   struct Layer {
@@ -41,7 +41,7 @@ class Gpt2OnProcessor : public Gpt2Model {
   at::Tensor cache_;   // [layers, keys and values, slots, heads, context, head's width in whole lanes]
   at::Tensor logits_;  // of the last call
   std::vector<float> scratch_;
-  uint32_t rows_ = 2;  // of a product, at least: the library takes another way for one alone
+  uint32_t least_rows_ = 1;  // of a step: with fewer a text would get other numbers (docs/generation.md)
 };
 
 }  // namespace predictor

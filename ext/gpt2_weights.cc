@@ -52,7 +52,8 @@ Gpt2Norm Gpt2Weights::last() const {
 }
 
 Gpt2Matrix Gpt2Weights::output() const {
-  if (!weights_.contains("lm_head.weight")) return {};
+  const bool may_be_the_tokens = precision_ != Precision::int8;
+  if (may_be_the_tokens && !weights_.contains("lm_head.weight")) return {};
   return matrix("lm_head", config_.width, config_.vocabulary, false);
 }
 

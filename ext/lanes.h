@@ -2,6 +2,7 @@
 //
 // A row's result depends on that row alone, not on how many rows there are or which one it is: every row is walked in
 // the same steps. That is why these loops are here, beside libtorch's own, whose last elements are computed otherwise.
+// For products of matrices there are panels.h and libraries: docs/generation.md, "What multiplies".
 #pragma once
 
 #include <cstddef>

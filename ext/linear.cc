@@ -1,9 +1,6 @@
 #include "linear.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/_int_mm.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
@@ -16,28 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "panel_threads.h"
 #include "panels.h"
 #include "row_math.h"
 
 namespace predictor {
 
 namespace {
-
-// libtorch has its own idea of what the processor can do, which ATEN_CPU_CAPABILITY may lower.
-bool allows_avx512() {
-  static const bool allows = at::get_cpu_capability().starts_with("AVX512");
-  return allows;
-}
-
-template <typename In, typename Out>
-void multiply(const Panels& panels, const In* x, int64_t rows, Out* y) {
-  constexpr int64_t kGrain = 1 << 21;  // multiplications that make another thread worth while
-  const auto count = static_cast<int64_t>(panels.count());
-  const int64_t of_panel = std::max<int64_t>(rows * static_cast<int64_t>(panels.inputs() * Panels::kColumns), 1);
-  at::parallel_for(0, count, 1 + kGrain / of_panel, [&](int64_t begin, int64_t end) {
-    panels.multiply(x, static_cast<size_t>(rows), static_cast<size_t>(begin), static_cast<size_t>(end), y);
-  });
-}
 
 class FloatLinear : public Linear {
  public:
@@ -46,7 +28,7 @@ class FloatLinear : public Linear {
         outputs_(weight.size(1)),
         bias_(bias.defined() ? bias : at::zeros({outputs_}, at::kFloat)),
         weight_(weight.to(at::kFloat).contiguous()) {
-    if (!allows_avx512() || !Panels::multiply_floats()) return;
+    if (allowed_instructions() < Instructions::avx512) return;
     panels_.emplace(weight_.const_data_ptr<float>(), inputs_, outputs_, bias_.const_data_ptr<float>());
     weight_ = at::Tensor();
   }
@@ -58,6 +40,7 @@ class FloatLinear : public Linear {
     return out;
   }
   int64_t inputs() const override { return inputs_; }
+  int64_t least_rows(int64_t most) const override { return panels_ ? 1 : Linear::least_rows(most); }
 
  private:
   const int64_t inputs_;
@@ -125,25 +108,26 @@ class Bfloat16Linear : public Linear {
 
 class Int8Linear : public Linear {
  public:
-  Int8Linear(at::Tensor weight, at::Tensor scales, at::Tensor bias)
-      : inputs_(weight.size(0)), scales_(std::move(scales)), bias_(std::move(bias)), weight_(weight.contiguous()) {
-    if (!allows_avx512() || !Panels::multiply_int8() || inputs_ % 4 != 0) return;
-    panels_.emplace(weight_.const_data_ptr<int8_t>(), inputs_, scales_.size(0));
-    weight_ = at::Tensor();
-  }
+  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias)
+      : inputs_(weight.size(0)),
+        scales_(std::move(scales)),
+        bias_(std::move(bias)),
+        panels_(weight.t().contiguous().const_data_ptr<int8_t>(), weight.size(0), weight.size(1),
+                allowed_instructions()) {}
 
   at::Tensor apply(const at::Tensor& x) const override {
     const int64_t rows = x.size(0);
     const int64_t outputs = scales_.size(0);
-    const at::Tensor rounded = at::empty(x.sizes(), panels_ ? at::kByte : at::kChar);
-    auto* const bytes = static_cast<uint8_t*>(rounded.mutable_data_ptr());
+    const auto stride = static_cast<int64_t>(panels_.inputs());
+    const at::Tensor rounded = at::empty({rows, stride}, at::kByte);
+    auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
     std::vector<float> row_scales;
     for (int64_t row = 0; row < rows; ++row) {
       row_scales.push_back(quantise(x.const_data_ptr<float>() + row * inputs_, static_cast<size_t>(inputs_),
-                                    panels_ ? Panels::kOffset : 0, bytes + row * inputs_));
+                                    Panels::kOffset, bytes + row * stride));
     }
-    const at::Tensor sums = panels_ ? at::empty({rows, outputs}, at::kInt) : at::_int_mm(rounded, weight_);
-    if (panels_) multiply(*panels_, bytes, rows, sums.mutable_data_ptr<int32_t>());
+    const at::Tensor sums = at::empty({rows, outputs}, at::kInt);
+    multiply(panels_, bytes, rows, sums.mutable_data_ptr<int32_t>());
     at::Tensor out = at::empty({rows, outputs}, at::kFloat);
     const float* const shift = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
     for (int64_t row = 0; row < rows; ++row) {
@@ -154,13 +138,13 @@ class Int8Linear : public Linear {
     return out;
   }
   int64_t inputs() const override { return inputs_; }
+  int64_t least_rows(int64_t) const override { return 1; }
 
  private:
   const int64_t inputs_;
   const at::Tensor scales_;
   const at::Tensor bias_;
-  at::Tensor weight_;
-  std::optional<Panels> panels_;
+  const Panels panels_;
 };
 
 }  // namespace
@@ -172,19 +156,21 @@ std::unique_ptr<Linear> Linear::make(Precision precision, at::Tensor weight, at:
     case Precision::bfloat16:
       return std::make_unique<Bfloat16Linear>(weight, std::move(bias));
     case Precision::int8:
-      return std::make_unique<Int8Linear>(std::move(weight), std::move(scales), std::move(bias));
+      return std::make_unique<Int8Linear>(weight, std::move(scales), std::move(bias));
   }
   return nullptr;
 }
 
-bool Linear::is_row_invariant(int64_t rows) const {
-  const at::Tensor x = at::randn({rows, inputs()}, at::kFloat);
+int64_t Linear::least_rows(int64_t most) const {
+  const at::Tensor x = at::randn({most, inputs()}, at::kFloat);
   const at::Tensor all = apply(x);
-  for (int64_t few = 2; few <= rows; few = few < 8 ? few + 1 : few * 2) {
-    if (!at::equal(apply(x.narrow(0, 0, few).contiguous()), all.narrow(0, 0, few))) return false;
-    if (!at::equal(apply(x.narrow(0, rows - few, few).contiguous()), all.narrow(0, rows - few, few))) return false;
+  const auto are_same = [&](int64_t begin, int64_t rows) {
+    return at::equal(apply(x.narrow(0, begin, rows).contiguous()), all.narrow(0, begin, rows));
+  };
+  for (int64_t rows = 2; rows <= most; rows = rows < 8 ? rows + 1 : rows * 2) {
+    if (!are_same(0, rows) || !are_same(most - rows, rows)) return most;
   }
-  return true;
+  return 2;
 }
 
 }  // namespace predictor

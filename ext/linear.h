@@ -1,5 +1,6 @@
-// Matrix products with constant weights, in three precisions: by loops of ours (panels.h) where the processor has what
-// they need, else by libtorch (MKL and oneDNN below it).
+// Matrix products with constant weights, in three precisions: by loops of ours (panels.h) or by libtorch (MKL and
+// oneDNN below it). Which multiply where, and from how many rows on, is a table in docs/generation.md, "What
+// multiplies".
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +15,7 @@ namespace predictor {
 class Linear {
  public:
   virtual ~Linear() = default;
-  // x float32 [rows, in], 2 rows at least -> float32 [rows, out], contiguous.
+  // x float32 [rows, in] -> float32 [rows, out], contiguous.
   virtual at::Tensor apply(const at::Tensor& x) const = 0;
   virtual int64_t inputs() const = 0;
 
@@ -22,9 +23,10 @@ class Linear {
   // float32 [out], or undefined.
   static std::unique_ptr<Linear> make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias);
 
-  // Whether a row's result is the same, bit for bit, with 2 to `rows` rows and wherever it stands among them. Libraries
-  // choose their loops by the shape: most do not keep to one order of additions.
-  bool is_row_invariant(int64_t rows) const;
+  // From how many rows on, to `most` (2 at least), a row's result is the same bit for bit, wherever it stands among
+  // them. Of loops of ours 1. Libraries choose theirs by the shape: with one row it is another in any case; whether 2
+  // are enough is tried, else it is `most`.
+  virtual int64_t least_rows(int64_t most) const;
 };
 
 }  // namespace predictor

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "half_panel.h"
 #include "lanes.h"
 
 #if defined(__x86_64__)
@@ -17,10 +18,18 @@ size_t panels_of(size_t columns) {
   return (columns + Panels::kColumns - 1) / Panels::kColumns;
 }
 
+size_t words_of(size_t bytes) {
+  return (bytes + 3) / 4;
+}
+
 }  // namespace
 
 Panels::Panels(const float* weight, size_t in, size_t out, const float* first)
-    : in_(in), out_(out), first_(panels_of(out) * 2), matrix_(panels_of(out) * in * 2) {
+    : in_(in),
+      out_(out),
+      instructions_(Instructions::avx512),
+      first_(panels_of(out) * 2),
+      matrix_(panels_of(out) * in * 2) {
   for (size_t panel = 0; panel < count(); ++panel) {
     const size_t column = panel * kColumns;
     const size_t bytes = std::min(kColumns, out - column) * sizeof(float);
@@ -29,19 +38,31 @@ Panels::Panels(const float* weight, size_t in, size_t out, const float* first)
   }
 }
 
-// Four rows of the matrix make one of words. What a column gets too much by the offset is taken away before.
-Panels::Panels(const int8_t* weight, size_t in, size_t out)
-    : in_(in), out_(out), first_(panels_of(out) * 2), matrix_(panels_of(out) * in / 4 * 2) {
-  for (size_t column = 0; column < out; ++column) {
-    const size_t panel = column / kColumns;
-    const size_t place = column % kColumns;
-    int32_t sum = 0;
-    auto* const bytes = reinterpret_cast<int8_t*>(&matrix_[2 * panel * (in / 4)]);
-    for (size_t i = 0; i < in; ++i) {
-      bytes[(i / 4 * kColumns + place) * 4 + i % 4] = weight[i * out + column];
-      sum += weight[i * out + column];
+// Four rows of the matrix make one of words. What a column gets too much by the offset is taken away before: the
+// product with a row of ones tells.
+Panels::Panels(const int8_t* weight, size_t in, size_t out, Instructions instructions)
+    : in_(words_of(in) * 4),
+      out_(out),
+      instructions_(instructions),
+      first_(panels_of(out) * 2),
+      matrix_(panels_of(out) * words_of(in) * 2) {
+  for (size_t panel = 0; panel < count(); ++panel) {
+    const int8_t* const from = weight + panel * kColumns * in;
+    const size_t columns = std::min(kColumns, out - panel * kColumns);
+    auto* to = reinterpret_cast<char*>(&matrix_[2 * panel * (in_ / 4)]);
+    size_t i = 0;
+    for (; i + 4 <= in; i += 4, to += kColumns * 4) {
+      for (size_t column = 0; column < columns; ++column) {
+        std::memcpy(to + column * 4, from + column * in + i, 4);
+      }
     }
-    first_[2 * panel + place / 16].words[place % 16] = static_cast<uint32_t>(-kOffset * sum);
+    if (i == in) continue;
+    for (size_t column = 0; column < columns; ++column) std::memcpy(to + column * 4, from + column * in + i, in - i);
+  }
+  std::vector<int32_t> sums(out);
+  multiply(std::vector<uint8_t>(in_, 1).data(), 1, 0, count(), sums.data());
+  for (size_t column = 0; column < out; ++column) {
+    first_[column / 16].words[column % 16] = -static_cast<uint32_t>(kOffset) * static_cast<uint32_t>(sums[column]);
   }
 }
 
@@ -75,8 +96,6 @@ struct Panel {
   __mmask16 right;  // and of the others
 };
 
-constexpr size_t kAhead = 64;  // 8 KiB: tried against 4, 12 and 20
-
 // The sums stay in registers until they are complete.
 template <typename Step, size_t Rows>
 PREDICTOR_AVX512 void multiply_rows(const Panel& panel, const char* x, char* y) {
@@ -88,8 +107,8 @@ PREDICTOR_AVX512 void multiply_rows(const Panel& panel, const char* x, char* y) 
     right[row] = panel.first[1];
   }
   for (size_t i = 0; i < panel.depth; ++i) {
-    _mm_prefetch(reinterpret_cast<const char*>(panel.matrix + 2 * (i + kAhead)), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(panel.matrix + 2 * (i + kAhead) + 1), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(panel.matrix + 2 * (i + kWordsAhead)), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(panel.matrix + 2 * (i + kWordsAhead) + 1), _MM_HINT_T0);
 #pragma GCC unroll 8
     for (size_t row = 0; row < Rows; ++row) {
       int32_t word;
@@ -112,16 +131,14 @@ __mmask16 mask(size_t columns) {
 
 }  // namespace
 
-bool Panels::multiply_floats() {
-  return __builtin_cpu_supports("avx512f");
-}
-
-bool Panels::multiply_int8() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+Instructions instructions_of_processor() {
+  if (!__builtin_cpu_supports("avx2")) return Instructions::baseline;
+  if (!__builtin_cpu_supports("avx512f")) return Instructions::avx2;
+  return __builtin_cpu_supports("avx512vnni") ? Instructions::avx512_vnni : Instructions::avx512;
 }
 
 template <typename Step>
-void Panels::multiply_words(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const {
+void Panels::multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const {
   for (size_t i = begin; i < end; ++i) {
     const size_t columns = std::min(kColumns, out_ - i * kColumns);
     const Panel panel{reinterpret_cast<const __m512i*>(&first_[2 * i]),
@@ -146,27 +163,43 @@ void Panels::multiply_words(const void* x, size_t depth, size_t rows, size_t beg
   }
 }
 
-void Panels::multiply(const float* x, size_t rows, size_t begin, size_t end, float* y) const {
-  multiply_words<FloatStep>(x, in_, rows, begin, end, y);
+#else
+
+Instructions instructions_of_processor() {
+  return Instructions::baseline;
+}
+
+#endif
+
+template <typename Half>
+void Panels::multiply_halves(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
+  const size_t depth = in_ / 4;
+  for (size_t i = 2 * begin; i < 2 * end; ++i) {
+    const size_t column = i * kColumns / 2;
+    if (column >= out_) break;
+    const auto* const matrix = reinterpret_cast<const char*>(&matrix_[i / 2 * 2 * depth + i % 2]);
+    const HalfPanel half{&first_[i], matrix, depth, std::min(kColumns / 2, out_ - column), out_};
+    size_t row = 0;
+    for (; row + Half::kRows <= rows; row += Half::kRows) {
+      Half::template multiply<Half::kRows>(half, x + row * in_, y + row * out_ + column);
+    }
+    for (; row < rows; ++row) Half::template multiply<1>(half, x + row * in_, y + row * out_ + column);
+  }
+}
+
+void Panels::multiply([[maybe_unused]] const float* x, [[maybe_unused]] size_t rows, [[maybe_unused]] size_t begin,
+                      [[maybe_unused]] size_t end, [[maybe_unused]] float* y) const {
+#if defined(__x86_64__)
+  multiply_by_avx512<FloatStep>(x, in_, rows, begin, end, y);
+#endif
 }
 
 void Panels::multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
-  multiply_words<Int8Step>(x, in_ / 4, rows, begin, end, y);
-}
-
-#else
-
-bool Panels::multiply_floats() {
-  return false;
-}
-
-bool Panels::multiply_int8() {
-  return false;
-}
-
-void Panels::multiply(const float*, size_t, size_t, size_t, float*) const {}
-void Panels::multiply(const uint8_t*, size_t, size_t, size_t, int32_t*) const {}
-
+#if defined(__x86_64__)
+  if (instructions_ == Instructions::avx512_vnni) return multiply_by_avx512<Int8Step>(x, in_ / 4, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx2) return multiply_halves<Avx2Half>(x, rows, begin, end, y);
 #endif
+  multiply_halves<BaselineHalf>(x, rows, begin, end, y);
+}
 
 }  // namespace predictor

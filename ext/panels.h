@@ -1,4 +1,5 @@
-// Products of rows with a constant matrix, for processors with AVX-512.
+// Products of rows with a constant matrix: of floats for processors with AVX-512, of int8 for all. Which loop runs
+// where stands in docs/generation.md, "What multiplies".
 //
 // The libraries are made for large products. For the few rows of a step a call of oneDNN has a price as high as the
 // product's own, and MKL uses a fifth of what is not Intel's. Microseconds on one core of an AMD EPYC (Zen 5) for 2, 8
@@ -7,6 +8,9 @@
 // 36,000. Libraries may also add in another order where there are more rows; here every number is one chain of
 // additions, whatever the rows beside it. What is chosen depends on the instruction set alone, not on a measurement: so
 // a start gives the same texts as the last.
+//
+// Of int8 no library is taken at all: without VNNI oneDNN adds pairs of products in 16 bits, and what does not fit
+// there is cut off. Here every loop gives the exact sums, and so the same.
 #pragma once
 
 #include <array>
@@ -16,26 +20,30 @@
 
 namespace predictor {
 
+// Each has what those before it have.
+enum class Instructions { baseline, avx2, avx512, avx512_vnni };
+
+Instructions instructions_of_processor();
+
 class Panels {
  public:
-  static constexpr int kOffset = 128;     // of int8 in x: the instruction takes bytes without a sign
-  static constexpr size_t kColumns = 32;  // of a panel: two registers
+  static constexpr int kOffset = 128;           // of int8 in x: the instruction takes bytes without a sign
+  static constexpr size_t kColumns = 32;        // of a panel: two registers of AVX-512
+  static constexpr size_t kMostInt8 = 132'000;  // in; sums of more may not fit 32 bits
 
-  // Whether this processor can, with a matrix of floats or of int8.
-  static bool multiply_floats();
-  static bool multiply_int8();
-
-  // `weight`: [in, out]; `first`: what each column's sum begins with, or null for 0.
+  // `weight`: [in, out]; `first`: what each column's sum begins with, or null for 0. The processor must have AVX-512.
   Panels(const float* weight, size_t in, size_t out, const float* first);
-  // `in` must be a multiple of 4.
-  Panels(const int8_t* weight, size_t in, size_t out);
+  // `weight`: [out, in], at most kMostInt8 in. `instructions`: the best that may be used.
+  Panels(const int8_t* weight, size_t in, size_t out, Instructions instructions);
 
+  // Numbers of a row of x: `in`, for int8 rounded up to a multiple of 4; what is too much there may be anything.
   size_t inputs() const { return in_; }
+  size_t outputs() const { return out_; }
   size_t count() const { return first_.size() / 2; }
 
-  // Columns of the panels from `begin` to before `end`: x [rows, in] -> y [rows, out]. For a matrix of floats.
+  // Columns of the panels from `begin` to before `end`: x [rows, inputs()] -> y [rows, outputs()]. Of floats.
   void multiply(const float* x, size_t rows, size_t begin, size_t end, float* y) const;
-  // For one of int8; x: int8 plus kOffset. The sums are those of int8, and exact.
+  // Of int8; x: int8 plus kOffset. The sums are those of int8, and exact.
   void multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
 
  private:
@@ -44,10 +52,13 @@ class Panels {
   };
 
   template <typename Step>
-  void multiply_words(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const;
+  void multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const;
+  template <typename Half>
+  void multiply_halves(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
 
   const size_t in_;
   const size_t out_;
+  const Instructions instructions_;
   std::vector<Words> first_;   // for each panel two
   std::vector<Words> matrix_;  // for each panel, and in it for each word of a row of x, two
 };

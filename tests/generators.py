@@ -41,17 +41,18 @@ def train_slow(folder: Path) -> Path:
     return folder
 
 
-def random_model(seed: int = 0) -> Any:
-    """transformers' own GPT-2 of SIZES, its weights large enough for tokens to differ clearly."""
+def random_model(seed: int = 0, sizes: dict[str, Any] = SIZES) -> Any:
+    """transformers' own GPT-2, its weights large enough for tokens to differ clearly."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=SIZES["vocabulary"],
-        n_positions=SIZES["context"],
-        n_embd=SIZES["width"],
-        n_layer=SIZES["layers"],
-        n_head=SIZES["heads"],
+        vocab_size=sizes["vocabulary"],
+        n_positions=sizes["context"],
+        n_embd=sizes["width"],
+        n_inner=sizes["inner"],
+        n_layer=sizes["layers"],
+        n_head=sizes["heads"],
         initializer_range=0.3,
         bos_token_id=0,
         eos_token_id=None,

@@ -28,6 +28,7 @@ from tests.generators import (
     random_model,
     weights_of,
 )
+from tests.lesser_processors import LESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,20 +163,24 @@ def test_threads_do_not_matter(precision: str) -> None:
     assert found[0] == found[1]
 
 
-def test_products_without_avx512(reference: Any) -> None:
-    """What the libraries multiply where the processor has less, or should be used as if it had. int8's sums are exact:
-    there the last bit is the same."""
-    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
+ODD = SIZES | {"layers": 1, "heads": 3, "width": 51, "inner": 17}  # no multiple of 4: of int8 four are one word
+
+
+@pytest.mark.parametrize("less", LESS)
+@pytest.mark.parametrize("sizes", [SIZES, ODD], ids=["even", "odd"])
+def test_products_by_lesser_processors(less: str, sizes: dict[str, Any]) -> None:
+    """int8's sums are exact whatever multiplies: there the last bit is the same."""
+    named = {name.removeprefix("transformer."): w for name, w in random_model(sizes=sizes).state_dict().items()}
     del named["lm_head.weight"]
     program = (
         "import pickle, sys; from ext import _generator; what, how = pickle.load(sys.stdin.buffer);"
         "sys.stdout.buffer.write(_generator.read_logits(*what, **how))"
     )
     for precision, tolerance in (("float32", 1e-5), ("int8", 0)):
-        what, how = (SIZES, as_weights(converted(named, precision)), prompts()[5]), {"precision": precision}
-        less = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+        what, how = (sizes, as_weights(converted(named, precision)), prompts()[5]), {"precision": precision}
         command = [sys.executable, "-c", program]
-        done = subprocess.run(command, input=pickle.dumps((what, how)), env=less, capture_output=True, check=True)
+        given = pickle.dumps((what, how))
+        done = subprocess.run(command, input=given, env=os.environ | LESS[less], capture_output=True, check=True)
         found, wanted = (np.frombuffer(it, np.float32) for it in (done.stdout, _generator.read_logits(*what, **how)))
         assert error(found, wanted) <= tolerance, precision
 
@@ -453,6 +458,19 @@ def test_wrong_weights(weights: dict[str, Any]) -> None:
         with pytest.raises(_generator.ModelError) as caught:
             Generators(given)
         assert message in str(caught.value)
+
+
+@by_either
+def test_what_int8_needs(reference: Any, by_operators: bool) -> None:
+    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
+    given = as_weights(converted(named, "int8"))
+    how = {"precision": "int8", "by_operators": by_operators}
+    with pytest.raises(_generator.ModelError, match="the configuration's inner is 132001; in int8 132000 is the most"):
+        Generators(given, sizes=SIZES | {"inner": 132_001}, **how)
+    with pytest.raises(_generator.ModelError, match="the configuration's width is 132004; in int8 132000 is the most"):
+        Generators(given, sizes=SIZES | {"width": 132_004}, **how)
+    with pytest.raises(_generator.ModelError, match=r"there is no weight lm_head\.weight"):
+        Generators({name: weight for name, weight in given.items() if name != "lm_head.weight"}, **how)
 
 
 def test_wrong_settings_and_requests(shared: Generators, weights: dict[str, Any]) -> None:
