@@ -15,9 +15,9 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, library_path
 FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 DEPENDS = ["pyproject.toml", *sorted(str(path) for path in Path("ext").glob("*.h"))]
 QUEUE = ["bulk_pacer", "lone_runner", "queue", "workers"]
-TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "json", "model_error"]
+TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "int8_products", "json"]
 TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "file", "model", "signature")]
-TORCHSCRIPT += ["text_attention", "warm_up"]
+TORCHSCRIPT += ["model_error", "panels", "text_attention", "warm_up"]
 GENERATOR = ["device", "generated_text", "generator_engine", "linear", "model_error", "panels", "row_math", "sampling"]
 GENERATOR += [f"gpt2_{part}" for part in ("model", "on_device", "on_processor", "weights")]
 TFLITE = [

@@ -35,12 +35,24 @@ torch::jit::Module packed(const std::string& path, const Device& device) {
   }
 }
 
+// Exports of before had libtorch's operator, which is not exact on every processor.
+void make_exact(torch::jit::Block* block) {
+  static const auto products = torch::jit::Symbol::fromQualString("predictor::int8_products");
+  for (auto node = block->nodes().begin(); node != block->nodes().end(); ++node) {
+    for (torch::jit::Block* inner : node->blocks()) make_exact(inner);
+    if (node->kind() != torch::jit::aten::_int_mm) continue;
+    node->replaceWithNewSymbol(products);
+    node.destroyCurrent();
+  }
+}
+
 }  // namespace
 
 struct EncoderModel::Module {
   explicit Module(const std::string& path, Device on) : device(std::move(on)) {
     const auto on_stream = device.guard();
     module = torch::jit::freeze(packed(path, device));
+    make_exact(module.get_method("forward").graph()->block());
     device.wait();
   }
   explicit Module(const Module& other) : device(other.device.another()), module(other.module) {}

@@ -8,6 +8,7 @@
 
 #include <vector>
 
+#include "int8_products.h"
 #include "text_attention.h"
 
 namespace predictor {
@@ -83,6 +84,7 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, at::IntArrayRef count
 
 TORCH_LIBRARY(predictor, library) {
   library.def("attention(Tensor qkv, int heads, int[] counts, int[] lengths) -> Tensor", attention);
+  library.def("int8_products(Tensor x, Tensor weight) -> Tensor", int8_products);
 }
 
 }  // namespace predictor

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ext import _torchscript  # noqa: F401  registers predictor::attention
+from ext import _torchscript  # noqa: F401  registers predictor::attention and int8_products
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,8 @@ class Int8Linear(nn.Module):
         least, most = x.amin(1, keepdim=True), x.amax(1, keepdim=True)  # aminmax takes many times as long
         middle = (least + most) / 2
         scales = (most - least).clamp_(min=1e-12).div_(254)
-        products = torch._int_mm((x - middle).div_(scales).round_().to(torch.int8), self.weight)
+        rounded = (x - middle).div_(scales).round_().to(torch.int8)
+        products = torch.ops.predictor.int8_products(rounded, self.weight)
         x = torch.addcmul(self.bias, middle, self.sums).addcmul_(products.to(torch.float32).mul_(scales), self.scales)
         return activate(x, self.activation)
 

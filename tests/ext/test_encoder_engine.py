@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import select
+import subprocess
+import sys
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ import torch
 
 from ext import _torchscript
 from server.models import bert
+from tests.lesser_processors import LESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +75,42 @@ def test_every_text_gets_the_vector_that_it_has_alone(tmp_path: Path, precision:
     vectors = np.stack([np.frombuffer(value, "<f4") for _, value in found])
     assert np.allclose(vectors, alone(precision, TEXTS), atol=tolerance)
     engine.close()
+
+
+class FormerInt8Linear(bert.Int8Linear):
+    """As exported before predictor::int8_products was."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        least, most = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+        middle = (least + most) / 2
+        scales = (most - least).clamp_(min=1e-12).div_(254)
+        products = torch._int_mm((x - middle).div_(scales).round_().to(torch.int8), self.weight)
+        x = torch.addcmul(self.bias, middle, self.sums).addcmul_(products.to(torch.float32).mul_(scales), self.scales)
+        return bert.activate(x, self.activation)
+
+
+@pytest.mark.parametrize("less", LESS)
+def test_int8_by_lesser_processors(tmp_path: Path, less: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of before are as exact as those of today: it is done as they are loaded."""
+    program = """
+import sys
+from ext import _torchscript
+from tests.ext.test_encoder_engine import SETTINGS, TEXTS, answers
+
+for path in sys.argv[1:]:
+    engine = _torchscript.EncoderEngine(path, **SETTINGS)
+    sys.stdout.buffer.write(b"".join(value for _, value in answers(engine, TEXTS)))
+    engine.close()
+"""
+    paths = [str(save("int8", tmp_path / "today.pt"))]
+    monkeypatch.setattr(bert, "Int8Linear", FormerInt8Linear)
+    paths.append(str(save("int8", tmp_path / "before.pt")))
+    command = [sys.executable, "-c", program, *paths]
+    done = subprocess.run(command, env=os.environ | LESS[less], capture_output=True, check=True)
+    today, before = np.frombuffer(done.stdout, "<f4").reshape(2, len(TEXTS), -1)
+    monkeypatch.undo()
+    assert np.array_equal(today, before)
+    assert np.allclose(today, alone("int8", TEXTS), atol=1e-4)
 
 
 def test_several_threads_give_the_same(path: Path) -> None:

@@ -1,14 +1,18 @@
-"""predictor::attention beside libtorch's."""
+"""predictor::attention beside libtorch's, and predictor::int8_products on lesser processors."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch.nn import functional
 
-from ext import _torchscript  # noqa: F401  registers it
+from ext import _torchscript  # noqa: F401  registers them
+from tests.lesser_processors import LESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,3 +80,29 @@ def test_scores_of_any_size() -> None:
 def test_what_does_not_fit_is_refused(heads: int, counts: list[int], lengths: list[int]) -> None:
     with pytest.raises(RuntimeError):
         torch.ops.predictor.attention(torch.zeros(10, 3 * 8), heads, counts, lengths)
+
+
+@pytest.mark.parametrize("less", [None, *LESS])
+def test_sums_of_int8_are_exact(less: str | None) -> None:
+    """Of the largest numbers too, and in shapes that fill no word, no panel and no pair of rows."""
+    program = """
+import torch
+from ext import _torchscript
+
+def check(x, weight):
+    found = torch.ops.predictor.int8_products(x, weight)
+    assert torch.equal(found, (x.double() @ weight.double()).to(torch.int32)), (x.shape, weight.shape)
+
+for rows, inputs, outputs in (17, 1, 1), (18, 384, 64), (33, 51, 17), (19, 1023, 33), (32, 130, 31):
+    by_column = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8).t()
+    check(torch.randint(-127, 128, (rows, inputs), dtype=torch.int8), by_column)
+    check(torch.full((rows, inputs), -127, dtype=torch.int8), torch.full((inputs, outputs), 127, dtype=torch.int8))
+"""
+    subprocess.run([sys.executable, "-c", program], env=os.environ | (LESS[less] if less else {}), check=True)
+
+
+def test_int8_products_that_do_not_fit_are_refused() -> None:
+    x, weight = torch.zeros(20, 8, dtype=torch.int8), torch.zeros(8, 8, dtype=torch.int8)
+    for wrong in (weight[:7], weight.float(), weight[0]):
+        with pytest.raises(RuntimeError, match=r"do not go with|must be int8"):
+            torch.ops.predictor.int8_products(x, wrong)
