@@ -14,7 +14,11 @@ namespace predictor {
 
 Gpt2OnProcessor::Gpt2OnProcessor(const Gpt2Config& config, const Gpt2Weights& weights, Precision precision,
                                  uint32_t slots)
-    : Gpt2Model(config), slots_(slots), tokens_(weights.tokens()), positions_(weights.positions()) {
+    : Gpt2Model(config),
+      slots_(slots),
+      is_compiled_(precision == Precision::bfloat16),
+      tokens_(weights.tokens()),
+      positions_(weights.positions()) {
   const auto linear = [&](Gpt2Matrix matrix) {
     return Linear::make(precision, std::move(matrix.weight), std::move(matrix.scales), std::move(matrix.bias));
   };
@@ -32,11 +36,12 @@ Gpt2OnProcessor::Gpt2OnProcessor(const Gpt2Config& config, const Gpt2Weights& we
   cache_ = at::empty({config.layers, 2, slots, config.heads, config.context, stride}, at::kFloat);
   scratch_.resize(padded_to_lanes(config.context) + static_cast<size_t>(stride));
   const Layer& layer = layers_[0];
-  const int64_t most = std::max(slots, 2u);
+  const auto most = static_cast<int64_t>(rows_of(std::max(slots, 2u)));
   for (const Linear* product :
        {layer.queries_keys_values.get(), layer.attended.get(), layer.widen.get(), layer.narrow.get(), output_.get()}) {
     least_rows_ = std::max(least_rows_, static_cast<uint32_t>(product->least_rows(most)));
   }
+  if (is_compiled_) warm_up();
 }
 
 std::span<float> Gpt2OnProcessor::read(std::span<const Row> rows, std::span<const uint32_t> wanted) {
@@ -70,10 +75,31 @@ std::span<float> Gpt2OnProcessor::read(std::span<const Row> rows, std::span<cons
   return {logits_.mutable_data_ptr<float>(), wanted.size() * config().vocabulary};
 }
 
-// As many rows as a step must have, at least.
+// As many as a step must have, at least. oneDNN compiles a product for every number of rows, half a millisecond and
+// half a megabyte each: of more than a usual step has, there are few.
+size_t Gpt2OnProcessor::rows_of(size_t rows) const {
+  constexpr size_t kEach = 16;
+  constexpr size_t kRoundedTo = 8;
+  const size_t enough = std::max<size_t>(rows, least_rows_);
+  if (!is_compiled_ || enough <= kEach) return enough;
+  return (enough + kRoundedTo - 1) / kRoundedTo * kRoundedTo;
+}
+
 at::Tensor Gpt2OnProcessor::zeros(size_t rows, size_t columns) const {
-  return at::zeros({static_cast<int64_t>(std::max<size_t>(rows, least_rows_)), static_cast<int64_t>(columns)},
-                   at::kFloat);
+  return at::zeros({static_cast<int64_t>(rows_of(rows)), static_cast<int64_t>(columns)}, at::kFloat);
+}
+
+// The shapes of all steps and prompts: the layers are alike.
+void Gpt2OnProcessor::warm_up() const {
+  const Layer& layer = layers_[0];
+  const size_t most = std::max<size_t>(slots_, std::min(kPromptChunk, config().context));
+  for (size_t rows = rows_of(1); rows <= rows_of(most); rows = rows_of(rows + 1)) {
+    const at::Tensor x = zeros(rows, config().width);
+    layer.queries_keys_values->apply(x);
+    layer.attended->apply(x);
+    layer.narrow->apply(layer.widen->apply(x));
+    if (rows <= rows_of(slots_)) output_->apply(x);
+  }
 }
 
 void Gpt2OnProcessor::normalise(const Gpt2Norm& norm, const float* x, size_t rows, float* out) const {

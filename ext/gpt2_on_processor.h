@@ -28,13 +28,16 @@ class Gpt2OnProcessor : public Gpt2Model {
     std::unique_ptr<Linear> narrow;
   };
 
+  size_t rows_of(size_t rows) const;
   at::Tensor zeros(size_t rows, size_t columns) const;
+  void warm_up() const;
   void normalise(const Gpt2Norm& norm, const float* x, size_t rows, float* out) const;
   void attend_all(size_t layer, std::span<const Row> rows, const at::Tensor& queries_keys_values, float* out);
 
   const uint32_t slots_;
-  at::Tensor tokens_;     // [vocabulary, width]
-  at::Tensor positions_;  // [context, width]
+  const bool is_compiled_;  // its products, for every number of rows
+  at::Tensor tokens_;       // [vocabulary, width]
+  at::Tensor positions_;    // [context, width]
   std::vector<Layer> layers_;
   Gpt2Norm last_;
   std::unique_ptr<Linear> output_;
