@@ -1,4 +1,5 @@
 // Python's view of text generation: the module ext._generator.
+#include <malloc.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -181,6 +182,9 @@ PYBIND11_MODULE(_generator, module) {
   bind_engine_methods(cls);  // its own stats() come second, and are not reached
   module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("tokens"),
              "The logits after each token of a text: native float32 [tokens, vocabulary].");
+  module.def(
+      "give_back_memory", [] { malloc_trim(0); }, py::call_guard<py::gil_scoped_release>(),
+      "To the kernel, what was freed: glibc keeps it, as the server asks it to (bindings_torchscript.cc).");
   module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
 }
 

@@ -32,8 +32,9 @@ struct Gpt2Layer {
   Gpt2Matrix narrow;
 };
 
-// Takes tensors out of the named weights, one layer at a time: a large model is not in memory twice. Every method
-// throws ModelError, naming the weight, when one is not there or not as the configuration says.
+// Takes copies out of the named weights, one layer at a time: while a model is loaded it is in memory twice, as it was
+// given and as it is multiplied with, but not a third time. Every method throws ModelError, naming the weight, when one
+// is not there or not as the configuration says.
 class Gpt2Weights {
  public:
   // `weights` must outlive this.

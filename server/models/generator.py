@@ -173,4 +173,5 @@ def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.Genera
     except (ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(str(error)) from None
     folder.weights.clear()  # the engine has its own
+    _generator.give_back_memory()
     return folder, native
