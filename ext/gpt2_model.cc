@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "device.h"
@@ -41,6 +43,25 @@ void check(const Gpt2Config& config, uint32_t slots, Precision precision) {
   require(config.epsilon > 0, "layer_norm_epsilon must be over 0");
 }
 
+std::unique_ptr<Gpt2Model> load(const Gpt2Config& config, const Gpt2Weights& weights, uint32_t slots,
+                                Precision precision, const Gpt2Execution& execution) {
+  Device device(execution.device);
+  if (device.is_processor() && !execution.by_operators) {
+    return std::make_unique<Gpt2OnProcessor>(config, weights, precision, slots);
+  }
+  return std::make_unique<Gpt2OnDevice>(config, weights, precision, std::move(device), slots);
+}
+
+// So that damaged weights are found now, and not by whoever asks first.
+void require_finite_logits(Gpt2Model& model) {
+  const Gpt2Model::Row first{};
+  const uint32_t wanted = 0;
+  const std::span<const float> logits = model.read({&first, 1}, {&wanted, 1});
+  if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) {
+    throw ModelError("the model gives numbers that are not finite; its weights may be damaged");
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Gpt2Model> Gpt2Model::make(const Gpt2Config& config, const Weights& weights, uint32_t slots,
@@ -50,11 +71,9 @@ std::unique_ptr<Gpt2Model> Gpt2Model::make(const Gpt2Config& config, const Weigh
   const Gpt2Weights read(config, weights, precision);
   const c10::InferenceMode inference;
   try {
-    Device device(execution.device);
-    if (device.is_processor() && !execution.by_operators) {
-      return std::make_unique<Gpt2OnProcessor>(config, read, precision, slots);
-    }
-    return std::make_unique<Gpt2OnDevice>(config, read, precision, std::move(device), slots);
+    std::unique_ptr<Gpt2Model> model = load(config, read, slots, precision, execution);
+    require_finite_logits(*model);
+    return model;
   } catch (const c10::Error& error) {
     throw ModelError("the model cannot be loaded: " + reason(error));  // no memory left, say
   }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from server.config import Settings
@@ -83,6 +83,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def spoil(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["h.1.ln_1.bias"][5] = torch.nan
+    save_file(weights, folder / "model.safetensors")
+
+
 def pickle_instead(folder: Path, content: Any) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(content, folder / "pytorch_model.bin")
@@ -92,6 +98,7 @@ BREAKS: dict[str, Any] = {
     "there is no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "the tokenizer cannot be read": lambda folder: (folder / "tokenizer.json").write_text("{"),
     "model.safetensors is damaged or cut short": lambda folder: cut(folder / "model.safetensors"),
+    "the model gives numbers that are not finite": spoil,
     "there are no weights": lambda folder: (folder / "model.safetensors").unlink(),
     "pytorch_model.bin is damaged": lambda folder: (pickle_weights(folder), cut(folder / "pytorch_model.bin")),
     "is of shape [512, 64]; the configuration asks for [512, 32]": lambda folder: configure(folder, n_embd=32),
