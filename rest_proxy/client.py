@@ -93,7 +93,12 @@ class Connection(asyncio.Protocol):
 
     def _send(self, method: Method, arguments: tuple[Any, ...]) -> asyncio.Future[Any]:
         self._seqid = self._seqid % _MAX_SEQID + 1
-        frame = method.encode(self._seqid, arguments)
+        try:
+            frame = method.encode(self._seqid, arguments)
+        except Exception:
+            if not self._calls:
+                self._on_idle(self)
+            raise
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._calls.append(_Call(self._seqid, method, reply))
         self._unsent.append(frame)

@@ -56,9 +56,14 @@ class Settings(BaseSettings):
 
     connections: int = Field(1024, ge=1, description="Thrift connections at most")
     pipelined_calls: int = Field(64, ge=1, description="calls in progress on one connection at most")
-    message_bytes: int = Field(16 << 20, ge=1024, le=1 << 30, description="bytes in one Thrift message at most")
-    string_bytes: int = Field(16 << 20, ge=1, le=1 << 30, description="bytes in one string at most")
-    container_items: int = Field(100_000, ge=1, description="items in one list or map at most")
+    message_bytes: int = Field(
+        16 << 20,
+        ge=1024,
+        le=(1 << 30) - 1,
+        description="bytes in one Thrift message, or in the vectors of one answer, at most",
+    )
+    string_bytes: int = Field(16 << 20, ge=1, le=(1 << 30) - 1, description="bytes in one string at most")
+    container_items: int = Field(100_000, ge=1, le=(1 << 30) - 1, description="items in one list or map at most")
     message_fields: int = Field(10_000, ge=1, description="fields in the structs of one message at most")
     discard_bytes: int = Field(
         128 << 20, ge=1, description="bytes of a refused message that are read, so that its sender gets the answer"

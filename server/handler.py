@@ -24,7 +24,7 @@ from predictor.ttypes import (
 )
 
 from server.batch.jobs import NoJobs
-from server.errors import invalid_argument
+from server.errors import invalid_argument, too_large
 from server.generations import Streams
 from server.many import answer_all
 from server.models.base import ModelError, Selection, Terms
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _REQUEST_ID_CHARACTERS = 128
 _MOST_REPLIES = 1000
 _ALL_REPLIES = Selection()
-_FLOAT_BYTES = 4
+_FLOAT_BYTES, _DOUBLE_BYTES = 4, 8
 
 
 class Handler:
@@ -101,12 +101,14 @@ class Handler:
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> list[list[float]]:
         vectors, _ = await self._vectors("embed_batch", texts, options, embed_options)
+        self._require_fit(vectors, _DOUBLE_BYTES, "; embed_matrix takes half as many")
         return [_numbers(vector) for vector in vectors]
 
     async def embed_matrix(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> EmbeddingMatrix:
         vectors, tokens = await self._vectors("embed_matrix", texts, options, embed_options)
+        self._require_fit(vectors, _FLOAT_BYTES)
         columns = len(vectors[0]) // _FLOAT_BYTES if vectors else 0
         return EmbeddingMatrix(len(vectors), columns, b"".join(vectors), tokens)
 
@@ -198,6 +200,13 @@ class Handler:
         vectors = await answer_all(texts, submit, "texts")
         counts = [request.tokens for request in requests if request.tokens is not None]
         return vectors, sum(counts) if len(counts) == len(requests) else None
+
+    def _require_fit(self, vectors: list[bytes], number_bytes: int, hint: str = "") -> None:
+        """Raise TOO_LARGE for an answer that would keep the event loop, and be too long for its reader."""
+        size, most = sum(map(len, vectors)) // _FLOAT_BYTES * number_bytes, self._settings.message_bytes
+        if size > most:
+            what = f"{len(vectors)} vectors take {size} bytes, over the limit of {most} (setting message_bytes)"
+            raise too_large(f"texts: {what}; ask for fewer at a time{hint}")
 
     def _model_root(self) -> Path:
         root = self._settings.model_root

@@ -147,7 +147,7 @@ class Server:
         limits = ProxyLimits(
             max_body_bytes=settings.message_bytes,
             max_timeout_ms=settings.max_timeout_ms,
-            drain_timeout_ms=int(settings.drain_timeout_ms * _PROXY_SHARE),
+            drain_timeout_ms=max(1, int(settings.drain_timeout_ms * _PROXY_SHARE)),
         )
         self._proxy = Proxy(settings.host, settings.rest_port, self._thrift.port, limits)
         with _starting():

@@ -44,7 +44,10 @@ class Proxy:
 
     async def start(self) -> None:
         """Returns when it listens; `port` is the real one then. Raises ProxyError."""
-        await self._spawn()
+        try:
+            await self._spawn()
+        except OSError as error:
+            raise ProxyError(f"the REST proxy could not be started: {error}") from None
         self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self, timeout_s: float) -> None:
@@ -84,6 +87,9 @@ class Proxy:
             self._process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=[write_fd], stdin=asyncio.subprocess.DEVNULL, start_new_session=True
             )
+        except BaseException:
+            os.close(read_fd)
+            raise
         finally:
             os.close(write_fd)
         port = await _read_line(read_fd)
@@ -99,14 +105,18 @@ class Proxy:
         loop = asyncio.get_running_loop()
         while self._process is not None:
             started = loop.time()
-            code = await self._process.wait()
+            code = await self._process.wait()  # at once where no new one could be started
             if loop.time() - started > _LONGEST_PAUSE_S:
                 pause = _FIRST_PAUSE_S
             log.error("the REST proxy died and is started again", exit_code=code, pause_s=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-            with contextlib.suppress(ProxyError):
+            try:
                 await self._spawn()
+            except ProxyError:  # its log says why
+                pass
+            except OSError as error:  # no more processes or open files just now
+                log.error("the REST proxy could not be started", error=str(error), pause_s=pause)
 
 
 async def _read_line(fd: int) -> bytes:

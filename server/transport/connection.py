@@ -134,6 +134,9 @@ class Connection(asyncio.Protocol):
         except StreamLostError as error:
             self._endpoint.log.warning("connection closed after a refused message", peer=self.peer(), reason=str(error))
             self._end()
+        except Exception:  # a fault of ours: where the next message begins is not known
+            self._endpoint.log.error("connection failed", peer=self.peer(), exc_info=True)
+            self._transport.abort()
 
     def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Start a call."""

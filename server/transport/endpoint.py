@@ -84,7 +84,11 @@ class Endpoint:
     def _flush(self) -> None:
         unflushed, self._unflushed = self._unflushed, []
         for connection in unflushed:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # one connection's trouble is not the others'
+                self.log.error("connection failed", peer=connection.peer(), exc_info=True)
+                connection.abort()
 
     async def all_closed(self) -> None:
         """Wait until no connection is open."""

@@ -8,18 +8,19 @@ Format: thrift/doc/specs/HeaderFormat.md.
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import TYPE_CHECKING
 
-from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID, THeaderTransport
-from thrift.transport.TTransport import TMemoryBuffer, TTransportException
+from thrift.transport.TTransport import TMemoryBuffer
 
 from server.transport.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from server.transport.limits import Limits
+
+_FIXED = 14  # bytes before what varies: two lengths, magic, flags, sequence id
+_MOST_BYTES = 1 << 14  # of what varies: transforms and key-value pairs, which Python reads one by one
 
 PROTOCOLS = (THeaderSubprotocolID.BINARY, THeaderSubprotocolID.COMPACT)
 
@@ -36,28 +37,43 @@ class HeaderFrame(THeaderTransport):  # type: ignore[misc]  # the thrift package
 
     def unwrap(self, frame: bytes) -> bytes:
         """The message in `frame`, which begins with its length. Raises TApplicationException when there is none."""
-        self._transport = TMemoryBuffer(frame)
         try:
-            self.readFrame(0)
+            message = self._read(frame)
         except TApplicationException:
             self._write_transforms.clear()
             raise
-        except (EOFError, struct.error, TProtocolException, TTransportException, zlib.error) as error:
+        except Exception as error:  # of bytes that are none, the package raises whatever comes of them
             self._write_transforms.clear()
-            raise TApplicationException(TApplicationException.PROTOCOL_ERROR, f"header: {error}") from None
+            reason = str(error) or "it ends too early"
+            raise TApplicationException(TApplicationException.PROTOCOL_ERROR, f"header: {reason}") from None
         if self._protocol_id not in PROTOCOLS:
             unknown, self._protocol_id = self._protocol_id, THeaderSubprotocolID.BINARY
             raise TApplicationException(TApplicationException.INVALID_PROTOCOL, f"header: unknown protocol {unknown}")
-        message: bytes = self._read_buffer.getvalue()
+        return message
+
+    def _read(self, frame: bytes) -> bytes:
+        """The package gets the header alone: it would look for more of it in the message."""
+        if len(frame) < _FIXED:
+            raise ValueError("the frame ends within it")
+        self.sequence_id, words = struct.unpack_from("!iH", frame, _FIXED - 6)
+        end = _FIXED + 4 * words
+        if end > len(frame):
+            raise ValueError("it is longer than the frame")
+        if 4 * words > _MOST_BYTES:
+            raise ValueError(f"it has {4 * words} bytes; at most {_MOST_BYTES} are taken")
+        self._transport = TMemoryBuffer(struct.pack("!I", end - 4) + frame[4:end])
+        self.readFrame(0)
+        message = frame[end:]
+        for transform in self._write_transforms:
+            message = super()._apply_read_transform(transform, message)
         return message
 
     def _apply_read_transform(self, transform_id: int, payload: bytes) -> bytes:
-        """Transform what came, and remember to do the same with the answer."""
+        """Remember to do with the message and its answer what the header names."""
         if self._write_transforms:
             raise TApplicationException(TApplicationException.INVALID_TRANSFORM, "header: more than one transform")
         self.add_transform(transform_id)
-        transformed: bytes = super()._apply_read_transform(transform_id, payload)
-        return transformed
+        return payload
 
     def wrap(self, message: bytes) -> bytes:
         """The frame that answers with `message`."""

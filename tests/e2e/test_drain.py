@@ -149,6 +149,13 @@ def test_time_limit_of_draining(gate: Gate) -> None:
         assert "drain_timeout_ms" in service.log[-1]["event"]
 
 
+def test_the_shortest_time_for_draining(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("doc_model"), "--drain-timeout-ms=1") as service, service.client() as predictor:
+        predictor.predict("set an alarm", None)
+        service.signal(signal.SIGTERM)
+        assert service.wait() in (0, 1), "it may have taken longer"
+
+
 def test_signal_while_a_model_loads(zoo: Callable[[str], Path]) -> None:
     """This one takes over twenty seconds to be probed and warmed up."""
     port = free_port()

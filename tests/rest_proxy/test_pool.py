@@ -277,6 +277,21 @@ async def test_connections_of_many_calls_that_share_none_are_closed_afterwards(s
         await pool.close()
 
 
+@pytest.mark.parametrize("alone", [True, False])
+async def test_what_cannot_be_sent_costs_no_connection(server: ThriftServer, alone: bool) -> None:
+    pool = Pool(Settings(thrift=(server.address,), connections=3))
+    await pool.start()
+    try:
+        for _ in range(50):
+            with pytest.raises(UnicodeEncodeError):
+                await pool.call(Method("predict"), "\ud800", None, timeout_ms=9000, alone=alone)
+        assert pool.backends[0].connections == 1
+        assert await pool.call(Method("predict"), "x", None, timeout_ms=9000) == SCORES
+        assert pool.backends[0].connections == 1
+    finally:
+        await pool.close()
+
+
 async def test_500_requests_at_once_share_32_connections(proxy: Proxy, server: ThriftServer) -> None:
     server.answer = lambda doc, _options: {doc: 1.0}
     answers = await asyncio.gather(*start(proxy, *range(500)))

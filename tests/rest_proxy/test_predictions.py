@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +223,17 @@ async def test_another_content_encoding_is_415(proxy: Proxy) -> None:
         415,
         "content encoding 'compress' is not known here; use gzip or deflate, or none",
     )
+
+
+@pytest.mark.parametrize("charset", ["punycode", "utf-7", "idna"])
+async def test_a_part_of_another_charset_is_400(proxy: Proxy, charset: str) -> None:
+    """Some codecs of Python's take the square of a text's length in time."""
+    part = f'--b\r\nContent-Disposition: form-data; name="doc"\r\nContent-Type: text/plain; charset={charset}\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    body = part.encode() + b"tda" + b"a" * 500_000 + b"\r\n--b--\r\n"
+    answer = await asyncio.wait_for(proxy.ask("POST", "/predict", data=body, headers=headers), 60)
+    assert answer.status == 400
+    assert f"charset '{charset}' of a part; UTF-8 is taken" in answer.json["error"]["message"]
 
 
 async def test_a_file_in_a_form_is_400(proxy: Proxy) -> None:

@@ -72,6 +72,21 @@ async def test_vectors(desk: Desk) -> None:
     assert values == pytest.approx(np.array(many), abs=1e-6)
 
 
+async def test_vectors_that_take_too_much_are_refused(desk: Desk) -> None:
+    """16 numbers a text: 64 bytes in a matrix, 128 in lists."""
+    small = Handler(desk.registry, desk.settings.model_copy(update={"message_bytes": 1024}), lambda: STATUS)
+    assert len(await result(small.embed_batch(["a"] * 8, None, None))) == 8
+    assert (await result(small.embed_matrix(["a"] * 16, None, None))).rows == 16
+    error = await error_of(small.embed_batch(["a"] * 9, None, None))
+    assert (error.code, error.message) == (
+        ErrorCode.TOO_LARGE,
+        "texts: 9 vectors take 1152 bytes, over the limit of 1024 (setting message_bytes); ask for fewer at a time;"
+        " embed_matrix takes half as many",
+    )
+    error = await error_of(small.embed_matrix(["a"] * 17, None, None))
+    assert error.message.startswith("texts: 17 vectors take 1088 bytes, over the limit of 1024 (setting message_bytes)")
+
+
 async def test_no_texts_give_no_vectors(desk: Desk) -> None:
     matrix = await result(desk.handler.embed_matrix([], None, None))
     assert (matrix.rows, matrix.columns, matrix.values, matrix.tokens) == (0, 0, b"", 0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -80,6 +81,37 @@ async def test_it_is_started_again_when_it_dies(proxies: Callable[[], list[int]]
         await asyncio.to_thread(eventually, lambda: is_listening(port), "it listens on the port")
         assert await alive(port) == 200
     assert not is_running(second)
+
+
+async def test_it_is_tried_again_where_it_cannot_be_started(
+    proxies: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As there are too many open files, say."""
+    start = asyncio.create_subprocess_exec
+    failures = [OSError(errno.EMFILE, "Too many open files")] * 2
+
+    async def fail_twice(*command: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await start(*command, **options)
+
+    async with running() as proxy:
+        (first,) = proxies()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_twice)
+        proxy.kill()
+        await asyncio.to_thread(eventually, lambda: set(proxies()) - {first}, "there is another")
+        await asyncio.to_thread(eventually, lambda: is_listening(proxy.port), "it listens on the port")
+        assert failures == []
+        assert await alive(proxy.port) == 200
+
+
+async def test_one_that_cannot_be_started_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_command: Any, **_options: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
+    with pytest.raises(ProxyError, match=r"could not be started: .*Too many open files"):
+        await Proxy(HOST, 0, free_port(), LIMITS).start()
 
 
 async def test_one_that_hangs_is_killed_when_it_is_stopped(proxies: Callable[[], list[int]]) -> None:

@@ -265,8 +265,11 @@ HEADERS = {
     ),
     "no zlib": (header_frame(b"not compressed", transforms=b"\1\1"), "header: "),
     "bomb": (header_frame(zlib.compress(bytes(17 << 20)), transforms=b"\1\1"), "exceeds maximum allowed size"),
-    "header longer than its frame": (frame(bytes.fromhex("0fff 0000 00000005 ffff 0000")), "larger than whole frame"),
-    "short": (frame(bytes.fromhex("0fff 0000 00")), "header: "),
+    "header longer than its frame": (frame(bytes.fromhex("0fff 0000 00000005 ffff 0000")), "longer than the frame"),
+    "long header": (frame(bytes.fromhex("0fff 0000 00000005 1001") + bytes(4 * 0x1001)), "at most 16384 are taken"),
+    "transforms up to the message": (header_frame(b"\1" * 1000, transforms=b"\xe8\7\1"), "it ends too early"),
+    "a string of 2^64 bytes": (header_frame(b"", transforms=b"\0\1\1" + b"\x80" * 9 + b"\2"), "header: "),
+    "short": (frame(bytes.fromhex("0fff 0000 00")), "the frame ends within it"),
 }
 
 

@@ -11,14 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from predictor import Predictor
 from predictor.ttypes import ErrorCode
+from structlog.testing import capture_logs
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TApplicationException
 from thrift.transport.TTransport import TMemoryBuffer
 
 from server.errors import internal, too_large
 from server.transport.codecs import STRICT
+from server.transport.endpoint import Endpoint
 from server.transport.limits import Limits
 from server.transport.methods import method_table
 from server.transport.server import ThriftServer
@@ -188,6 +191,36 @@ def test_a_lost_connection_that_is_not_read_cancels_its_calls(lose: Callable[[Pe
         lose(peer)
         until(lambda: server.handler.abandoned == ["a", "b"])
         until(lambda: server.server.connections == 0)
+
+
+class Failing:
+    """A connection that has a fault."""
+
+    def __init__(self, has_fault: bool) -> None:
+        self.has_fault = has_fault
+        self.done: list[str] = []
+
+    def flush(self) -> None:
+        if self.has_fault:
+            raise OverflowError("as of a length of 2^64")
+        self.done.append("flushed")
+
+    def abort(self) -> None:
+        self.done.append("aborted")
+
+    def peer(self) -> str:
+        return "127.0.0.1:1"
+
+
+async def test_a_connection_s_fault_does_not_keep_the_others_answers() -> None:
+    with capture_logs() as entries:
+        endpoint = Endpoint({}, Limits(), structlog.get_logger())
+        connections: list[Any] = [Failing(False), Failing(True), Failing(False)]
+        for connection in connections:
+            endpoint.flush_soon(connection)
+        await asyncio.sleep(0)
+    assert [connection.done for connection in connections] == [["flushed"], ["aborted"], ["flushed"]]
+    assert [entry["event"] for entry in entries] == ["connection failed"]
 
 
 def test_a_call_that_fails_while_it_is_cancelled_does_not_keep_the_others() -> None:
