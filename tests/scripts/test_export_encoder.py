@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from scripts import export_encoder
 from server.models import bert
+from tests.scripts.room import run_without_room
 from tests.sentences import ODD
 
 if TYPE_CHECKING:
@@ -164,14 +164,9 @@ def test_an_earlier_export_is_replaced_and_nothing_else(folder: Path, capsys: py
     assert "is there and no exported encoder" in capsys.readouterr().err
 
 
-def test_no_room_for_the_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        assert export_encoder.main([str(folder), str(folder.parent / "out")]) == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "out: File too large" in capsys.readouterr().err
+def test_no_room_for_the_export(folder: Path) -> None:
+    done = run_without_room("export_encoder", folder, folder.parent / "out", most_bytes=10_000)
+    assert (done.returncode, "out: File too large" in done.stderr) == (2, True), done.stderr
     assert [path.name for path in folder.parent.iterdir()] == ["source"]
 
 

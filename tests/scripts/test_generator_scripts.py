@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
 import signal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,24 +15,15 @@ from torch.nn import functional
 from scripts import convert_generator, train_generator
 from server.models import gpt2_folder
 from tests.generators import TINY, train_tiny
+from tests.scripts.room import run_without_room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(tmp_path_factory.mktemp("generators") / "harbour", steps=30)
-
-
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """No file can grow over 50 kB."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_training_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,20 +113,17 @@ def test_what_cannot_be_converted(trained: Path, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
-@pytest.mark.usefixtures("no_room")
-@pytest.mark.parametrize(("steps", "message"), [("1", "File too large"), ("50", "model.checkpoint.part cannot be")])
-def test_no_room_for_what_is_trained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: str, message: str
-) -> None:
-    assert train_generator.main(["--output", str(tmp_path / "model"), "--steps", steps, *TINY]) == 1
-    assert message in capsys.readouterr().err.replace("\n", "")
+@pytest.mark.parametrize(("steps", "message"), [(1, "File too large"), (50, "model.checkpoint.part cannot be")])
+def test_no_room_for_what_is_trained(tmp_path: Path, steps: int, message: str) -> None:
+    arguments = ("--output", tmp_path / "model", "--steps", steps, *TINY)
+    done = run_without_room("train_generator", *arguments, most_bytes=50_000)
+    assert (done.returncode, message in done.stderr.replace("\n", "")) == (1, True), done.stderr
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("no_room")
-def test_no_room_for_what_is_converted(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert convert_generator.main([str(trained), str(tmp_path / "converted")]) == 1
-    assert "File too large" in capsys.readouterr().err
+def test_no_room_for_what_is_converted(trained: Path, tmp_path: Path) -> None:
+    done = run_without_room("convert_generator", trained, tmp_path / "converted", most_bytes=50_000)
+    assert (done.returncode, "File too large" in done.stderr) == (1, True), done.stderr
     assert not list(tmp_path.iterdir())
 
 
