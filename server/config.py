@@ -148,7 +148,12 @@ class Settings(BaseSettings):
     batch_jobs: int = Field(1, ge=1, le=64, description="batch jobs that run at a time")
     batch_queue: int = Field(1000, ge=1, description="batch jobs that wait at most")
     batch_kept: int = Field(1000, ge=0, description="batch jobs that have ended of which the server keeps the record")
-    batch_line_bytes: int = Field(64 << 20, ge=1, le=1 << 30, description="bytes in one line of a job's input at most")
+    batch_line_bytes: int = Field(
+        64 << 20, ge=1, le=1 << 30, description="bytes in one line of a job's input for a SavedModel at most"
+    )
+    batch_text_line_bytes: int = Field(
+        1 << 20, ge=1, le=1 << 30, description="the same for a text; while a line is read online requests wait"
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")

@@ -48,7 +48,7 @@ def run(options: Options, settings: Settings, control: Control) -> Job:
     with contextlib.closing(Store(options.state)) as store:
         job_id = _job_of(store, options)
         with _opened(options, settings, storage) as open_work:
-            runner = Runner(store, storage, open_work, settings.batch_line_bytes)
+            runner = Runner(store, storage, open_work)
             thread = threading.Thread(target=runner.run, args=(job_id, control), name="job")
             thread.start()
             shown(store, job_id, control, thread)

@@ -46,7 +46,7 @@ class Jobs:
         self._admission = Admission(self._storage, registry, settings.batch_schemes)
         models = Models(registry, asyncio.get_running_loop())
         methods = Methods(models, self._storage, settings)
-        self._runner = Runner(self._store, self._storage, methods.open, settings.batch_line_bytes)
+        self._runner = Runner(self._store, self._storage, methods.open)
         self._threads = ThreadPoolExecutor(settings.batch_jobs, thread_name_prefix="job")
         self._controls: dict[str, Control] = {}
         self._stopping = False

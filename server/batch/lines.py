@@ -28,24 +28,32 @@ class Lines:
     """Bytes of all texts."""
 
 
+@dataclass(frozen=True, slots=True)
+class LineLimit:
+    """How long a line may be."""
+
+    size: int
+    """Bytes."""
+    setting: str
+    """The name of the setting that says so."""
+
+
 class ChunkSize(Protocol):
-    """What comes at a time; it may change."""
+    """What comes at a time; `rows` may change."""
 
     rows: int
     """Lines at most."""
     chunk_bytes: int
     """Bytes at most."""
+    line_limit: LineLimit
 
 
 class LineReader:
-    """Cuts a file into lines, as many at a time as `size` says, one longer line excepted.
+    """Cuts a file into lines, as many at a time as `size` says, one longer line excepted."""
 
-    A line may have `line_bytes` bytes.
-    """
-
-    def __init__(self, size: ChunkSize, line_bytes: int) -> None:
+    def __init__(self, size: ChunkSize) -> None:
         self._size = size
-        self._line_bytes = line_bytes
+        self._line_bytes = size.line_limit.size
 
     def read(self, file: BinaryIO, location: str) -> Iterator[Lines]:
         """All lines of the file, unpacked where its name ends in .gz. Raises StorageError."""

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from server.batch import saved_model
+from server.batch.lines import LineLimit
 from server.batch.parts import LocalWork
 from server.batch.text_model import TextModel
 
@@ -32,7 +33,7 @@ class Methods:
     def open(self, request: JobRequest, control: Control) -> Iterator[LocalWork]:
         """For one job. Raises JobError, StoppedError."""
         with self._method(request, control) as method:
-            yield LocalWork(method, request.key_field, self._settings.batch_line_bytes)
+            yield LocalWork(method, request.key_field, line_limit(request, self._settings))
 
     @contextlib.contextmanager
     def _method(self, request: JobRequest, control: Control) -> Iterator[Method]:
@@ -42,6 +43,13 @@ class Methods:
         start_s = self._settings.tensorflow_start_s
         with saved_model.opened(request.model, self._storage, self._models.loop, control, start_s) as method:
             yield method
+
+
+def line_limit(request: JobRequest, settings: Settings) -> LineLimit:
+    """How long the job's lines may be: a text's are short, and while a long line is read no other thread can run."""
+    if request.model is not None and is_location(request.model):
+        return LineLimit(settings.batch_line_bytes, "batch_line_bytes")
+    return LineLimit(settings.batch_text_line_bytes, "batch_text_line_bytes")
 
 
 def is_location(model: str) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from server.batch.control import Control
     from server.batch.job import RowError
-    from server.batch.lines import Lines
+    from server.batch.lines import LineLimit, Lines
     from server.batch.method import Answers, Method
     from server.batch.rows import Rows
 
@@ -46,6 +46,7 @@ class Work(Protocol):
     """Lines that are best given at a time; it may change."""
     chunk_bytes: int
     """Bytes that are best given at a time."""
+    line_limit: LineLimit
     bytes_ahead: int
     """Bytes that may be on their way at a time."""
 
@@ -86,12 +87,13 @@ class LocalWork:
     chunk_bytes = 1 << 20
     bytes_ahead = 4 << 20
 
-    def __init__(self, method: Method, key_field: str | None, line_bytes: int) -> None:
+    def __init__(self, method: Method, key_field: str | None, line_limit: LineLimit) -> None:
         self.rows, self.rows_ahead = method.rows, method.rows_ahead
+        self.line_limit = line_limit
         self._method = method
         takes_key_out = key_field is not None and method.bare
         self._reader = RowReader(
-            method.instance, key_field, line_bytes, exact=method.exact, takes_key_out=takes_key_out
+            method.instance, key_field, line_limit, exact=method.exact, takes_key_out=takes_key_out
         )
         self._writer = ResultWriter(bare=method.bare)
 

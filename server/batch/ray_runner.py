@@ -21,6 +21,7 @@ import structlog
 
 from server.batch import ray_worker
 from server.batch.job import NO_PREDICTIONS, JobError, RowError
+from server.batch.methods import line_limit
 from server.batch.parts import Part
 from server.batch.ray_worker import Block, Done, Task
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from server.batch.control import Control
     from server.batch.job import JobRequest
-    from server.batch.lines import Lines
+    from server.batch.lines import LineLimit, Lines
     from server.config import Settings
 
 _TASK_S = 2.0  # short enough to lose, long enough for Ray's millisecond of each task not to count
@@ -64,7 +65,8 @@ class Cluster:
     def open(self, request: JobRequest, _control: Control) -> Iterator[RayWork]:
         """For one job; the workers open the model when they get their first lines."""
         task = Task(uuid.uuid4().hex, self._settings, request, self._scratch)
-        yield RayWork(self._ray, task, self._workers, self._settings.threads)
+        limit = line_limit(request, self._settings)
+        yield RayWork(self._ray, task, limit, self._workers, self._settings.threads)
 
 
 @contextlib.contextmanager
@@ -102,8 +104,9 @@ class RayWork:
 
     chunk_bytes = 4 << 20
 
-    def __init__(self, ray: Any, task: Task, workers: int, cores: int) -> None:
+    def __init__(self, ray: Any, task: Task, line_limit: LineLimit, workers: int, cores: int) -> None:
         self.rows = _FIRST_ROWS
+        self.line_limit = line_limit
         self.bytes_ahead = _TASKS_PER_WORKER * workers * self.chunk_bytes
         self.ray = ray
         self._ahead = _TASKS_PER_WORKER * workers

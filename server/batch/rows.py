@@ -15,7 +15,7 @@ from server.batch.job import RowError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from server.batch.lines import Lines
+    from server.batch.lines import LineLimit, Lines
 
 # orjson makes floats of integers beyond 64 bits; where a line may have one, Python's own reader takes its place.
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
@@ -49,7 +49,7 @@ class RowReader:
         self,
         instance_of: Callable[[Any], Any],
         key_field: str | None,
-        line_bytes: int,
+        line_limit: LineLimit,
         *,
         exact: bool = False,
         takes_key_out: bool = False,
@@ -57,7 +57,7 @@ class RowReader:
         self._instance_of = instance_of
         self._key_field = key_field
         self._key_start = b"" if key_field is None else orjson.dumps(key_field) + b":"
-        self._line_bytes = line_bytes
+        self._line_limit = line_limit
         self._exact = exact or key_field is not None
         self._takes_key_out = takes_key_out
 
@@ -88,9 +88,8 @@ class RowReader:
 
     def _value(self, text: bytes | None) -> Any:
         if text is None:
-            raise RowError(
-                ErrorCode.TOO_LARGE, f"the line has more than {self._line_bytes} bytes (setting batch_line_bytes)"
-            )
+            limit = self._line_limit
+            raise RowError(ErrorCode.TOO_LARGE, f"the line has more than {limit.size} bytes (setting {limit.setting})")
         try:
             value = orjson.loads(text)
             return json.loads(text) if self._exact and _LONG_NUMBER.search(text) else value

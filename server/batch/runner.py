@@ -43,7 +43,6 @@ class Runner:
     store: Store
     storage: Storage
     open_work: OpenWork
-    line_bytes: int
 
     def run(self, job_id: str, control: Control) -> int:
         """Run a queued job until it ends or is stopped; its state then, of BatchState."""
@@ -163,7 +162,7 @@ class FileWork:
 
     def _predict(self, source: BinaryIO, output: Output) -> None:
         target = _Packed(output) if is_packed(self._output) else output
-        chunks = LineReader(self._work, self._runner.line_bytes).read(source, self._file.input.location)
+        chunks = LineReader(self._work).read(source, self._file.input.location)
         with closing(in_order(self._work, chunks, self._control)) as parts:
             for part in parts:
                 self._write(part, target)

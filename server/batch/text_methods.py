@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from server.models.base import Generated, Model, Terms
 
-_SHOWN_BYTES = 100
+_KINDS = {dict: "an object without it", list: "a list", bool: "a boolean", type(None): "null"}
 _OPTIONS: dict[str, tuple[type, ...]] = {
     "max_tokens": (int,),
     "temperature": (int, float),
@@ -30,6 +30,11 @@ _OPTIONS: dict[str, tuple[type, ...]] = {
 }
 
 
+def _kind(value: Any) -> str:
+    """Of a JSON value; only that, as the value itself may be of any size."""
+    return _KINDS.get(type(value), "a number")
+
+
 def _text_field(name: str) -> Callable[[Any], str]:
     """Takes the text from a line: the value itself, or its field of this name."""
 
@@ -37,9 +42,8 @@ def _text_field(name: str) -> Callable[[Any], str]:
         text = value.get(name) if type(value) is dict else value
         if type(text) is str:
             return text
-        shown = orjson.dumps(value)[:_SHOWN_BYTES].decode(errors="replace")
         wanted = f"a string, or an object with the string {name!r}"
-        raise RowError(ErrorCode.INVALID_ARGUMENT, f"wanted is {wanted}, not {shown}")
+        raise RowError(ErrorCode.INVALID_ARGUMENT, f"wanted is {wanted}, not {_kind(value)}")
 
     return instance
 

@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(root: Path, classifier: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
     models = [classifier, f"--model=poison={zoo('poison')}", f"--model=vectors={zoo('embedding_tensor')}"]
-    with Service(*models, f"--model=replies={google_model()}", *flags(root), "--batch-line-bytes=1000000") as running:
+    with Service(*models, f"--model=replies={google_model()}", *flags(root)) as running:
         yield running
 
 
@@ -127,8 +127,8 @@ BAD_LINES = [
     (b'{"doc": "cut', "not JSON: "),
     (b'"caf\xe9"', "not UTF-8: byte 0xe9 at byte 5"),
     (b'{"doc": NaN}', "JSON has no NaN"),
-    (b'"' + b"x" * 1_000_000 + b'"', "more than 1000000 bytes (setting batch_line_bytes)"),
-    (b"[1, 2]", "wanted is a string, or an object with the string 'doc', not [1,2]"),
+    (b'"' + b"x" * (1 << 20) + b'"', "more than 1048576 bytes (setting batch_text_line_bytes)"),
+    (b"[1, 2]", "wanted is a string, or an object with the string 'doc', not a list"),
     (b'{"text": "other field"}', "'doc'"),
     (b'{"doc": 7}', "'doc'"),
     (b'"%b"' % (b"word " * 5000), "more than 4096 tokens (setting max_tokens)"),

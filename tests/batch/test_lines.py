@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from server.batch.lines import LineReader
+from server.batch.lines import LineLimit, LineReader
 from server.batch.storage import StorageError
 
 LIMIT = 1 << 18
+LINE_LIMIT = LineLimit(LIMIT, "a_setting")
 
 
 @dataclass
@@ -22,11 +23,12 @@ class Size:
 
     rows: int
     chunk_bytes: int
+    line_limit: LineLimit = LINE_LIMIT
 
 
 def read(content: bytes, name: str = "in.jsonl", rows: int = 10, size: int = 1000) -> list[tuple[int, bytes | None]]:
     """(number, text) of all lines."""
-    lines = LineReader(Size(rows, size), LIMIT).read(io.BytesIO(content), name)
+    lines = LineReader(Size(rows, size)).read(io.BytesIO(content), name)
     return [pair for some in lines for pair in zip(some.numbers, some.texts, strict=True)]
 
 
@@ -72,7 +74,7 @@ def test_line_over_the_limit_is_not_kept_in_memory() -> None:
 
 def test_rows_and_bytes_at_a_time_are_bounded() -> None:
     content = b"\n".join([b"1"] * 25 + [b"x" * 600] * 4)
-    chunks = LineReader(Size(10, 1000), LIMIT).read(io.BytesIO(content), "in")
+    chunks = LineReader(Size(10, 1000)).read(io.BytesIO(content), "in")
     sizes = [(len(lines.texts), lines.size) for lines in chunks]
     assert sizes == [(10, 10), (10, 10), (7, 1205), (2, 1200)]
 

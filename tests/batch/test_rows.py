@@ -9,9 +9,10 @@ import pytest
 from predictor.ttypes import ErrorCode
 
 from server.batch.job import RowError
-from server.batch.lines import Lines
+from server.batch.lines import LineLimit, Lines
 from server.batch.rows import ResultWriter, RowReader, errors_of
 
+LIMIT = LineLimit(100, "a_setting")
 BIG = 2**53 + 1
 HUGE = 12345678901234567890123
 
@@ -27,7 +28,7 @@ def anything(value: Any) -> Any:
 
 
 def test_values_are_read() -> None:
-    rows = RowReader(anything, None, 100).read(lines_of(b'"a"', b' {"b": [1.5, null]}\r', b"3"))
+    rows = RowReader(anything, None, LIMIT).read(lines_of(b'"a"', b' {"b": [1.5, null]}\r', b"3"))
     assert rows.instances == ["a", {"b": [1.5, None]}, 3]
     assert rows.errors == {}
 
@@ -45,12 +46,12 @@ def test_values_are_read() -> None:
         (b"[" * 5000 + b"]" * 5000, "not JSON: "),
         (b"1e999", "not JSON: "),
         (b'"refused"', "refused"),
-        (None, r"more than 100 bytes \(setting batch_line_bytes\)"),
+        (None, r"more than 100 bytes \(setting a_setting\)"),
     ],
 )
 @pytest.mark.parametrize("exact", [False, True])
 def test_line_that_cannot_be_read_fails_alone(text: bytes | None, reason: str, exact: bool) -> None:
-    rows = RowReader(anything, None, 100, exact=exact).read(lines_of(b"1", text, b"3"))
+    rows = RowReader(anything, None, LIMIT, exact=exact).read(lines_of(b"1", text, b"3"))
     assert rows.instances == [1, 3]
     assert list(rows.errors) == [1]
     with pytest.raises(RowError, match=reason):
@@ -59,22 +60,22 @@ def test_line_that_cannot_be_read_fails_alone(text: bytes | None, reason: str, e
 
 
 def test_lines_that_are_json_only_together_are_none() -> None:
-    rows = RowReader(anything, None, 100).read(lines_of(b"[1", b"2]", b"3,4"))
+    rows = RowReader(anything, None, LIMIT).read(lines_of(b"[1", b"2]", b"3,4"))
     assert sorted(rows.errors) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("number", [BIG, 2**64, -(2**63) - 1, HUGE])
 def test_integers_of_any_size_keep_their_digits(number: int) -> None:
     text = json.dumps({"id": number, "x": number}).encode()
-    assert RowReader(anything, None, 100, exact=True).read(lines_of(text)).instances[0]["x"] == number
-    rows = RowReader(anything, "id", 100).read(lines_of(text))
+    assert RowReader(anything, None, LIMIT, exact=True).read(lines_of(text)).instances[0]["x"] == number
+    rows = RowReader(anything, "id", LIMIT).read(lines_of(text))
     (line,) = ResultWriter(bare=False).lines(rows, [b'"scores":{}']).splitlines()
     assert line == b'{"id":%d,"scores":{}}' % number
 
 
 @pytest.mark.parametrize("key", ['é\n"\\', "", 1.5, None, [1, {"a": 2}], True])
 def test_keys_are_carried_through(key: Any) -> None:
-    rows = RowReader(lambda value: value["doc"], "a key", 1000).read(
+    rows = RowReader(lambda value: value["doc"], "a key", LIMIT).read(
         lines_of(json.dumps({"a key": key, "doc": "text"}).encode())
     )
     assert rows.instances == ["text"]
@@ -82,19 +83,21 @@ def test_keys_are_carried_through(key: Any) -> None:
 
 
 def test_key_of_a_bare_result_is_no_part_of_the_instance() -> None:
-    rows = RowReader(anything, "id", 100, takes_key_out=True).read(lines_of(b'{"id": 1, "x": 2}'))
+    rows = RowReader(anything, "id", LIMIT, takes_key_out=True).read(lines_of(b'{"id": 1, "x": 2}'))
     assert rows.instances == [{"x": 2}]
     assert json.loads(ResultWriter(bare=True).lines(rows, [b"3.0"])) == {"id": 1, "prediction": 3.0}
 
 
 @pytest.mark.parametrize("text", [b'"a"', b"[1]", b'{"key": 1}'])
 def test_line_without_its_key_is_an_error(text: bytes) -> None:
-    rows = RowReader(anything, "id", 100).read(lines_of(text))
+    rows = RowReader(anything, "id", LIMIT).read(lines_of(text))
     assert "'id' (key_field)" in rows.errors[0].message
 
 
 def test_results_keep_their_places_among_errors() -> None:
-    rows = RowReader(anything, "id", 100).read(lines_of(b'{"id":1}', b"broken", b'{"id":3}', b'{"id":4}', b'{"no":5}'))
+    rows = RowReader(anything, "id", LIMIT).read(
+        lines_of(b'{"id":1}', b"broken", b'{"id":3}', b'{"id":4}', b'{"no":5}')
+    )
     results = [b'"n":1', RowError(ErrorCode.TOO_LARGE, "too long"), b'"n":4']
     written = [json.loads(line) for line in ResultWriter(bare=False).lines(rows, results).splitlines()]
     assert [line.get("id") for line in written] == [1, None, 3, 4, None]
@@ -104,14 +107,14 @@ def test_results_keep_their_places_among_errors() -> None:
 
 
 def test_bare_results_stand_alone() -> None:
-    rows = RowReader(anything, None, 100).read(lines_of(b"1", b"2"))
+    rows = RowReader(anything, None, LIMIT).read(lines_of(b"1", b"2"))
     assert ResultWriter(bare=True).lines(rows, [b"2.5", b"[3]"]) == b"2.5\n[3]\n"
-    bad = RowReader(anything, None, 100).read(lines_of(b"1", b"x"))
+    bad = RowReader(anything, None, LIMIT).read(lines_of(b"1", b"x"))
     first, second = ResultWriter(bare=True).lines(bad, [b"2.5"]).splitlines()
     assert first == b"2.5"
     assert json.loads(second)["error"]["line"] == 2
 
 
 def test_nothing_but_errors() -> None:
-    rows = RowReader(anything, None, 100).read(lines_of(b"x", b"y"))
+    rows = RowReader(anything, None, LIMIT).read(lines_of(b"x", b"y"))
     assert len(ResultWriter(bare=False).lines(rows, []).splitlines()) == 2

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from predictor.ttypes import FinishReason, GenerationOptions
 
-from server.batch.job import RowError
+from server.batch.job import JobRequest, RowError
+from server.batch.lines import LineLimit
+from server.batch.methods import line_limit
 from server.batch.text_methods import TEXT_METHODS
+from server.config import Settings
 from server.models.base import Generated
 
 FIELDS = {"predict": "doc", "reply": "message", "embed": "text"}
@@ -57,3 +60,13 @@ def test_results() -> None:
     assert parsed("embed", np.array([0.1, 2], "<f4").tobytes()) == {"embedding": [0.1, 2.0]}
     done = Generated(" a {text}", 3, FinishReason.LENGTH, 2)
     assert parsed("generate", done) == {"continuation": " a {text}", "token_count": 3, "finish_reason": "LENGTH"}
+
+
+def test_lines_of_texts_are_shorter_than_those_of_saved_models() -> None:
+    settings = Settings()
+
+    def limit(model: str | None) -> LineLimit:
+        return line_limit(JobRequest("predict", model, "/in/", "/out"), settings)
+
+    assert limit(None) == limit("a") == LineLimit(1 << 20, "batch_text_line_bytes")
+    assert limit("/models/a") == LineLimit(64 << 20, "batch_line_bytes")
