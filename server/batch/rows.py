@@ -95,6 +95,8 @@ class RowReader:
             return json.loads(text) if self._exact and _LONG_NUMBER.search(text) else value
         except orjson.JSONDecodeError as error:
             raise RowError(ErrorCode.INVALID_ARGUMENT, _why_no_json(text, error)) from None
+        except (RecursionError, ValueError) as error:  # Python's own reader has limits that orjson has not
+            raise RowError(ErrorCode.INVALID_ARGUMENT, f"cannot be read: {error}") from None
 
     def _keyed(self, value: Any, name: str) -> tuple[bytes, Any]:
         """The key as it is written, and the value to make an instance of."""
@@ -107,11 +109,15 @@ class RowReader:
 
 
 def _json(value: Any) -> bytes:
-    """As orjson writes it, with integers of any size."""
+    """As orjson writes it, with integers of any size. Raises RowError."""
     try:
         return orjson.dumps(value)
     except TypeError:
+        pass
+    try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except (RecursionError, ValueError) as error:
+        raise RowError(ErrorCode.INVALID_ARGUMENT, f"the key cannot be written: {error}") from None
 
 
 def _why_no_json(text: bytes, error: orjson.JSONDecodeError) -> str:

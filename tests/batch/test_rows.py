@@ -11,6 +11,7 @@ from predictor.ttypes import ErrorCode
 from server.batch.job import RowError
 from server.batch.lines import LineLimit, Lines
 from server.batch.rows import ResultWriter, RowReader, errors_of
+from server.batch.text_methods import TEXT_METHODS
 
 LIMIT = LineLimit(100, "a_setting")
 BIG = 2**53 + 1
@@ -57,6 +58,29 @@ def test_line_that_cannot_be_read_fails_alone(text: bytes | None, reason: str, e
     with pytest.raises(RowError, match=reason):
         raise rows.errors[1]
     assert rows.errors[1].code == (ErrorCode.TOO_LARGE if text is None else ErrorCode.INVALID_ARGUMENT)
+
+
+def nested(depth: int, inner: bytes = b"") -> bytes:
+    return b"[" * depth + inner + b"]" * depth
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (nested(1000, b"%d" % HUGE), "cannot be read: maximum recursion depth"),
+        (nested(1000), "the line is no object"),
+        (b'{"id": %b}' % nested(1020), "the key cannot be written: maximum recursion depth"),
+        (b'{"id": %d, "doc": {"a": %b}}' % (HUGE, nested(300)), "wanted is a string"),
+        (b'{"id": %d}' % HUGE, "wanted is a string"),
+        (b'{"id": 1, "doc": %d}' % HUGE, "wanted is a string"),
+    ],
+    ids=["deep with a long number", "deep", "deep key", "deep text", "long key, no text", "number as text"],
+)
+def test_what_orjson_does_not_write_and_json_does_not_read_fails_alone(text: bytes, reason: str) -> None:
+    reader = RowReader(TEXT_METHODS["predict"].instance, "id", LIMIT)
+    rows = reader.read(lines_of(b'{"id": 1, "doc": "a"}', text))
+    assert rows.instances == ["a"]
+    assert rows.errors[1].message.startswith(reason)
 
 
 def test_lines_that_are_json_only_together_are_none() -> None:
