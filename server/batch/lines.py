@@ -55,10 +55,11 @@ class LineReader:
         self._size = size
         self._line_bytes = size.line_limit.size
 
-    def read(self, file: BinaryIO, location: str) -> Iterator[Lines]:
-        """All lines of the file, unpacked where its name ends in .gz. Raises StorageError."""
+    def read(self, file: BinaryIO, location: str, *, packed: bool = False) -> Iterator[Lines]:
+        """All lines of the file, which gzip may have packed. Raises StorageError that names the location."""
         lines = Lines([], [], 0)
-        for number, text in self._numbered(unpacked(file, location), location):
+        unpacked: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+        for number, text in self._numbered(unpacked, location):
             lines.numbers.append(number)
             lines.texts.append(text)
             lines.size += len(text) if text is not None else 0
@@ -93,16 +94,6 @@ class LineReader:
                 size = len(begun[0])
                 yield lines + [line if len(line) <= self._line_bytes else None for line in others]
         yield [b"".join(begun) if size <= self._line_bytes else None]
-
-
-def is_packed(name: str) -> bool:
-    """Whether a file of this name is packed with gzip."""
-    return name.endswith(".gz")
-
-
-def unpacked(file: BinaryIO, location: str) -> BinaryIO:
-    """The file as it is, or what gzip packed in it."""
-    return gzip.GzipFile(fileobj=file) if is_packed(location) else file  # type: ignore[return-value]
 
 
 def _blocks_of(file: BinaryIO, location: str) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import structlog
 from predictor.ttypes import BatchState, OnError
 
 from server.batch.job import NO_PREDICTIONS, FileState, JobError, StoppedError
-from server.batch.lines import LineReader, is_packed
+from server.batch.lines import LineReader
 from server.batch.parts import in_order
 from server.batch.storage import LocationError, StorageError
 
@@ -161,8 +161,9 @@ class FileWork:
         self._progress.files_done += 1
 
     def _predict(self, source: BinaryIO, output: Output) -> None:
-        target = _Packed(output) if is_packed(self._output) else output
-        chunks = LineReader(self._work).read(source, self._file.input.location)
+        packed = self._file.input.relative.endswith(".gz")  # not by its location: a signed URL ends in its signature
+        target = _Packed(output) if packed else output
+        chunks = LineReader(self._work).read(source, self._file.input.location, packed=packed)
         with closing(in_order(self._work, chunks, self._control)) as parts:
             for part in parts:
                 self._write(part, target)

@@ -28,7 +28,7 @@ class Size:
 
 def read(content: bytes, name: str = "in.jsonl", rows: int = 10, size: int = 1000) -> list[tuple[int, bytes | None]]:
     """(number, text) of all lines."""
-    lines = LineReader(Size(rows, size)).read(io.BytesIO(content), name)
+    lines = LineReader(Size(rows, size)).read(io.BytesIO(content), name, packed=name.endswith(".gz"))
     return [pair for some in lines for pair in zip(some.numbers, some.texts, strict=True)]
 
 

@@ -1,0 +1,100 @@
+"""Jobs of one process, without a model: what they read, and where they write."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from predictor.ttypes import BatchState
+
+from server.batch.control import Control
+from server.batch.job import JobRequest
+from server.batch.lines import LineLimit
+from server.batch.parts import LocalWork
+from server.batch.runner import Runner
+from server.batch.storage import Storage
+from server.batch.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from server.batch.job import Job
+
+    Run = Callable[[str, str], Job]
+
+
+class Lengths:
+    """A method whose results are known at once: a text's length."""
+
+    rows, rows_ahead, bare, exact = 2, 4, True, False
+
+    def instance(self, value: Any) -> Any:
+        return value
+
+    def start(self, instances: list[Any]) -> Results:
+        return Results(instances)
+
+
+class Results:
+    def __init__(self, instances: list[Any]) -> None:
+        self._instances = instances
+
+    def wait(self, _control: Control) -> list[bytes]:
+        return [orjson.dumps(len(text)) for text in self._instances]
+
+    def abandon(self) -> None:
+        """Nothing waits."""
+
+
+@contextlib.contextmanager
+def open_work(_request: JobRequest, _control: Control) -> Iterator[LocalWork]:
+    yield LocalWork(Lengths(), None, LineLimit(100, "a_setting"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Runs a job to its end, by its input and output."""
+    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
+        runner = Runner(store, Storage([tmp_path], ["http"]), open_work)
+
+        def run(source: str, output: str) -> Job:
+            job_id = store.add(JobRequest("predict", None, source, output)).id
+            runner.run(job_id, Control())
+            return store.job(job_id)
+
+        yield run
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Any path is a packed file."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(gzip.compress(b'"hello"\n'))
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("query", ["", "?sig=1", "?name=b.txt"])
+def test_packed_file_of_a_signed_url(run: Run, url: str, tmp_path: Path, query: str) -> None:
+    job = run(f"{url}/a.jsonl.gz{query}", f"{tmp_path}/out")
+    assert (job.state, job.error) == (BatchState.COMPLETED, None)
+    assert gzip.decompress((tmp_path / "out" / "a.jsonl.gz").read_bytes()) == b"5\n"
