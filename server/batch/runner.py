@@ -84,7 +84,9 @@ class Runner:
         """The job's files: those listed when it first ran."""
         files = self.store.files(job.id)
         if not files:
-            self.store.set_files(job.id, self.storage.list_inputs(job.request.input))
+            found = self.storage.list_inputs(job.request.input)
+            self.storage.check_outputs_apart(job.request.input, found, job.request.output)
+            self.store.set_files(job.id, found)
             files = self.store.files(job.id)
         return files
 

@@ -59,7 +59,10 @@ class Storage:
         self._allowed.check(parse(location), for_what)
 
     def check_apart(self, input_location: str, output: str) -> None:
-        """Raises LocationError when the results would lie among the input or in its place."""
+        """Raises LocationError when the results would lie among the input or in its place.
+
+        That is what can be known before the input is listed.
+        """
         read, written = parse(input_location), parse(output)
         if (read.scheme, read.bucket) != (written.scheme, written.bucket):
             return
@@ -69,9 +72,20 @@ class Storage:
             if read.is_folder
             else f"{target}/{read.name}" == source
         ):
-            raise LocationError(
-                f"output {output!r} lies within input {input_location!r}; results need a place of their own"
-            )
+            raise _within(output, input_location)
+
+    def check_outputs_apart(self, input_location: str, files: Sequence[InputFile], output: str) -> None:
+        """Raises LocationError when one of the files' results would lie among the input or in its place."""
+        read, written = parse(input_location), parse(output)
+        if (read.scheme, read.bucket) != (written.scheme, written.bucket):
+            return
+        folder = f"{_comparable(read)}/" if read.is_folder else None
+        sources = {_comparable(parse(file.location)) for file in files}
+        for file in files:
+            location = self.output_for(output, file)
+            target = _comparable(parse(location))
+            if target in sources or (folder is not None and target.startswith(folder)):
+                raise _within(location, input_location)
 
     def list_inputs(self, location: str) -> list[InputFile]:
         """The file, or where the location ends in '/', every file below it, sorted by relative path.
@@ -246,6 +260,10 @@ def absolute(location: str) -> str:
     if "://" in location or location.startswith("/"):
         return location
     return os.path.normpath(Path.cwd() / location) + ("/" if location.endswith("/") else "")
+
+
+def _within(output: str, source: str) -> LocationError:
+    return LocationError(f"output {output!r} lies within input {source!r}; results need a place of their own")
 
 
 def _comparable(location: Location) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from server.batch.parts import LocalWork
 from server.batch.runner import Runner
 from server.batch.storage import Storage
 from server.batch.store import Store
+from tests.batch.jobs import write_lines
+from tests.stores import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,3 +101,29 @@ def test_packed_file_of_a_signed_url(run: Run, url: str, tmp_path: Path, query: 
     job = run(f"{url}/a.jsonl.gz{query}", f"{tmp_path}/out")
     assert (job.state, job.error) == (BatchState.COMPLETED, None)
     assert gzip.decompress((tmp_path / "out" / "a.jsonl.gz").read_bytes()) == b"5\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "links"),
+    [
+        ("in/", "", {}),
+        ("in/", "out", {"out/in": "in/in"}),
+        ("in/", "out", {"in/b": "out/in/a"}),
+        ("in/c/d", "in", {"in/d": "in/c/d"}),
+    ],
+    ids=["a folder in the input of its name", "linked folder", "linked input", "linked output"],
+)
+def test_results_never_take_the_place_of_input(
+    run: Run, tmp_path: Path, source: str, output: str, links: dict[str, str]
+) -> None:
+    for name in ("in/a", "in/in/a", "in/c/d", "out/in/a"):
+        write_lines(tmp_path / name, [name])
+    for name, target in links.items():
+        if (tmp_path / name).is_dir():
+            shutil.rmtree(tmp_path / name)
+        (tmp_path / name).symlink_to(tmp_path / target)
+    before = read_tree(tmp_path / "in")
+    job = run(f"{tmp_path}/{source}", f"{tmp_path}/{output}")
+    assert job.state == BatchState.FAILED
+    assert str(job.error).endswith(f"lies within input '{tmp_path}/{source}'; results need a place of their own")
+    assert read_tree(tmp_path / "in") == before
