@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from server.batch.storage import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _BLOCK_BYTES = 1 << 16  # splitting one takes a tenth of a millisecond, in which no other thread can run
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -49,10 +49,14 @@ class ChunkSize(Protocol):
 
 
 class LineReader:
-    """Cuts a file into lines, as many at a time as `size` says, one longer line excepted."""
+    """Cuts a file into lines, as many at a time as `size` says, one longer line excepted.
 
-    def __init__(self, size: ChunkSize) -> None:
+    `on_block` is called for each block that is read: many of them may have no line that counts. It may raise.
+    """
+
+    def __init__(self, size: ChunkSize, on_block: Callable[[], None]) -> None:
         self._size = size
+        self._on_block = on_block
         self._line_bytes = size.line_limit.size
 
     def read(self, file: BinaryIO, location: str, *, packed: bool = False) -> Iterator[Lines]:
@@ -83,6 +87,7 @@ class LineReader:
         begun: list[bytes] = []  # the parts of a line that has not ended yet
         size = 0
         for block in _blocks_of(file, location):
+            self._on_block()
             first, *others = block.split(b"\n")
             begun.append(first)
             size += len(first)

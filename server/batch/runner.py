@@ -165,11 +165,15 @@ class FileWork:
     def _predict(self, source: BinaryIO, output: Output) -> None:
         packed = self._file.input.relative.endswith(".gz")  # not by its location: a signed URL ends in its signature
         target = _Packed(output) if packed else output
-        chunks = LineReader(self._work).read(source, self._file.input.location, packed=packed)
+
+        def on_block() -> None:
+            self._control.check()
+            self._progress.bytes_done = self._before.bytes_done + source.tell()
+
+        chunks = LineReader(self._work, on_block).read(source, self._file.input.location, packed=packed)
         with closing(in_order(self._work, chunks, self._control)) as parts:
             for part in parts:
                 self._write(part, target)
-                self._progress.bytes_done = self._before.bytes_done + source.tell()
         if isinstance(target, _Packed):
             target.close()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from server.batch.job import StoppedError
 from server.batch.lines import LineLimit, LineReader
 from server.batch.storage import StorageError
 
@@ -26,9 +27,13 @@ class Size:
     line_limit: LineLimit = LINE_LIMIT
 
 
+def no_action() -> None:
+    """Nothing stops these."""
+
+
 def read(content: bytes, name: str = "in.jsonl", rows: int = 10, size: int = 1000) -> list[tuple[int, bytes | None]]:
     """(number, text) of all lines."""
-    lines = LineReader(Size(rows, size)).read(io.BytesIO(content), name, packed=name.endswith(".gz"))
+    lines = LineReader(Size(rows, size), no_action).read(io.BytesIO(content), name, packed=name.endswith(".gz"))
     return [pair for some in lines for pair in zip(some.numbers, some.texts, strict=True)]
 
 
@@ -74,7 +79,7 @@ def test_line_over_the_limit_is_not_kept_in_memory() -> None:
 
 def test_rows_and_bytes_at_a_time_are_bounded() -> None:
     content = b"\n".join([b"1"] * 25 + [b"x" * 600] * 4)
-    chunks = LineReader(Size(10, 1000)).read(io.BytesIO(content), "in")
+    chunks = LineReader(Size(10, 1000), no_action).read(io.BytesIO(content), "in")
     sizes = [(len(lines.texts), lines.size) for lines in chunks]
     assert sizes == [(10, 10), (10, 10), (7, 1205), (2, 1200)]
 
@@ -85,3 +90,19 @@ def test_file_that_cannot_be_unpacked_is_named(damage: str) -> None:
     damaged = {"cut": packed[:-20], "changed": packed[:1000] + b"\0" * 20 + packed[1020:], "no gzip": b"1\n2\n"}[damage]
     with pytest.raises(StorageError, match=r"in\.gz cannot be unpacked: "):
         read(damaged, "in.gz")
+
+
+@pytest.mark.parametrize("text", [b"\n", b"x"], ids=["blank lines", "a long line"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_reading_can_be_stopped_where_no_line_comes(text: bytes, packed: bool) -> None:
+    content = text * (32 << 20)
+    file = io.BytesIO(gzip.compress(content, compresslevel=1) if packed else content)
+    blocks = iter(range(3))
+
+    def on_block() -> None:
+        if next(blocks) == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        list(LineReader(Size(10, 1000), on_block).read(file, "in", packed=packed))
+    assert file.tell() < len(file.getvalue())
