@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,13 +66,21 @@ def in_order(work: Work, chunks: Iterable[Lines], control: Control) -> Generator
         for lines in chunks:
             control.check()
             while ahead and _is_full(work, ahead, lines):
-                yield ahead.popleft()[1].wait(control)
+                yield _first(ahead, control)
             ahead.append((lines, work.start(lines)))
         while ahead:
-            yield ahead.popleft()[1].wait(control)
+            yield _first(ahead, control)
     finally:
-        for _, begun in ahead:
-            begun.abandon()
+        with ExitStack() as abandoned:  # all of them, also where one fails to be
+            for _, begun in ahead:
+                abandoned.callback(begun.abandon)
+
+
+def _first(ahead: deque[tuple[Lines, Begun]], control: Control) -> Part:
+    """The part that comes next, which is on its way until it is there."""
+    part = ahead[0][1].wait(control)
+    ahead.popleft()
+    return part
 
 
 def _is_full(work: Work, ahead: deque[tuple[Lines, Begun]], new: Lines) -> bool:
