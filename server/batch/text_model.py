@@ -75,13 +75,13 @@ class TextModel:
         self._text = TEXT_METHODS[method]
         self.renew(control)
         room = max(1, self._model.limits.queue_items // _QUEUE_SHARE)  # the queue is there for others too
-        self.rows, self.rows_ahead = _NATIVE_ROWS if self._is_native else _LOOP_ROWS
+        self.rows, self.rows_ahead = _NATIVE_ROWS if self.is_native else _LOOP_ROWS
         self.rows, self.rows_ahead = min(self.rows, room), min(self.rows_ahead, room)
 
     def renew(self, control: Control) -> None:
         """Look for the model anew. Raises JobError, StoppedError."""
         self._model = self._models.find(self._method, self._name, control)
-        self._is_native = hasattr(self._model, "bulk") and self._method in _NATIVE_RESULTS
+        self.is_native = hasattr(self._model, "bulk") and self._method in _NATIVE_RESULTS
 
     def instance(self, value: Any) -> Any:
         """The text, with options where the method has some."""
@@ -89,14 +89,16 @@ class TextModel:
 
     def start(self, instances: list[Any]) -> Answers:
         """Submit all of them to the bulk lane."""
-        if self._is_native:
-            return _NativeAnswers(self, instances)
+        return _NativeAnswers(self, instances) if self.is_native else self.start_on_loop(instances)
+
+    def start_on_loop(self, instances: list[Any]) -> Answers:
+        """The same for a model without threads that gather results."""
         return _LoopAnswers(self._models.loop, [self._answer(instance) for instance in instances], self._text.result)
 
     def bulk(self, texts: list[str]) -> Any:
         """A native Bulk with as many of the texts submitted as there is room; None when the model is gone."""
         try:
-            bulk = self._model.bulk(texts)  # type: ignore[attr-defined] # _is_native
+            bulk = self._model.bulk(texts)  # type: ignore[attr-defined] # is_native
             bulk.submit()
         except RuntimeError:  # closed
             return None
@@ -134,6 +136,7 @@ class _NativeAnswers:
         self._method = method
         self._texts = texts
         self._bulk = method.bulk(texts)
+        self._on_loop: Answers | None = None
 
     def wait(self, control: Control) -> Sequence[Result]:
         """The results. Where the model went away meanwhile, those of the next one of its name."""
@@ -141,13 +144,20 @@ class _NativeAnswers:
         while left := [place for place, result in enumerate(results) if _is_unavailable(result)]:
             control.pause(_POLL_S)
             self._method.renew(control)
-            texts = [self._texts[place] for place in left]
-            for place, result in zip(left, self._results(self._method.bulk(texts), texts, control), strict=True):
+            for place, result in zip(left, self._anew([self._texts[place] for place in left], control), strict=True):
                 results[place] = result
         return results
 
     def abandon(self) -> None:
-        """They are predicted soon; nobody reads them."""
+        """The model's own threads predict them soon; nobody reads them."""
+        if self._on_loop is not None:
+            self._on_loop.abandon()
+
+    def _anew(self, texts: list[str], control: Control) -> Sequence[Result]:
+        if self._method.is_native:
+            return self._results(self._method.bulk(texts), texts, control)
+        self._on_loop = self._method.start_on_loop(texts)
+        return self._on_loop.wait(control)
 
     def _results(self, bulk: Any, texts: list[str], control: Control) -> list[Result]:
         try:
