@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from server.batch.locations import LocationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from server.batch.locations import Location
 
@@ -84,6 +84,57 @@ def reported(doing: str, location: str) -> Iterator[None]:
         if isinstance(reason, LocationError):
             raise reason from None
         raise StorageError(f"{location} cannot be {doing}: {_plain(reason)}") from error
+
+
+class RangeFile(io.RawIOBase):
+    """A file of a known size that is read in blocks: `fetch(start, end)` gives these bytes of it.
+
+    It has to give them of one and the same version, and raises where it cannot.
+    """
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch = fetch
+        self._size = size
+        self._place = 0
+        self._block = b""
+        self._block_start = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        start = self._place - self._block_start
+        if not 0 <= start < len(self._block):
+            start, self._block_start = 0, self._place
+            self._block = self._next_block()
+        data = self._block[start : start + len(buffer)]
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def _next_block(self) -> bytes:
+        wanted = min(BLOCK_BYTES, self._size - self._place)
+        if wanted <= 0:
+            return b""
+        block = self._fetch(self._place, self._place + wanted)
+        if len(block) != wanted:
+            raise EOFError(f"{len(block)} bytes came of {wanted} at byte {self._place}")
+        return block
+
+
+def changed(location: str) -> StorageError:
+    """Another version has taken a file's place."""
+    return StorageError(f"{location} cannot be read: it has changed meanwhile")
 
 
 class GuardedFile(io.RawIOBase):

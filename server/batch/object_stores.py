@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from server.batch.files import BLOCK_BYTES, StorageError
+from server.batch.files import BLOCK_BYTES, RangeFile, StorageError, changed
 
 if TYPE_CHECKING:
     from server.batch.locations import Location
@@ -40,13 +41,27 @@ class ObjectStore:
         ]
 
     def size(self, location: Location) -> int:
+        return int(self._file_info(location)["size"])
+
+    def open(self, location: Location) -> Any:
+        path = _path(location)
+        if self._scheme == "s3":  # s3fs sees to it by itself that all blocks are of one version
+            return self._store.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
+        info = self._file_info(location)
+        return RangeFile(partial(self._fetch, location, info["generation"]), int(info["size"]))
+
+    def _file_info(self, location: Location) -> Any:
         info = self._store.info(_path(location))
         if info["type"] != "file":
             raise FileNotFoundError(location.text)
-        return int(info["size"])
+        return info
 
-    def open(self, location: Location) -> Any:
-        return self._store.open(_path(location), "rb", block_size=BLOCK_BYTES, cache_type="readahead")
+    def _fetch(self, location: Location, generation: str, start: int, end: int) -> bytes:
+        try:
+            data: bytes = self._store.cat_file(_path(location), start=start, end=end, generation=generation)
+        except FileNotFoundError:
+            raise changed(location.text) from None
+        return data
 
     def create(self, location: Location) -> Upload:
         return Upload(self._store.open(_path(location), "wb", block_size=BLOCK_BYTES, autocommit=False))

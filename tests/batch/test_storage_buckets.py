@@ -88,6 +88,16 @@ def test_what_is_committed_is_there_and_reads_the_same(bucket: Bucket, storage: 
         assert file.read() == content[len(content) // 2 :]
 
 
+@pytest.mark.parametrize("size", [len(2 * BIG), len(BIG), len(3 * BIG)], ids=["as long", "shorter", "longer"])
+def test_an_object_that_is_replaced_while_it_is_read(bucket: Bucket, storage: Storage, size: int) -> None:
+    location = bucket.put("in/a", 2 * BIG)
+    with storage.open_input(location) as file:
+        assert file.read(100) == BIG[:100]
+        bucket.put("in/a", b"x" * size)
+        with pytest.raises(StorageError, match=f"{location} cannot be read: "):
+            file.read()
+
+
 @pytest.mark.parametrize("content", [b"", b"line\n", BIG], ids=["empty", "small", "big"])
 def test_what_is_not_committed_is_not_there(bucket: Bucket, storage: Storage, content: bytes) -> None:
     with storage.create(f"{bucket.location}a") as output:

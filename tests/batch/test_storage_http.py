@@ -7,7 +7,7 @@ import gzip
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -22,6 +22,12 @@ CONTENT = bytes(range(256)) * (BLOCK_BYTES // 128) + b"and 5"
 
 class Handler(BaseHTTPRequestHandler):
     """/ranges: with ranges; /plain: without; /broken: ends early; /to?URL: redirects; all of them by GET alone."""
+
+    ranges = CONTENT
+    mark: ClassVar[dict[str, str]] = {}
+    """A header that tells versions of the file from each other."""
+    cut = 0
+    """Bytes that lack in the middle of the file."""
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -43,11 +49,15 @@ class Handler(BaseHTTPRequestHandler):
     def _ranges(self) -> None:
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if found is None:
-            self._answer(200, CONTENT)
+            self._answer(200, self.ranges)
             return
-        first, last = int(found[1]), min(int(found[2]), len(CONTENT) - 1)
-        content_range = f"bytes {first}-{last}/{len(CONTENT)}"
-        self._answer(206, CONTENT[first : last + 1], Content_Range=content_range)
+        first, last = int(found[1]), min(int(found[2]), len(self.ranges) - 1)
+        if first > last:
+            self._answer(416, b"")
+            return
+        content_range = f"bytes {first}-{last}/{len(self.ranges)}"
+        cut = self.cut if first else 0
+        self._answer(206, self.ranges[first : last + 1 - cut], Content_Range=content_range, **self.mark)
 
     def _answer(self, status: int, body: bytes, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
@@ -86,6 +96,47 @@ def test_a_server_with_ranges(storage: Storage, url: str) -> None:
         assert file.read() == CONTENT
         file.seek(BLOCK_BYTES + 1)
         assert file.read(10) == CONTENT[BLOCK_BYTES + 1 :][:10]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"mark": {"ETag": '"1"'}}, {"mark": {"ETag": '"2"'}}),
+        ({"mark": {"ETag": 'W/"1"'}}, {"mark": {"ETag": 'W/"2"'}}),
+        (
+            {"mark": {"Last-Modified": "Sat, 21 Nov 2026 18:15:07 GMT"}},
+            {"mark": {"Last-Modified": "Sat, 21 Nov 2026 18:15:08 GMT"}},
+        ),
+        ({}, {"ranges": CONTENT + b"and more"}),
+        ({}, {"ranges": CONTENT[:1000]}),
+    ],
+    ids=["ETag", "weak ETag", "date", "longer", "much shorter"],
+)
+def test_a_file_that_is_replaced_while_it_is_read(
+    storage: Storage, url: str, monkeypatch: pytest.MonkeyPatch, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    location = f"{url}/ranges/a.json"
+    for name, value in before.items():
+        monkeypatch.setattr(Handler, name, value)
+    with storage.open_input(location) as file:
+        assert file.read(10) == CONTENT[:10]
+        file.seek(0)
+        assert file.read() == CONTENT
+        file.seek(0)
+        assert file.read(10) == CONTENT[:10]
+        for name, value in after.items():
+            monkeypatch.setattr(Handler, name, value)
+        with pytest.raises(StorageError, match=f"{location} cannot be read: it has changed meanwhile"):
+            file.read()
+
+
+def test_a_range_that_lacks_bytes(storage: Storage, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "cut", 1)
+    with (
+        storage.open_input(f"{url}/ranges/a.json") as file,
+        pytest.raises(StorageError, match=rf"cannot be read: {BLOCK_BYTES - 1} bytes came of {BLOCK_BYTES}"),
+    ):
+        file.read()
 
 
 def test_a_server_without_ranges(storage: Storage, url: str) -> None:
