@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -63,13 +64,11 @@ class RowReader:
 
     def read(self, lines: Lines) -> Rows:
         """The instances, and the errors of lines that have none."""
-        if self._exact:
-            return self._read_each(lines)
-        try:
-            values = map(orjson.loads, lines.texts)  # type: ignore[arg-type] # what is None is an error, and read again
-            return Rows(lines.numbers, [self._instance_of(value) for value in values])
-        except (ValueError, RowError):
-            return self._read_each(lines)
+        if not self._exact:
+            with contextlib.suppress(ValueError, RowError):
+                values = map(orjson.loads, lines.texts)  # type: ignore[arg-type] # what is None is an error
+                return Rows(lines.numbers, [self._instance_of(value) for value in values])
+        return self._read_each(lines)
 
     def _read_each(self, lines: Lines) -> Rows:
         rows = Rows(lines.numbers, [], None if self._key_field is None else [])
@@ -81,7 +80,7 @@ class RowReader:
                     key, value = self._keyed(value, self._key_field)
                 rows.instances.append(self._instance_of(value))
             except RowError as error:
-                rows.errors[place] = error
+                rows.errors[place] = RowError(error.code, error.message)  # the caught one's frames keep the value
             if rows.keys is not None:
                 rows.keys.append(key)
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -81,6 +82,19 @@ def test_what_orjson_does_not_write_and_json_does_not_read_fails_alone(text: byt
     rows = reader.read(lines_of(b'{"id": 1, "doc": "a"}', text))
     assert rows.instances == ["a"]
     assert rows.errors[1].message.startswith(reason)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_values_of_lines_with_errors_are_not_kept(exact: bool) -> None:
+    line = b"[" + b"[]," * 10_000 + b"[]]"
+    reader = RowReader(TEXT_METHODS["predict"].instance, None, LIMIT, exact=exact)
+    tracemalloc.start()
+    rows = reader.read(lines_of(*[line] * 20))
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows.errors) == 20
+    assert kept < 100_000
+    assert peak < 2_000_000, "one value at a time"
 
 
 def test_lines_that_are_json_only_together_are_none() -> None:
