@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     )
     batch_jobs: int = Field(1, ge=1, le=64, description="batch jobs that run at a time")
     batch_queue: int = Field(1000, ge=1, description="batch jobs that wait at most")
-    batch_kept: int = Field(1000, ge=0, description="batch jobs that have ended of which the server keeps the record")
+    batch_kept: int = Field(1000, ge=1, description="batch jobs that have ended of which the server keeps the record")
     batch_line_bytes: int = Field(
         64 << 20, ge=1, le=1 << 30, description="bytes in one line of a job's input for a SavedModel at most"
     )

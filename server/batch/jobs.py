@@ -54,8 +54,8 @@ class Jobs:
     def start(self) -> None:
         """Go on with the jobs that have not ended, the oldest first: when the models are loaded."""
         self._storage.delete_copies()
-        for job_id in self._store.active():
-            self._store.change_state(job_id, (BatchState.RUNNING,), BatchState.QUEUED)
+        self._store.requeue()
+        for job_id, _ in self._store.queued():
             self._run(job_id)
 
     async def submit(self, request: BatchRequest) -> BatchJob:

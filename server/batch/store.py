@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     state INTEGER NOT NULL,
     created_at REAL NOT NULL,
     finished_at REAL,
-    error TEXT
+    error TEXT,
+    ended INTEGER
 );
 CREATE TABLE IF NOT EXISTS files (
     job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
@@ -44,7 +45,8 @@ CREATE TABLE IF NOT EXISTS files (
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
-_SCHEMA = 1
+_SCHEMA = 2
+_FROM_SCHEMA_1 = "BEGIN; ALTER TABLE jobs ADD COLUMN ended INTEGER; PRAGMA user_version = 2; COMMIT"
 _DONE = f"files.state = {FileState.DONE:d}"
 _JOBS = f"""
 SELECT jobs.id, request, jobs.state, created_at, finished_at, error,
@@ -112,10 +114,10 @@ class Store:
         chosen = "WHERE jobs.number IN (SELECT number FROM jobs ORDER BY number DESC LIMIT ?)"
         return self._jobs(f"{chosen} GROUP BY jobs.number ORDER BY jobs.number DESC", limit)
 
-    def active(self) -> list[str]:
-        """Ids of the jobs that are queued or running, the oldest first."""
-        query = "SELECT id FROM jobs WHERE state IN (?, ?) ORDER BY number"
-        return [job_id for (job_id,) in self._rows(query, *ACTIVE)]
+    def queued(self) -> Iterator[tuple[str, JobRequest]]:
+        """Ids and requests of the jobs that wait for their turn, the oldest first."""
+        rows = self._rows("SELECT id, request FROM jobs WHERE state = ? ORDER BY number", BatchState.QUEUED)
+        return ((job_id, JobRequest(**json.loads(request))) for job_id, request in rows)
 
     def count_queued(self) -> int:
         """Jobs that wait for their turn."""
@@ -126,19 +128,26 @@ class Store:
         """Whether the job was in one of the states `before`, and is in the state `after` now."""
         finished_at = None if after in ACTIVE else time.time()
         states = ", ".join("?" * len(before))
+        ended = "NULL" if after in ACTIVE else "(SELECT COALESCE(MAX(ended), 0) + 1 FROM jobs)"
         with self._change() as database:
             changed = database.execute(
-                f"UPDATE jobs SET state = ?, finished_at = ?, error = ? WHERE id = ? AND state IN ({states})",
+                f"UPDATE jobs SET state = ?, finished_at = ?, error = ?, ended = {ended} "
+                f"WHERE id = ? AND state IN ({states})",
                 (after, finished_at, error, job_id, *before),
             ).rowcount
         return changed == 1
 
+    def requeue(self) -> None:
+        """Let the jobs wait again that ran when the last process ended."""
+        with self._change() as database:
+            database.execute("UPDATE jobs SET state = ? WHERE state = ?", (BatchState.QUEUED, BatchState.RUNNING))
+
     def prune(self, kept: int) -> None:
-        """Forget the oldest of the jobs that have ended, but for so many."""
+        """Forget the jobs that ended first, but for so many: counted, as clocks may be set."""
         with self._change() as database:
             database.execute(
-                "DELETE FROM jobs WHERE number IN "
-                "(SELECT number FROM jobs WHERE state NOT IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs "
+                "WHERE state NOT IN (?, ?) ORDER BY ended DESC, number DESC LIMIT -1 OFFSET ?)",
                 (*ACTIVE, kept),
             )
 
@@ -216,8 +225,10 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA foreign_keys = ON")
         (schema,) = database.execute("PRAGMA user_version").fetchone()
-        if schema not in (0, _SCHEMA):
+        if schema not in (0, 1, _SCHEMA):
             raise sqlite3.DatabaseError(f"made by another version of this program (schema {schema})")
+        if schema == 1:
+            database.executescript(_FROM_SCHEMA_1)
         database.executescript(_TABLES)
         database.execute(f"PRAGMA user_version = {_SCHEMA}")
         database.commit()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,13 +75,15 @@ def test_state_changes_only_from_where_it_is_expected(store: Store) -> None:
     assert ended.finished_at is not None
 
 
-def test_newest_come_first_and_active_oldest_first(store: Store) -> None:
+def test_newest_come_first_and_queued_oldest_first(store: Store) -> None:
     ids = [store.add(REQUEST).id for _ in range(5)]
     store.change_state(ids[1], (BatchState.QUEUED,), BatchState.CANCELLED)
     store.change_state(ids[2], (BatchState.QUEUED,), BatchState.RUNNING)
     assert [job.id for job in store.newest(3)] == ids[:1:-1]
-    assert store.active() == [ids[0], *ids[2:]]
+    assert list(store.queued()) == [(ids[0], REQUEST), (ids[3], REQUEST), (ids[4], REQUEST)]
     assert store.count_queued() == 3
+    store.requeue()
+    assert [job_id for job_id, _ in store.queued()] == [ids[0], *ids[2:]]
 
 
 def test_only_jobs_that_ended_are_forgotten(store: Store) -> None:
@@ -89,6 +94,29 @@ def test_only_jobs_that_ended_are_forgotten(store: Store) -> None:
     store.prune(1)
     assert [job.id for job in store.newest(10)] == ids[:2:-1]
     assert store.files(ids[0]) == []
+
+
+def test_job_that_ended_last_is_forgotten_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it was accepted, and whatever the clock says."""
+    ids = [store.add(REQUEST).id for _ in range(4)]
+    backwards = itertools.count(2e9, -1e6)
+    monkeypatch.setattr("server.batch.store.time", SimpleNamespace(time=lambda: next(backwards)))
+    for ended in reversed(ids):
+        store.change_state(ended, (BatchState.QUEUED,), BatchState.COMPLETED)
+    store.prune(1)
+    assert [job.id for job in store.newest(10)] == ids[:1]
+
+
+def test_file_of_the_first_schema_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with contextlib.closing(Store(path)) as store:
+        job = store.add(REQUEST)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE jobs DROP COLUMN ended")
+        database.execute("PRAGMA user_version = 1")
+    with contextlib.closing(Store(path)) as store:
+        assert store.job(job.id) == job
+        assert store.change_state(job.id, (BatchState.QUEUED,), BatchState.CANCELLED)
 
 
 def test_second_process_is_refused(store: Store, tmp_path: Path) -> None:
