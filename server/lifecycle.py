@@ -172,7 +172,7 @@ class Server:
         """Finish what was accepted: the proxy's requests first, as they need the Thrift server."""
         timeout_s = self._settings.drain_timeout_ms / 1000
         end = time.monotonic() + timeout_s
-        await self._jobs.stop()  # they go on at the next start
+        stopping = asyncio.create_task(self._jobs.stop())
         if self._proxy is not None:
             await self._proxy.stop(timeout_s)
         await self._handler.streams.drain((end - time.monotonic()) * _STREAMS_SHARE)
@@ -181,6 +181,13 @@ class Server:
             log.warning("requests were dropped: the time for draining was over (setting drain_timeout_ms)")
             self._kill()
             _exit_now(1)  # a model that still runs cannot be interrupted
+        try:
+            async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                await stopping
+        except TimeoutError:
+            log.warning("a batch job did not end in time: it goes on at the next start (setting drain_timeout_ms)")
+            _exit_now(0)  # a thread that waits for a storage cannot be interrupted
+        self._jobs.close()
         log.info("drained", models=[vars(model) for model in self.registry.statuses()])
         await self.registry.close()
         log.info("stopped")

@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from server.batch.job import StoppedError
 from server.batch.locations import LocationError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def reported(doing: str, location: str) -> Iterator[None]:
     """Any store's errors as StorageError. Every library has errors of its own, so all of them are meant."""
     try:
         yield
-    except (StorageError, LocationError):
+    except (StorageError, LocationError, StoppedError):
         raise
     except Exception as error:
         # fsspec says that a file is not found when it could not even ask; the cause is what people need
@@ -138,11 +139,12 @@ def changed(location: str) -> StorageError:
 
 
 class GuardedFile(io.RawIOBase):
-    """A store's file for a BufferedReader, whose errors are StorageErrors."""
+    """A store's file for a BufferedReader, whose errors are StorageErrors. `check` is called before it is read."""
 
-    def __init__(self, file: Any, location: str) -> None:
+    def __init__(self, file: Any, location: str, check: Callable[[], None] = lambda: None) -> None:
         self._file = file
         self._location = location
+        self._check = check
 
     def readable(self) -> bool:
         return True
@@ -151,6 +153,7 @@ class GuardedFile(io.RawIOBase):
         return bool(self._file.seekable())
 
     def readinto(self, buffer: Any) -> int:
+        self._check()
         with reported("read", self._location):
             return self._file.readinto(buffer) or 0
 

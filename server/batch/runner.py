@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import BatchState, OnError
 
-from server.batch.job import NO_PREDICTIONS, FileState, JobError, StoppedError
+from server.batch.job import ACTIVE, NO_PREDICTIONS, FileState, JobError, StoppedError
 from server.batch.lines import LineReader
 from server.batch.parts import in_order
 from server.batch.storage import LocationError, StorageError
@@ -45,8 +45,8 @@ class Runner:
     open_work: OpenWork
 
     def run(self, job_id: str, control: Control) -> int:
-        """Run a queued job until it ends or is stopped; its state then, of BatchState."""
-        if not self.store.change_state(job_id, (BatchState.QUEUED,), BatchState.RUNNING):
+        """Run a job that has not ended until it ends or is stopped; its state then, of BatchState."""
+        if not self.store.change_state(job_id, ACTIVE, BatchState.RUNNING):
             return int(self.store.job(job_id).state)
         state, error = self._ended(job_id, control)
         self.store.change_state(job_id, (BatchState.RUNNING,), state, error)
@@ -55,6 +55,7 @@ class Runner:
 
     def _ended(self, job_id: str, control: Control) -> tuple[int, str | None]:
         try:
+            control.check()
             job = self.store.job(job_id)
             with self.open_work(job.request, control) as work:
                 self._run_files(job, work, control)
@@ -139,7 +140,7 @@ class FileWork:
             replaces = storage.exists(self._output)
             with ExitStack() as output_open:
                 output = output_open.enter_context(storage.create(self._output))
-                with storage.open_input(file.input.location) as source:
+                with storage.open_input(file.input.location, self._control.check) as source:
                     self._predict(source, output)
                 self._unfinished = output, output_open.pop_all()
             self._file = replace(

@@ -79,7 +79,7 @@ def opened(
             local = location
         else:
             try:
-                local = str(stack.enter_context(storage.local_copy(location)))
+                local = str(stack.enter_context(storage.local_copy(location, control.check)))
             except (StorageError, LocationError) as error:
                 raise JobError(f"{NO_MODEL}{error}") from None
             control.check()

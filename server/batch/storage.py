@@ -20,7 +20,7 @@ from server.batch.local_files import LocalFiles
 from server.batch.locations import HTTP, SCHEMES, Allowed, Location, LocationError, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from server.batch.files import Store, Unfinished
@@ -100,12 +100,15 @@ class Storage:
         parse(location)
         return location
 
-    def open_input(self, location: str) -> BinaryIO:
-        """The file's bytes, buffered; seekable except for http servers that give no ranges."""
+    def open_input(self, location: str, check: Callable[[], None] = lambda: None) -> BinaryIO:
+        """The file's bytes, buffered; seekable except for http servers that give no ranges.
+
+        `check` is called before more of it is asked for, and may raise what ends that.
+        """
         checked = self._checked(location, "read")
         with reported("read", location):
             file = self._store(checked).open(checked)
-        return io.BufferedReader(GuardedFile(file, location), READ_BYTES)
+        return io.BufferedReader(GuardedFile(file, location, check), READ_BYTES)
 
     @contextlib.contextmanager
     def create(self, location: str) -> Iterator[Output]:
@@ -145,8 +148,11 @@ class Storage:
             self._store(checked).delete_leftovers(checked)
 
     @contextlib.contextmanager
-    def local_copy(self, location: str) -> Iterator[Path]:
-        """A folder's local path: a local folder itself, else a temporary copy that is deleted at the end."""
+    def local_copy(self, location: str, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
+        """A folder's local path: a local folder itself, else a temporary copy that is deleted at the end.
+
+        `check` is called while it is copied, and may raise what ends that.
+        """
         checked = self._checked(f"{location.rstrip('/')}/", "read")
         if not checked.scheme:
             folder = Path(checked.path).resolve()
@@ -162,7 +168,7 @@ class Storage:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with (
                     reported("copied", location),
-                    self.open_input(file.location) as source,
+                    self.open_input(file.location, check) as source,
                     target.open("wb") as output,
                 ):
                     shutil.copyfileobj(source, output, _COPY_BYTES)
@@ -264,6 +270,22 @@ def absolute(location: str) -> str:
 
 def _within(output: str, source: str) -> LocationError:
     return LocationError(f"output {output!r} lies within input {source!r}; results need a place of their own")
+
+
+def results_place(input_location: str, output: str) -> str:
+    """Where a job's results go, for results_meet. Raises LocationError."""
+    read, written = parse(input_location), parse(output)
+    path = written.path if written.scheme else os.path.realpath(written.path)
+    folder = f"{written.scheme}://{written.bucket}/{path.strip('/')}".rstrip("/")
+    return f"{folder}/" if read.is_folder else f"{folder}/{read.name}"
+
+
+def results_meet(one: str, other: str) -> bool:
+    """Whether results may go to the same files."""
+    return any(
+        first == second or (first.endswith("/") and second.startswith(first))
+        for first, second in ((one, other), (other, one))
+    )
 
 
 def _comparable(location: Location) -> str:

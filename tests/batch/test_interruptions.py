@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sqlite3
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +18,7 @@ from tests.batch.jobs import completed, ended, failed, files_below, flags, read_
 from tests.service import Service, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FILES, LINES = 20, 10_000
@@ -114,6 +118,49 @@ def test_orderly_stop_is_quick_and_the_job_goes_on(tmp_path: Path, classifier: P
         assert ended(client, job_id).state == BatchState.COMPLETED
         assert ended(client, other.id).state == BatchState.COMPLETED
     assert_every_line_once_and_in_order(tmp_path)
+
+
+class EndlessFile(BaseHTTPRequestHandler):
+    """Answers for minutes: /slow with a blank line ten times a second, /silent with nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(3000):
+                self.wfile.write(b"\n" if self.path == "/slow" else b"")
+                time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    """Address of a server of endless files."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), EndlessFile) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("file", ["slow", "silent"])
+def test_storage_that_keeps_a_job_does_not_keep_the_server(
+    tmp_path: Path, classifier: Path, endless: str, file: str
+) -> None:
+    given = (*flags(tmp_path), "--batch-schemes=http", "--drain-timeout-ms=1000")
+    with Service(classifier, *given) as service, service.client() as client:
+        job = client.submit_batch(request(tmp_path, input=f"{endless}/{file}"))
+        eventually(lambda: client.get_batch(job.id).files_total, "the job reads")
+        began = time.monotonic()
+        service.stop()
+        assert time.monotonic() - began < 30
+    with Service(classifier, *given) as service, service.client() as client:
+        assert client.get_batch(job.id).state in (BatchState.QUEUED, BatchState.RUNNING)
+        if file == "slow":
+            assert client.cancel_batch(job.id).state == BatchState.CANCELLED
+            assert files_below(tmp_path / "out") == []
 
 
 def test_cancelled_job_ends_at_once_and_leaves_no_half_file(tmp_path: Path, classifier: Path) -> None:
