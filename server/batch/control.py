@@ -26,6 +26,11 @@ class Control:
         self.cancelled = self.cancelled or cancel
         self._stop.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the job is to end."""
+        return self._stop.is_set()
+
     def check(self) -> None:
         """Raises StoppedError when the job is to end."""
         if self._stop.is_set():

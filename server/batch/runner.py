@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _COMPRESSION = 3  # four times as fast as the usual 6, for files a tenth larger
+_RETRY_S = 1.0
+_TRIES_WHEN_STOPPED = 3
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -49,9 +54,21 @@ class Runner:
         if not self.store.change_state(job_id, ACTIVE, BatchState.RUNNING):
             return int(self.store.job(job_id).state)
         state, error = self._ended(job_id, control)
-        self.store.change_state(job_id, (BatchState.RUNNING,), state, error)
+        self._keep(job_id, control, state, error)
         log.info("job ended", job=job_id, state=BatchState._VALUES_TO_NAMES[state], error=error)
         return state
+
+    def _keep(self, job_id: str, control: Control, state: int, error: str | None) -> None:
+        """Write how the job has ended, as often as it takes: a disk may be full. Gives up soon when it is stopped."""
+        for tries in itertools.count(1):
+            try:
+                self.store.change_state(job_id, (BatchState.RUNNING,), state, error)
+                return
+            except sqlite3.Error as reason:
+                log.warning("a job's end cannot be kept", job=job_id, why=str(reason), tries=tries)
+                if control.stopped and tries >= _TRIES_WHEN_STOPPED:
+                    raise
+            time.sleep(_RETRY_S)
 
     def _ended(self, job_id: str, control: Control) -> tuple[int, str | None]:
         try:
@@ -65,7 +82,7 @@ class Runner:
             return BatchState.FAILED, str(error)
         except (StorageError, LocationError) as error:
             return BatchState.FAILED, f"{NO_PREDICTIONS}{error}"
-        except Exception as error:
+        except BaseException as error:
             log.exception("a job failed unexpectedly", job=job_id)
             return BatchState.FAILED, f"{NO_PREDICTIONS}{type(error).__name__}: {error}"
         return BatchState.COMPLETED, None

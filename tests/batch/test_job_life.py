@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -221,3 +223,56 @@ async def test_job_that_was_stored_is_answered_for_when_the_server_stops(
     await asyncio.sleep(0.1)
     await jobs.stop()
     assert (await submitting).state == BatchState.QUEUED
+
+
+async def test_end_that_cannot_be_kept_is_kept_later(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = Store.change_state
+    refusals = iter(range(4))
+
+    def full(store: Store, job_id: str, before: Any, after: int, error: str | None = None) -> bool:
+        if after == BatchState.COMPLETED and next(refusals, None) is not None:
+            raise sqlite3.OperationalError("database or disk is full")
+        return change(store, job_id, before, after, error)
+
+    monkeypatch.setattr(Store, "change_state", full)
+    monkeypatch.setattr("server.batch.runner._RETRY_S", 0.01)
+    jobs = new_jobs()
+    jobs.start()
+    gate.open.set()
+    await reached(jobs, (await jobs.submit(asked(tmp_path))).id, BatchState.COMPLETED)
+    assert next(refusals, None) is None
+
+
+async def test_cancelled_job_whose_end_cannot_be_kept_can_be_cancelled_again(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = Store.change_state
+    refused = []
+
+    def full(store: Store, job_id: str, before: Any, after: int, error: str | None = None) -> bool:
+        if after == BatchState.CANCELLED and len(refused) < 3:
+            refused.append(after)
+            raise sqlite3.OperationalError("database or disk is full")
+        return change(store, job_id, before, after, error)
+
+    monkeypatch.setattr(Store, "change_state", full)
+    monkeypatch.setattr("server.batch.runner._RETRY_S", 0.01)
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(asked(tmp_path))
+    await begun(gate, 1)
+    assert (await jobs.cancel(job.id)).state == BatchState.RUNNING
+    assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
+
+
+async def test_any_exception_ends_a_job(
+    new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batch.methods.Methods.open", lambda *_: sys.exit("no reason"))
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(asked(tmp_path))
+    await reached(jobs, job.id, BatchState.FAILED)
+    assert (await jobs.job(job.id)).error == "cannot make predictions: SystemExit: no reason"
