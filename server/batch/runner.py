@@ -38,6 +38,7 @@ log = structlog.get_logger()
 _COMPRESSION = 3  # four times as fast as the usual 6, for files a tenth larger
 _RETRY_S = 1.0
 _TRIES_WHEN_STOPPED = 3
+_FILES_IN_WORK = 2  # one is predicted while the one before it appears
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -54,6 +55,8 @@ class Runner:
         if not self.store.change_state(job_id, ACTIVE, BatchState.RUNNING):
             return int(self.store.job(job_id).state)
         state, error = self._ended(job_id, control)
+        if state in (BatchState.FAILED, BatchState.CANCELLED):
+            self._delete_leftovers(job_id)
         self._keep(job_id, control, state, error)
         log.info("job ended", job=job_id, state=BatchState._VALUES_TO_NAMES[state], error=error)
         return state
@@ -86,6 +89,16 @@ class Runner:
             log.exception("a job failed unexpectedly", job=job_id)
             return BatchState.FAILED, f"{NO_PREDICTIONS}{type(error).__name__}: {error}"
         return BatchState.COMPLETED, None
+
+    def _delete_leftovers(self, job_id: str) -> None:
+        """Of the files that were in work when a process was killed that ran the job before."""
+        try:
+            output = self.store.job(job_id).request.output
+            begun = [file for file in self.store.files(job_id) if file.state != FileState.DONE]
+            for file in begun[:_FILES_IN_WORK]:
+                self.storage.delete_leftovers(self.storage.output_for(output, file.input))
+        except Exception as error:
+            log.warning("half files may be left", job=job_id, why=str(error))
 
     def _run_files(self, job: Job, work: Work, control: Control) -> None:
         files = self._files(job)

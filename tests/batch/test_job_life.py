@@ -16,6 +16,7 @@ from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionErro
 from server.batch.jobs import Jobs
 from server.batch.lines import LineLimit
 from server.batch.parts import LocalWork
+from server.batch.storage import Storage
 from server.batch.store import Store
 from server.config import Settings
 from server.registry import Registry
@@ -223,6 +224,31 @@ async def test_job_that_was_stored_is_answered_for_when_the_server_stops(
     await asyncio.sleep(0.1)
     await jobs.stop()
     assert (await submitting).state == BatchState.QUEUED
+
+
+@pytest.mark.parametrize("end", [BatchState.CANCELLED, BatchState.FAILED])
+async def test_half_files_of_a_killed_server_go_with_their_job(
+    new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int
+) -> None:
+    jobs = new_jobs()
+    job = await jobs.submit(asked(tmp_path))
+    await jobs.stop()
+    jobs.close()
+    storage = Storage([tmp_path])
+    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
+        store.set_files(job.id, storage.list_inputs(f"{tmp_path}/in/"))
+        store.change_state(job.id, (BatchState.QUEUED,), BatchState.RUNNING)
+    with storage.create(f"{tmp_path}/out/a"):
+        (name,) = files_below(tmp_path / "out")
+    (tmp_path / "out" / name).write_text("half")
+    monkeypatch.setattr("server.batch.methods.Methods.open", lambda *_: sys.exit("no reason"))
+    jobs = new_jobs()
+    if end == BatchState.CANCELLED:
+        await jobs.cancel(job.id)
+    else:
+        jobs.start()
+    await reached(jobs, job.id, end)
+    assert files_below(tmp_path / "out") == []
 
 
 async def test_end_that_cannot_be_kept_is_kept_later(
