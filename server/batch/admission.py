@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TFSERVING_SCHEME = TFSERVING.removesuffix("://")
 
 _FIELD_CHARACTERS = 256
+_SHOWN_CHARACTERS = 128
 
 
 class Admission:
@@ -36,7 +37,8 @@ class Admission:
     def check(self, request: JobRequest) -> None:
         """What needs no event loop, but may look up links. Raises INVALID_ARGUMENT."""
         if request.method not in TEXT_METHODS:
-            raise invalid_argument(f"request.method is {request.method!r}; it must be one of {', '.join(TEXT_METHODS)}")
+            given = repr(request.method)[:_SHOWN_CHARACTERS]
+            raise invalid_argument(f"request.method is {given}; it must be one of {', '.join(TEXT_METHODS)}")
         if request.on_error not in OnError._VALUES_TO_NAMES:
             raise invalid_argument(f"request.on_error is {request.on_error}; it must be 0 (FAIL) or 1 (RECORD)")
         if request.max_errors is not None and (request.max_errors < 0 or request.on_error != OnError.RECORD):

@@ -20,6 +20,7 @@ from server.tensorflow.location import is_saved_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_STATE = "~/.local/state/predictor/batch, or below $XDG_STATE_HOME"
 _ON_ERROR = {"fail": OnError.FAIL, "record": OnError.RECORD}
 _EPILOG = """
 Each line of the input is JSON: the text itself, or an object with it as "doc" (predict), "message" (reply), "text"
@@ -66,7 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     add("--runner", choices=("embedded", "ray"), default="embedded", help="this process, or a Ray cluster's workers")
     add("--address", metavar="ADDRESS", help="with ray: the cluster's, HOST:PORT or auto (default: a new one, here)")
     add("--workers", type=_count, metavar="N", help="with ray, without --address: workers (default: one for each core)")
-    add("--state", type=Path, metavar="FOLDER", help=f"where the job's progress is kept (default: {_state_folder()})")
+    add("--state", type=Path, metavar="FOLDER", help=f"where the job's progress is kept (default: {_STATE})")
     add("--fresh", action="store_true", help="begin anew instead of going on")
     given = parser.parse_args(arguments)
     if given.max_errors is not None and given.on_error != "record":
@@ -87,7 +88,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
         key_field=given.key_field,
     )
     identity = hashlib.sha256(json.dumps([location, asdict(request)]).encode()).hexdigest()[:16]
-    state = (given.state or _state_folder()) / f"{identity}.db"
+    try:
+        state = (given.state or _state_folder()) / f"{identity}.db"
+    except RuntimeError:
+        parser.error("argument --state: must be given, as the user has no home folder")
     loads = None if saved else location
     return Options(request, loads, state, given.fresh, given.runner, given.address, given.workers)
 
@@ -104,7 +108,7 @@ def is_saved_model_at(location: str) -> bool:
 
 
 def _state_folder() -> Path:
-    """As the XDG Base Directory Specification has it."""
+    """As the XDG Base Directory Specification has it. Raises RuntimeError."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "predictor" / "batch"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from server.batch.arguments import parse_arguments
 from tests.batch.jobs import files_below, read_lines, write_lines
 from tests.service import ROOT, environment, eventually
 
@@ -149,3 +150,22 @@ def test_help_names_everything(tmp_path: Path) -> None:
     for word in ("--model", "--input", "--output", "--on-error", "--key-field", "Exit status", "predict"):
         assert word in done.stdout
     assert json.dumps("doc") in done.stdout
+
+
+def test_user_without_a_home_folder_names_the_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(SystemExit) as helped:
+        parse_arguments(["--help"])
+    assert helped.value.code == 0
+    given = ["--model=m.pt", "--input=/in/", "--output=/out"]
+    with pytest.raises(SystemExit) as refused:
+        parse_arguments(given)
+    assert refused.value.code == 2
+    assert "--state: must be given" in capsys.readouterr().err
+    assert parse_arguments([*given, f"--state={tmp_path}"]).state.parent == tmp_path

@@ -204,6 +204,7 @@ def test_output_that_cannot_be_written(service: Service, folder: Path) -> None:
         ({"method": "sing"}, ErrorCode.INVALID_ARGUMENT, "request.method is 'sing'"),
         ({"model": "none"}, ErrorCode.NOT_FOUND, "no model is named 'none'"),
         ({"model": "vectors"}, ErrorCode.INVALID_ARGUMENT, "does not serve predict"),
+        ({"method": "x" * 1_000_000}, ErrorCode.INVALID_ARGUMENT, f"request.method is '{'x' * 127}; it must be"),
         ({"on_error": 7}, ErrorCode.INVALID_ARGUMENT, "request.on_error is 7"),
         ({"max_errors": 1}, ErrorCode.INVALID_ARGUMENT, "request.max_errors"),
         ({"max_errors": -1, "on_error": 1}, ErrorCode.INVALID_ARGUMENT, "request.max_errors"),
@@ -219,7 +220,7 @@ def test_output_that_cannot_be_written(service: Service, folder: Path) -> None:
         ({"model": "tfserving://localhost:1/x"}, ErrorCode.INVALID_ARGUMENT, "setting batch_schemes"),
         ({"model": "FOLDER/model", "method": "embed"}, ErrorCode.INVALID_ARGUMENT, "request.method"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_request_that_is_refused(
     service: Service, folder: Path, fields: dict[str, Any], code: int, message: str
