@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from server.batch.control import Control
+from server.batch.job import StoppedError
 from server.batch.storage import InputFile, Storage, StorageError
 from tests.service import ROOT
 from tests.stores import read_tree, write_tree
@@ -160,6 +162,16 @@ def _write_too_much(storage: Storage, location: str, size: int) -> None:
         for _ in range(3):
             output.write(bytes(size))
         output.commit()
+
+
+def test_reading_can_be_stopped(storage: Storage, tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a": b"x" * 3_000_000})
+    control = Control()
+    with storage.open_input(f"{tmp_path}/a", control.check) as file:
+        assert file.read(10) == b"x" * 10
+        control.stop()
+        with pytest.raises(StoppedError):
+            file.read()
 
 
 def test_leftovers_of_a_killed_process_are_deleted(storage: Storage, tmp_path: Path) -> None:
