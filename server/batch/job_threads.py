@@ -106,9 +106,11 @@ class JobThreads:
         for job_id, request in self._store.queued():
             if job_id not in self._running:
                 place = _place(request)
-                if not any(results_meet(place, other) for other in before):
+                met = [other for other in before if results_meet(place, other)]
+                if not met:
                     return job_id, place
-                before.add(place)
+                if not any(place.startswith(other) for other in met):  # else what meets it meets the other too
+                    before.add(place)
         return None
 
     def _run(self, job_id: str, control: Control) -> None:
