@@ -12,9 +12,10 @@ import uvloop
 from hypothesis import settings
 
 from scripts.export_encoder import default_folder
+from tests.gate import Gate
 from tests.service import ROOT, Service
 from tests.tensorflow.standin import StandIn
-from tests.zoo import Gate, save_named
+from tests.zoo import save_named
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,7 +8,6 @@ log-probabilities of an untrained, seeded network: they differ between labels an
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import sys
 from pathlib import Path
@@ -21,13 +20,12 @@ from torch.nn import functional
 from scripts.train_classifier import PAD, UNKNOWN, Classifier, DocNN, Vocabulary, export, tokenize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LABELS = ["alarm/set_alarm", "reminder/set_reminder", "weather/find"]
 POISON = "poison"
 SEED = 7
 BUCKETS = 997
-GATE_PATIENCE_S = 60  # so that a test that fails ends
 DIMENSION = 16
 
 
@@ -370,54 +368,6 @@ class Slow(TokenModel):
         while torch.ops.prim.TimePoint() < end:
             pass
         return self.scorer(tokens)
-
-
-class Gated(TokenModel):
-    """Its batches end when the test lets them, by a file that both have mapped: see Gate."""
-
-    def __init__(self, gate: Path) -> None:
-        super().__init__()
-        self.gate = str(gate)
-        self.patience = GATE_PATIENCE_S * 1_000_000_000
-
-    def pass_gate(self, documents: int) -> None:
-        shared = torch.from_file(self.gate, True, min(2, 1 + documents), dtype=torch.long)  # no constant to be folded
-        shared[1] += 1
-        end = torch.ops.prim.TimePoint() + self.patience
-        while int(shared[0]) == 0 and torch.ops.prim.TimePoint() < end:
-            pass
-
-    def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
-        self.pass_gate(len(tokens))
-        return self.scorer(tokens)
-
-
-class Gate:
-    """What holds a gated model's batches, in whatever process it runs. It is open until it is closed."""
-
-    def __init__(self, folder: Path, model: type[Gated] = Gated) -> None:
-        shared = folder / "gate"
-        self._shared = torch.from_file(str(shared), True, 2, dtype=torch.long)
-        self.open()
-        self.path = save(model(shared), folder / "gated.pt")
-
-    def open(self) -> None:
-        """Lets batches end."""
-        self._shared[0] = 1
-
-    @contextlib.contextmanager
-    def closed(self) -> Iterator[None]:
-        """No batch ends in this block before `open`."""
-        self._shared.zero_()
-        try:
-            yield
-        finally:
-            self.open()
-
-    @property
-    def batches(self) -> int:
-        """How many have begun since it was closed."""
-        return int(self._shared[1])
 
 
 # ------------------------------------------------------------------------------------------------------------ files

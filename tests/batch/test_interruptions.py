@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import sqlite3
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,7 @@ from predictor.ttypes import BatchState
 from server.batch.job import FileState
 from tests.batch.jobs import completed, ended, failed, files_below, flags, read_lines, request, write_lines
 from tests.service import Service, eventually
+from tests.web import web_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,11 +138,8 @@ class EndlessFile(BaseHTTPRequestHandler):
 @pytest.fixture
 def endless() -> Iterator[str]:
     """Address of a server of endless files."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), EndlessFile) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with web_server(EndlessFile) as address:
+        yield address
 
 
 @pytest.mark.parametrize("file", ["slow", "silent"])

@@ -251,40 +251,37 @@ async def test_half_files_of_a_killed_server_go_with_their_job(
     assert files_below(tmp_path / "out") == []
 
 
-async def test_end_that_cannot_be_kept_is_kept_later(
-    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refuse(monkeypatch: pytest.MonkeyPatch, state: int, times: int) -> list[str]:
+    """Let the store fail so many times to write this state; the ids of the jobs that it failed for."""
     change = Store.change_state
-    refusals = iter(range(4))
+    refused: list[str] = []
 
     def full(store: Store, job_id: str, before: Any, after: int, error: str | None = None) -> bool:
-        if after == BatchState.COMPLETED and next(refusals, None) is not None:
+        if after == state and len(refused) < times:
+            refused.append(job_id)
             raise sqlite3.OperationalError("database or disk is full")
         return change(store, job_id, before, after, error)
 
     monkeypatch.setattr(Store, "change_state", full)
     monkeypatch.setattr("server.batch.runner._RETRY_S", 0.01)
+    return refused
+
+
+async def test_end_that_cannot_be_kept_is_kept_later(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = refuse(monkeypatch, BatchState.COMPLETED, times=4)
     jobs = new_jobs()
     jobs.start()
     gate.open.set()
     await reached(jobs, (await jobs.submit(asked(tmp_path))).id, BatchState.COMPLETED)
-    assert next(refusals, None) is None
+    assert len(refused) == 4
 
 
 async def test_cancelled_job_whose_end_cannot_be_kept_can_be_cancelled_again(
     new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change = Store.change_state
-    refused = []
-
-    def full(store: Store, job_id: str, before: Any, after: int, error: str | None = None) -> bool:
-        if after == BatchState.CANCELLED and len(refused) < 3:
-            refused.append(after)
-            raise sqlite3.OperationalError("database or disk is full")
-        return change(store, job_id, before, after, error)
-
-    monkeypatch.setattr(Store, "change_state", full)
-    monkeypatch.setattr("server.batch.runner._RETRY_S", 0.01)
+    refuse(monkeypatch, BatchState.CANCELLED, times=3)
     jobs = new_jobs()
     jobs.start()
     job = await jobs.submit(asked(tmp_path))

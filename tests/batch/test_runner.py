@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +21,7 @@ from server.batch.storage import Storage
 from server.batch.store import Store
 from tests.batch.jobs import write_lines
 from tests.stores import read_tree
+from tests.web import web_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,12 +88,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with web_server(Handler) as address:
+        yield address
 
 
 @pytest.mark.parametrize("query", ["", "?sig=1", "?name=b.txt"])

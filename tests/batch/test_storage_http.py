@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from server.batch.files import BLOCK_BYTES
 from server.batch.storage import InputFile, LocationError, Storage, StorageError
+from tests.web import web_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +75,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A web server's, without a slash at the end."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with web_server(Handler) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.zoo import Gate
+    from tests.gate import Gate
 
 # One document at a time; no probe and no warm-up, which only cost time here.
 ONE_AT_A_TIME = ("--replicas=1", "--batch-items=1", "--warm-up-tokens=0", "--equal-lengths=never")

@@ -14,6 +14,7 @@ from torch import nn
 
 from tests import zoo as models
 from tests.ext.torchscript import BULK, INTERNAL, OK, TOLERANCE, UNPROBED, Engine, alone, assert_close
+from tests.gate import Gate, Gated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +219,7 @@ def test_a_module_may_change_itself_while_it_runs(tmp_path: Path, replicas: int)
         assert all(later["calls"] >= earlier["calls"] for earlier, later in pairwise(values))
 
 
-class Printing(models.Gated):
+class Printing(Gated):
     """Prints at the end of each of its batches."""
 
     def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
@@ -229,7 +230,7 @@ class Printing(models.Gated):
 
 def test_a_model_that_prints_while_it_is_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Printing takes the GIL where torch's Python is loaded: whoever waits for a batch must have let go of it."""
-    gate = models.Gate(tmp_path, Printing)
+    gate = Gate(tmp_path, Printing)
     with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("last")
         engine.native.kick()

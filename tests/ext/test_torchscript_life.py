@@ -39,7 +39,7 @@ from tests.service import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.zoo import Gate
+    from tests.gate import Gate
 
     Zoo = Callable[[str], Path]
 

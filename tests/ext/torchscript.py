@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from tests.zoo import Gate
+    from tests.gate import Gate
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 1, 5, 6, 8
 QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, TOO_MANY_BYTES = -1, -2, -3, -4, -5

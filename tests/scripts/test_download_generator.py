@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from scripts import download_generator
 from server.models import gpt2_folder
 from tests.generators import train_tiny
 from tests.service import free_port
+from tests.web import web_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,8 @@ if TYPE_CHECKING:
 def serving(folder: Path) -> Iterator[str]:
     """The folder's files over HTTP."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web_server(handler) as address:
+        yield address
 
 
 @pytest.fixture
