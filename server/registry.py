@@ -87,15 +87,9 @@ class Registry:
             try:
                 model = await kinds.load(location, self._settings.of_model(name))
                 version = await kinds.version_of(location)
-            except ModelError as error:
-                self._failed(entry, error)
+            except (ModelError, asyncio.CancelledError) as error:
+                self._failed(entry, str(error) or "loading was cancelled")
                 raise
-            except BaseException as error:  # of a file that no loader expects; a panic in Rust is no Exception
-                failure = ModelError(f"{location}: {type(error).__name__}: {error}")
-                self._failed(entry, failure, exc_info=error)
-                if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
-                    raise
-                raise failure from error
             replaced, entry.model = entry.model, model
             entry.location, entry.version, entry.state, entry.error = location, version, ModelState.READY, None
             self._choose_defaults()
@@ -175,10 +169,10 @@ class Registry:
         wanted = _WANTED[method.partition("_")[0]]
         raise not_found(f"no loaded model serves {method}: start the server with {wanted} as --model NAME=LOCATION")
 
-    def _failed(self, entry: Entry, error: ModelError, exc_info: BaseException | None = None) -> None:
-        log.error("model not loaded", model=entry.name, error=str(error), exc_info=exc_info)
+    def _failed(self, entry: Entry, why: str) -> None:
+        log.error("model not loaded", model=entry.name, error=why)
         if entry.required and entry.model is None:
-            entry.state, entry.error = ModelState.FAILED, str(error)
+            entry.state, entry.error = ModelState.FAILED, why
         elif entry.model is None:  # the caller of load_model knows why: no need to keep every name that was ever tried
             del self._entries[entry.name]
 

@@ -12,6 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from server.models import encoder, generator, gpt2_folder, saved_model, tflite, torchscript
 from server.models.base import ModelError
 from server.tensorflow.location import is_saved_model, is_url, parse_url
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     _Kinds = tuple[tuple[Callable[[Path], bool], Loader], ...]
 
 _VERSION_DIGITS = 12
+
+log = structlog.get_logger()
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -80,6 +84,11 @@ def _naming(location: str | Path) -> Iterator[None]:
         raise ModelError(f"{location}: {error.strerror or error}") from None
     except ModelError as error:
         raise ModelError(f"{location}: {error}") from None
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # of a file that no loader expects; a panic in a library of Rust is no Exception
+        log.exception("a loader failed", location=str(location))
+        raise ModelError(f"{location}: {type(error).__name__}: {error}") from error
 
 
 def _loader_of(location: str | Path) -> Loader:
@@ -102,11 +111,12 @@ def _loader_of(location: str | Path) -> Loader:
 async def version_of(location: str | Path) -> str:
     """First 12 hex digits of the file's SHA-256; of a folder, that of a list of its files with the SHA-256 of each.
 
-    Of a URL the number of the version there.
+    Of a URL the number of the version there. Raises ModelError.
     """
-    if is_url(str(location)):
-        return await asyncio.to_thread(saved_model.remote_version, str(location))
-    return await asyncio.to_thread(_version, Path(location))
+    with _naming(location):
+        if is_url(str(location)):
+            return await asyncio.to_thread(saved_model.remote_version, str(location))
+        return await asyncio.to_thread(_version, Path(location))
 
 
 def _version(path: Path) -> str:

@@ -85,7 +85,7 @@ async def test_what_no_loader_expects_is_a_model_that_failed(
 
     registry.announce("one", path)
     with monkeypatch.context() as patched:
-        patched.setattr(kinds, "load", fail)
+        patched.setattr(kinds, "_loader_of", lambda _location: fail)
         for name in ("one", "two"):
             with pytest.raises(ModelError) as caught:
                 await registry.load(name, path)
@@ -101,7 +101,7 @@ async def test_a_load_that_is_cancelled_leaves_no_name(
     async def wait(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(kinds, "load", wait)
+    monkeypatch.setattr(kinds, "_loader_of", lambda _location: wait)
     loading = asyncio.ensure_future(registry.load("one", str(zoo("doc_model"))))
     await asyncio.sleep(0)
     loading.cancel()
