@@ -14,7 +14,7 @@ ARGS ?=
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-test
 BUILT := build/.built
-EXT_SOURCES := setup.py pyproject.toml $(wildcard ext/*.cc ext/*.h)
+EXT_SOURCES := setup.py pyproject.toml $(shell find ext -name "*.cc" -o -name "*.h")
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.h')
 
 .DEFAULT_GOAL := help

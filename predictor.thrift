@@ -52,7 +52,14 @@ exception PredictionError {
   /** Milliseconds after which a new try makes sense; set with OVERLOADED and UNAVAILABLE. */
   3: optional i32 retry_after_ms,
   /** The id under which the server's log knows this call. */
-  4: optional string request_id
+  4: optional string request_id,
+  /**
+   * The argument that is wrong, or over a limit: its path in the call, such as doc, texts[3], options.top_k or
+   * request.output. Where it is set, the message begins with it and ": ".
+   */
+  5: optional string field,
+  /** The server's setting whose limit was hit, or that would help: its name, such as max_tokens. */
+  6: optional string setting
 } (python.immutable = "false") // else Python cannot give it a traceback when it leaves a context manager
 
 // --------------------------------------------------------------------------------------------------------- options
@@ -178,6 +185,16 @@ enum BatchState {
   CANCELLED = 5
 }
 
+/** The steps of a job, in their order. */
+enum BatchStage {
+  /** Getting the model. */
+  MODEL = 1,
+  /** Starting TensorFlow with a SavedModel. */
+  TENSORFLOW = 2,
+  /** Reading lines, predicting them, writing results. */
+  PREDICTIONS = 3
+}
+
 /** A job: files in, files out. */
 struct BatchRequest {
   /** predict, reply, embed or generate. */
@@ -212,7 +229,9 @@ struct BatchJob {
   9: required double created_at,
   10: optional double finished_at,
   /** Why the job failed: file, line, reason. */
-  11: optional string error
+  11: optional string error,
+  /** The step that failed; set with the error. */
+  12: optional BatchStage failed_stage
 }
 
 // ---------------------------------------------------------------------------------------------- models and status

@@ -12,22 +12,27 @@ from setuptools import Extension, setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension, library_paths
 
 # -ffp-contract=off: all instruction sets must round alike, and a fused multiply-add rounds once where others do twice.
-FLAGS = ["-std=c++20", "-O2", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
-DEPENDS = ["pyproject.toml", *sorted(str(path) for path in Path("ext").glob("*.h"))]
-QUEUE = ["bulk_pacer", "lone_runner", "queue", "workers"]
-TORCHSCRIPT = ["device", "document", "encoder_engine", "encoder_model", "encoder_ops", "int8_products", "json"]
-TORCHSCRIPT += [f"torchscript_{part}" for part in ("engine", "file", "model", "signature")]
-TORCHSCRIPT += ["model_error", "panels", "text_attention", "warm_up"]
-GENERATOR = ["device", "generated_text", "generator_engine", "linear", "model_error", "panels", "row_math", "sampling"]
-GENERATOR += [f"gpt2_{part}" for part in ("model", "on_device", "on_processor", "weights")]
-TFLITE = [
-    f"tflite_{part}" for part in ("library", "model_file", "operator", "ops", "predict_op", "projection_op", "strings")
+FLAGS = [
+    "-std=c++20",
+    "-O2",
+    "-g0",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    f"-I{Path('ext').resolve()}",
 ]
-SMART_REPLY = [f"smart_reply_{part}" for part in ("engine", "fingerprint", "projection", "session", "text")]
+DEPENDS = ["pyproject.toml", *sorted(str(path) for path in Path("ext").rglob("*.h"))]
 
 
-def sources(*names: str) -> list[str]:
-    return [f"ext/{name}.cc" for name in names]
+def sources(*folders: str) -> list[str]:
+    """The C++ files of folders of ext/, and of single files."""
+    return sorted(
+        str(file)
+        for folder in folders
+        for file in ([Path("ext", folder)] if folder.endswith(".cc") else Path("ext", folder).glob("*.cc"))
+    )
 
 
 def with_libtorch(name: str, *names: str) -> Extension:
@@ -55,11 +60,13 @@ def plain(name: str, *names: str) -> Extension:
     return Pybind11Extension(f"ext.{name}", sources(*names), extra_compile_args=FLAGS, depends=DEPENDS)
 
 
+ENCODER = ["encoder", "torchscript", "kernels", "transformer/device.cc", "weights", "text/document.cc", "text/json.cc"]
+GENERATOR = ["generator", "architectures", "kernels", "transformer", "heads", "weights", "text/generated_text.cc"]
 MODULES = [
-    with_libtorch("_torchscript", "bindings_encoder", "bindings_torchscript", *TORCHSCRIPT, *QUEUE),
-    with_libtorch("_generator", "bindings_generator", *GENERATOR, *QUEUE),
-    plain("_batching", "bindings_batching", *QUEUE),
-    plain("_tflite_ops", "tflite_bindings", *TFLITE, *SMART_REPLY, *QUEUE),
+    with_libtorch("_torchscript", "python/encoder.cc", "python/torchscript.cc", *ENCODER, "queue"),
+    with_libtorch("_generator", "python/generator.cc", *GENERATOR, "queue"),
+    plain("_batching", "python/batching.cc", "queue"),
+    plain("_tflite_ops", "python/tflite.cc", "tflite", "smart_reply", "queue"),
 ]
 
 setup(

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "tflite_library.h"
-#include "tflite_strings.h"
+#include "tflite/library.h"
+#include "tflite/strings.h"
 
 namespace py = pybind11;
 

@@ -1,4 +1,4 @@
-"""Smart Reply operators for tflite-runtime, and the session that drives an interpreter (ext/tflite_bindings.cc)."""
+"""Smart Reply operators for tflite-runtime, and the session that drives an interpreter (ext/python/tflite.cc)."""
 
 import enum
 from collections.abc import Sequence

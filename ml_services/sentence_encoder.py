@@ -17,9 +17,9 @@ from predictor.ttypes import Lane, PredictionError
 
 from server.calls import drive
 from server.config import Settings
-from server.many import answer_all
 from server.models import kinds
 from server.models.base import ModelError, Terms
+from server.rpc.fan_out import answer_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -13,32 +13,34 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ErrorCode
 
-from rest_proxy import batches, embedded_tf, nlp_microservice, openai_api, pytext, smart_reply
-from rest_proxy.batches import Batches
-from rest_proxy.embedded_tf import EmbeddedTf
-from rest_proxy.embeddings import Embeddings
-from rest_proxy.errors import HttpError, explain, method_not_allowed
-from rest_proxy.generation import Generate
-from rest_proxy.generator import Generator
-from rest_proxy.jobs import Jobs
+from rest_proxy.backend.generation import Generator
+from rest_proxy.backend.jobs import Jobs
+from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply
+from rest_proxy.compat.embedded_tf import EmbeddedTf
+from rest_proxy.compat.nlp_microservice import Swagger, TextGeneration
+from rest_proxy.compat.openai import routes as openai_api
+from rest_proxy.compat.openai.routes import OpenAi
+from rest_proxy.compat.pytext import PyText
+from rest_proxy.compat.smart_reply import SmartReply
+from rest_proxy.http.errors import HttpError, explain, method_not_allowed
+from rest_proxy.http.pages import Page
+from rest_proxy.http.responses import REQUEST_ID, json_error
 from rest_proxy.metrics import Metrics
-from rest_proxy.nlp_microservice import Swagger, TextGeneration
-from rest_proxy.openai_api import OpenAi
-from rest_proxy.openapi import OpenApi
-from rest_proxy.operations import Operations
-from rest_proxy.pages import Page
-from rest_proxy.predictions import Predictions
-from rest_proxy.pytext import PyText
-from rest_proxy.responses import REQUEST_ID, json_error
-from rest_proxy.smart_reply import SmartReply
+from rest_proxy.openapi.document import OpenApi
+from rest_proxy.routes import batches
+from rest_proxy.routes.batches import Batches
+from rest_proxy.routes.embeddings import Embeddings
+from rest_proxy.routes.generation import Generate
+from rest_proxy.routes.operations import Operations
+from rest_proxy.routes.predictions import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import web
 
+    from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
-    from rest_proxy.pool import Pool
 
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 

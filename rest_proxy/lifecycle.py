@@ -12,8 +12,8 @@ import structlog
 from aiohttp import web
 
 from rest_proxy.application import Application
-from rest_proxy.http_server import HttpServer
-from rest_proxy.pool import Pool
+from rest_proxy.backend.pool import Pool
+from rest_proxy.http.server import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

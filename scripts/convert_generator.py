@@ -64,7 +64,7 @@ def as_tensors(weights: dict[str, gpt2_folder.Weight]) -> dict[str, Tensor]:
 
 
 def converted(weights: dict[str, Tensor], precision: str) -> dict[str, Tensor]:
-    """The weights as the server's engine takes them in this precision (ext/gpt2_model.h)."""
+    """The weights as the server's engine takes them in this precision (ext/architectures/gpt2_model.h)."""
     if precision == "float32":
         return {name: weight.contiguous() for name, weight in weights.items()}
     result = {}

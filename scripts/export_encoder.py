@@ -31,7 +31,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from server.models import bert
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts import bert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

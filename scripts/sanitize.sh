@@ -11,10 +11,10 @@ set -eu
 cd "$(dirname "$0")/.."
 build=build/sanitize
 compiler=${CXX:-g++}
-flags="-std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread"
-stress="tests/ext/stress.cc ext/bulk_pacer.cc ext/queue.cc ext/workers.cc ext/lone_runner.cc ext/document.cc"
-text_fuzz="tests/ext/text_fuzz.cc ext/document.cc ext/smart_reply_text.cc ext/smart_reply_fingerprint.cc
-    ext/smart_reply_projection.cc"
+flags="-std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread -Iext"
+stress="tests/ext/queue/stress.cc ext/queue/bulk_pacer.cc ext/queue/queue.cc ext/queue/workers.cc ext/queue/inline_runner.cc ext/text/document.cc"
+text_fuzz="tests/ext/smart_reply/text_fuzz.cc ext/text/document.cc ext/smart_reply/text.cc ext/smart_reply/fingerprint.cc
+    ext/smart_reply/projection.cc"
 
 mkdir -p "$build"
 

@@ -27,12 +27,14 @@ from rich.console import Console
 from rich.progress import track
 from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from ext import _tflite_ops
 from server.models.base import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 try:
-    from server.models.smart_reply_graph import Limits, ReplyTable, projection_graph, reply_graph
+    from scripts.smart_reply_graph import Limits, ReplyTable, projection_graph, reply_graph
 except ModuleNotFoundError as missing:  # the schema of .tflite files, which a server does not need
     sys.exit(f"error: {missing}; get it by: {sys.executable} -m pip install tflite==2.18.0")
 

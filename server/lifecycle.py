@@ -17,12 +17,12 @@ from predictor.ttypes import ServerStatus
 
 from server import metrics
 from server.batch.jobs import Jobs, NoJobs
-from server.batch.storage import LocationError
-from server.batch.store import StoreError
-from server.handler import Handler
+from server.batch.state.store import StoreError
+from server.batch.storage.storage import LocationError
 from server.models.base import ModelError
+from server.models.registry import Registry, parse_location
 from server.proxy import Proxy, ProxyError, ProxyLimits
-from server.registry import Registry, parse_location
+from server.rpc.handler import Handler
 from server.transport.limits import Limits
 from server.transport.server import ThriftServer
 from server.version import VERSION

@@ -12,10 +12,10 @@ import uvloop
 from hypothesis import settings
 
 from scripts.export_encoder import default_folder
-from tests.gate import Gate
-from tests.service import ROOT, Service
-from tests.tensorflow.standin import StandIn
-from tests.zoo import save_named
+from tests.server.tensorflow.standin import StandIn
+from tests.support.gate import Gate
+from tests.support.service import ROOT, Service
+from tests.support.zoo import save_named
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,9 +54,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the SavedModels of scripts/make_saved_models.py, and tests/tensorflow/models.py's: zoo."""
+    """A folder with the SavedModels of scripts/make_saved_models.py, and tests/server/tensorflow/models.py's: zoo."""
     folder = tmp_path_factory.mktemp("saved_models")
-    command = [sys.executable, "-m", "tests.tensorflow.models", str(folder)]
+    command = [sys.executable, "-m", "tests.server.tensorflow.models", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder
@@ -64,14 +64,14 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def saved_model_server(saved_models: Path) -> Iterator[str]:
-    """The URL of a TensorFlow server's model that has the signatures of tests/tensorflow/models.py."""
+    """The URL of a TensorFlow server's model that has the signatures of tests/server/tensorflow/models.py."""
     with StandIn(saved_models / "zoo", "zoo") as server:
         yield server.url
 
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """zoo(name): the file of a model of tests/zoo.py, built when it is first asked for."""
+    """zoo(name): the file of a model of tests/support/zoo.py, built when it is first asked for."""
     folder = tmp_path_factory.mktemp("zoo")
 
     def path_of(name: str) -> Path:
@@ -114,7 +114,7 @@ def sentence_vectors() -> Callable[[list[str]], NDArray[np.float32]]:
 @pytest.fixture(scope="session")
 def slow_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 whose texts are long enough for their callers to leave in the middle."""
-    from tests.generators import train_slow  # it needs the extension, which some tests do without
+    from tests.support.generators import train_slow  # it needs the extension, which some tests do without
 
     return train_slow(tmp_path_factory.mktemp("slow") / "generator")
 

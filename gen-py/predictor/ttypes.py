@@ -140,6 +140,28 @@ class BatchState(object):
     }
 
 
+class BatchStage(object):
+    """
+    The steps of a job, in their order.
+
+    """
+    MODEL = 1
+    TENSORFLOW = 2
+    PREDICTIONS = 3
+
+    _VALUES_TO_NAMES = {
+        1: "MODEL",
+        2: "TENSORFLOW",
+        3: "PREDICTIONS",
+    }
+
+    _NAMES_TO_VALUES = {
+        "MODEL": 1,
+        "TENSORFLOW": 2,
+        "PREDICTIONS": 3,
+    }
+
+
 class ModelState(object):
     LOADING = 1
     READY = 2
@@ -168,15 +190,20 @@ class PredictionError(TException):
      - message: For people: what is wrong, which limit, which setting.
      - retry_after_ms: Milliseconds after which a new try makes sense; set with OVERLOADED and UNAVAILABLE.
      - request_id: The id under which the server's log knows this call.
+     - field: The argument that is wrong, or over a limit: its path in the call, such as doc, texts[3], options.top_k or
+    request.output. Where it is set, the message begins with it and ": ".
+     - setting: The server's setting whose limit was hit, or that would help: its name, such as max_tokens.
 
     """
 
 
-    def __init__(self, code=None, message=None, retry_after_ms=None, request_id=None,):
+    def __init__(self, code=None, message=None, retry_after_ms=None, request_id=None, field=None, setting=None,):
         self.code = code
         self.message = message
         self.retry_after_ms = retry_after_ms
         self.request_id = request_id
+        self.field = field
+        self.setting = setting
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -207,6 +234,16 @@ class PredictionError(TException):
                     self.request_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.field = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.setting = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -232,6 +269,14 @@ class PredictionError(TException):
         if self.request_id is not None:
             oprot.writeFieldBegin('request_id', TType.STRING, 4)
             oprot.writeString(self.request_id.encode('utf-8') if sys.version_info[0] == 2 else self.request_id)
+            oprot.writeFieldEnd()
+        if self.field is not None:
+            oprot.writeFieldBegin('field', TType.STRING, 5)
+            oprot.writeString(self.field.encode('utf-8') if sys.version_info[0] == 2 else self.field)
+            oprot.writeFieldEnd()
+        if self.setting is not None:
+            oprot.writeFieldBegin('setting', TType.STRING, 6)
+            oprot.writeString(self.setting.encode('utf-8') if sys.version_info[0] == 2 else self.setting)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1062,11 +1107,12 @@ class BatchJob(object):
      - created_at: Seconds since 1970, UTC.
      - finished_at
      - error: Why the job failed: file, line, reason.
+     - failed_stage: The step that failed; set with the error.
 
     """
 
 
-    def __init__(self, id=None, state=None, request=None, progress=None, rows_done=None, rows_failed=None, files_done=None, files_total=None, created_at=None, finished_at=None, error=None,):
+    def __init__(self, id=None, state=None, request=None, progress=None, rows_done=None, rows_failed=None, files_done=None, files_total=None, created_at=None, finished_at=None, error=None, failed_stage=None,):
         self.id = id
         self.state = state
         self.request = request
@@ -1078,6 +1124,7 @@ class BatchJob(object):
         self.created_at = created_at
         self.finished_at = finished_at
         self.error = error
+        self.failed_stage = failed_stage
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1144,6 +1191,11 @@ class BatchJob(object):
                     self.error = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.I32:
+                    self.failed_stage = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1197,6 +1249,10 @@ class BatchJob(object):
         if self.error is not None:
             oprot.writeFieldBegin('error', TType.STRING, 11)
             oprot.writeString(self.error.encode('utf-8') if sys.version_info[0] == 2 else self.error)
+            oprot.writeFieldEnd()
+        if self.failed_stage is not None:
+            oprot.writeFieldBegin('failed_stage', TType.I32, 12)
+            oprot.writeI32(self.failed_stage)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1923,6 +1979,8 @@ PredictionError.thrift_spec = (
     (2, TType.STRING, 'message', 'UTF8', None, ),  # 2
     (3, TType.I32, 'retry_after_ms', None, None, ),  # 3
     (4, TType.STRING, 'request_id', 'UTF8', None, ),  # 4
+    (5, TType.STRING, 'field', 'UTF8', None, ),  # 5
+    (6, TType.STRING, 'setting', 'UTF8', None, ),  # 6
 )
 all_structs.append(RequestOptions)
 RequestOptions.thrift_spec = (
@@ -2004,6 +2062,7 @@ BatchJob.thrift_spec = (
     (9, TType.DOUBLE, 'created_at', None, None, ),  # 9
     (10, TType.DOUBLE, 'finished_at', None, None, ),  # 10
     (11, TType.STRING, 'error', 'UTF8', None, ),  # 11
+    (12, TType.I32, 'failed_stage', None, None, ),  # 12
 )
 all_structs.append(ModelLimits)
 ModelLimits.thrift_spec = (

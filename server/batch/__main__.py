@@ -15,23 +15,23 @@ from pydantic import ValidationError
 
 from server import logs
 from server.batch.arguments import MODEL_NAME, parse_arguments
-from server.batch.control import Control
-from server.batch.job import ACTIVE, JobError
-from server.batch.local_models import loaded
-from server.batch.methods import Methods
-from server.batch.progress import shown
-from server.batch.ray_runner import ClusterError, opened
+from server.batch.methods.local_models import loaded
+from server.batch.methods.methods import Methods
+from server.batch.ray.runner import ClusterError, opened
 from server.batch.runner import Runner
-from server.batch.storage import LocationError, Storage
-from server.batch.store import Store, StoreError
+from server.batch.state.control import Control
+from server.batch.state.job import ACTIVE, JobError
+from server.batch.state.progress import shown
+from server.batch.state.store import Store, StoreError
+from server.batch.storage.storage import LocationError, Storage
 from server.config import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.batch.arguments import Options
-    from server.batch.job import Job
     from server.batch.runner import OpenWork
+    from server.batch.state.job import Job
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from predictor.ttypes import OnError
 
-from server.batch.methods import is_location
-from server.batch.saved_model import TFSERVING
-from server.batch.storage import LocationError
-from server.batch.text_methods import TEXT_METHODS
+from server.batch.methods.methods import is_location
+from server.batch.methods.saved_model import TFSERVING
+from server.batch.methods.text_methods import TEXT_METHODS
+from server.batch.storage.storage import LocationError
 from server.errors import ErrorCode, PredictionError, invalid_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from server.batch.job import JobRequest
-    from server.batch.storage import Storage
-    from server.registry import Registry
+    from server.batch.state.job import JobRequest
+    from server.batch.storage.storage import Storage
+    from server.models.registry import Registry
 
 TFSERVING_SCHEME = TFSERVING.removesuffix("://")
 

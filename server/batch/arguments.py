@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from predictor.ttypes import OnError
 
-from server.batch.job import JobRequest
-from server.batch.storage import absolute
-from server.batch.text_methods import TEXT_METHODS
+from server.batch.methods.text_methods import TEXT_METHODS
+from server.batch.state.job import JobRequest
+from server.batch.storage.storage import absolute
 from server.tensorflow.location import is_saved_model
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from server.batch.control import Control
-from server.batch.storage import results_meet, results_place
+from server.batch.state.control import Control
+from server.batch.storage.storage import results_meet, results_place
 
 if TYPE_CHECKING:
-    from server.batch.job import Job, JobRequest
     from server.batch.runner import Runner
-    from server.batch.store import Store
+    from server.batch.state.job import Job, JobRequest
+    from server.batch.state.store import Store
 
 log = structlog.get_logger()
 

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from server.batch.admission import TFSERVING_SCHEME, Admission
-from server.batch.job import ACTIVE, Job, JobRequest
 from server.batch.job_threads import JobThreads
-from server.batch.methods import Methods
+from server.batch.methods.methods import Methods
+from server.batch.methods.text_model import Models
 from server.batch.runner import Runner
-from server.batch.storage import Storage
-from server.batch.store import Store
-from server.batch.text_model import Models
+from server.batch.state.job import ACTIVE, Job, JobRequest
+from server.batch.state.store import Store
+from server.batch.storage.storage import Storage
 from server.errors import PredictionError, invalid_argument, not_found, overloaded, unavailable
 
 if TYPE_CHECKING:
     from predictor.ttypes import BatchJob, BatchRequest
 
     from server.config import Settings
-    from server.registry import Registry
+    from server.models.registry import Registry
 
 log = structlog.get_logger()
 

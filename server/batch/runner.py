@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import BatchState, OnError
 
-from server.batch.job import ACTIVE, NO_PREDICTIONS, FileState, JobError, StoppedError
-from server.batch.lines import LineReader
-from server.batch.parts import in_order
-from server.batch.storage import LocationError, StorageError
+from server.batch.pipeline.lines import LineReader
+from server.batch.pipeline.parts import in_order
+from server.batch.state.job import ACTIVE, NO_PREDICTIONS, FileState, JobError, StoppedError
+from server.batch.storage.storage import LocationError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from server.batch.control import Control
-    from server.batch.job import Job, JobFile, JobRequest, Progress, RowError
-    from server.batch.parts import Part, Work
-    from server.batch.storage import Output, Storage
-    from server.batch.store import Store
+    from server.batch.pipeline.parts import Part, Work
+    from server.batch.state.control import Control
+    from server.batch.state.job import Job, JobFile, JobRequest, Progress, RowError
+    from server.batch.state.store import Store
+    from server.batch.storage.storage import Output, Storage
 
     OpenWork = Callable[[JobRequest, Control], AbstractContextManager[Work]]
 

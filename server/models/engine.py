@@ -34,7 +34,7 @@ log = structlog.get_logger()
 # How often deadlines of waiting and running requests are looked at, in seconds.
 SWEEP_S = 0.01
 
-# Minus these is what submit returns for a request that it refuses (Admission in ext/queue.h).
+# Minus these is what submit returns for a request that it refuses (Admission in ext/queue/queue.h).
 _QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING, _TOO_MANY_BYTES = 1, 2, 3, 4, 5
 
 _LONGEST_RETRY_MS = 10_000

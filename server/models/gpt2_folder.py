@@ -42,7 +42,7 @@ class Gpt2Folder:
     """As ext._generator.GeneratorEngine takes them."""
     precision: str
     weights: dict[str, Weight]
-    """name -> (type as in safetensors, shape, bytes), named as ext/gpt2_model.h says."""
+    """name -> (type as in safetensors, shape, bytes), named as ext/architectures/gpt2_model.h says."""
     tokenizer: Any
     token_bytes: list[bytes]
     """Of each token; empty for special ones."""

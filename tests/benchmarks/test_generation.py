@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.generation import USUAL, Rate, checks, main, table
-from tests.generators import train_tiny
+from tests.support.generators import train_tiny
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from benchmarks.documents import FIXED_SENTENCE, MAX_WORDS, read_words, varied_d
 from benchmarks.measure import MeasureError, Plan, measure_server
 from benchmarks.process import ROOT, StartError
 from benchmarks.servers import APACHE
-from tests.zoo import save_broken, save_named
+from tests.support.zoo import save_broken, save_named
 
 if TYPE_CHECKING:
     from pathlib import Path

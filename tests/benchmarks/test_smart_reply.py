@@ -10,7 +10,7 @@ from benchmarks.figures import Figures, Row
 from benchmarks.smart_reply import MEDIUM, MESSAGES, checks, cpu_us, main
 from benchmarks.straightforward import straightforward
 from server.models.smart_reply_engine import SmartReplyInterpreter
-from tests.smart_reply_models import HELLO, google_model
+from tests.support.smart_reply_models import HELLO, google_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service import ROOT, Service, program_path
-from tests.smart_reply_models import google_model
+from tests.support.service import ROOT, Service, program_path
+from tests.support.smart_reply_models import google_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

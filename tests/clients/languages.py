@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.service import ROOT, program_path
+from tests.support.service import ROOT, program_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 FOLDER = ROOT / "tests" / "clients"
 DOCUMENT = "wake me up at half past six, s'il te plaît ☀"

@@ -12,8 +12,8 @@ import pytest
 from predictor.ttypes import ErrorCode, GenerationOptions, PredictionError, RequestOptions
 from thrift.Thrift import TApplicationException
 
-from tests.server.thrift_clients import BY_NAME
-from tests.service import HOST, Service, connected, curl, eventually
+from tests.server.transport.thrift_clients import BY_NAME
+from tests.support.service import HOST, Service, connected, curl, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

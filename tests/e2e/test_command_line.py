@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service import HOST, Service, free_port, http_request, run_server
-from tests.zoo import save_broken
+from tests.support.service import HOST, Service, free_port, http_request, run_server
+from tests.support.zoo import save_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

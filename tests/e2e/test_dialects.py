@@ -23,14 +23,14 @@ from thriftpy2.transport import (
     TFramedTransportFactory,
 )
 
-from tests.server.thrift_clients import DIALECTS, HOST, client
-from tests.service import ROOT, program_path
+from tests.server.transport.thrift_clients import DIALECTS, HOST, client
+from tests.support.service import ROOT, program_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.thrift_clients import Dialect
-    from tests.service import Service
+    from tests.server.transport.thrift_clients import Dialect
+    from tests.support.service import Service
 
 TUTORIAL_IDL = ROOT / "tests" / "clients" / "tutorial.thrift"
 DOCUMENT = "wake me up at half past six, s'il te plaît ☀"

@@ -17,14 +17,14 @@ from predictor.ttypes import PredictionError
 from thrift.transport.TTransport import TTransportException
 
 from tests.e2e.load import at_once
-from tests.gate import GATE_PATIENCE_S
-from tests.service import HOST, Service, connected, eventually, free_port, is_listening, is_running
+from tests.support.gate import GATE_PATIENCE_S
+from tests.support.service import HOST, Service, connected, eventually, free_port, is_listening, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.gate import Gate
+    from tests.support.gate import Gate
 
 LONE_CLIENTS, PIPELINING_CLIENTS, HTTP_CLIENTS = 48, 16, 16
 DEPTH = 8

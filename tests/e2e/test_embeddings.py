@@ -13,8 +13,8 @@ import pytest
 from predictor.ttypes import EmbedOptions, ErrorCode, PredictionError, RequestOptions
 from thrift.Thrift import TApplicationException
 
-from tests.sentences import texts
-from tests.service import ROOT, Service, free_port
+from tests.support.sentences import texts
+from tests.support.service import ROOT, Service, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

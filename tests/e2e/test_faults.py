@@ -11,14 +11,14 @@ from predictor.ttypes import ErrorCode, Lane, PredictionError, RequestOptions
 
 from scripts.train_classifier import load
 from tests.e2e.load import at_once
-from tests.service import HOST, Service, eventually
-from tests.zoo import POISON
+from tests.support.service import HOST, Service, eventually
+from tests.support.zoo import POISON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.gate import Gate
+    from tests.support.gate import Gate
 
 # One document at a time; no probe and no warm-up, which only cost time here.
 ONE_AT_A_TIME = ("--replicas=1", "--batch-items=1", "--warm-up-tokens=0", "--equal-lengths=never")

@@ -14,8 +14,8 @@ import pytest
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions, PredictionError, RequestOptions
 
 from tests.e2e.test_embeddings import blocks
-from tests.generators import train_tiny
-from tests.service import Service, eventually
+from tests.support.generators import train_tiny
+from tests.support.service import Service, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

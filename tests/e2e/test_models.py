@@ -12,7 +12,7 @@ import pytest
 from predictor.ttypes import ErrorCode, Lane, ModelState, PredictionError, RequestOptions
 
 from scripts.train_classifier import load
-from tests.service import Service, eventually
+from tests.support.service import Service, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import pytest
 from predictor.ttypes import ErrorCode, PredictionError
 
 from tests.e2e.load import at_once
-from tests.service import Service
+from tests.support.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

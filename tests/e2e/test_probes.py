@@ -10,7 +10,7 @@ import pytest
 from predictor.ttypes import ErrorCode, ModelState, PredictionError
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service import RestProxy, Service, eventually, free_port, http_request, is_listening
+from tests.support.service import RestProxy, Service, eventually, free_port, http_request, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from predictor.ttypes import EmbedOptions, ModelState, RequestOptions
 
-from tests.service import Service, child_pids, eventually, is_running, run_server
-from tests.tensorflow.standin import StandIn
+from tests.server.tensorflow.standin import StandIn
+from tests.support.service import Service, child_pids, eventually, is_running, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

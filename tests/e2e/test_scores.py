@@ -10,7 +10,7 @@ import torch
 
 from scripts.train_classifier import load
 from tests.e2e.load import at_once
-from tests.service import Service
+from tests.support.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

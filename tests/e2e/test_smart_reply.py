@@ -18,15 +18,15 @@ from predictor.ttypes import ErrorCode, Lane, PredictionError, ReplyOptions, Req
 from server.models.smart_reply_engine import SmartReplyInterpreter
 from smartreply import SmartReplyRuntime
 from tests.e2e.load import at_once
-from tests.models.test_tflite_model import bits, bits_graph
-from tests.service import ROOT, Service, curl, run_server
-from tests.smart_reply_models import HELLO, google_model, small_parts
+from tests.server.models.test_tflite_model import bits, bits_graph
+from tests.support.service import ROOT, Service, curl, run_server
+from tests.support.smart_reply_models import HELLO, google_model, small_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.service import Answer
+    from tests.support.service import Answer
 
 PUBLISHED = (
     '{"result":{"Hi, how are you doing?":1.0899782180786133,"How are you sir?":1.4489225149154663,'

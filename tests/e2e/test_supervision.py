@@ -7,7 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.service import RestProxy, Service, eventually, is_listening, is_running
+from tests.support.service import RestProxy, Service, eventually, is_listening, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,13 +14,13 @@ import pytest
 from openai import OpenAI
 from predictor.ttypes import GenerationOptions
 
-from tests.service import Service, eventually
+from tests.support.service import Service, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.service import Answer
+    from tests.support.service import Answer
 
 HELLO = ["Hello world!", "How are you today?"]
 PROMPT = "Artificial Intelligence is a"

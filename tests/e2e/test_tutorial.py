@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.service import curl
+from tests.support.service import curl
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 LABELS = [
     "alarm/modify_alarm",

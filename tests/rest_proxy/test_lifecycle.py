@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service import eventually, is_listening
+from tests.support.service import eventually, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.service import ROOT
+from tests.support.service import ROOT
 
 _BLOCK_BYTES = 512
 

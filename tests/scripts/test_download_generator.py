@@ -11,9 +11,9 @@ import pytest
 
 from scripts import download_generator
 from server.models import gpt2_folder
-from tests.generators import train_tiny
-from tests.service import free_port
-from tests.web import web_server
+from tests.support.generators import train_tiny
+from tests.support.service import free_port
+from tests.support.web import web_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from scripts import export_encoder
-from server.models import bert
+from scripts import bert, export_encoder
 from tests.scripts.room import run_without_room
-from tests.sentences import ODD
+from tests.support.sentences import ODD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.fetch_models import SOURCES
-from tests.smart_reply_models import google_model
+from tests.support.smart_reply_models import google_model
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = SOURCES["smart-reply"]

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from scripts import convert_generator, train_generator
 from server.models import gpt2_folder
-from tests.generators import TINY, train_tiny
 from tests.scripts.room import run_without_room
+from tests.support.generators import TINY, train_tiny
 
 if TYPE_CHECKING:
     from pathlib import Path

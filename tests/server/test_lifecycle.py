@@ -13,8 +13,8 @@ import pytest
 
 from server.config import Settings
 from server.lifecycle import Server, StartError
-from tests.server.thrift_clients import client
-from tests.service import HOST, free_port, is_listening
+from tests.server.transport.thrift_clients import client
+from tests.support.service import HOST, free_port, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

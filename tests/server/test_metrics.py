@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server import metrics
 from server.transport.server import Counters
-from tests.service import HOST
+from tests.support.service import HOST
 
 
 def status(*, ready: bool) -> ServerStatus:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.proxy import Proxy, ProxyError, ProxyLimits, _loopback, _read_line
-from tests.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
+from tests.support.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

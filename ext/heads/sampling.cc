@@ -1,0 +1,105 @@
+#include "heads/sampling.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+
+#include "kernels/rows.h"
+
+namespace predictor {
+
+namespace {
+
+constexpr size_t kFirstSorted = 64;  // tokens that are sorted at first; four times as many while they do not suffice
+
+constexpr double kCold = 1e-6;  // below it no second token has a chance that could be told from none
+
+uint64_t mixed(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+void penalise(std::span<float> logits, std::span<const uint32_t> seen, double penalty) {
+  for (uint32_t token : seen) {
+    float& logit = logits[token];
+    const double penalised = logit < 0 ? logit * penalty : logit / penalty;
+    logit = static_cast<float>(std::clamp<double>(penalised, -FLT_MAX, FLT_MAX));
+  }
+}
+
+uint32_t likeliest(std::span<const float> logits) {
+  return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+}  // namespace
+
+double uniform(uint64_t seed, uint64_t index) {
+  constexpr uint64_t kGolden = 0x9e3779b97f4a7c15;
+  return static_cast<double>(mixed(mixed(seed + kGolden) + (index + 1) * kGolden) >> 11) * 0x1p-53;
+}
+
+uint32_t Sampler::choose(std::span<float> logits, const Sampling& sampling, std::span<const uint32_t> seen,
+                         uint64_t index) {
+  if (sampling.repetition_penalty != 1) penalise(logits, seen, sampling.repetition_penalty);
+  const float most = greatest(logits.data(), logits.size());
+  if (!std::isfinite(most)) throw std::runtime_error("the model gave a logit that is no finite number");
+  if (sampling.temperature < kCold || sampling.top_k == 1) return likeliest(logits);
+  const double inverse = 1 / sampling.temperature;
+  for (float& logit : logits) logit = static_cast<float>((logit - most) * inverse);  // first: no overflow
+  const double total = exponentials(logits.data(), logits.size(), 0);
+  return draw(logits, total, sampling, uniform(sampling.seed, index));
+}
+
+uint32_t Sampler::draw(std::span<const float> weights, double total, const Sampling& sampling, double chance) {
+  const bool all = sampling.top_p >= 1 && (sampling.top_k == 0 || sampling.top_k >= weights.size());
+  if (!all) return draw_from_likeliest(weights, total, sampling, chance);
+  double left = chance * total;
+  uint32_t last = 0;
+  for (uint32_t token = 0; token < weights.size(); ++token) {
+    if (weights[token] == 0) continue;
+    last = token;
+    if ((left -= static_cast<double>(weights[token])) < 0) return token;
+  }
+  return last;  // rounding
+}
+
+uint32_t Sampler::draw_from_likeliest(std::span<const float> weights, double total, const Sampling& sampling,
+                                      double chance) {
+  order_.resize(weights.size());
+  std::iota(order_.begin(), order_.end(), 0u);
+  const auto likelier = [&](uint32_t a, uint32_t b) {
+    return weights[a] > weights[b] || (weights[a] == weights[b] && a < b);
+  };
+  const size_t most = sampling.top_k == 0 ? order_.size() : std::min<size_t>(sampling.top_k, order_.size());
+  size_t sorted = 0;
+  const auto sort_to = [&](size_t count) {  // the `count` likeliest come first, in their order
+    const auto begin = order_.begin() + static_cast<std::ptrdiff_t>(sorted);
+    const auto end = order_.begin() + static_cast<std::ptrdiff_t>(count);
+    if (end != order_.end()) std::nth_element(begin, end, order_.end(), likelier);
+    std::sort(begin, end, likelier);
+    sorted = count;
+  };
+  // top-p is of what top-k leaves
+  if (most < order_.size()) {
+    sort_to(most);
+    total = 0;
+    for (size_t i = 0; i < most; ++i) total += static_cast<double>(weights[order_[i]]);
+  }
+  double mass = 0;
+  size_t kept = 0;
+  while (kept < most) {
+    if (kept == sorted) sort_to(std::min(most, std::max(kFirstSorted, sorted * 4)));
+    mass += static_cast<double>(weights[order_[kept++]]);
+    if (sampling.top_p < 1 && mass >= sampling.top_p * total) break;
+  }
+  double left = chance * mass;
+  for (size_t i = 0; i + 1 < kept; ++i) {
+    if ((left -= static_cast<double>(weights[order_[i]])) < 0) return order_[i];
+  }
+  return order_[kept - 1];
+}
+
+}  // namespace predictor

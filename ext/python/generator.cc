@@ -1,0 +1,191 @@
+// Python's view of text generation: the module ext._generator.
+#include <malloc.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <utility>
+
+#include "generator/engine.h"
+#include "python/engine.h"
+
+namespace predictor {
+namespace {
+
+// (text, token ids, finish reason)
+struct GeneratedValue {
+  py::object operator()(Request& request) {
+    const auto& done = static_cast<GenerateRequest&>(request);
+    return py::make_tuple(to_text(done.text), done.generated, static_cast<int>(done.finish));
+  }
+};
+
+using PyGeneratorEngine = PythonEngine<GeneratorEngine, GeneratedValue>;
+
+Gpt2Config to_model_config(py::dict sizes) {
+  Gpt2Config config;
+  config.layers = take_setting(sizes, "layers", config.layers);
+  config.heads = take_setting(sizes, "heads", config.heads);
+  config.width = take_setting(sizes, "width", config.width);
+  config.inner = take_setting(sizes, "inner", config.inner);
+  config.context = take_setting(sizes, "context", config.context);
+  config.vocabulary = take_setting(sizes, "vocabulary", config.vocabulary);
+  config.epsilon = take_setting(sizes, "epsilon", config.epsilon);
+  expect_no_more(sizes);
+  return config;
+}
+
+Gpt2Execution take_execution(py::dict& settings) {
+  Gpt2Execution execution;
+  execution.precision = take_setting(settings, "precision", execution.precision);
+  execution.device = take_setting(settings, "device", execution.device);
+  execution.by_operators = take_setting(settings, "by_operators", execution.by_operators);
+  return execution;
+}
+
+std::string_view view(const py::handle& buffer) {
+  char* data = nullptr;
+  Py_ssize_t size = 0;
+  if (PyByteArray_Check(buffer.ptr())) return {PyByteArray_AS_STRING(buffer.ptr()), py::len(buffer)};
+  if (PyBytes_AsStringAndSize(buffer.ptr(), &data, &size) != 0) throw py::error_already_set();
+  return {data, static_cast<size_t>(size)};
+}
+
+// name -> (dtype, shape, bytes or bytearray); the result points into them.
+Weights to_weights(const py::dict& given) {
+  Weights weights;
+  for (const auto& [name, value] : given) {
+    const auto parts = value.cast<py::tuple>();
+    weights[name.cast<std::string>()] = {parts[0].cast<std::string>(), parts[1].cast<std::vector<int64_t>>(),
+                                         view(parts[2])};
+  }
+  return weights;
+}
+
+Vocabulary to_vocabulary(const py::list& token_bytes, const std::vector<uint32_t>& ends) {
+  Vocabulary vocabulary;
+  for (const auto& bytes : token_bytes) vocabulary.bytes.emplace_back(view(bytes));
+  vocabulary.ends.resize(vocabulary.bytes.size());
+  for (const uint32_t token : ends) {
+    if (token >= vocabulary.ends.size()) throw py::value_error("a token that is not in the vocabulary");
+    vocabulary.ends[token] = true;
+  }
+  return vocabulary;
+}
+
+std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::dict& weights,
+                                               const py::list& token_bytes, const std::vector<uint32_t>& ends,
+                                               const py::kwargs& kwargs) {
+  const Gpt2Config model_config = to_model_config(py::dict(**sizes));
+  const Weights given = to_weights(weights);
+  Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
+  py::dict settings(kwargs);
+  GeneratorConfig config;
+  const Gpt2Execution execution = take_execution(settings);
+  config.slots = take_setting(settings, "slots", config.slots);
+  config.threads = take_setting(settings, "threads", config.threads);
+  config.limits = take_limits(settings);
+  config.policy = take_policy(settings);
+  expect_no_more(settings);
+  std::shared_ptr<GeneratorEngine> engine;
+  {
+    py::gil_scoped_release unlocked;
+    Gpt2Model::set_threads(static_cast<int>(config.threads));
+    auto model = Gpt2Model::make(model_config, given, config.slots, execution);
+    engine = std::make_shared<GeneratorEngine>(std::move(model), std::move(vocabulary), config);
+  }
+  return std::make_unique<PyGeneratorEngine>(std::move(engine));
+}
+
+int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t most_tokens, double temperature,
+               uint32_t top_k, double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed,
+               bool streamed, int lane, Nanoseconds deadline, py::object tag) {
+  auto request = std::make_unique<GenerateRequest>();
+  request->prompt = std::move(prompt);
+  request->most_tokens = most_tokens;
+  request->sampling = {temperature, top_k, top_p, repetition_penalty, seed};
+  request->stops = std::move(stops);
+  request->streamed = streamed;
+  request->lane = to_lane(lane);
+  request->deadline = deadline;
+  GeneratorEngine& open = self.engine();
+  void* owned = to_tag(std::move(tag));
+  request->tag = owned;
+  try {
+    return submitted(open.submit(std::move(request)), owned);
+  } catch (...) {
+    from_tag(owned);
+    throw;
+  }
+}
+
+// What the model makes of each of `tokens`, read as one text: float32 [tokens, vocabulary].
+py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std::vector<uint32_t>& tokens,
+                      const py::kwargs& kwargs) {
+  const Gpt2Config config = to_model_config(py::dict(**sizes));
+  const Weights given = to_weights(weights);
+  py::dict settings(kwargs);
+  const Gpt2Execution execution = take_execution(settings);
+  expect_no_more(settings);
+  if (tokens.empty() || tokens.size() > config.context) throw py::value_error("1 token to the context's are wanted");
+  std::vector<Gpt2Model::Row> rows;
+  std::vector<uint32_t> wanted;
+  for (const uint32_t token : tokens) {
+    if (token >= config.vocabulary) throw py::value_error("a token that is not in the vocabulary");
+    wanted.push_back(static_cast<uint32_t>(rows.size()));
+    rows.push_back({0, static_cast<uint32_t>(rows.size()), token});
+  }
+  std::string bytes;
+  {
+    py::gil_scoped_release unlocked;
+    const auto model = Gpt2Model::make(config, given, 1, execution);
+    const std::span<const float> logits = model->read(rows, wanted);
+    bytes.assign(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
+  }
+  return py::bytes(bytes);
+}
+
+py::list progress(PyGeneratorEngine& self) {
+  const std::vector<Progress> all = self.engine().progress();
+  py::list list(all.size());
+  for (size_t i = 0; i < all.size(); ++i) list[i] = py::make_tuple(all[i].id, to_text(all[i].text), all[i].token_count);
+  return list;
+}
+
+py::dict stats(PyGeneratorEngine& self) {
+  const GeneratorStats own = self.engine().stats();
+  py::dict all = stats_dict(self.engine().queue().stats());
+  all["batches"] = own.steps;
+  all["generated_tokens"] = own.tokens;
+  all["prompt_tokens"] = own.prompt_tokens;
+  all["busy_slots"] = own.busy_slots;
+  all["left_at_step"] = own.left_at_step;
+  return all;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_generator, module) {
+  module.doc() = "Text generation: requests join and leave a running batch between steps, without the GIL.";
+  register_model_error(module);
+  py::class_<PyGeneratorEngine> cls(module, "GeneratorEngine");
+  cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("token_bytes"), py::arg("ends"))
+      .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
+           py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"), py::arg("streamed"),
+           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
+      .def("progress", &progress,
+           "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
+      .def_property_readonly("batch_invariant",
+                             [](PyGeneratorEngine& self) { return self.engine().model().is_batch_invariant(); });
+  cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
+  bind_engine_methods(cls);  // its own stats() come second, and are not reached
+  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("tokens"),
+             "The logits after each token of a text: native float32 [tokens, vocabulary].");
+  module.def(
+      "give_back_memory", [] { malloc_trim(0); }, py::call_guard<py::gil_scoped_release>(),
+      "To the kernel, what was freed: glibc keeps it, as the server asks it to (bindings_torchscript.cc).");
+  module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
+}
+
+}  // namespace predictor

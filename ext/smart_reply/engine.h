@@ -1,0 +1,53 @@
+// Smart Reply with its queue and its workers: messages in, replies out, no GIL anywhere.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "queue/inline_runner.h"
+#include "queue/queue.h"
+#include "queue/workers.h"
+#include "smart_reply/session.h"
+
+namespace predictor::smart_reply {
+
+// Which of a message's replies are wanted.
+struct Selection {
+  std::optional<uint32_t> most;     // so many, the best
+  std::optional<double> threshold;  // with no lower score
+};
+
+struct ReplyRequest : Request {
+  std::vector<std::string> messages;  // UTF-8, answered together
+  size_t bytes = 0;                   // of all messages
+  Selection selection;
+  Replies replies;
+};
+
+class SmartReplyEngine {
+ public:
+  // A worker for each session. A request that is alone and takes no longer than `inline_us` microseconds, as measured
+  // here, is run by the caller of kick(). Throws std::invalid_argument, naming the setting, when one is out of range,
+  // and std::runtime_error when the graph fails.
+  SmartReplyEngine(std::vector<std::shared_ptr<Session>> sessions, uint32_t inline_us, const QueueLimits& limits,
+                   const PolicyConfig& policy);
+
+  Submission submit(std::unique_ptr<ReplyRequest> request);
+  // See LoneRunner.
+  bool kick();
+
+  Queue& queue() { return queue_; }
+
+ private:
+  Queue queue_;
+  size_t quick_bytes_;
+  LoneRunner lone_runner_;
+  Workers workers_;  // last: it ends first
+};
+
+}  // namespace predictor::smart_reply

@@ -1,0 +1,73 @@
+#include "text/generated_text.h"
+
+#include <algorithm>
+
+namespace predictor {
+
+namespace {
+
+// Bytes of the UTF-8 character that begins with `first`; 0: none does.
+size_t character_size(unsigned char first) {
+  if (first < 0x80) return 1;
+  if (first < 0xc2) return 0;
+  if (first < 0xe0) return 2;
+  if (first < 0xf0) return 3;
+  return first < 0xf5 ? 4 : 0;
+}
+
+}  // namespace
+
+size_t whole_characters(std::string_view text) {
+  for (size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xc0) == 0x80) continue;  // the first one comes before
+    return character_size(byte) > back ? text.size() - back : text.size();
+  }
+  return text.size();
+}
+
+GeneratedText::Search::Search(const std::string& text) : wanted(text), fallback(text.size() + 1) {
+  for (size_t n = 1; n < wanted.size(); ++n) {
+    size_t shorter = fallback[n];
+    while (shorter > 0 && wanted[n] != wanted[shorter]) shorter = fallback[shorter];
+    fallback[n + 1] = wanted[n] == wanted[shorter] ? shorter + 1 : 0;
+  }
+}
+
+bool GeneratedText::Search::next(char byte) {
+  while (matched > 0 && wanted[matched] != byte) matched = fallback[matched];
+  if (wanted[matched] == byte) ++matched;
+  return matched == wanted.size();
+}
+
+GeneratedText::GeneratedText(const std::vector<std::string>& stops) {
+  for (const std::string& stop : stops) searches_.emplace_back(stop);
+}
+
+bool GeneratedText::append(std::string_view token) {
+  for (const char byte : token) {
+    bytes_.push_back(byte);
+    size_t longest = 0;  // of several that end here the one that begins first
+    for (Search& search : searches_) {
+      if (search.next(byte)) longest = std::max(longest, search.matched);
+    }
+    if (longest > 0) {
+      bytes_.resize(bytes_.size() - longest);
+      for (Search& search : searches_) search.matched = 0;
+      return true;
+    }
+  }
+  return false;
+}
+
+size_t GeneratedText::sure() const {
+  size_t begun = 0;
+  for (const Search& search : searches_) begun = std::max(begun, search.matched);
+  return whole_characters(std::string_view(bytes_).substr(0, bytes_.size() - begun));
+}
+
+void GeneratedText::end() {
+  bytes_.resize(whole_characters(bytes_));
+}
+
+}  // namespace predictor

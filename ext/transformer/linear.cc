@@ -1,0 +1,176 @@
+#include "transformer/linear.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "kernels/gemm_threads.h"
+#include "kernels/packed_gemm.h"
+#include "kernels/rows.h"
+
+namespace predictor {
+
+namespace {
+
+class FloatLinear : public Linear {
+ public:
+  FloatLinear(const at::Tensor& weight, const at::Tensor& bias)
+      : inputs_(weight.size(0)),
+        outputs_(weight.size(1)),
+        bias_(bias.defined() ? bias : at::zeros({outputs_}, at::kFloat)),
+        weight_(weight.to(at::kFloat).contiguous()) {
+    if (allowed_instructions() < Instructions::avx512) return;
+    panels_.emplace(weight_.const_data_ptr<float>(), inputs_, outputs_, bias_.const_data_ptr<float>());
+    weight_ = at::Tensor();
+  }
+
+  at::Tensor apply(const at::Tensor& x) const override {
+    if (!panels_) return at::addmm(bias_, x, weight_);
+    at::Tensor out = at::empty({x.size(0), outputs_}, at::kFloat);
+    multiply(*panels_, x.const_data_ptr<float>(), x.size(0), out.mutable_data_ptr<float>());
+    return out;
+  }
+  int64_t inputs() const override { return inputs_; }
+  int64_t least_rows(int64_t most) const override { return panels_ ? 1 : Linear::least_rows(most); }
+
+ private:
+  const int64_t inputs_;
+  const int64_t outputs_;
+  const at::Tensor bias_;
+  at::Tensor weight_;
+  std::optional<Panels> panels_;
+};
+
+// Weights in the order that oneDNN likes best, which is several times as quick as reordering them in every call.
+class PackedBfloat16 {
+ public:
+  explicit PackedBfloat16(const at::Tensor& weight)
+      : packed_(c10::Dispatcher::singleton()
+                    .findSchemaOrThrow("mkldnn::_reorder_linear_weight", "")
+                    .typed<at::Tensor(const at::Tensor&, std::optional<int64_t>)>()
+                    .call(weight, kTypicalRows)) {}
+
+  at::Tensor apply(const at::Tensor& x) const {
+    static const auto linear =
+        c10::Dispatcher::singleton()
+            .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
+            .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view,
+                              c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>)>();
+    return linear.call(x, packed_, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+  }
+
+ private:
+  static constexpr int64_t kTypicalRows = 8;
+  const at::Tensor packed_;
+};
+
+class Bfloat16Linear : public Linear {
+ public:
+  Bfloat16Linear(const at::Tensor& weight, at::Tensor bias)
+      : inputs_(weight.size(0)), bias_(std::move(bias)), plain_(weight.t().to(at::kBFloat16).contiguous()) {
+    try {
+      packed_ = std::make_unique<PackedBfloat16>(plain_);
+      packed_->apply(at::zeros({2, inputs_}, at::kBFloat16));
+      plain_ = at::Tensor();
+    } catch (const c10::Error&) {  // a processor or a libtorch without it
+      packed_ = nullptr;
+    }
+  }
+
+  at::Tensor apply(const at::Tensor& x) const override {
+    const at::Tensor rounded = x.to(at::kBFloat16);
+    at::Tensor out = (packed_ ? packed_->apply(rounded) : at::linear(rounded, plain_)).to(at::kFloat).contiguous();
+    if (bias_.defined()) {
+      const auto width = static_cast<size_t>(out.size(1));
+      for (int64_t row = 0; row < out.size(0); ++row) {
+        add(out.mutable_data_ptr<float>() + row * out.size(1), bias_.const_data_ptr<float>(), width);
+      }
+    }
+    return out;
+  }
+  int64_t inputs() const override { return inputs_; }
+
+ private:
+  const int64_t inputs_;
+  const at::Tensor bias_;
+  at::Tensor plain_;
+  std::unique_ptr<PackedBfloat16> packed_;
+};
+
+class Int8Linear : public Linear {
+ public:
+  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias)
+      : inputs_(weight.size(0)),
+        scales_(std::move(scales)),
+        bias_(std::move(bias)),
+        panels_(weight.t().contiguous().const_data_ptr<int8_t>(), weight.size(0), weight.size(1),
+                allowed_instructions()) {}
+
+  at::Tensor apply(const at::Tensor& x) const override {
+    const int64_t rows = x.size(0);
+    const int64_t outputs = scales_.size(0);
+    const auto stride = static_cast<int64_t>(panels_.inputs());
+    const at::Tensor rounded = at::empty({rows, stride}, at::kByte);
+    auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
+    std::vector<float> row_scales;
+    for (int64_t row = 0; row < rows; ++row) {
+      row_scales.push_back(quantise(x.const_data_ptr<float>() + row * inputs_, static_cast<size_t>(inputs_),
+                                    Panels::kOffset, bytes + row * stride));
+    }
+    const at::Tensor sums = at::empty({rows, outputs}, at::kInt);
+    multiply(panels_, bytes, rows, sums.mutable_data_ptr<int32_t>());
+    at::Tensor out = at::empty({rows, outputs}, at::kFloat);
+    const float* const shift = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+    for (int64_t row = 0; row < rows; ++row) {
+      rescale(sums.const_data_ptr<int32_t>() + row * outputs, scales_.const_data_ptr<float>(),
+              row_scales[static_cast<size_t>(row)], shift, static_cast<size_t>(outputs),
+              out.mutable_data_ptr<float>() + row * outputs);
+    }
+    return out;
+  }
+  int64_t inputs() const override { return inputs_; }
+  int64_t least_rows(int64_t) const override { return 1; }
+
+ private:
+  const int64_t inputs_;
+  const at::Tensor scales_;
+  const at::Tensor bias_;
+  const Panels panels_;
+};
+
+}  // namespace
+
+std::unique_ptr<Linear> Linear::make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias) {
+  switch (precision) {
+    case Precision::float32:
+      return std::make_unique<FloatLinear>(weight, bias);
+    case Precision::bfloat16:
+      return std::make_unique<Bfloat16Linear>(weight, std::move(bias));
+    case Precision::int8:
+      return std::make_unique<Int8Linear>(weight, std::move(scales), std::move(bias));
+  }
+  return nullptr;
+}
+
+int64_t Linear::least_rows(int64_t most) const {
+  const at::Tensor x = at::randn({most, inputs()}, at::kFloat);
+  const at::Tensor all = apply(x);
+  const auto are_same = [&](int64_t begin, int64_t rows) {
+    return at::equal(apply(x.narrow(0, begin, rows).contiguous()), all.narrow(0, begin, rows));
+  };
+  for (int64_t rows = 2; rows <= most; rows = rows < 8 ? rows + 1 : rows * 2) {
+    if (!are_same(0, rows) || !are_same(most - rows, rows)) return most;
+  }
+  return 2;
+}
+
+}  // namespace predictor

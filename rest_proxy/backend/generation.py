@@ -1,0 +1,112 @@
+"""Texts that the servers generate, whole or as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import ErrorCode, PredictionError
+from thrift.Thrift import TApplicationException
+
+from rest_proxy.backend.contract import GENERATE, GENERATE_BEGIN, GENERATE_CANCEL, GENERATE_NEXT
+from rest_proxy.http.errors import HttpError, too_large
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from predictor.ttypes import Generation, GenerationChunk, GenerationOptions, RequestOptions
+
+    from rest_proxy.backend.pool import Pool
+    from rest_proxy.backend.server import Backend
+    from rest_proxy.config import Settings
+
+_CANCEL_TIMEOUT_MS = 2000
+
+
+class Generator:
+    """At most `settings.max_generations` texts at a time, each with a connection of its own to the server.
+
+    So no other call waits behind one that takes seconds, and a server learns at once that a caller is gone.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self.in_progress = 0
+
+    @contextlib.contextmanager
+    def places(self, count: int = 1) -> Iterator[None]:
+        """Room for so many texts in the block. Raises HttpError when there is none, now or ever."""
+        most = self._settings.max_generations
+        if count > most:
+            raise too_large(f"{count} texts are over {most} (setting max_generations)")
+        if self.in_progress + count > most:
+            message = f"no room for {count} more of {most} texts at a time (setting max_generations)"
+            raise HttpError(ErrorCode.OVERLOADED, message, retry_after_ms=1000)
+        self.in_progress += count
+        try:
+            yield
+        finally:
+            self.in_progress -= count
+
+    async def whole(self, prompt: str, wanted: GenerationOptions, options: RequestOptions) -> Generation:
+        """The text when it is complete. Raises what Pool.call does."""
+        return await self._pool.call(GENERATE, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, prompt: str, wanted: GenerationOptions, options: RequestOptions
+    ) -> AsyncIterator[TextStream]:
+        """A text that grows; it is cancelled at the block's end when it is not complete. Raises what Pool.call does."""
+        text = await self._begin(prompt, wanted, options)
+        try:
+            yield text
+        finally:
+            await text.cancel()
+
+    async def _begin(self, prompt: str, wanted: GenerationOptions, options: RequestOptions) -> TextStream:
+        call = self._pool.call_somewhere(
+            GENERATE_BEGIN, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True
+        )
+        begun = asyncio.ensure_future(call)
+        try:
+            return TextStream(self._settings, self._pool, *await asyncio.shield(begun))
+        except asyncio.CancelledError:  # the client went away while the text began: wait for what must be cancelled
+            with contextlib.suppress(PredictionError, TApplicationException, UnicodeEncodeError):
+                await TextStream(self._settings, self._pool, *await begun).cancel()
+            raise
+
+
+class TextStream:
+    """One text on one server."""
+
+    def __init__(self, settings: Settings, pool: Pool, stream_id: str, backend: Backend) -> None:
+        self._wait_ms = settings.heartbeat_ms
+        self._interval_s = settings.stream_interval_ms / 1000
+        self._not_before = 0.0
+        self._pool = pool
+        self._stream_id = stream_id
+        self._backend = backend
+        self._complete = False
+
+    async def next(self) -> GenerationChunk:
+        """What came since the last chunk, which may be nothing after heartbeat_ms. Raises what Pool.call does.
+
+        A model may be faster than anyone reads: to ask for every token by itself costs more than to generate it.
+        """
+        loop = asyncio.get_running_loop()
+        if (pause := self._not_before - loop.time()) > 0:
+            await asyncio.sleep(pause)
+        chunk: Any = await self._pool.call_at(
+            self._backend, GENERATE_NEXT, self._stream_id, self._wait_ms, timeout_ms=self._wait_ms
+        )
+        self._not_before = loop.time() + self._interval_s
+        self._complete = chunk.finish_reason is not None
+        return chunk
+
+    async def cancel(self) -> None:
+        """Stop the work, unless the text is complete."""
+        if not self._complete:
+            with contextlib.suppress(PredictionError, TApplicationException):
+                await self._pool.call_at(self._backend, GENERATE_CANCEL, self._stream_id, timeout_ms=_CANCEL_TIMEOUT_MS)

@@ -1,0 +1,112 @@
+"""embedded-tf's service: GET /?model=&input=&output= predicts every line of every file, and answers when that is done.
+
+It runs as a job: a client that goes away leaves it running, and /batches/ID shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import structlog
+from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionError
+
+from rest_proxy.http.errors import HttpError, invalid_argument
+from rest_proxy.http.responses import text_error, text_response
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from predictor.ttypes import BatchJob
+
+    from rest_proxy.backend.jobs import Jobs
+    from rest_proxy.backend.server import Backend
+
+PARAMETERS = ("model", "input", "output")
+JOB_ID = "X-Batch-Id"
+
+_FIRST_WAIT_S = 0.02
+_LONGEST_WAIT_S = 1.0
+_SILENCE_S = 120.0  # a server that has crashed may take so long to be back
+_WRONG_FIELD = re.compile(r"(?:request\.)?(model|input|output): (?:.*: (?=location must start with ))?(.*)", re.DOTALL)
+_ENDED = (BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED)
+# How a failed job's error begins, and what embedded-tf said then.
+_FAILURES = {
+    "cannot get the model: ": "error when downloading model files",
+    "cannot start TensorFlow: ": "error when starting tensorflow",
+}
+_OTHER_FAILURE = "error when making predictions"
+
+log = structlog.get_logger(__name__)
+
+
+def asks(request: web.BaseRequest) -> bool:
+    """Whether this is embedded-tf's client and not PyText's, whose requests have a `doc` and none of these names."""
+    if request.method != "GET" or request.rel_url.raw_path != "/":
+        return False
+    query = request.rel_url.query
+    return "doc" not in query and any(name in query for name in PARAMETERS)
+
+
+class EmbeddedTf:
+    """The route."""
+
+    def __init__(self, jobs: Jobs, draining: asyncio.Event) -> None:
+        self._jobs = jobs
+        self._draining = draining
+
+    async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """`predictions completed`, or which of the three steps failed; the header X-Batch-Id names the job."""
+        query = request.rel_url.query
+        for name in PARAMETERS:
+            if not query.get(name):
+                raise invalid_argument(f"Query Param '{name}' is missing")
+        job, backend = await self._submit(BatchRequest("predict", *(query[name] for name in PARAMETERS)))
+        job = await self._ended(job, backend)
+        headers = {JOB_ID: job.id}
+        if job.state == BatchState.COMPLETED:
+            return text_response("predictions completed\n", request_id, headers=headers)
+        if job.state not in _ENDED:
+            message = f"the server is stopping; job {job.id} goes on when it runs again\n"
+            return text_response(message, request_id, 503, headers)
+        log.warning("a job failed", job=job.id, why=job.error, request_id=request_id)
+        return text_response(f"{_failure(job.error or '')}\n", request_id, 500, headers)
+
+    async def _submit(self, request: BatchRequest) -> tuple[BatchJob, Backend]:
+        try:
+            return await self._jobs.submit(request)
+        except PredictionError as error:
+            wrong = _WRONG_FIELD.fullmatch(error.message)
+            if error.code != ErrorCode.INVALID_ARGUMENT or wrong is None:
+                raise
+            raise invalid_argument(f"'{wrong[1]}' bad formatted: {wrong[2]}") from None
+
+    async def _ended(self, job: BatchJob, backend: Backend) -> BatchJob:
+        """The job when it has ended, or when the proxy is to end."""
+        loop = asyncio.get_running_loop()
+        wait_s, heard = _FIRST_WAIT_S, loop.time()
+        while job.state not in _ENDED and not await self._drains_within(wait_s):
+            wait_s = min(1.5 * wait_s, _LONGEST_WAIT_S)
+            try:
+                job = await self._jobs.job_at(backend, job.id)
+                heard = loop.time()
+            except PredictionError as error:
+                if error.code == ErrorCode.NOT_FOUND or loop.time() - heard > _SILENCE_S:
+                    raise HttpError(error.code, f"job {job.id}: {error.message}", status=500) from None
+        return job
+
+    async def _drains_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._draining.wait()
+        except TimeoutError:
+            return False
+
+
+def fail(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """An error as a line of text."""
+    return text_error(error, request_id)
+
+
+def _failure(error: str) -> str:
+    return next((text for beginning, text in _FAILURES.items() if error.startswith(beginning)), _OTHER_FAILURE)

@@ -1,0 +1,66 @@
+"""PyText's proxy: any method, any path, the query parameter `doc`; `label:score` lines for an answer.
+
+A browser that opens / without a parameter gets the playground page instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from predictor.ttypes import RequestOptions
+
+from rest_proxy.backend.contract import PREDICT
+from rest_proxy.http.errors import invalid_argument
+from rest_proxy.http.pages import Page
+from rest_proxy.http.responses import (
+    best_first,
+    json_error,
+    json_response,
+    prefers_json,
+    text_error,
+    text_response,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from rest_proxy.backend.pool import Pool
+    from rest_proxy.config import Settings
+    from rest_proxy.http.errors import HttpError
+
+_VARY = {"Vary": "Accept"}
+
+
+class PyText:
+    """The route of every path that no other route has."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._timeout_ms = settings.timeout_ms
+        self._pool = pool
+        self._page = Page("playground.html")
+
+    async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """The scores of the first `doc`, labels sorted by byte, each score as C's %g writes it; or JSON."""
+        accept = request.headers.get("Accept", "")
+        doc = request.rel_url.query.get("doc")
+        if doc is None:
+            if _opens_page(request, accept):
+                return await self._page(request, request_id)
+            raise invalid_argument("Missing query parameter: doc")
+        options = RequestOptions(None, self._timeout_ms, None, request_id)
+        scores = await self._pool.call(PREDICT, doc, options, timeout_ms=self._timeout_ms)
+        if prefers_json(accept):
+            return json_response({"scores": best_first(scores)}, request_id, headers=_VARY)
+        # code points sort as their UTF-8 bytes do, and Python's %g is C's
+        lines = "".join(f"{label}:{score:g}\n" for label, score in sorted(scores.items()))
+        return text_response(lines, request_id, headers=_VARY)
+
+
+def fail(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Response:
+    """An error as the client reads answers."""
+    return (json_error if prefers_json(request.headers.get("Accept", "")) else text_error)(error, request_id)
+
+
+def _opens_page(request: web.BaseRequest, accept: str) -> bool:
+    url = request.rel_url
+    return request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.query_string and "text/html" in accept

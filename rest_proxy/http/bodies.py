@@ -1,0 +1,80 @@
+"""A request's body, within its limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from predictor.ttypes import ErrorCode
+
+from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large, unsupported_encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from rest_proxy.config import Settings
+
+OTHER_FIELDS = 16  # in a form, beside its documents
+
+# The last two: a part of a form names a charset or an encoding that does not exist.
+_UNREADABLE = (ValueError, web.RequestPayloadError, HttpProcessingError, LookupError, RuntimeError)
+
+_PACKINGS = ("identity", "gzip", "deflate")
+
+T = TypeVar("T")
+
+
+async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
+    """The body's bytes, unpacked when it is compressed. Raises HttpError."""
+    await _accept(request, settings)
+    return await _within_limits(request, request.read(), settings)
+
+
+async def read_multipart(request: web.BaseRequest, settings: Settings) -> list[tuple[str, str]]:
+    """The fields of a multipart/form-data body, all of which must be text. Raises HttpError."""
+    await _accept(request, settings)
+    fields = []
+    for name, value in (await _within_limits(request, request.post(), settings)).items():
+        if not isinstance(value, str):
+            raise invalid_argument(f"field {name[:64]!r} is a file or binary; send it as text")
+        fields.append((name, value))
+    return fields
+
+
+async def _accept(request: web.BaseRequest, settings: Settings) -> None:
+    packing = request.headers.get("Content-Encoding", "identity")
+    if packing.lower() not in _PACKINGS:  # aiohttp would take it for plain text
+        raise unsupported_encoding(packing, "gzip or deflate")
+    if (request.content_length or 0) > settings.max_body_bytes:
+        raise _body_too_large(settings)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # so that it does not count as the answer's beginning
+
+
+async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settings: Settings) -> T:
+    try:
+        if request.content.is_eof():  # all of it is here: no need for a timer
+            return await reading
+        async with asyncio.timeout(settings.body_timeout_ms / 1000):
+            return await reading
+    except TimeoutError:
+        message = f"the body took over {settings.body_timeout_ms} ms (setting body_timeout_ms)"
+        raise HttpError(ErrorCode.DEADLINE_EXCEEDED, message, status=408) from None
+    except web.HTTPRequestEntityTooLarge as error:
+        if "form fields" in (error.text or ""):  # aiohttp has one class for both
+            raise too_many_documents(settings) from None
+        raise _body_too_large(settings) from None
+    except _UNREADABLE as error:
+        raise invalid_argument(f"the body cannot be read: {one_line(error)}") from None
+
+
+def too_many_documents(settings: Settings) -> HttpError:
+    """Of a form that has more fields than it can need."""
+    return too_large(f"the form has over {settings.max_docs} documents (setting max_docs)")
+
+
+def _body_too_large(settings: Settings) -> HttpError:
+    return too_large(f"the body is over {settings.max_body_bytes} bytes (setting max_body_bytes)")

@@ -1,0 +1,134 @@
+"""aiohttp's low-level server with the proxy's limits, and with its errors for what is not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import LineTooLong
+
+from rest_proxy.http.bodies import OTHER_FIELDS
+from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large
+from rest_proxy.http.responses import json_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rest_proxy.config import Settings
+
+_LINGER_S = 2.0  # for reading the rest of a body that was refused, so that the client gets to see why
+
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+
+_FULL = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"
+    "Connection: close\r\n\r\nover {limit} connections are open (setting max_connections)\n"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class HttpServer(web.Server):
+    """One protocol per connection, at most `settings.max_connections`. A client that goes away cancels its request."""
+
+    def __init__(
+        self, application: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], settings: Settings
+    ) -> None:
+        super().__init__(application, request_factory=self._request, handler_cancellation=True)
+        self._settings = settings
+        self._running_loop = asyncio.get_running_loop()
+        self._open = 0
+
+    def __call__(self) -> web.RequestHandler:
+        """The protocol of a new connection."""
+        settings = self._settings
+        return _HttpConnection(
+            self,
+            loop=self._running_loop,
+            keepalive_timeout=settings.keep_alive_ms / 1000,
+            access_log=None,
+            max_line_size=settings.max_line_bytes,
+            max_field_size=settings.max_line_bytes,
+            lingering_time=_LINGER_S,
+            settings=settings,
+        )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it, or turn it away."""
+        super().connection_made(handler, transport)
+        self._open += 1
+        if self._open > self._settings.max_connections:
+            transport.write(_FULL.format(limit=self._settings.max_connections).encode())
+            transport.close()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Count it no more."""
+        super().connection_lost(handler, exc)
+        self._open -= 1
+
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return _Request(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            self._running_loop,
+            client_max_size=self._settings.max_body_bytes,
+            client_max_fields=self._settings.max_docs + OTHER_FIELDS,
+        )
+
+
+class _Part(BodyPartReader):
+    def get_charset(self, default: str) -> str:
+        charset = super().get_charset(default)
+        if charset.lower() not in _CHARSETS:
+            raise LookupError(f"charset {charset[:64]!r} of a part; UTF-8 is taken")
+        return charset
+
+
+class _Request(web.BaseRequest):
+    """One whose forms are UTF-8. Of the codecs that Python knows some take the square of a text's length in time."""
+
+    async def multipart(self) -> MultipartReader:
+        reader = await super().multipart()
+        reader.part_reader_cls = _Part
+        return reader
+
+
+class _HttpConnection(web.RequestHandler):
+    def __init__(self, server: HttpServer, *, settings: Settings, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._settings = settings
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are not an HTTP request. The application answers every other error itself."""
+        log.debug("bytes that are not HTTP", client=request.remote, what=message)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun: too late for an error")
+        response = json_error(self._explain(exc, message), secrets.token_hex(8))
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A fault, but for the rest of a body that cannot be read: its sender has the answer by then."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            log.debug("the rest of a body cannot be read", what=one_line(kw["exc_info"]))
+        else:
+            super().log_exception(*args, **kw)
+
+    def _explain(self, exc: BaseException | None, message: str | None) -> HttpError:
+        if isinstance(exc, LineTooLong):
+            return too_large(
+                f"the URL or a header is over {self._settings.max_line_bytes} bytes (setting max_line_bytes)"
+            )
+        return invalid_argument(f"not an HTTP request: {one_line(message)}")

@@ -1,0 +1,58 @@
+"""Models in a process without a server: for the command line, and for workers on other machines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from server.batch.methods.text_model import Models
+from server.batch.state.job import NO_MODEL, JobError
+from server.models.base import ModelError
+from server.models.registry import Registry, parse_location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.config import Settings
+
+
+@contextlib.contextmanager
+def loaded(settings: Settings) -> Iterator[Models]:
+    """The models that the settings name, on an event loop in a thread of its own. Raises JobError.
+
+    Nobody waits beside the job: where the settings do not say how many batches run at a time, every core runs one.
+    """
+    if not settings.replicas:
+        settings = settings.model_copy(update={"replicas": len(os.sched_getaffinity(0))})
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="models", daemon=True)
+    thread.start()
+    registry = None
+    try:
+        registry = asyncio.run_coroutine_threadsafe(_loaded(settings), loop).result()
+        yield Models(registry, loop)
+    finally:
+        if registry is not None:
+            asyncio.run_coroutine_threadsafe(registry.close(), loop).result()
+        asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _loaded(settings: Settings) -> Registry:
+    registry = Registry(settings)
+    try:
+        for text in settings.model:
+            registry.announce(*parse_location(text))
+        for text in settings.model:
+            await registry.load(*parse_location(text))
+    except ModelError as error:
+        await registry.close()
+        raise JobError(f"{NO_MODEL}{error}") from None
+    return registry

@@ -1,0 +1,120 @@
+"""The server's own methods as jobs see them: a line to an instance, an instance to a result, a result to JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions
+
+from server.batch.state.job import RowError
+from server.models.base import Selection
+from server.models.sampling import sampling_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from server.models.base import Generated, Model, Terms
+
+_KINDS = {dict: "an object without it", list: "a list", bool: "a boolean", type(None): "null"}
+_OPTIONS: dict[str, tuple[type, ...]] = {
+    "max_tokens": (int,),
+    "temperature": (int, float),
+    "top_k": (int,),
+    "top_p": (int, float),
+    "repetition_penalty": (int, float),
+    "stop": (list,),
+    "seed": (int,),
+}
+
+
+def _kind(value: Any) -> str:
+    """Of a JSON value; only that, as the value itself may be of any size."""
+    return _KINDS.get(type(value), "a number")
+
+
+def _text_field(name: str) -> Callable[[Any], str]:
+    """Takes the text from a line: the value itself, or its field of this name."""
+
+    def instance(value: Any) -> str:
+        text = value.get(name) if type(value) is dict else value
+        if type(text) is str:
+            return text
+        wanted = f"a string, or an object with the string {name!r}"
+        raise RowError(ErrorCode.INVALID_ARGUMENT, f"wanted is {wanted}, not {_kind(value)}")
+
+    return instance
+
+
+_prompt = _text_field("prompt")
+
+
+def _prompt_with_options(value: Any) -> tuple[str, GenerationOptions]:
+    """An object may also have fields of the contract's GenerationOptions."""
+    prompt = _prompt(value)
+    options = {}
+    for name, kind in _OPTIONS.items() if type(value) is dict else ():
+        option = value.get(name)
+        if option is None:
+            continue
+        if type(option) not in kind or (type(option) is list and any(type(stop) is not str for stop in option)):
+            raise RowError(ErrorCode.INVALID_ARGUMENT, f"{name!r} is of the wrong type")
+        options[name] = option
+    return prompt, GenerationOptions(**options)
+
+
+def _predict(model: Model, doc: str, terms: Terms) -> Awaitable[dict[str, float]]:
+    return model.predict(doc, terms)
+
+
+def _reply(model: Model, message: str, terms: Terms) -> Awaitable[dict[str, float]]:
+    return model.reply([message], Selection(), terms)
+
+
+def _embed(model: Model, text: str, terms: Terms) -> Awaitable[bytes]:
+    return model.embed(text, True, terms)
+
+
+async def _generate(model: Model, instance: tuple[str, GenerationOptions], terms: Terms) -> Generated:
+    prompt, options = instance
+    sampling = sampling_of(options, model.limits.max_output_tokens)
+    tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
+    return await model.generate(tokens, sampling, terms)
+
+
+def _best_first(name: str) -> Callable[[dict[str, float]], bytes]:
+    def result(scores: dict[str, float]) -> bytes:
+        ordered = dict(sorted(scores.items(), key=lambda item: item[1], reverse=True))
+        return b'"%b":%b' % (name.encode(), orjson.dumps(ordered))
+
+    return result
+
+
+def _vector(vector: bytes) -> bytes:
+    return b'"embedding":' + orjson.dumps(np.frombuffer(vector, "<f4"), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _generated(done: Generated) -> bytes:
+    reason = FinishReason._VALUES_TO_NAMES[done.finish_reason]
+    return orjson.dumps({"continuation": done.text, "token_count": done.token_count, "finish_reason": reason})[1:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class TextMethod:
+    """One of the server's own methods."""
+
+    instance: Callable[[Any], Any]
+    """Of a line's JSON value. Raises RowError."""
+    call: Callable[[Model, Any, Terms], Awaitable[Any]]
+    result: Callable[[Any], bytes]
+    """What comes between an object's braces."""
+
+
+TEXT_METHODS = {
+    "predict": TextMethod(_text_field("doc"), _predict, _best_first("scores")),
+    "reply": TextMethod(_text_field("message"), _reply, _best_first("replies")),
+    "embed": TextMethod(_text_field("text"), _embed, _vector),
+    "generate": TextMethod(_prompt_with_options, _generate, _generated),
+}

@@ -1,0 +1,42 @@
+"""What a running job is told and asked by others."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from server.batch.state.job import StoppedError
+
+if TYPE_CHECKING:
+    from server.batch.state.job import Progress
+
+
+class Control:
+    """Shared by the thread that runs a job and those who watch it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self.cancelled = False
+        """Stopped for good; else the job goes on at the next start."""
+        self.progress: Progress | None = None
+        """Counts the file in work too; None before the job runs."""
+
+    def stop(self, *, cancel: bool = False) -> None:
+        """Let the job end as soon as it can."""
+        self.cancelled = self.cancelled or cancel
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the job is to end."""
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Raises StoppedError when the job is to end."""
+        if self._stop.is_set():
+            raise StoppedError
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises StoppedError as soon as the job is to end."""
+        self._stop.wait(seconds)
+        self.check()

@@ -1,0 +1,70 @@
+"""The README says what is so: its commands are run, its table of settings is compared with the settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.config import Settings
+
+if TYPE_CHECKING:
+    from tests.support.service import Service
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+LABEL_LINE = re.compile(r"\S+/\S+:-?[\d.e+-]+")
+
+
+def block(language: str) -> str:
+    """The code block of this language that is marked to be run."""
+    found = re.search(rf"<!-- run -->\n```{language}\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no {language} block that is marked to be run"
+    return found[1]
+
+
+def with_ports(text: str, service: Service) -> str:
+    return text.replace("9090", str(service.port)).replace("8080", str(service.rest_port))
+
+
+def test_table_of_settings_is_that_of_the_program() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \| (.*?) \|$", README, re.MULTILINE)
+    shown = {name: (default, description) for name, default, description in rows}
+    real = {
+        name: ("none" if field.default in (None, ()) else str(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    }
+    assert shown == real
+
+
+def test_curl_lines_answer_what_the_readme_shows(service: Service) -> None:
+    commands = re.split(r"^\$ ", block("console"), flags=re.MULTILINE)[1:]
+    assert len(commands) == 3
+    for text in commands:
+        command, _, shown = text.partition("\n")
+        answer = subprocess.run(
+            ["sh", "-c", with_ports(command, service)], capture_output=True, text=True, check=True
+        ).stdout
+        assert shape(answer) == shape(shown), command
+
+
+def shape(answer: str) -> object:
+    """What of an answer does not depend on how the model's training went on this processor."""
+    if answer.startswith("{"):
+        return keys(json.loads(answer))
+    assert all(LABEL_LINE.fullmatch(line) for line in answer.splitlines())
+    scores = {line.rpartition(":")[0]: float(line.rpartition(":")[2]) for line in answer.splitlines()}
+    return list(scores), max(scores, key=lambda label: scores[label])
+
+
+def keys(value: object) -> object:
+    return {name: keys(item) for name, item in value.items()} if isinstance(value, dict) else type(value)
+
+
+def test_python_client_answers(service: Service) -> None:
+    program = with_ports(block("python"), service)
+    assert len([line for line in program.splitlines() if line and "import" not in line]) == 3
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "alarm/set_alarm" in answer

@@ -1,0 +1,301 @@
+"""Jobs from their acceptance to their end, with a method that answers when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionError
+
+from server.batch.jobs import Jobs
+from server.batch.pipeline.lines import LineLimit
+from server.batch.pipeline.parts import LocalWork
+from server.batch.state.store import Store
+from server.batch.storage.storage import Storage
+from server.config import Settings
+from server.models.registry import Registry
+from tests.server.batch.jobs import files_below, write_lines
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from server.batch.state.control import Control
+    from server.batch.state.job import JobRequest
+
+
+class Gate:
+    """A method's answers wait for `open`. `outputs` are those of the jobs that have begun, in their order."""
+
+    rows, rows_ahead, bare, exact = 1, 1, False, False
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.deaf = False
+        self.asked = threading.Event()
+        self.outputs: list[str] = []
+
+    @contextlib.contextmanager
+    def work(self, request: JobRequest, _control: Control) -> Iterator[LocalWork]:
+        """As Methods.open."""
+        self.outputs.append(request.output)
+        yield LocalWork(self, request.key_field, LineLimit(1000, "a_setting"))
+
+    def instance(self, value: Any) -> Any:
+        return value
+
+    def start(self, instances: list[Any]) -> Gate:
+        self.count = len(instances)
+        return self
+
+    def wait(self, control: Control) -> list[bytes]:
+        self.asked.set()
+        while not self.open.wait(0.01):
+            if not self.deaf:
+                control.check()
+        return [b'"scores":{}'] * self.count
+
+    def abandon(self) -> None:
+        pass
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    new = Gate()
+    monkeypatch.setattr("server.batch.methods.methods.Methods.open", lambda _, *arguments: new.work(*arguments))
+    return new
+
+
+@pytest.fixture
+async def new_jobs(tmp_path: Path, gate: Gate, classifier: Path) -> AsyncIterator[Callable[..., Jobs]]:
+    """Jobs that may use the test's folder, and run FOLDER/in; not started."""
+    write_lines(tmp_path / "in" / "a", ["one", "two"])
+    made: list[Jobs] = []
+
+    def new(**settings: Any) -> Jobs:
+        given = Settings(jobs_db=tmp_path / "jobs.db", batch_roots=(tmp_path,), **settings)
+        registry = Registry(given)
+        registry.announce("m", classifier)
+        made.append(Jobs(given, registry))
+        return made[-1]
+
+    yield new
+    gate.open.set()
+    for jobs in made:
+        await jobs.stop()
+        jobs.close()
+
+
+def asked(folder: Path, output: str = "out", read: str = "in/") -> BatchRequest:
+    return BatchRequest("predict", "m", f"{folder}/{read}", f"{folder}/{output}")
+
+
+async def reached(jobs: Jobs, job_id: str, state: int) -> None:
+    """Wait until the job is in the state."""
+    async with asyncio.timeout(60):
+        while (await jobs.job(job_id)).state != state:  # noqa: ASYNC110 - another thread's doing
+            await asyncio.sleep(0.005)
+
+
+async def begun(gate: Gate, count: int) -> None:
+    """Wait until so many jobs have begun."""
+    async with asyncio.timeout(60):
+        while len(gate.outputs) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_job_accepted_while_models_load_waits_and_runs_once(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path
+) -> None:
+    jobs = new_jobs(batch_jobs=2)
+    job = await jobs.submit(asked(tmp_path))
+    await asyncio.sleep(0.1)
+    assert (await jobs.job(job.id)).state == BatchState.QUEUED
+    jobs.start()
+    await begun(gate, 1)
+    gate.open.set()
+    await reached(jobs, job.id, BatchState.COMPLETED)
+    assert len(gate.outputs) == 1
+
+
+async def test_job_of_a_killed_server_can_be_cancelled_while_models_load(
+    new_jobs: Callable[..., Jobs], tmp_path: Path, gate: Gate
+) -> None:
+    jobs = new_jobs()
+    job = await jobs.submit(asked(tmp_path))
+    await jobs.stop()
+    jobs.close()
+    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
+        store.change_state(job.id, (BatchState.QUEUED,), BatchState.RUNNING)
+    jobs = new_jobs()
+    assert (await jobs.job(job.id)).state == BatchState.QUEUED
+    assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
+    jobs.start()
+    await jobs.submit(asked(tmp_path, "other"))
+    await begun(gate, 1)
+    assert gate.outputs == [f"{tmp_path}/other"]
+
+
+async def test_cancelled_jobs_count_among_the_kept(new_jobs: Callable[..., Jobs], tmp_path: Path) -> None:
+    jobs = new_jobs(batch_queue=1, batch_kept=2)
+    for _ in range(5):
+        job = await jobs.submit(asked(tmp_path))
+        with pytest.raises(PredictionError, match="setting batch_queue"):
+            await jobs.submit(asked(tmp_path))
+        await jobs.cancel(job.id)
+    assert len(await jobs.newest(1000)) == 2
+
+
+async def test_jobs_whose_results_meet_run_one_after_the_other(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path
+) -> None:
+    jobs = new_jobs(batch_jobs=3)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    outputs = ["out", "link/deep", "out/", "other"]
+    ids = [(await jobs.submit(asked(tmp_path, output))).id for output in outputs]
+    jobs.start()
+    await begun(gate, 2)
+    await asyncio.sleep(0.1)
+    assert sorted(gate.outputs) == [f"{tmp_path}/other", f"{tmp_path}/out"]
+    gate.open.set()
+    for job_id in ids:
+        await reached(jobs, job_id, BatchState.COMPLETED)
+    order = [output for output in gate.outputs if not output.endswith("other")]
+    assert order == [f"{tmp_path}/{output}" for output in outputs[:3]]
+
+
+async def test_jobs_of_different_files_run_at_the_same_time(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path
+) -> None:
+    jobs = new_jobs(batch_jobs=2)
+    write_lines(tmp_path / "in" / "b", ["three"])
+    jobs.start()
+    for name in ("a", "b"):
+        await jobs.submit(asked(tmp_path, read=f"in/{name}"))
+    await begun(gate, 2)
+
+
+async def test_cancelling_a_job_that_does_not_end_is_answered(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batch.jobs._CANCEL_S", 0.1)
+    gate.deaf = True
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(asked(tmp_path))
+    await asyncio.to_thread(gate.asked.wait, 60)
+    async with asyncio.timeout(30):
+        assert (await jobs.cancel(job.id)).state == BatchState.RUNNING
+    gate.deaf = False
+    await reached(jobs, job.id, BatchState.CANCELLED)
+    assert files_below(tmp_path / "out") == []
+
+
+async def test_jobs_can_be_asked_for_while_the_server_drains(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path
+) -> None:
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(asked(tmp_path))
+    await begun(gate, 1)
+    await jobs.stop()
+    assert (await jobs.job(job.id)).state == BatchState.QUEUED
+    assert [listed.id for listed in await jobs.newest(10)] == [job.id]
+    with pytest.raises(PredictionError) as caught:
+        await jobs.submit(asked(tmp_path))
+    assert caught.value.code == ErrorCode.UNAVAILABLE
+    assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
+
+
+async def test_job_that_was_stored_is_answered_for_when_the_server_stops(
+    new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = new_jobs()
+    jobs.start()
+    count = Store.count_queued
+    monkeypatch.setattr(Store, "count_queued", lambda store: time.sleep(0.2) or count(store))
+    submitting = asyncio.create_task(jobs.submit(asked(tmp_path)))
+    await asyncio.sleep(0.1)
+    await jobs.stop()
+    assert (await submitting).state == BatchState.QUEUED
+
+
+@pytest.mark.parametrize("end", [BatchState.CANCELLED, BatchState.FAILED])
+async def test_half_files_of_a_killed_server_go_with_their_job(
+    new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int
+) -> None:
+    jobs = new_jobs()
+    job = await jobs.submit(asked(tmp_path))
+    await jobs.stop()
+    jobs.close()
+    storage = Storage([tmp_path])
+    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
+        store.set_files(job.id, storage.list_inputs(f"{tmp_path}/in/"))
+        store.change_state(job.id, (BatchState.QUEUED,), BatchState.RUNNING)
+    with storage.create(f"{tmp_path}/out/a"):
+        (name,) = files_below(tmp_path / "out")
+    (tmp_path / "out" / name).write_text("half")
+    monkeypatch.setattr("server.batch.methods.methods.Methods.open", lambda *_: sys.exit("no reason"))
+    jobs = new_jobs()
+    if end == BatchState.CANCELLED:
+        await jobs.cancel(job.id)
+    else:
+        jobs.start()
+    await reached(jobs, job.id, end)
+    assert files_below(tmp_path / "out") == []
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, state: int, times: int) -> list[str]:
+    """Let the store fail so many times to write this state; the ids of the jobs that it failed for."""
+    change = Store.change_state
+    refused: list[str] = []
+
+    def full(store: Store, job_id: str, before: Any, after: int, error: str | None = None) -> bool:
+        if after == state and len(refused) < times:
+            refused.append(job_id)
+            raise sqlite3.OperationalError("database or disk is full")
+        return change(store, job_id, before, after, error)
+
+    monkeypatch.setattr(Store, "change_state", full)
+    monkeypatch.setattr("server.batch.runner._RETRY_S", 0.01)
+    return refused
+
+
+async def test_end_that_cannot_be_kept_is_kept_later(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = refuse(monkeypatch, BatchState.COMPLETED, times=4)
+    jobs = new_jobs()
+    jobs.start()
+    gate.open.set()
+    await reached(jobs, (await jobs.submit(asked(tmp_path))).id, BatchState.COMPLETED)
+    assert len(refused) == 4
+
+
+async def test_cancelled_job_whose_end_cannot_be_kept_can_be_cancelled_again(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, BatchState.CANCELLED, times=3)
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(asked(tmp_path))
+    await begun(gate, 1)
+    assert (await jobs.cancel(job.id)).state == BatchState.RUNNING
+    assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
+
+
+async def test_any_exception_ends_a_job(
+    new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batch.methods.methods.Methods.open", lambda *_: sys.exit("no reason"))
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(asked(tmp_path))
+    await reached(jobs, job.id, BatchState.FAILED)
+    assert (await jobs.job(job.id)).error == "cannot make predictions: SystemExit: no reason"

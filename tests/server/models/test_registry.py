@@ -1,0 +1,223 @@
+"""Names, defaults, swaps: the registry with real models."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from predictor.ttypes import ModelState
+
+from server.config import Settings
+from server.errors import ErrorCode, PredictionError
+from server.models import kinds
+from server.models.base import ModelError, Terms
+from server.models.registry import Registry, parse_location
+from tests.server.waiting import result
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+FAST = Settings(warm_up_tokens=0, replicas=1)
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Registry]:
+    registry = Registry(FAST)
+    yield registry
+    await registry.close()
+
+
+def error_of(call: Callable[..., Any], *arguments: Any) -> PredictionError:
+    with pytest.raises(PredictionError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "location"),
+    [
+        ("models/classifier.pt", "classifier", "models/classifier.pt"),
+        ("intent=models/classifier.pt", "intent", "models/classifier.pt"),
+        ("a.b-c_1=x=y.pt", "a.b-c_1", "x=y.pt"),
+        ("/odd=folder/model.pt", "model", "/odd=folder/model.pt"),
+        ("models/größe 1.pt", "gr--e-1", "models/größe 1.pt"),
+        ("models/.hidden.pt", "hidden", "models/.hidden.pt"),
+        ("x" * 200 + ".pt", "x" * 128, "x" * 200 + ".pt"),
+        ("..", "model", ".."),
+    ],
+)
+def test_names_of_locations(text: str, name: str, location: str) -> None:
+    assert parse_location(text) == (name, location)
+
+
+async def test_a_name_is_known_before_it_is_loaded(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    registry.announce("one", str(zoo("doc_model")))
+    assert registry.unready() == ["model one is loading"]
+    for method, name in (("predict", None), ("predict", "one"), ("embed", None)):
+        error = error_of(registry.model, method, name)
+        assert error.code == ErrorCode.UNAVAILABLE
+        assert "loading" in error.message
+        assert error.retry_after_ms > 0
+    (info,) = registry.infos()
+    assert (info.state, info.methods, info.default_for) == (ModelState.LOADING, [], [])
+
+    await registry.load("one", str(zoo("doc_model")))
+    assert registry.unready() == []
+    assert registry.model("predict", None) is registry.model("predict", "one")
+
+
+class PanicException(BaseException):
+    """As libraries written in Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), PanicException("unwrap on None"), ZeroDivisionError()])
+async def test_what_no_loader_expects_is_a_model_that_failed(
+    registry: Registry, zoo: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = str(zoo("doc_model"))
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    registry.announce("one", path)
+    with monkeypatch.context() as patched:
+        patched.setattr(kinds, "_loader_of", lambda _location: fail)
+        for name in ("one", "two"):
+            with pytest.raises(ModelError) as caught:
+                await registry.load(name, path)
+            assert str(caught.value) == f"{path}: {type(error).__name__}: {error}"
+    (info,) = registry.infos()
+    assert (info.name, info.state, info.error) == ("one", ModelState.FAILED, str(caught.value))
+    assert (await registry.load("one", path)).state == ModelState.READY
+
+
+async def test_a_load_that_is_cancelled_leaves_no_name(
+    registry: Registry, zoo: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(kinds, "_loader_of", lambda _location: wait)
+    loading = asyncio.ensure_future(registry.load("one", str(zoo("doc_model"))))
+    await asyncio.sleep(0)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert registry.infos() == []
+
+
+async def test_a_model_is_loaded_for_its_own_device(zoo: Callable[[str], Path]) -> None:
+    registry = Registry(FAST.model_copy(update={"model_device": ("card=cuda:99",)}))
+    with pytest.raises(ModelError, match="there is no device cuda:99"):
+        await registry.load("card", str(zoo("doc_model")))
+    assert (await registry.load("other", str(zoo("doc_model")))).details["device"] == "cpu"
+    await registry.close()
+
+
+async def test_the_first_that_can_is_the_default(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    await registry.load("vectors", str(zoo("embedding_tensor")))
+    await registry.load("first", str(zoo("doc_model")))
+    await registry.load("second", str(zoo("docnn_mask")))
+    defaults = {info.name: info.default_for for info in registry.infos()}
+    assert defaults["vectors"] == ["embed", "embed_batch", "embed_matrix"]
+    assert defaults["first"] == ["predict", "predict_batch"]
+    assert defaults["second"] == []
+
+    await registry.unload("first")
+    assert registry.model("predict", None) is registry.model("predict", "second")
+    await registry.load("first", str(zoo("doc_model")))
+    assert registry.model("predict", None) is registry.model("predict", "second"), "what is loaded again comes last"
+
+
+async def test_a_swap_keeps_the_place(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    before = await registry.load("first", str(zoo("doc_model")))
+    await registry.load("second", str(zoo("docnn_mask")))
+    old = registry.model("predict", None)
+    after = await registry.load("first", str(zoo("docnn_mask")))
+    assert registry.model("predict", None) is not old
+    assert after.default_for == before.default_for == ["predict", "predict_batch"]
+    assert after.version != before.version
+    assert [info.name for info in registry.infos()] == ["first", "second"]
+
+
+async def test_the_version_is_the_files_content(registry: Registry, zoo: Callable[[str], Path], tmp_path: Path) -> None:
+    copy = shutil.copy(zoo("doc_model"), tmp_path / "copy.pt")
+    versions = [(await registry.load("one", str(path))).version for path in (zoo("doc_model"), copy, zoo("docnn_mask"))]
+    assert versions[0] == versions[1] != versions[2]
+    assert len(versions[0]) == 12
+
+
+async def test_the_old_model_answers_until_the_new_one_is_there(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    await registry.load("one", str(zoo("doc_model")))
+    loading = asyncio.create_task(registry.load("one", str(zoo("docnn_mask"))))
+    answers = 0
+    while not loading.done():
+        scores = await result(registry.model("predict", "one").predict("set", terms()))
+        assert len(scores) == 3
+        answers += 1
+    await loading
+    assert answers > 0
+
+
+async def test_a_swap_that_fails_leaves_the_old_model(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    before = await registry.load("one", str(zoo("doc_model")))
+    with pytest.raises(ModelError, match="pixels"):
+        await registry.load("one", str(zoo("foreign_input")))
+    assert registry.infos() == [before]
+
+
+async def test_a_new_name_that_fails_is_forgotten_unless_the_command_line_named_it(
+    registry: Registry, zoo: Callable[[str], Path]
+) -> None:
+    with pytest.raises(ModelError):
+        await registry.load("stranger", str(zoo("foreign_input")))
+    assert registry.infos() == []
+    registry.announce("required", str(zoo("foreign_input")))
+    with pytest.raises(ModelError):
+        await registry.load("required", str(zoo("foreign_input")))
+    (info,) = registry.infos()
+    assert info.state == ModelState.FAILED
+    assert "pixels" in info.error
+    assert registry.unready() == ["model required is failed"]
+
+
+async def test_names_that_are_no_names(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    for name in ("", " ", "a b", ".hidden", "x" * 129, "a/b", "ö", "a\n"):
+        with pytest.raises(ModelError, match="no name of a model"):
+            await registry.load(name, str(zoo("doc_model")))
+    registry.announce("twice", str(zoo("doc_model")))
+    with pytest.raises(ModelError, match="two models are named 'twice'"):
+        registry.announce("twice", str(zoo("doc_model")))
+
+
+async def test_errors_of_a_choice(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    await registry.load("one", str(zoo("doc_model")))
+    unknown = error_of(registry.model, "predict", "two" * 100)
+    assert unknown.code == ErrorCode.NOT_FOUND
+    assert "loaded: one" in unknown.message
+    assert len(unknown.message) < 200
+    assert error_of(registry.model, "embed", "one").code == ErrorCode.INVALID_ARGUMENT
+    for method, wanted in {
+        "reply_batch": "Smart Reply",
+        "embed_matrix": "sentence encoder",
+        "generate_begin": "text generator",
+    }.items():
+        error = error_of(registry.model, method, None)
+        assert error.code == ErrorCode.NOT_FOUND
+        assert wanted in error.message
+
+
+async def test_counters_of_a_model(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    await registry.load("one", str(zoo("doc_model")))
+    await result(registry.model("predict", None).predict("set an alarm", terms()))
+    (status,) = registry.statuses()
+    assert (status.name, status.state) == ("one", ModelState.READY)
+    assert (status.accepted, status.completed, status.batches, status.queue_depth) == (1, 1, 1, 0)
+
+
+def terms() -> Terms:
+    return Terms(0, time.monotonic_ns() + 60 * 10**9, None)

@@ -1,0 +1,160 @@
+"""Many requests for one call: windows, order, errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from server.calls import Pending, drive
+from server.errors import ErrorCode, PredictionError, deadline_exceeded, internal, overloaded
+from server.rpc import fan_out as many
+from server.rpc.fan_out import WINDOW, answer_all
+
+
+@pytest.fixture(autouse=True)
+def _no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests have no event loop to give way to, and must not depend on how quick this machine is."""
+    monkeypatch.setattr(many, "_SLICE_NS", 10**18)
+
+
+class Desk:
+    """Takes at most `room` requests at a time; the test answers them."""
+
+    def __init__(self, room: int = 10**6) -> None:
+        self.room = room
+        self.waiting: dict[str, Pending[str]] = {}
+        self.abandoned: list[str] = []
+        self.most = 0
+        self.refused = 0
+
+    def submit(self, item: str) -> Pending[str]:
+        if len(self.waiting) >= self.room:
+            self.refused += 1
+            raise overloaded("full", 7)
+        pending: Pending[str] = Pending(lambda: self.abandoned.append(item))
+        self.waiting[item] = pending
+        self.most = max(self.most, len(self.waiting))
+        return pending
+
+    def answer(self, item: str) -> None:
+        self.waiting.pop(item).resolve(item.upper())
+
+    def fail(self, item: str, error: Exception) -> None:
+        self.waiting.pop(item).fail(error)
+
+
+class Answer:
+    """One call of answer_all."""
+
+    def __init__(self, items: list[str], desk: Desk) -> None:
+        self.results: Any = None
+        self.error: Any = None
+        self.call = drive(answer_all(items, desk.submit, "docs"), self._done)
+
+    def _done(self, results: Any, error: BaseException | None) -> None:
+        self.results, self.error = results, error
+
+
+def names(count: int) -> list[str]:
+    return [f"d{number}" for number in range(count)]
+
+
+def test_nothing_to_answer() -> None:
+    assert Answer([], Desk()).results == []
+
+
+def test_results_keep_the_order_of_the_items() -> None:
+    desk = Desk()
+    answer = Answer(["a", "b", "c"], desk)
+    for item in ("c", "a", "b"):
+        assert answer.results is None
+        desk.answer(item)
+    assert answer.results == ["A", "B", "C"]
+
+
+def test_no_more_than_a_window_waits_at_a_time() -> None:
+    desk = Desk()
+    items = names(3 * WINDOW + 5)
+    answer = Answer(items, desk)
+    while desk.waiting:
+        desk.answer(next(iter(desk.waiting)))
+    assert answer.results == [item.upper() for item in items]
+    assert desk.most == WINDOW
+
+
+def test_with_a_full_queue_it_waits_for_its_own_requests() -> None:
+    desk = Desk(room=3)
+    answer = Answer(names(10), desk)
+    while desk.waiting:
+        desk.answer(next(iter(desk.waiting)))
+    assert answer.results == [item.upper() for item in names(10)]
+    assert desk.refused > 0
+    assert desk.most == 3
+
+
+def test_a_queue_full_of_others_is_an_error() -> None:
+    answer = Answer(["a"], Desk(room=0))
+    assert isinstance(answer.error, PredictionError)
+    assert (answer.error.code, answer.error.retry_after_ms) == (ErrorCode.OVERLOADED, 7)
+    assert answer.error.message == "docs[0]: full"
+
+
+def test_the_first_failing_item_fails_the_call_and_frees_the_others() -> None:
+    desk = Desk()
+    answer = Answer(["a", "b", "c", "d"], desk)
+    desk.answer("a")
+    desk.answer("d")
+    desk.fail("b", internal("the model failed", "id-1"))
+    assert answer.error.message == "docs[1]: the model failed"
+    assert (answer.error.code, answer.error.request_id) == (ErrorCode.INTERNAL, "id-1")
+    assert desk.abandoned == ["c"]
+
+
+def test_a_refusal_names_the_item_that_was_refused() -> None:
+    desk = Desk()
+
+    def submit(item: str) -> Pending[str]:
+        if item == "bad":
+            raise deadline_exceeded("too late")
+        return desk.submit(item)
+
+    reports: list[BaseException | None] = []
+    drive(answer_all(["a", "b", "bad", "c"], submit, "texts"), lambda _, error: reports.append(error))
+    (error,) = reports
+    assert isinstance(error, PredictionError)
+    assert error.message == "texts[2]: too late"
+    assert sorted(desk.abandoned) == ["a", "b"]
+
+
+def test_a_cancelled_call_frees_everything() -> None:
+    desk = Desk()
+    answer = Answer(["a", "b", "c"], desk)
+    desk.answer("a")
+    answer.call.cancel()
+    assert sorted(desk.abandoned) == ["b", "c"]
+    assert answer.results is None
+
+
+def test_what_is_no_prediction_error_passes_as_it_is() -> None:
+    desk = Desk()
+    answer = Answer(["a"], desk)
+    fault = ZeroDivisionError("a fault of ours")
+    desk.fail("a", fault)
+    assert answer.error is fault
+    with pytest.raises(ZeroDivisionError):
+        raise answer.error
+
+
+async def test_others_have_their_turn_while_much_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_SLICE_NS", -1)  # over at once
+    desk = Desk()
+    answer = Answer(names(5), desk)
+    assert list(desk.waiting) == ["d0"]
+    for _ in range(5):  # the last turn is the answer's own
+        await asyncio.sleep(0.001)
+    assert list(desk.waiting) == names(5)
+    for name in names(5):
+        desk.answer(name)
+    assert answer.results == ["D0", "D1", "D2", "D3", "D4"]

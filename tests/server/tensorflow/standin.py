@@ -1,0 +1,25 @@
+"""The stand-in as a process of its own: a TensorFlow server that others keep running."""
+
+from __future__ import annotations
+
+from tests.support.service import HOST, Child
+
+
+class StandIn(Child):
+    """`python -m server.tensorflow.standin FOLDER --name NAME`; it listens at the beginning of the block, or soon."""
+
+    def __init__(self, folder: object, name: str = "model") -> None:
+        super().__init__("server.tensorflow.standin", folder, f"--name={name}")
+        self.name = name
+        self.port = 0
+
+    def started(self) -> None:
+        """Wait for its port."""
+        line = self.read_stdout_line()
+        assert line, "it ended without a port"
+        self.port = int(line)
+
+    @property
+    def url(self) -> str:
+        """Where the model is."""
+        return f"tfserving://{HOST}:{self.port}/{self.name}"
