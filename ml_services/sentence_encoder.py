@@ -18,7 +18,7 @@ from predictor.ttypes import Lane, PredictionError
 from server.calls import drive
 from server.config import Settings
 from server.models import kinds
-from server.models.base import ModelError, Terms
+from server.models.base import ModelError, RequestContext
 from server.rpc.fan_out import answer_all
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class SentenceEncoder:
         if model is None:
             answered.set_exception(EmbeddingError("the encoder is closed"))
             return
-        terms = Terms(Lane.INTERACTIVE, time.monotonic_ns() + _NO_DEADLINE_NS, None)
+        context = RequestContext(Lane.INTERACTIVE, time.monotonic_ns() + _NO_DEADLINE_NS, None)
 
         def done(vectors: Any, error: BaseException | None) -> None:
             if error is not None:
@@ -143,7 +143,7 @@ class SentenceEncoder:
             else:
                 answered.set_result(vectors)
 
-        drive(answer_all(texts, lambda text: model.embed(text, True, terms), "texts"), done)
+        drive(answer_all(texts, lambda text: model.embed(text, True, context), "texts"), done)
 
     def _in_loop(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

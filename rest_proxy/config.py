@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     calls_per_connection: int = Field(32, ge=1, le=4096, description="calls in flight on one connection at most")
     connect_timeout_ms: int = Field(1000, ge=1, le=60_000, description="milliseconds for connecting to a server")
     status_interval_ms: int = Field(1000, ge=10, le=60_000, description="milliseconds between questions for status")
-    rest_ms: int = Field(
+    cooldown_ms: int = Field(
         1000, ge=1, le=60_000, description="milliseconds without calls to a server that is UNAVAILABLE"
     )
     max_reply_bytes: int = Field(64 << 20, ge=1024, le=1 << 30, description="bytes in one server's answer at most")

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     inline_us: int = Field(
         200, ge=0, le=100_000, description="a request that is alone and takes no longer needs no worker; 0: all do"
     )
-    linger_us: int = Field(
+    busy_poll_us: int = Field(
         100,
         ge=0,
         le=10_000,

@@ -110,8 +110,8 @@ Submission EncoderEngine::submit(TokenIds ids, Lane lane, Nanoseconds deadline, 
   return queue_->submit(std::move(request));
 }
 
-bool EncoderEngine::kick() {
-  queue_->kick();
+bool EncoderEngine::wake() {
+  queue_->wake();
   return false;
 }
 

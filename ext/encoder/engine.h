@@ -35,7 +35,7 @@ class EncoderEngine {
   Submission submit(TokenIds ids, Lane lane, Nanoseconds deadline, void* tag);
 
   // Wakes a worker for what was submitted. Nothing is so quick here that the caller would run it himself.
-  bool kick();
+  bool wake();
 
   Queue& queue() { return *queue_; }
   size_t dimensions() const { return dimensions_; }

@@ -69,8 +69,8 @@ Submission GeneratorEngine::submit(std::unique_ptr<GenerateRequest> request) {
   return queue_.submit(std::move(request));
 }
 
-bool GeneratorEngine::kick() {
-  queue_.kick();
+bool GeneratorEngine::wake() {
+  queue_.wake();
   return false;
 }
 

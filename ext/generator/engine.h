@@ -70,7 +70,7 @@ class GeneratorEngine {
   // Throws std::invalid_argument for what the model cannot be asked for: tokens that are not in the vocabulary, or more
   // of them than there are positions.
   Submission submit(std::unique_ptr<GenerateRequest> request);
-  bool kick();  // always false: nothing is run by the caller
+  bool wake();  // always false: nothing is run by the caller
 
   // What streamed texts have grown by since the last call. Those of a request come before its outcome, if the outcomes
   // are fetched first.

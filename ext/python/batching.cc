@@ -51,8 +51,8 @@ class PythonQueue {
     return submitted(queue_->submit(std::move(request)), owned);
   }
 
-  bool kick() {
-    queue_->kick();
+  bool wake() {
+    queue_->wake();
     return false;
   }
 
@@ -199,7 +199,7 @@ PYBIND11_MODULE(_batching, module) {
   cls.def(py::init<const ManualClock*, const py::kwargs&>(), py::arg("clock") = nullptr)
       .def("submit", &PythonQueue::submit, py::arg("payload"), py::arg("tokens"), py::arg("lane"),
            py::arg("deadline_ns"), py::arg("tag"), "Queue a payload; its id, or minus the Admission that refused it.")
-      .def("kick", &PythonQueue::kick, "Wake a worker for what was submitted; False: there are no results by that.")
+      .def("wake", &PythonQueue::wake, "Wake a worker for what was submitted; False: there are no results by that.")
       .def("take", &PythonQueue::take, "Wait for (batch id, payloads); None when the queue is closed.")
       .def("try_take", &PythonQueue::try_take, "As take, but None at once when no batch can be formed.")
       .def(

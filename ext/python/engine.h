@@ -25,11 +25,11 @@ class PythonEngine {
     return engine_;
   }
 
-  bool kick() {
+  bool wake() {
     engine();
     const std::shared_ptr<EngineType> open = engine_;  // another thread may close meanwhile
     py::gil_scoped_release unlocked;
-    return open->kick();
+    return open->wake();
   }
 
   py::list results() {
@@ -56,7 +56,7 @@ class PythonEngine {
 template <typename Class>
 void bind_engine_methods(Class& cls) {
   using Engine = typename Class::type;
-  cls.def("kick", &Engine::kick,
+  cls.def("wake", &Engine::wake,
           "Run a lone quick request at once, or wake a worker for what was submitted; whether there are results.")
       .def("results", &Engine::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &Engine::close, "Fail what waits, end the workers; the outcomes not yet fetched.");

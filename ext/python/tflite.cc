@@ -18,8 +18,8 @@
 using predictor::smart_reply::Instructions;
 using predictor::smart_reply::Ports;
 using predictor::smart_reply::Replies;
+using predictor::smart_reply::ReplyFilter;
 using predictor::smart_reply::ReplyRequest;
-using predictor::smart_reply::Selection;
 using predictor::smart_reply::Session;
 using predictor::smart_reply::SmartReplyEngine;
 
@@ -114,7 +114,7 @@ int64_t submit(PySmartReplyEngine& self, std::vector<std::string> messages, std:
                std::optional<double> threshold, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag) {
   auto request = std::make_unique<ReplyRequest>();
   request->messages = std::move(messages);
-  request->selection = {max_replies, threshold};
+  request->reply_filter = {max_replies, threshold};
   request->tokens = tokens;
   request->lane = to_lane(lane);
   request->deadline = deadline;

@@ -4,10 +4,10 @@
 
 namespace predictor {
 
-bool LoneRunner::kick(const std::function<bool(const Request&)>& is_quick) {
+bool InlineRunner::wake(const std::function<bool(const Request&)>& is_quick) {
   Batch batch = queue_.try_take_lone(is_quick);
   if (batch.empty()) {
-    queue_.kick();
+    queue_.wake();
     return false;
   }
   if (begun_on_ != std::this_thread::get_id()) {

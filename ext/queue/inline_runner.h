@@ -11,15 +11,15 @@
 
 namespace predictor {
 
-class LoneRunner {
+class InlineRunner {
  public:
-  // The executor is used by the thread that calls kick(), and never when no request is quick.
-  LoneRunner(Queue& queue, std::unique_ptr<Executor> executor) : queue_(queue), executor_(std::move(executor)) {}
+  // The executor is used by the thread that calls wake(), and never when no request is quick.
+  InlineRunner(Queue& queue, std::unique_ptr<Executor> executor) : queue_(queue), executor_(std::move(executor)) {}
 
   // Wakes a worker for what was submitted. A request that is alone and quick is run at once instead, on the calling
   // thread, which saves it two changes of threads, as long again as a quick model takes. Says whether it was.
   // Of one thread at a time.
-  bool kick(const std::function<bool(const Request&)>& is_quick);
+  bool wake(const std::function<bool(const Request&)>& is_quick);
 
  private:
   Queue& queue_;

@@ -83,7 +83,7 @@ Submission Queue::submit(RequestPtr request) {
   return {Admission::accepted, id};
 }
 
-void Queue::kick() {
+void Queue::wake() {
   bool wake;
   {
     std::lock_guard lock(mutex_);

@@ -71,10 +71,10 @@ class Queue {
 
   static Nanoseconds monotonic_now();
 
-  // Takes the request, or refuses and drops it. Wakes no worker: call kick() when all that came together has been
+  // Takes the request, or refuses and drops it. Wakes no worker: call wake() when all that came together has been
   // submitted, so that it can form one batch.
   Submission submit(RequestPtr request);
-  void kick();
+  void wake();
 
   // The next batch; blocks until there is one. Empty when the queue is closed. Hand it back with finish().
   Batch take();

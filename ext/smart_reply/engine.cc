@@ -24,10 +24,10 @@ class ReplyExecutor : public Executor {
  private:
   void answer(ReplyRequest& request) {
     request.replies = session_->replies({request.messages.begin(), request.messages.end()});
-    if (const auto& threshold = request.selection.threshold) {
+    if (const auto& threshold = request.reply_filter.threshold) {
       std::erase_if(request.replies, [&](const Reply& reply) { return reply.score < *threshold; });
     }
-    if (const auto& most = request.selection.most; most && request.replies.size() > *most) {
+    if (const auto& most = request.reply_filter.most; most && request.replies.size() > *most) {
       request.replies.resize(*most);
     }
   }
@@ -80,7 +80,7 @@ SmartReplyEngine::SmartReplyEngine(std::vector<std::shared_ptr<Session>> session
                                    const QueueLimits& limits, const PolicyConfig& policy)
     : queue_(limits, policy, static_cast<uint32_t>(checked(sessions).size())),
       quick_bytes_(longest_within(*sessions[0], Nanoseconds{inline_us} * 1000)),
-      lone_runner_(queue_, std::make_unique<ReplyExecutor>(sessions[0])),
+      inline_runner_(queue_, std::make_unique<ReplyExecutor>(sessions[0])),
       workers_(queue_, executors(sessions)) {}
 
 Submission SmartReplyEngine::submit(std::unique_ptr<ReplyRequest> request) {
@@ -88,8 +88,8 @@ Submission SmartReplyEngine::submit(std::unique_ptr<ReplyRequest> request) {
   return queue_.submit(std::move(request));
 }
 
-bool SmartReplyEngine::kick() {
-  return lone_runner_.kick(
+bool SmartReplyEngine::wake() {
+  return inline_runner_.wake(
       [this](const Request& request) { return static_cast<const ReplyRequest&>(request).bytes <= quick_bytes_; });
 }
 

@@ -17,7 +17,7 @@
 namespace predictor::smart_reply {
 
 // Which of a message's replies are wanted.
-struct Selection {
+struct ReplyFilter {
   std::optional<uint32_t> most;     // so many, the best
   std::optional<double> threshold;  // with no lower score
 };
@@ -25,28 +25,28 @@ struct Selection {
 struct ReplyRequest : Request {
   std::vector<std::string> messages;  // UTF-8, answered together
   size_t bytes = 0;                   // of all messages
-  Selection selection;
+  ReplyFilter reply_filter;
   Replies replies;
 };
 
 class SmartReplyEngine {
  public:
   // A worker for each session. A request that is alone and takes no longer than `inline_us` microseconds, as measured
-  // here, is run by the caller of kick(). Throws std::invalid_argument, naming the setting, when one is out of range,
+  // here, is run by the caller of wake(). Throws std::invalid_argument, naming the setting, when one is out of range,
   // and std::runtime_error when the graph fails.
   SmartReplyEngine(std::vector<std::shared_ptr<Session>> sessions, uint32_t inline_us, const QueueLimits& limits,
                    const PolicyConfig& policy);
 
   Submission submit(std::unique_ptr<ReplyRequest> request);
-  // See LoneRunner.
-  bool kick();
+  // See InlineRunner.
+  bool wake();
 
   Queue& queue() { return queue_; }
 
  private:
   Queue queue_;
   size_t quick_bytes_;
-  LoneRunner lone_runner_;
+  InlineRunner inline_runner_;
   Workers workers_;  // last: it ends first
 };
 

@@ -84,7 +84,7 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   queue_ = std::make_unique<Queue>(config.limits, policy, config.replicas);
   std::unique_ptr<Executor> for_lone_ones;
   if (inline_tokens_ > 0) for_lone_ones = std::make_unique<TorchScriptExecutor>(model_->replica(), config.threads);
-  lone_runner_ = std::make_unique<LoneRunner>(*queue_, std::move(for_lone_ones));
+  inline_runner_ = std::make_unique<InlineRunner>(*queue_, std::move(for_lone_ones));
   std::vector<std::unique_ptr<Executor>> executors;
   for (uint32_t i = 0; i < config.replicas; ++i) {
     std::shared_ptr<TorchScriptModel> model = i == 0 ? model_ : model_->replica();
@@ -99,8 +99,8 @@ bool TorchScriptEngine::is_quick(const Request& request) const {
          static_cast<const PredictRequest&>(request).bytes <= size_t{kBytesOfQuickToken} * inline_tokens_;
 }
 
-bool TorchScriptEngine::kick() {
-  return lone_runner_->kick([this](const Request& request) { return is_quick(request); });
+bool TorchScriptEngine::wake() {
+  return inline_runner_->wake([this](const Request& request) { return is_quick(request); });
 }
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {
@@ -159,7 +159,7 @@ size_t TorchScriptEngine::submit_bulk(std::span<const std::string_view> texts, s
       refuse(*collector, first, Status::unavailable, "the model is being unloaded");
     }
   }
-  queue_->kick();
+  queue_->wake();
   return first;
 }
 

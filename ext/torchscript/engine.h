@@ -28,7 +28,7 @@ struct EngineConfig {
   uint32_t threads = 1;                  // threads of libtorch within one batch
   uint32_t warm_up_tokens = 64;          // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
   std::string device = "cpu";            // or cuda, cuda:N
-  uint32_t inline_us = 200;              // a lone document that takes no longer is run by the caller of kick()
+  uint32_t inline_us = 200;              // a lone document that takes no longer is run by the caller of wake()
   uint32_t max_token_bytes = 1 << 14;    // in one token; a model may go over its characters
   uint32_t max_message_bytes = 1 << 17;  // in one text, where the model takes it whole
   std::optional<bool> equal_lengths;     // whether only equal lengths share a batch; unset: a probe finds out
@@ -59,8 +59,8 @@ class TorchScriptEngine {
   size_t submit_bulk(std::span<const std::string_view> texts, size_t first,
                      const std::shared_ptr<Collector>& collector);
 
-  // See LoneRunner.
-  bool kick();
+  // See InlineRunner.
+  bool wake();
 
   // What a text is told that is refused with too_many_bytes.
   std::string byte_limit() const;
@@ -81,7 +81,7 @@ class TorchScriptEngine {
   Result sample_;
   uint32_t inline_tokens_ = 0;  // the longest document that is quick
   std::unique_ptr<Queue> queue_;
-  std::unique_ptr<LoneRunner> lone_runner_;
+  std::unique_ptr<InlineRunner> inline_runner_;
   std::unique_ptr<Workers> workers_;  // after the queue: it ends first
 };
 

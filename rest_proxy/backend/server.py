@@ -100,7 +100,7 @@ class Backend:
 
     def rest(self, retry_after_ms: int | None) -> None:
         """Prefer other servers for a while: it answered UNAVAILABLE."""
-        pause_ms = self._settings.rest_ms if retry_after_ms is None else min(retry_after_ms, 60_000)
+        pause_ms = self._settings.cooldown_ms if retry_after_ms is None else min(retry_after_ms, 60_000)
         self._rests_until = self._loop.time() + pause_ms / 1000
         self._doubted.set()
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from server.calls import Pending
 
 
-class Terms(NamedTuple):
-    """On what terms a request waits."""
+class RequestContext(NamedTuple):
+    """What a request carries through the queue besides its text."""
 
     lane: int
     """A value of the contract's Lane."""
@@ -23,7 +23,7 @@ class Terms(NamedTuple):
     """The caller's own id for the log, if it gave one."""
 
 
-class Selection(NamedTuple):
+class ReplyFilter(NamedTuple):
     """Which of a message's replies are wanted."""
 
     max_replies: int | None = None
@@ -69,13 +69,15 @@ class Model(Protocol):
     equal_lengths_only: bool
     details: dict[str, str]
 
-    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score."""
 
-    def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
+    def reply(
+        self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext
+    ) -> Pending[dict[str, float]]:
         """Reply -> score for all messages together: the scores of a reply add up."""
 
-    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         """The text's vector: single-precision numbers, little endian.
 
         A text over the model's own limit is cut to it, or, without `truncate`, refused with TOO_LARGE. A model that has
@@ -86,7 +88,11 @@ class Model(Protocol):
         """The prompt's tokens, when there is room for so many new ones after them. Raises PredictionError."""
 
     async def generate(
-        self, tokens: list[int], sampling: Sampling, terms: Terms, on_text: Callable[[str, int], object] | None = None
+        self,
+        tokens: list[int],
+        sampling: Sampling,
+        context: RequestContext,
+        on_text: Callable[[str, int], object] | None = None,
     ) -> Generated:
         """The text that follows what prompt_tokens gave.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.config import Settings
-    from server.models.base import Terms
+    from server.models.base import RequestContext
     from server.models.tokenizer import Tokens
 
 ABOUT = "encoder.json"
@@ -64,20 +64,20 @@ class EncoderModel(EngineModel):
         self.limits = limits
         self.details = details
 
-    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         """The text's vector. A long text that must be read whole to be cut is tokenised in a thread."""
         if len(text) * 4 > self._max_bytes and len(text.encode()) > self._max_bytes:
             raise too_large(f"the text has more than {self._max_bytes} bytes (setting max_message_bytes)")
         tokens = self._tokenizer.quickly(text)
         if tokens is None:
-            return self._embed_later(text, truncate, terms)
-        return self._submit(tokens, truncate, terms)
+            return self._embed_later(text, truncate, context)
+        return self._submit(tokens, truncate, context)
 
     def stats(self) -> dict[str, int]:
         """The queue's counters, and the texts that were cut."""
         return super().stats() | {"truncated": self._truncated}
 
-    def _submit(self, tokens: Tokens, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def _submit(self, tokens: Tokens, truncate: bool, context: RequestContext) -> Pending[bytes]:
         if tokens.is_cut:
             if not truncate:
                 raise too_large(
@@ -85,11 +85,11 @@ class EncoderModel(EngineModel):
                     " embed_options.truncate is false"
                 )
             self._truncated += 1
-        request: Pending[bytes] = self._engine.submit(tokens.ids, terms=terms)
+        request: Pending[bytes] = self._engine.submit(tokens.ids, context=context)
         request.tokens = len(tokens.ids)
         return request
 
-    def _embed_later(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def _embed_later(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         request: Pending[bytes] = Pending()
 
         def hand_over(vector: bytes | None, error: BaseException | None) -> None:
@@ -106,7 +106,7 @@ class EncoderModel(EngineModel):
         async def embed_whole() -> bytes:
             tokens = await self._in_thread(self._tokenizer.whole, text)
             request.tokens = len(tokens.ids)
-            return await self._submit(tokens, truncate, terms)
+            return await self._submit(tokens, truncate, context)
 
         call = drive(embed_whole(), hand_over)
         request.on_abandon = abandon

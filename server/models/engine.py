@@ -19,13 +19,13 @@ from server.errors import (
     too_large,
     unavailable,
 )
-from server.models.linger import Linger
+from server.models.busy_poll import BusyPoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ext._native import NativeEngine
-    from server.models.base import Terms
+    from server.models.base import RequestContext
 
 T = TypeVar("T")
 
@@ -66,30 +66,30 @@ class Engine:
     `byte_limit`: what a text is told that the native engine refuses for its bytes.
     """
 
-    def __init__(self, native: NativeEngine, max_tokens: int, linger_us: int = 0, byte_limit: str = "") -> None:
+    def __init__(self, native: NativeEngine, max_tokens: int, busy_poll_us: int = 0, byte_limit: str = "") -> None:
         self._native = native
         self._max_tokens = max_tokens
         self._byte_limit = byte_limit
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(native.fd, self._deliver)
-        self._kick_scheduled = False
+        self._wake_scheduled = False
         self._closed = False
-        self._linger = Linger(self._loop, linger_us)
+        self._busy_poll = BusyPoll(self._loop, busy_poll_us)
         self._rate = _Rate(self._loop.time)
         self._sweep()
 
-    def submit(self, *payload: Any, terms: Terms) -> Pending[Any]:
+    def submit(self, *payload: Any, context: RequestContext) -> Pending[Any]:
         """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError."""
         if self._closed:
             raise self._refusal(_DRAINING)
-        request = _Request(self._native, terms.request_id)
-        admitted = self._native.submit(*payload, terms.lane, terms.deadline_ns, request)
+        request = _Request(self._native, context.request_id)
+        admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request)
         if admitted < 0:
             raise self._refusal(-admitted)
         request.id = admitted
-        if not self._kick_scheduled:  # one wake-up for all requests that this pass of the loop brings
-            self._kick_scheduled = True
-            self._loop.call_soon(self._kick)
+        if not self._wake_scheduled:  # one wake-up for all requests that this pass of the loop brings
+            self._wake_scheduled = True
+            self._loop.call_soon(self._wake)
         return request
 
     def stats(self) -> dict[str, int]:
@@ -118,11 +118,11 @@ class Engine:
         stats = self._native.stats()
         return bool(stats["waiting"] or stats["running"])
 
-    def _kick(self) -> None:
-        self._kick_scheduled = False
-        if not self._closed and self._native.kick():  # a lone request was run on this thread
+    def _wake(self) -> None:
+        self._wake_scheduled = False
+        if not self._closed and self._native.wake():  # a lone request was run on this thread
             self._deliver()
-            self._linger.begin()
+            self._busy_poll.begin()
 
     def _sweep(self) -> None:
         self._native.sweep()

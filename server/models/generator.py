@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.base import Sampling, Terms
+    from server.models.base import RequestContext, Sampling
     from server.models.gpt2_folder import Gpt2Folder
 
     Listener = Callable[[str, int], object]
@@ -38,9 +38,11 @@ class GeneratorEngine(Engine):
         self._listeners: dict[int, Listener] = {}
         super().__init__(native, max_tokens)
 
-    async def generate(self, *payload: Any, terms: Terms, on_text: Listener | None) -> tuple[str, list[int], int]:
+    async def generate(
+        self, *payload: Any, context: RequestContext, on_text: Listener | None
+    ) -> tuple[str, list[int], int]:
         """(text, tokens, finish reason); with `on_text` the text is what came after the last call of it."""
-        request: Pending[Any] = self.submit(*payload, on_text is not None, terms=terms)
+        request: Pending[Any] = self.submit(*payload, on_text is not None, context=context)
         if on_text is None:
             return await request  # type: ignore[no-any-return]
         request_id: int = request.id  # type: ignore[attr-defined]
@@ -109,7 +111,7 @@ class GeneratorModel(EngineModel):
         return tokens
 
     async def generate(
-        self, tokens: list[int], sampling: Sampling, terms: Terms, on_text: Listener | None = None
+        self, tokens: list[int], sampling: Sampling, context: RequestContext, on_text: Listener | None = None
     ) -> Generated:
         """See Model.generate."""
         text, generated, finish_reason = await self._engine.generate(
@@ -121,7 +123,7 @@ class GeneratorModel(EngineModel):
             sampling.repetition_penalty,
             sampling.stop,
             sampling.seed,
-            terms=terms,
+            context=context,
             on_text=on_text,
         )
         return Generated(text, len(generated), finish_reason, len(tokens))

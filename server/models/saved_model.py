@@ -17,7 +17,7 @@ import numpy as np
 
 from ext import _batching
 from server.errors import ErrorCode, PredictionError
-from server.models.base import ModelError, Terms
+from server.models.base import ModelError, RequestContext
 from server.models.engine import Engine, EngineModel
 from server.models.labels import labels_beside
 from server.models.messages import MessageCost
@@ -142,13 +142,13 @@ class SavedModel(EngineModel):
         for thread in self._threads:
             thread.start()
 
-    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score."""
-        return self._submit(doc, terms)
+        return self._submit(doc, context)
 
-    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
-        return self._submit(text, terms)
+        return self._submit(text, context)
 
     async def close(self) -> None:
         """Answer what was accepted, then end the threads and the process."""
@@ -157,9 +157,9 @@ class SavedModel(EngineModel):
             await asyncio.to_thread(thread.join)
         await asyncio.to_thread(self._caller.close)
 
-    def _submit(self, text: str, terms: Terms) -> Pending[Any]:
-        payload = Text(text.encode(), terms.deadline_ns / 1e9)
-        return self._engine.submit(payload, self._cost.tokens_of([text]), terms=terms)
+    def _submit(self, text: str, context: RequestContext) -> Pending[Any]:
+        payload = Text(text.encode(), context.deadline_ns / 1e9)
+        return self._engine.submit(payload, self._cost.tokens_of([text]), context=context)
 
 
 async def load(location: Path | str, settings: Settings) -> SavedModel:

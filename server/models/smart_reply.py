@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.base import Selection, Terms
+    from server.models.base import ReplyFilter, RequestContext
 
 REPLY_METHODS = ("reply", "reply_batch", "reply_conversation")
 
@@ -39,10 +39,12 @@ class SmartReplyModel(EngineModel):
             "projection": _tflite_ops.best_instructions().name.lower(),
         }
 
-    def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
+    def reply(
+        self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext
+    ) -> Pending[dict[str, float]]:
         """Reply -> score for all messages together, best first."""
         tokens = self._cost.tokens_of(messages)
-        return self._engine.submit(messages, selection.max_replies, selection.threshold, tokens, terms=terms)
+        return self._engine.submit(messages, reply_filter.max_replies, reply_filter.threshold, tokens, context=context)
 
 
 async def load(content: bytes, settings: Settings) -> SmartReplyModel:

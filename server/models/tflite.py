@@ -16,7 +16,7 @@ import numpy as np
 
 from ext import _batching, _tflite_ops
 from server.models import smart_reply
-from server.models.base import ModelError, Selection, Terms
+from server.models.base import ModelError, ReplyFilter, RequestContext
 from server.models.engine import Engine, EngineModel
 from server.models.labels import labels_beside
 from server.models.messages import MessageCost
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from server.config import Settings
     from server.models.smart_reply import SmartReplyModel
 
-    Answer = Callable[[Sequence[str], Selection], Any]
+    Answer = Callable[[Sequence[str], ReplyFilter], Any]
 
 _METHODS = {
     "replies": smart_reply.REPLY_METHODS,
@@ -56,10 +56,10 @@ class TextGraph:
             raise ModelError(str(error)) from None
         self.output = self._kind_of_output()
 
-    def answer(self, messages: Sequence[str], selection: Selection) -> Any:
+    def answer(self, messages: Sequence[str], reply_filter: ReplyFilter) -> Any:
         """What the method that it serves returns. Raises RuntimeError when the graph fails."""
         if self.output == "replies":
-            return best(self._replies(messages), selection.max_replies, selection.threshold)
+            return best(self._replies(messages), reply_filter.max_replies, reply_filter.threshold)
         (values,) = self._run(messages[0])
         if values.size != self.sample[0].size:
             raise RuntimeError(f"{values.size} numbers came out instead of {self.sample[0].size}")
@@ -141,17 +141,19 @@ class TfliteModel(EngineModel):
         for thread in self._threads:
             thread.start()
 
-    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score."""
-        return self._submit((doc,), Selection(), terms)
+        return self._submit((doc,), ReplyFilter(), context)
 
-    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
-        return self._submit((text,), Selection(), terms)
+        return self._submit((text,), ReplyFilter(), context)
 
-    def reply(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[dict[str, float]]:
+    def reply(
+        self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext
+    ) -> Pending[dict[str, float]]:
         """Reply -> score for all messages together, best first."""
-        return self._submit(messages, selection, terms)
+        return self._submit(messages, reply_filter, context)
 
     async def close(self) -> None:
         """Answer what was accepted, then end the threads."""
@@ -159,8 +161,8 @@ class TfliteModel(EngineModel):
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _submit(self, messages: Sequence[str], selection: Selection, terms: Terms) -> Pending[Any]:
-        return self._engine.submit((messages, selection), self._cost.tokens_of(messages), terms=terms)
+    def _submit(self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext) -> Pending[Any]:
+        return self._engine.submit((messages, reply_filter), self._cost.tokens_of(messages), context=context)
 
 
 async def load(path: Path, settings: Settings) -> SmartReplyModel | TfliteModel:

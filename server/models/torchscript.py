@@ -9,7 +9,7 @@ import structlog
 from predictor.ttypes import ModelLimits
 
 from ext import _torchscript
-from server.models.base import ModelError, Terms
+from server.models.base import ModelError, RequestContext
 from server.models.engine import Engine, EngineModel
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TorchScriptModel(EngineModel):
     """A module behind its own queue and workers."""
 
     def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits, settings: Settings) -> None:
-        super().__init__(Engine(native, limits.max_tokens, settings.linger_us, native.byte_limit))
+        super().__init__(Engine(native, limits.max_tokens, settings.busy_poll_us, native.byte_limit))
         self._native = native
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
         self.methods = _METHODS[native.output]
@@ -45,13 +45,13 @@ class TorchScriptModel(EngineModel):
         self.equal_lengths_only = native.equal_lengths_only
         self.details = _details(native, settings.device)
 
-    def predict(self, doc: str, terms: Terms) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score; the key is `position:label` where the model gives several sets of labels."""
-        return self._engine.submit(doc, terms=terms)
+        return self._engine.submit(doc, context=context)
 
-    def embed(self, text: str, truncate: bool, terms: Terms) -> Pending[bytes]:
+    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
-        return self._engine.submit(text, terms=terms)
+        return self._engine.submit(text, context=context)
 
     def bulk(self, texts: list[str]) -> _torchscript.Bulk:
         """Many texts of a job, past the event loop: its results are JSON, of predict or embed. Any thread may ask.

@@ -25,7 +25,7 @@ from predictor.ttypes import (
 
 from server.batch.jobs import NoJobs
 from server.errors import invalid_argument, too_large
-from server.models.base import ModelError, Selection, Terms
+from server.models.base import ModelError, ReplyFilter, RequestContext
 from server.models.sampling import sampling_of
 from server.rpc.fan_out import answer_all
 from server.rpc.streams import Streams
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _REQUEST_ID_CHARACTERS = 128
 _MOST_REPLIES = 1000
-_ALL_REPLIES = Selection()
+_ALL_REPLIES = ReplyFilter()
 _FLOAT_BYTES, _DOUBLE_BYTES = 4, 8
 
 
@@ -65,37 +65,37 @@ class Handler:
         self.streams = Streams(settings.streams)
 
     async def predict(self, doc: str, options: RequestOptions | None) -> dict[str, float]:
-        model, terms = self._admit("predict", options)
-        return await model.predict(doc, terms)
+        model, context = self._admit("predict", options)
+        return await model.predict(doc, context)
 
     async def predict_batch(self, docs: list[str], options: RequestOptions | None) -> list[dict[str, float]]:
-        model, terms = self._admit("predict_batch", options)
-        return await answer_all(docs, lambda doc: model.predict(doc, terms), "docs")
+        model, context = self._admit("predict_batch", options)
+        return await answer_all(docs, lambda doc: model.predict(doc, context), "docs")
 
     async def reply(
         self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        selection = _selection(reply_options)
-        model, terms = self._admit("reply", options)
-        return await model.reply([message], selection, terms)
+        reply_filter = _reply_filter(reply_options)
+        model, context = self._admit("reply", options)
+        return await model.reply([message], reply_filter, context)
 
     async def reply_batch(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> list[dict[str, float]]:
-        selection = _selection(reply_options)
-        model, terms = self._admit("reply_batch", options)
-        return await answer_all(messages, lambda message: model.reply([message], selection, terms), "messages")
+        reply_filter = _reply_filter(reply_options)
+        model, context = self._admit("reply_batch", options)
+        return await answer_all(messages, lambda message: model.reply([message], reply_filter, context), "messages")
 
     async def reply_conversation(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        selection = _selection(reply_options)
-        model, terms = self._admit("reply_conversation", options)
-        return await model.reply(messages, selection, terms)
+        reply_filter = _reply_filter(reply_options)
+        model, context = self._admit("reply_conversation", options)
+        return await model.reply(messages, reply_filter, context)
 
     async def embed(self, text: str, options: RequestOptions | None, embed_options: EmbedOptions | None) -> list[float]:
-        model, terms = self._admit("embed", options)
-        return _numbers(await model.embed(text, _truncate(embed_options), terms))
+        model, context = self._admit("embed", options)
+        return _numbers(await model.embed(text, _truncate(embed_options), context))
 
     async def embed_batch(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -115,19 +115,21 @@ class Handler:
     async def generate(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> Generation:
-        model, terms = self._admit("generate", options)
+        model, context = self._admit("generate", options)
         sampling = sampling_of(generation_options, model.limits.max_output_tokens)
         tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
-        done = await model.generate(tokens, sampling, terms)
+        done = await model.generate(tokens, sampling, context)
         return Generation(prompt, done.text, done.token_count, done.finish_reason, done.prompt_tokens)
 
     async def generate_begin(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> str:
-        model, terms = self._admit("generate_begin", options)
+        model, context = self._admit("generate_begin", options)
         sampling = sampling_of(generation_options, model.limits.max_output_tokens)
         tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
-        return self.streams.begin(lambda on_text: model.generate(tokens, sampling, terms, on_text), terms.deadline_ns)
+        return self.streams.begin(
+            lambda on_text: model.generate(tokens, sampling, context, on_text), context.deadline_ns
+        )
 
     async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
         return await self.streams.next(stream_id, wait_ms)
@@ -164,11 +166,11 @@ class Handler:
     async def status(self) -> ServerStatus:
         return self._server_status()
 
-    def _admit(self, method: str, options: RequestOptions | None) -> tuple[Model, Terms]:
-        """The model that answers and the terms on which the request waits. Raises PredictionError."""
+    def _admit(self, method: str, options: RequestOptions | None) -> tuple[Model, RequestContext]:
+        """The model that answers and the context on which the request waits. Raises PredictionError."""
         now = time.monotonic_ns()
         if options is None:
-            return self._registry.model(method, None), Terms(Lane.INTERACTIVE, now + self._timeout_ns, None)
+            return self._registry.model(method, None), RequestContext(Lane.INTERACTIVE, now + self._timeout_ns, None)
         lane = Lane.INTERACTIVE if options.lane is None else options.lane
         if lane not in Lane._VALUES_TO_NAMES:
             raise invalid_argument(f"options.lane is {lane}; it must be 0 (INTERACTIVE) or 1 (BULK)")
@@ -182,18 +184,20 @@ class Handler:
         request_id = options.request_id
         if request_id is not None and len(request_id) > _REQUEST_ID_CHARACTERS:
             raise invalid_argument(f"options.request_id has more than {_REQUEST_ID_CHARACTERS} characters")
-        return self._registry.model(method, options.model), Terms(lane, now + timeout_ms * 1_000_000, request_id)
+        return self._registry.model(method, options.model), RequestContext(
+            lane, now + timeout_ms * 1_000_000, request_id
+        )
 
     async def _vectors(
         self, method: str, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> tuple[list[bytes], int | None]:
         """The texts' vectors, and how many tokens they are together where the model tells."""
         truncate = _truncate(embed_options)
-        model, terms = self._admit(method, options)
+        model, context = self._admit(method, options)
         requests: list[Pending[bytes]] = []
 
         def submit(text: str) -> Pending[bytes]:
-            request = model.embed(text, truncate, terms)
+            request = model.embed(text, truncate, context)
             requests.append(request)
             return request
 
@@ -232,7 +236,7 @@ class Handler:
         return await task
 
 
-def _selection(options: ReplyOptions | None) -> Selection:
+def _reply_filter(options: ReplyOptions | None) -> ReplyFilter:
     """Which replies are wanted. Raises INVALID_ARGUMENT."""
     if options is None:
         return _ALL_REPLIES
@@ -241,7 +245,7 @@ def _selection(options: ReplyOptions | None) -> Selection:
         raise invalid_argument(f"reply_options.max_replies is {most}; it must lie between 1 and {_MOST_REPLIES}")
     if threshold is not None and not math.isfinite(threshold):
         raise invalid_argument(f"reply_options.threshold is {threshold}; it must be a finite number")
-    return Selection(most, threshold)
+    return ReplyFilter(most, threshold)
 
 
 def _truncate(options: EmbedOptions | None) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ext import _batching
 from server.calls import drive
-from server.models.base import Terms
+from server.models.base import RequestContext
 from server.models.engine import Engine
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ async def answer_one(engine: Engine, native: _batching.Queue) -> None:
     answered = loop.create_future()
 
     async def call() -> object:
-        pending: Pending[object] = engine.submit("text", 1, terms=Terms(0, time.monotonic_ns() + 10**10, None))
+        pending: Pending[object] = engine.submit(
+            "text", 1, context=RequestContext(0, time.monotonic_ns() + 10**10, None)
+        )
         return await pending
 
     drive(call(), lambda value, error: answered.set_result((value, error)))

@@ -131,7 +131,7 @@ class Generators:
     def wait(self, count: int | None = None) -> list[tuple[int, Any]]:
         """All outcomes in the order of submitting, when there are so many (default: as many as were submitted)."""
         wanted = self.submitted if count is None else count
-        self.native.kick()
+        self.native.wake()
         end = time.monotonic() + PATIENCE_S
         while len(self.outcomes) < wanted:
             assert time.monotonic() < end, f"{len(self.outcomes)} of {wanted} outcomes came"

@@ -10,13 +10,13 @@ import orjson
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions
 
 from server.batch.state.job import RowError
-from server.models.base import Selection
+from server.models.base import ReplyFilter
 from server.models.sampling import sampling_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from server.models.base import Generated, Model, Terms
+    from server.models.base import Generated, Model, RequestContext
 
 _KINDS = {dict: "an object without it", list: "a list", bool: "a boolean", type(None): "null"}
 _OPTIONS: dict[str, tuple[type, ...]] = {
@@ -65,23 +65,23 @@ def _prompt_with_options(value: Any) -> tuple[str, GenerationOptions]:
     return prompt, GenerationOptions(**options)
 
 
-def _predict(model: Model, doc: str, terms: Terms) -> Awaitable[dict[str, float]]:
-    return model.predict(doc, terms)
+def _predict(model: Model, doc: str, context: RequestContext) -> Awaitable[dict[str, float]]:
+    return model.predict(doc, context)
 
 
-def _reply(model: Model, message: str, terms: Terms) -> Awaitable[dict[str, float]]:
-    return model.reply([message], Selection(), terms)
+def _reply(model: Model, message: str, context: RequestContext) -> Awaitable[dict[str, float]]:
+    return model.reply([message], ReplyFilter(), context)
 
 
-def _embed(model: Model, text: str, terms: Terms) -> Awaitable[bytes]:
-    return model.embed(text, True, terms)
+def _embed(model: Model, text: str, context: RequestContext) -> Awaitable[bytes]:
+    return model.embed(text, True, context)
 
 
-async def _generate(model: Model, instance: tuple[str, GenerationOptions], terms: Terms) -> Generated:
+async def _generate(model: Model, instance: tuple[str, GenerationOptions], context: RequestContext) -> Generated:
     prompt, options = instance
     sampling = sampling_of(options, model.limits.max_output_tokens)
     tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
-    return await model.generate(tokens, sampling, terms)
+    return await model.generate(tokens, sampling, context)
 
 
 def _best_first(name: str) -> Callable[[dict[str, float]], bytes]:
@@ -107,7 +107,7 @@ class TextMethod:
 
     instance: Callable[[Any], Any]
     """Of a line's JSON value. Raises RowError."""
-    call: Callable[[Model, Any, Terms], Awaitable[Any]]
+    call: Callable[[Model, Any, RequestContext], Awaitable[Any]]
     result: Callable[[Any], bytes]
     """What comes between an object's braces."""
 

@@ -14,7 +14,7 @@ from server.batch.methods.method import outcome
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.state.job import NO_MODEL, JobError, RowError
 from server.calls import Call, drive
-from server.models.base import Terms
+from server.models.base import RequestContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -112,7 +112,7 @@ class TextModel:
     async def _answer(self, instance: Any) -> Any:
         """The model's result, or a RowError. Raises JobError when there is no model."""
         now = time.monotonic()
-        terms = Terms(Lane.BULK, time.monotonic_ns() + _HOUR_NS, None)
+        context = RequestContext(Lane.BULK, time.monotonic_ns() + _HOUR_NS, None)
         while True:
             try:
                 model = self._models.registry.model(self._method, self._name)
@@ -121,7 +121,7 @@ class TextModel:
                     raise _no_model(error) from None
             else:
                 try:
-                    return await self._text.call(model, instance, terms)
+                    return await self._text.call(model, instance, context)
                 except PredictionError as error:
                     # the queue is full, or the model is being swapped
                     if error.code not in (ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE):

@@ -50,7 +50,7 @@ def answers(engine: Any, texts: Sequence[Sequence[int]]) -> list[tuple[int, Any]
     """(status, value) of each, all submitted together."""
     for number, ids in enumerate(texts):
         assert engine.submit(ids, 0, time.monotonic_ns() + 10**10, number) > 0
-    engine.kick()
+    engine.wake()
     found: dict[int, tuple[int, Any]] = {}
     while len(found) < len(texts):
         assert select.select([engine.fd], [], [], 10)[0], "nothing came"

@@ -366,7 +366,7 @@ def test_cancelling_one_of_eight_frees_its_slot_within_two_steps() -> None:
             generators.submitted, generators.outcomes = 0, {}
             ids = [generators.submit(prompt, 100, temperature=1.0, streamed=True) for prompt in asked]
             begin = generators.native.stats()["batches"]
-            generators.native.kick()
+            generators.native.wake()
             while generators.native.stats()["batches"] < begin + 3:
                 pass
             before = generators.native.stats()
@@ -411,7 +411,7 @@ def test_a_deadline_ends_texts_that_grow(weights: dict[str, Any]) -> None:
 def test_a_full_queue_and_closing(weights: dict[str, Any]) -> None:
     generators = Generators(weights, slots=1, queue_items=2)
     assert QUEUE_FULL in [generators.submit([1, 2], 100) for _ in range(20)]
-    generators.native.kick()
+    generators.native.wake()
     rest = generators.native.close()
     assert rest
     assert {status for _, status, _ in rest} <= {OK, UNAVAILABLE}

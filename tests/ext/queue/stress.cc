@@ -161,7 +161,7 @@ class Stress {
 
   void submit(unsigned submitter) {
     Random random(seed_ + submitter);
-    LoneRunner runner(queue_, std::make_unique<FakeModel>(round_.policy, seed_ + 2000 + submitter));
+    InlineRunner runner(queue_, std::make_unique<FakeModel>(round_.policy, seed_ + 2000 + submitter));
     for (unsigned i = 0; i < round_.requests; ++i) {
       Entry& entry = ledger_[submitter * round_.requests + i];
       entry.number = submitter * uint64_t{round_.requests} + i + 1;
@@ -173,15 +173,15 @@ class Stress {
       } else {
         refuse(entry, submission.admission);
       }
-      if (round_.lone || random.chance(0.3)) kick(runner);
+      if (round_.lone || random.chance(0.3)) wake(runner);
       if (round_.lone) wait_until_idle();
       if (random.chance(0.05)) std::this_thread::sleep_for(microseconds(random.below(2000)));
     }
-    queue_.kick();
+    queue_.wake();
   }
 
-  void kick(LoneRunner& runner) {
-    const bool ran = runner.kick([](const Request& request) { return request.tokens <= 6; });
+  void wake(InlineRunner& runner) {
+    const bool ran = runner.wake([](const Request& request) { return request.tokens <= 6; });
     if (ran) ++ran_alone_;
   }
 

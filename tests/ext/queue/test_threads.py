@@ -83,7 +83,7 @@ def test_many_submitters_get_their_own_answers() -> None:
     def submit(first: int) -> None:
         for payload in range(first, first + each):
             assert queue.submit(payload, 1 + payload % 7, payload % 2, NEVER, payload) > 0
-            queue.kick()
+            queue.wake()
 
     threads = [threading.Thread(target=submit, args=(n * each,)) for n in range(submitters)]
     for thread in threads:
@@ -106,7 +106,7 @@ def test_take_lets_other_threads_run_and_close_lets_it_go() -> None:
     office.close()
 
 
-def test_one_kick_is_enough_for_all_workers() -> None:
+def test_one_wake_up_is_enough_for_all_workers() -> None:
     """Each worker that leaves something behind wakes the next: two slow requests run side by side."""
     both_run = threading.Barrier(2)
     queue = Queue(None, batch_items=1)
@@ -114,7 +114,7 @@ def test_one_kick_is_enough_for_all_workers() -> None:
     time.sleep(0.05)
     queue.submit("a", 1, INTERACTIVE, NEVER, "a")
     queue.submit("b", 1, INTERACTIVE, NEVER, "b")
-    queue.kick()
+    queue.wake()
     office.read_until(2)
     office.close()
     assert [status for _, status, _ in office.answers] == [OK, OK]
@@ -125,7 +125,7 @@ def test_max_delay_ends_by_itself() -> None:
     office = Office(queue, 1, lambda payload: payload)
     started = time.monotonic()
     queue.submit("a", 1, INTERACTIVE, NEVER, "a")
-    queue.kick()
+    queue.wake()
     office.read_until(1)
     assert time.monotonic() - started >= 0.03
     office.close()
@@ -136,7 +136,7 @@ def test_bulk_that_had_to_wait_begins_by_itself_when_nobody_else_asks_any_more()
     office = Office(queue, 2, lambda payload: payload)
     for number, lane in enumerate([INTERACTIVE, BULK, BULK, BULK, BULK]):
         queue.submit(number, 1, lane, NEVER, number)
-    queue.kick()
+    queue.wake()
     office.read_until(5)
     office.close()
 
@@ -146,7 +146,7 @@ def test_a_deadline_is_answered_before_the_slow_batch_ends() -> None:
     queue = Queue(None)
     office = Office(queue, 1, lambda _: go_on.wait(PATIENCE_S))
     queue.submit("slow", 1, INTERACTIVE, NEVER, "slow")
-    queue.kick()
+    queue.wake()
     while queue.stats()["running"] == 0:
         time.sleep(0.001)
     while queue.submit("late", 1, INTERACTIVE, (deadline := monotonic_ns() + MS), "late") < 0:

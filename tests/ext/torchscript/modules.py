@@ -98,7 +98,7 @@ class Engine:
         first = self.submitted
         for text in texts:
             assert self.submit(text) > 0
-        self.native.kick()
+        self.native.wake()
         self.wait_for(self.submitted)
         return [self.outcomes[first + i] for i in range(len(texts))]
 

@@ -114,7 +114,7 @@ def test_both_lanes_are_served(zoo: Zoo) -> None:
     with Engine(zoo("docnn_mask"), hold=30) as engine:
         for i, text in enumerate(texts):
             assert engine.submit(text, lane=BULK * (i % 2)) > 0
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_for(30)
         for i, expected in enumerate(alone(zoo("docnn_mask"), texts)):
             assert_close(engine.outcomes[i][1], expected)
@@ -233,7 +233,7 @@ def test_a_model_that_prints_while_it_is_closed(tmp_path: Path, capfd: pytest.Ca
     gate = Gate(tmp_path, Printing)
     with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("last")
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_until_running()
         engine.close_while_running(gate)
     assert "a word from the model: last" in capfd.readouterr().out

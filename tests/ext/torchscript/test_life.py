@@ -52,7 +52,7 @@ THREADS = Path("/proc/self/task")
 def test_a_deadline_behind_a_slow_batch_is_answered_before_that_ends(gate: Gate) -> None:
     with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("slow")
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_until_running()
         engine.submit_late("late")
         engine.native.sweep()
@@ -72,7 +72,7 @@ def test_a_deadline_is_answered_while_its_own_batch_runs_and_the_late_result_is_
             if engine.submit("late", deadline_ns=monotonic_ns() + timeout_ms * MS) == DEADLINE_PASSED:
                 continue
             engine.submit("patient")
-            engine.native.kick()
+            engine.native.wake()
             engine.wait_until_running()
             if engine.native.stats()["running"] == 1:  # the patient one alone
                 continue
@@ -97,7 +97,7 @@ def test_a_deadline_that_has_passed_is_refused(zoo: Zoo) -> None:
 def test_cancelling_what_waits_and_what_runs(gate: Gate) -> None:
     with Engine(gate.path, batch_items=1, queue_items=1, **UNPROBED) as engine, gate.closed():
         running = engine.submit("runs")
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_until_running()
         waiting = engine.submit("waits")
         assert engine.submit("too many") == QUEUE_FULL
@@ -119,7 +119,7 @@ def test_replicas_run_side_by_side(gate: Gate) -> None:
     with Engine(gate.path, replicas=2, batch_items=1, **UNPROBED) as engine, gate.closed():
         engine.submit("one")
         engine.submit("two")
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_until_running(2)
         gate.open()
         engine.wait_for(2)
@@ -129,7 +129,7 @@ def test_replicas_run_side_by_side(gate: Gate) -> None:
 def test_python_goes_on_while_a_batch_runs(gate: Gate) -> None:
     with Engine(gate.path, **UNPROBED) as engine, gate.closed():
         engine.submit("slow")
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_until_running()  # else whoever held the GIL would hold it until the gate loses its patience
         assert [engine.native.results() for _ in range(100)] == [[]] * 100
         assert engine.native.stats()["running"] == 1
@@ -148,7 +148,7 @@ def test_many_threads_submit_at_once(zoo: Zoo) -> None:
         def submit(first: int) -> None:
             for i in range(first, first + each):
                 assert engine.native.submit(texts[i], i % 2, NEVER, i) > 0
-                engine.native.kick()
+                engine.native.wake()
 
         threads = [threading.Thread(target=submit, args=(n * each,)) for n in range(submitters)]
         for thread in threads:
@@ -166,17 +166,17 @@ def test_many_threads_submit_at_once(zoo: Zoo) -> None:
         assert_close(outcomes[i][1], expected)
 
 
-# ----------------------------------------------------------------------------------- run by the caller of kick()
+# ----------------------------------------------------------------------------------- run by the caller of wake()
 
 
 def run_at_once(engine: Engine, text: str, lane: int = INTERACTIVE) -> None:
-    """Submit the text until kick() has run it; a worker that has just started or finished may be faster."""
+    """Submit the text until wake() has run it; a worker that has just started or finished may be faster."""
     for _ in range(100):
         assert engine.submit(text, lane) > 0
-        if engine.native.kick():
+        if engine.native.wake():
             return
         engine.wait_for(engine.submitted)
-    pytest.fail("kick() never ran a lone quick document")
+    pytest.fail("wake() never ran a lone quick document")
 
 
 def test_a_lone_quick_document_is_run_at_once(zoo: Zoo) -> None:
@@ -188,7 +188,7 @@ def test_a_lone_quick_document_is_run_at_once(zoo: Zoo) -> None:
         assert stats["running"] == 0
         engine.gather()
         assert_close(engine.outcomes[engine.submitted - 1][1], alone(path, ["set an alarm"])[0])
-        assert not engine.native.kick(), "there is nothing to run"
+        assert not engine.native.wake(), "there is nothing to run"
 
 
 def test_a_lone_document_may_fail_and_be_of_any_lane(zoo: Zoo) -> None:
@@ -210,7 +210,7 @@ def test_other_documents_are_left_to_the_workers(zoo: Zoo, texts: list[str]) -> 
     with Engine(zoo("docnn_mask"), inline_us=100_000, hold=len(texts)) as engine:
         for text in texts:
             engine.submit(text)
-        assert not engine.native.kick()
+        assert not engine.native.wake()
         engine.wait_for(len(texts))
         assert all(status == OK for status, _ in engine.outcomes.values())
 
@@ -223,7 +223,7 @@ def test_other_documents_are_left_to_the_workers(zoo: Zoo, texts: list[str]) -> 
 def test_a_model_that_is_not_quick_is_left_to_the_workers(zoo: Zoo, name: str, settings: dict[str, int]) -> None:
     with Engine(zoo(name), **settings) as engine:
         engine.submit("alone")
-        assert not engine.native.kick()
+        assert not engine.native.wake()
         engine.wait_for(1)
 
 
@@ -234,7 +234,7 @@ def test_drain_refuses_what_comes_and_finishes_what_is_there(zoo: Zoo) -> None:
     with Engine(zoo("slow_20ms"), batch_items=1, **UNPROBED) as engine:
         for _ in range(5):
             engine.submit("in time")
-        engine.native.kick()
+        engine.native.wake()
         engine.native.drain()
         assert engine.submit("too late") == DRAINING
         engine.wait_for(5)
@@ -246,14 +246,14 @@ def test_close_answers_everything_at_once(gate: Gate) -> None:
     with Engine(gate.path, batch_items=1, **UNPROBED) as engine, gate.closed():
         for _ in range(3):
             engine.submit("any")
-        engine.native.kick()
+        engine.native.wake()
         engine.wait_until_running()
         rest = engine.close_while_running(gate)
         assert gate.batches == 1, "only the running batch may be waited for"
         assert sorted(tag for tag, _, _ in rest) == [0, 1, 2]
         assert {status for _, status, _ in rest} == {UNAVAILABLE}
         assert engine.native.close() == []
-        for use in (engine.native.stats, engine.native.kick, engine.native.results, engine.native.sweep):
+        for use in (engine.native.stats, engine.native.wake, engine.native.results, engine.native.sweep):
             with pytest.raises(RuntimeError, match="the engine is closed"):
                 use()
         with pytest.raises(RuntimeError, match="the engine is closed"):
@@ -281,7 +281,7 @@ def test_an_engine_that_is_dropped_ends_its_threads_and_gives_back_its_tags(zoo:
     descriptor = native.fd
     for tag in tags:
         assert native.submit("any", INTERACTIVE, NEVER, tag) > 0
-    native.kick()
+    native.wake()
     del tags, tag
     assert all(reference() for reference in alive), "the queue must hold the tags"
     del native
@@ -321,19 +321,19 @@ def test_a_load_that_fails_leaves_no_thread_behind(zoo: Zoo) -> None:
 
 
 def test_kick_and_close_in_two_threads(zoo: Zoo) -> None:
-    """kick() may run a document while another thread closes: the engine must outlive it."""
+    """wake() may run a document while another thread closes: the engine must outlive it."""
     for _ in range(20):
         engine = Engine(zoo("docnn_mask"), equal_lengths=False, warm_up_tokens=2, inline_us=100_000)
 
-        def kick(engine: Engine = engine) -> None:
+        def wake(engine: Engine = engine) -> None:
             try:
                 while True:
                     engine.submit("a document")
-                    engine.native.kick()
+                    engine.native.wake()
             except RuntimeError as error:
                 assert str(error) == "the engine is closed"  # noqa: PT017 - in a thread of its own
 
-        thread = threading.Thread(target=kick)
+        thread = threading.Thread(target=wake)
         thread.start()
         time.sleep(0.005)
         engine.native.close()

@@ -16,7 +16,7 @@ from server.batch.state.job import StoppedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from server.models.base import Terms
+    from server.models.base import RequestContext
 
 LIMITS = SimpleNamespace(queue_items=64)
 
@@ -38,7 +38,7 @@ class Plain:
 
     limits = LIMITS
 
-    async def predict(self, doc: str, _terms: Terms) -> dict[str, float]:
+    async def predict(self, doc: str, _terms: RequestContext) -> dict[str, float]:
         return {doc: 1.0}
 
 
@@ -48,7 +48,7 @@ class Stuck(Plain):
     def __init__(self) -> None:
         self.abandoned = threading.Event()
 
-    async def predict(self, doc: str, _terms: Terms) -> dict[str, float]:
+    async def predict(self, doc: str, _terms: RequestContext) -> dict[str, float]:
         try:
             await asyncio.Event().wait()
         finally:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from ext._batching import ManualClock, Queue
 from server.calls import drive
 from server.errors import ErrorCode, PredictionError
-from server.models.base import Terms
+from server.models.base import RequestContext
 from server.models.engine import Engine, _Rate
 from tests.server.waiting import error_of, result
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FAR_NS = 3600 * 10**9
 
 
-def terms(request_id: str | None = None, timeout_ns: int = FAR_NS, lane: int = 0) -> Terms:
-    return Terms(lane, time.monotonic_ns() + timeout_ns, request_id)
+def context(request_id: str | None = None, timeout_ns: int = FAR_NS, lane: int = 0) -> RequestContext:
+    return RequestContext(lane, time.monotonic_ns() + timeout_ns, request_id)
 
 
 class Desk:
@@ -34,7 +34,7 @@ class Desk:
         self.engine = Engine(self.queue, 10)
 
     def submit(self, text: str, tokens: int = 1, **options: Any) -> Pending[Any]:
-        return self.engine.submit(text, tokens, terms=terms(**options))
+        return self.engine.submit(text, tokens, context=context(**options))
 
     def work(self, *results: object) -> list[object]:
         """Run the next batch, which gives these results; its payloads."""
@@ -101,11 +101,11 @@ async def test_refusals() -> None:
 async def test_a_deadline_in_the_queue_and_one_while_the_model_runs() -> None:
     clock = ManualClock()
     desk = Desk(clock, batch_items=1)
-    soon = Terms(0, 50_000_000, None)
-    running = desk.engine.submit("a", 1, terms=soon)
+    soon = RequestContext(0, 50_000_000, None)
+    running = desk.engine.submit("a", 1, context=soon)
     taken = desk.queue.try_take()
     assert taken is not None
-    waiting = desk.engine.submit("b", 1, terms=soon)
+    waiting = desk.engine.submit("b", 1, context=soon)
     clock.advance(50)
     late = await error_of(running)
     expired = await error_of(waiting)

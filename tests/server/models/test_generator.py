@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from server.config import Settings
 from server.errors import ErrorCode
 from server.models import kinds
-from server.models.base import Sampling, Terms
+from server.models.base import RequestContext, Sampling
 from tests.server.waiting import error_of, result
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ GREEDY = Sampling(max_tokens=40, temperature=0.0, top_k=0, top_p=1.0, repetition
 PROMPT = "The harbour"
 
 
-def terms() -> Terms:
-    return Terms(0, time.monotonic_ns() + 60 * 10**9, None)
+def context() -> RequestContext:
+    return RequestContext(0, time.monotonic_ns() + 60 * 10**9, None)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def wait_until_idle(model: Any) -> None:
 async def test_a_streamed_text_is_whole_though_its_model_is_unloaded(slow_generator: Path) -> None:
     model: Any = await kinds.load(slow_generator, Settings())
     tokens = await result(model.prompt_tokens(PROMPT, GREEDY.max_tokens))
-    whole = (await result(model.generate(tokens, GREEDY, terms()))).text
+    whole = (await result(model.generate(tokens, GREEDY, context()))).text
     parts: list[str] = []
     has_begun = asyncio.Event()
 
@@ -53,7 +53,7 @@ async def test_a_streamed_text_is_whole_though_its_model_is_unloaded(slow_genera
         parts.append(text)
         has_begun.set()
 
-    streamed = asyncio.ensure_future(result(model.generate(tokens, GREEDY, terms(), on_text)))
+    streamed = asyncio.ensure_future(result(model.generate(tokens, GREEDY, context(), on_text)))
     await has_begun.wait()
     wait_until_idle(model)
     await model.close()
@@ -65,7 +65,7 @@ async def test_a_prompt_that_a_thread_tokenises_is_answered_though_its_model_is_
 
     async def ask() -> Any:
         tokens = await model.prompt_tokens("word " * 110, GREEDY.max_tokens)
-        return await model.generate(tokens, GREEDY, terms())
+        return await model.generate(tokens, GREEDY, context())
 
     asked = asyncio.ensure_future(result(ask()))
     await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_a_prompt_that_a_thread_tokenises_is_answered_though_its_model_is_
 async def test_after_the_end_it_is_unavailable(slow_generator: Path) -> None:
     model: Any = await kinds.load(slow_generator, Settings())
     await model.close()
-    assert (await error_of(model.generate([1], GREEDY, terms()))).code == ErrorCode.UNAVAILABLE
+    assert (await error_of(model.generate([1], GREEDY, context()))).code == ErrorCode.UNAVAILABLE
     assert model.stats() == {}
 
 
@@ -87,7 +87,7 @@ async def test_a_listener_that_fails_is_its_own_trouble(model: Any) -> None:
     tokens = await result(model.prompt_tokens(PROMPT, GREEDY.max_tokens))
     with capture_logs() as entries:
         texts = [
-            asyncio.ensure_future(result(model.generate(tokens, GREEDY, terms(), listener)))
+            asyncio.ensure_future(result(model.generate(tokens, GREEDY, context(), listener)))
             for listener in (stumble, None)
         ]
         done = [await text for text in texts]

@@ -13,7 +13,7 @@ from predictor.ttypes import ModelState
 from server.config import Settings
 from server.errors import ErrorCode, PredictionError
 from server.models import kinds
-from server.models.base import ModelError, Terms
+from server.models.base import ModelError, RequestContext
 from server.models.registry import Registry, parse_location
 from tests.server.waiting import result
 
@@ -156,7 +156,7 @@ async def test_the_old_model_answers_until_the_new_one_is_there(registry: Regist
     loading = asyncio.create_task(registry.load("one", str(zoo("docnn_mask"))))
     answers = 0
     while not loading.done():
-        scores = await result(registry.model("predict", "one").predict("set", terms()))
+        scores = await result(registry.model("predict", "one").predict("set", context()))
         assert len(scores) == 3
         answers += 1
     await loading
@@ -213,11 +213,11 @@ async def test_errors_of_a_choice(registry: Registry, zoo: Callable[[str], Path]
 
 async def test_counters_of_a_model(registry: Registry, zoo: Callable[[str], Path]) -> None:
     await registry.load("one", str(zoo("doc_model")))
-    await result(registry.model("predict", None).predict("set an alarm", terms()))
+    await result(registry.model("predict", None).predict("set an alarm", context()))
     (status,) = registry.statuses()
     assert (status.name, status.state) == ("one", ModelState.READY)
     assert (status.accepted, status.completed, status.batches, status.queue_depth) == (1, 1, 1, 0)
 
 
-def terms() -> Terms:
-    return Terms(0, time.monotonic_ns() + 60 * 10**9, None)
+def context() -> RequestContext:
+    return RequestContext(0, time.monotonic_ns() + 60 * 10**9, None)

@@ -17,7 +17,7 @@ from ext import _tflite_ops
 from server.config import Settings
 from server.errors import ErrorCode
 from server.models import kinds
-from server.models.base import ModelError, Selection, Terms
+from server.models.base import ModelError, ReplyFilter, RequestContext
 from server.models.registry import Registry
 from server.models.smart_reply_engine import SmartReplyInterpreter, best
 from server.rpc.handler import Handler
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from server.models.smart_reply import SmartReplyModel
 
-ALL = Selection()
+ALL = ReplyFilter()
 WORDS = "hello thanks you me see tomorrow at the station no problem how are you? great! ok. late, sorry"
 
 
-def terms(timeout_s: float = 30) -> Terms:
-    return Terms(0, time.monotonic_ns() + int(timeout_s * 1e9), None)
+def context(timeout_s: float = 30) -> RequestContext:
+    return RequestContext(0, time.monotonic_ns() + int(timeout_s * 1e9), None)
 
 
 def messages_of_any_length(count: int) -> list[str]:
@@ -53,7 +53,7 @@ async def loaded(**settings: Any) -> SmartReplyModel:
 
 async def asked(model: SmartReplyModel, messages: list[str], timeout_s: float = 30) -> dict[str, float]:
     """As a handler's method asks: refusals come to whoever awaits, too."""
-    return await model.reply(messages, ALL, terms(timeout_s))
+    return await model.reply(messages, ALL, context(timeout_s))
 
 
 @pytest.fixture(scope="module")
@@ -69,46 +69,46 @@ async def model() -> AsyncIterator[SmartReplyModel]:
 
 
 async def test_hello_gives_the_published_result_best_first(model: SmartReplyModel) -> None:
-    replies = await result(model.reply(["Hello"], ALL, terms()))
+    replies = await result(model.reply(["Hello"], ALL, context()))
     assert replies == HELLO
     assert list(replies) == sorted(HELLO, key=lambda reply: -HELLO[reply])
     assert (model.kind, model.methods) == ("smart-reply", ("reply", "reply_batch", "reply_conversation"))
 
 
 @pytest.mark.parametrize(
-    "selection",
+    "reply_filter",
     [
-        Selection(max_replies=2),
-        Selection(threshold=0.5),
-        Selection(threshold=HELLO["Sending now"]),
-        Selection(4, 1.1),
-        Selection(1000, 99),
+        ReplyFilter(max_replies=2),
+        ReplyFilter(threshold=0.5),
+        ReplyFilter(threshold=HELLO["Sending now"]),
+        ReplyFilter(4, 1.1),
+        ReplyFilter(1000, 99),
     ],
 )
-async def test_selection_cuts_what_the_interpreter_gives(model: SmartReplyModel, selection: Selection) -> None:
+async def test_selection_cuts_what_the_interpreter_gives(model: SmartReplyModel, reply_filter: ReplyFilter) -> None:
     wanted = best(HELLO, None, None)
-    wanted = best(dict(sorted(wanted.items(), key=lambda pair: -pair[1])), *selection)
-    assert list((await result(model.reply(["Hello"], selection, terms()))).items()) == list(wanted.items())
+    wanted = best(dict(sorted(wanted.items(), key=lambda pair: -pair[1])), *reply_filter)
+    assert list((await result(model.reply(["Hello"], reply_filter, context()))).items()) == list(wanted.items())
 
 
 async def test_a_conversation_is_one_map_with_summed_scores(
     model: SmartReplyModel, interpreter: SmartReplyInterpreter
 ) -> None:
     conversation = ["Hello", "How are you?", "Hello"]
-    assert await result(model.reply(conversation, ALL, terms())) == interpreter.merged_replies(conversation)
-    assert await result(model.reply([], ALL, terms())) == {}
+    assert await result(model.reply(conversation, ALL, context())) == interpreter.merged_replies(conversation)
+    assert await result(model.reply([], ALL, context())) == {}
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_replies_depend_neither_on_batch_mates_nor_on_order(
     replicas: int, interpreter: SmartReplyInterpreter
 ) -> None:
-    """Forced batches of up to 16, each time with others; every message with a selection of its own."""
+    """Forced batches of up to 16, each time with others; every message with a reply_filter of its own."""
     model = await loaded(replicas=replicas, hold=64, batch_items=16)
     messages = messages_of_any_length(64)
     wanted = {message: interpreter.replies(message) for message in messages}
     for order in (messages, messages[::-1], random.Random(1).sample(messages, 64)):
-        pending = [model.reply([text], Selection(1 + i % 7), terms()) for i, text in enumerate(order)]
+        pending = [model.reply([text], ReplyFilter(1 + i % 7), context()) for i, text in enumerate(order)]
         answers = [await result(each) for each in pending]
         assert answers == [best(wanted[text], 1 + i % 7, None) for i, text in enumerate(order)]
     stats = model.stats()
@@ -118,9 +118,9 @@ async def test_replies_depend_neither_on_batch_mates_nor_on_order(
 
 async def test_a_message_over_the_limit_is_refused_by_bytes() -> None:
     model = await loaded(replicas=1, max_message_bytes=20)
-    await result(model.reply(["x" * 20], ALL, terms()))
-    await result(model.reply(["é" * 10], ALL, terms()))
-    await result(model.reply(["x" * 9, "y" * 10], ALL, terms()))
+    await result(model.reply(["x" * 20], ALL, context()))
+    await result(model.reply(["é" * 10], ALL, context()))
+    await result(model.reply(["x" * 9, "y" * 10], ALL, context()))
     for messages, has in (
         (["x" * 21], "the message has 21 bytes"),
         (["é" * 10 + "x"], "the message has 21 bytes"),
@@ -136,9 +136,9 @@ async def test_a_message_over_the_limit_is_refused_by_bytes() -> None:
 async def test_cost_is_one_token_and_one_for_every_16_bytes() -> None:
     model = await loaded(replicas=1, hold=4, queue_items=4)
     texts = ["", "x" * 15, "x" * 16, "x" * 160]
-    pending = [model.reply([text], ALL, terms()) for text in texts[:3]]
+    pending = [model.reply([text], ALL, context()) for text in texts[:3]]
     assert model.stats()["waiting_tokens"] == 1 + 1 + 2
-    pending.append(model.reply([texts[3]], ALL, terms()))
+    pending.append(model.reply([texts[3]], ALL, context()))
     assert model.stats()["waiting_tokens"] == 1 + 1 + 2 + 11
     full = await error_of(asked(model, ["one more"]))
     assert (full.code, "queue_items" in full.message) == (ErrorCode.OVERLOADED, True)
@@ -170,7 +170,7 @@ async def test_a_broken_model_is_refused_at_load_by_its_file(name: str, tmp_path
 async def test_what_was_accepted_is_answered_before_the_end(interpreter: SmartReplyInterpreter) -> None:
     model = await loaded(replicas=2, hold=10)
     messages = messages_of_any_length(9)
-    pending = [model.reply([text], ALL, terms()) for text in messages]
+    pending = [model.reply([text], ALL, context()) for text in messages]
     closing = asyncio.create_task(model.close())
     assert [await result(each) for each in pending] == [interpreter.replies(text) for text in messages]
     await closing
@@ -195,13 +195,13 @@ class Native:
         return self.engine.submit([message], None, None, 1, 0, time.monotonic_ns() + 10**10, message)
 
     def run_at_once(self, message: str) -> dict[str, float]:
-        """Submits until it is run by kick(): a worker that has only just started takes what waits at that moment."""
+        """Submits until it is run by wake(): a worker that has only just started takes what waits at that moment."""
         for _ in range(1000):
             self.submit(message)
-            if self.engine.kick():
+            if self.engine.wake():
                 return self.answer(message)
             self.answer(message)
-        pytest.fail("kick() never ran a lone quick message")
+        pytest.fail("wake() never ran a lone quick message")
 
     def answer(self, message: str) -> dict[str, float]:
         """The replies to the only message under way, by whomever it was run."""
@@ -218,14 +218,14 @@ def test_a_lone_quick_message_is_run_by_its_submitter_and_a_long_one_is_not() ->
     native = Native(inline_us=100_000)
     assert native.run_at_once("Hello") == SmartReplyInterpreter(small_parts().graph()).replies("Hello")
     native.submit("no. " * 20_000)
-    assert not native.engine.kick()
+    assert not native.engine.wake()
     native.engine.close()
 
 
 def test_without_time_inline_every_message_needs_a_worker() -> None:
     native = Native(inline_us=0)
     native.submit("Hello")
-    assert not native.engine.kick()
+    assert not native.engine.wake()
     native.engine.close()
 
 
@@ -253,7 +253,7 @@ def test_settings_out_of_range_are_named() -> None:
 def test_a_closed_engine_says_so() -> None:
     native = Native()
     native.engine.close()
-    for call in (native.engine.kick, native.engine.results, native.engine.stats, lambda: native.submit("a")):
+    for call in (native.engine.wake, native.engine.results, native.engine.stats, lambda: native.submit("a")):
         with pytest.raises(RuntimeError, match="closed"):
             call()
 

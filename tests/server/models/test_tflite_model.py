@@ -20,7 +20,7 @@ from scripts.smart_reply_graph import GraphWriter
 from server.config import Settings
 from server.errors import ErrorCode
 from server.models import kinds
-from server.models.base import ModelError, Selection, Terms
+from server.models.base import ModelError, ReplyFilter, RequestContext
 from tests.server.waiting import error_of, result
 from tests.support.plain_smart_reply import features, ngrams, normalized, predicted, projection_sum, signatures
 from tests.support.service import ROOT
@@ -102,8 +102,8 @@ def plain_replies(messages: list[str]) -> dict[str, float]:
     return dict(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def terms() -> Terms:
-    return Terms(0, time.monotonic_ns() + 30 * 10**9, None)
+def context() -> RequestContext:
+    return RequestContext(0, time.monotonic_ns() + 30 * 10**9, None)
 
 
 def numbers(vector: bytes) -> list[float]:
@@ -130,7 +130,9 @@ async def test_a_float_vector_serves_embed(load: Callable[..., Any], shape: tupl
     model = await load(bits_graph(shape))
     assert (model.kind, model.methods) == ("tflite-vector", ("embed", "embed_batch", "embed_matrix"))
     assert model.details["dimensions"] == "6"
-    assert [numbers(await result(model.embed(text, True, terms()))) for text in TEXTS] == [bits(text) for text in TEXTS]
+    assert [numbers(await result(model.embed(text, True, context()))) for text in TEXTS] == [
+        bits(text) for text in TEXTS
+    ]
     await model.close()
 
 
@@ -139,7 +141,7 @@ async def test_a_file_of_labels_makes_it_predict(load: Callable[..., Any]) -> No
     model = await load(bits_graph(), labels)
     assert (model.kind, model.methods) == ("tflite-labels", ("predict", "predict_batch"))
     for text in TEXTS:
-        assert await result(model.predict(text, terms())) == dict(zip(labels.splitlines(), bits(text), strict=True))
+        assert await result(model.predict(text, context())) == dict(zip(labels.splitlines(), bits(text), strict=True))
     await model.close()
 
 
@@ -149,10 +151,10 @@ async def test_strings_and_scores_serve_reply(load: Callable[..., Any], scores_f
     assert (model.kind, model.methods) == ("tflite-replies", ("reply", "reply_batch", "reply_conversation"))
     for messages in ([], ["a b c d"], ["a b c d", "c d e", "a b c d"]):
         wanted = plain_replies(messages)
-        found = await result(model.reply(messages, Selection(), terms()))
+        found = await result(model.reply(messages, ReplyFilter(), context()))
         assert found == pytest.approx(wanted, rel=1e-6)
         assert list(found.values()) == sorted(found.values(), reverse=True)
-        two = await result(model.reply(messages, Selection(2, 0.3), terms()))
+        two = await result(model.reply(messages, ReplyFilter(2, 0.3), context()))
         assert list(two.items()) == [pair for pair in found.items() if pair[1] >= 0.3][:2]
     await model.close()
 
@@ -160,7 +162,7 @@ async def test_strings_and_scores_serve_reply(load: Callable[..., Any], scores_f
 async def test_answers_do_not_depend_on_mates_and_every_worker_answers(load: Callable[..., Any]) -> None:
     model = await load(bits_graph(), hold=40, batch_items=8)
     texts = [f"message {number} of many" for number in range(40)]
-    pending = [model.embed(text, True, terms()) for text in texts]
+    pending = [model.embed(text, True, context()) for text in texts]
     assert [numbers(await result(each)) for each in pending] == [bits(text) for text in texts]
     assert model.stats()["batches"] == 5
     await model.close()
@@ -172,7 +174,7 @@ async def test_a_text_on_which_the_graph_fails_fails_alone(load: Callable[..., A
     graph = Graph()
     model = await load(graph.finish([graph.text], [graph.weights], "weights"), hold=3)
     with capture_logs() as logs:
-        pending = [model.embed(text, True, terms()) for text in ("one", "two words", "three")]
+        pending = [model.embed(text, True, context()) for text in ("one", "two words", "three")]
         error = await error_of(pending[1])
     assert error.code == ErrorCode.INTERNAL
     assert [entry["error"] for entry in logs] == ["14 numbers came out instead of 7"]
@@ -185,7 +187,7 @@ async def test_a_text_over_the_limit_is_refused(load: Callable[..., Any]) -> Non
     model = await load(bits_graph(), max_message_bytes=10)
 
     async def embed(text: str) -> Any:
-        return await model.embed(text, True, terms())
+        return await model.embed(text, True, context())
 
     await result(embed("x" * 10))
     error = await error_of(embed("x" * 11))

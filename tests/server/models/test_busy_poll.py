@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from server.models.linger import Linger
+from server.models.busy_poll import BusyPoll
 
 if TYPE_CHECKING:
     import pytest
@@ -14,12 +14,12 @@ LONG_US = 20_000
 
 
 class CountingLoop:
-    """Of a loop and a clock, all that Linger uses: callbacks wait until `run_pass` runs them, a quarter later."""
+    """Of a loop and a clock, all that BusyPoll uses: callbacks wait until `run_pass` runs them, a quarter later."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ready: list[object] = []
         self.now_ns = 0
-        monkeypatch.setattr("server.models.linger.time", self)
+        monkeypatch.setattr("server.models.busy_poll.time", self)
 
     def monotonic_ns(self) -> int:
         return self.now_ns
@@ -41,28 +41,28 @@ class CountingLoop:
 
 def test_it_polls_for_its_time_and_then_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = CountingLoop(monkeypatch)
-    Linger(loop, LONG_US).begin()  # type: ignore[arg-type]
+    BusyPoll(loop, LONG_US).begin()  # type: ignore[arg-type]
     assert loop.passes() == 5
 
 
 def test_beginning_again_prolongs_it_without_polling_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = CountingLoop(monkeypatch)
-    linger = Linger(loop, LONG_US)  # type: ignore[arg-type]
-    linger.begin()
+    busy_poll = BusyPoll(loop, LONG_US)  # type: ignore[arg-type]
+    busy_poll.begin()
     loop.run_pass()
     loop.run_pass()
-    linger.begin()
+    busy_poll.begin()
     assert len(loop.ready) == 1
     assert loop.passes() == 5
 
 
 def test_at_0_it_never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = CountingLoop(monkeypatch)
-    Linger(loop, 0).begin()  # type: ignore[arg-type]
+    BusyPoll(loop, 0).begin()  # type: ignore[arg-type]
     assert not loop.ready
 
 
 async def test_other_callbacks_of_the_loop_go_on_meanwhile() -> None:
-    Linger(asyncio.get_running_loop(), 10**9).begin()
+    BusyPoll(asyncio.get_running_loop(), 10**9).begin()
     for _ in range(3):
         await asyncio.sleep(0.001)
