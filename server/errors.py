@@ -2,6 +2,10 @@
 
 Everything in the server that refuses or fails a call raises one of these, so that the transport has a declared
 exception to send and the proxy has an HTTP status to answer with.
+
+`field` is the path of the argument that is wrong or over a limit (`options.top_k`, `texts[3]`), `setting` the server's
+setting whose limit was hit or that would help. Both are data of the error, for programs. They are put into its text
+here and nowhere else: `field: message (setting name)`.
 """
 
 from predictor.ttypes import ErrorCode, PredictionError
@@ -9,6 +13,7 @@ from predictor.ttypes import ErrorCode, PredictionError
 __all__ = [
     "ErrorCode",
     "PredictionError",
+    "at",
     "cancelled",
     "deadline_exceeded",
     "internal",
@@ -20,34 +25,34 @@ __all__ = [
 ]
 
 
-def invalid_argument(message: str) -> PredictionError:
-    """The input is wrong; `message` says what and where."""
-    return PredictionError(ErrorCode.INVALID_ARGUMENT, message)
+def invalid_argument(message: str, *, field: str | None = None, setting: str | None = None) -> PredictionError:
+    """The input is wrong; `message` says what."""
+    return _error(ErrorCode.INVALID_ARGUMENT, message, field, setting)
 
 
-def not_found(message: str) -> PredictionError:
+def not_found(message: str, *, field: str | None = None) -> PredictionError:
     """No such model, version, stream or job."""
-    return PredictionError(ErrorCode.NOT_FOUND, message)
+    return _error(ErrorCode.NOT_FOUND, message, field)
 
 
-def too_large(message: str) -> PredictionError:
-    """Over a size limit; `message` names the limit and its setting."""
-    return PredictionError(ErrorCode.TOO_LARGE, message)
+def too_large(message: str, *, field: str | None = None, setting: str | None = None) -> PredictionError:
+    """Over a size limit; `message` names the limit, `setting` what sets it."""
+    return _error(ErrorCode.TOO_LARGE, message, field, setting)
 
 
-def overloaded(message: str, retry_after_ms: int) -> PredictionError:
+def overloaded(message: str, retry_after_ms: int, *, setting: str | None = None) -> PredictionError:
     """The queue is full; a new try makes sense after `retry_after_ms` milliseconds."""
-    return PredictionError(ErrorCode.OVERLOADED, message, retry_after_ms)
+    return _error(ErrorCode.OVERLOADED, message, None, setting, retry_after_ms)
 
 
-def deadline_exceeded(message: str) -> PredictionError:
+def deadline_exceeded(message: str, *, setting: str | None = None) -> PredictionError:
     """The deadline passed, time in the queue included."""
-    return PredictionError(ErrorCode.DEADLINE_EXCEEDED, message)
+    return _error(ErrorCode.DEADLINE_EXCEEDED, message, None, setting)
 
 
-def unavailable(message: str, retry_after_ms: int | None = None) -> PredictionError:
+def unavailable(message: str, retry_after_ms: int | None = None, *, setting: str | None = None) -> PredictionError:
     """The model is loading, or the server is draining."""
-    return PredictionError(ErrorCode.UNAVAILABLE, message, retry_after_ms)
+    return _error(ErrorCode.UNAVAILABLE, message, None, setting, retry_after_ms)
 
 
 def cancelled(message: str) -> PredictionError:
@@ -58,3 +63,19 @@ def cancelled(message: str) -> PredictionError:
 def internal(message: str, request_id: str | None = None) -> PredictionError:
     """A fault of ours or of the model; the log has the details under `request_id`."""
     return PredictionError(ErrorCode.INTERNAL, message, None, request_id)
+
+
+def at(error: PredictionError, field: str) -> PredictionError:
+    """The same error, of the argument `field`: who raised it knew the value, but not which argument it is."""
+    message = f"{field}: {error.message}"
+    return PredictionError(error.code, message, error.retry_after_ms, error.request_id, field, error.setting)
+
+
+def _error(
+    code: int, message: str, field: str | None, setting: str | None = None, retry_after_ms: int | None = None
+) -> PredictionError:
+    if field is not None:
+        message = f"{field}: {message}"
+    if setting is not None:
+        message = f"{message} (setting {setting})"
+    return PredictionError(code, message, retry_after_ms, None, field, setting)

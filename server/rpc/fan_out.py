@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-from server.errors import ErrorCode, PredictionError
+from server.errors import ErrorCode, PredictionError, at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], 
                     waiting.append(submit(items[submitted]))
                 except PredictionError as error:
                     if error.code != ErrorCode.OVERLOADED or not waiting:
-                        raise _at(error, f"{field}[{submitted}]") from None
+                        raise at(error, f"{field}[{submitted}]") from None
                 else:
                     submitted += 1
                     if time.monotonic_ns() > slice_ends:
@@ -49,12 +49,8 @@ async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], 
             try:
                 results.append(await waiting.popleft())
             except PredictionError as error:
-                raise _at(error, f"{field}[{len(results)}]") from None
+                raise at(error, f"{field}[{len(results)}]") from None
     finally:
         for pending in waiting:
             pending.abandon()
     return results
-
-
-def _at(error: PredictionError, place: str) -> PredictionError:
-    return PredictionError(error.code, f"{place}: {error.message}", error.retry_after_ms, error.request_id)
