@@ -76,7 +76,7 @@ enum Lane {
 struct RequestOptions {
   /** Model name, as list_models gives it. Default: the first model on the command line that serves the method. */
   1: optional string model,
-  /** Milliseconds until the caller stops waiting, 1 to the setting max_timeout_ms. Default: the setting timeout_ms. */
+  /** Milliseconds until the caller stops waiting, 1 to max_timeout_ms, a setting. Default: the setting timeout_ms. */
   2: optional i32 timeout_ms,
   /** Default: INTERACTIVE. */
   3: optional Lane lane,
@@ -100,11 +100,11 @@ struct EmbedOptions {
 
 /** How a text is generated. */
 struct GenerationOptions {
-  /** New tokens at most, 1 to the model's limit max_output_tokens. Default: 20. */
+  /** Maximum number of new tokens, 1 to max_output_tokens, a limit of the model. Default: 20. */
   1: optional i32 max_tokens,
-  /** Sampling temperature, 0 (greedy) to 10. Default: 1. */
+  /** Sampling temperature, 0 to 10; 0: greedy. Default: 1. */
   2: optional double temperature,
-  /** Only the k likeliest tokens are sampled from; 0: all. Default: 0. */
+  /** Only the k likeliest tokens are sampled from, at least 0; 0: all. Default: 0. */
   3: optional i32 top_k,
   /** Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1. */
   4: optional double top_p,
@@ -207,9 +207,9 @@ struct BatchRequest {
   4: required string output,
   /** Default: FAIL. */
   5: optional OnError on_error,
-  /** With RECORD: more errors than this fail the job. Default: no maximum. */
+  /** With RECORD: more errors than this, at least 0, fail the job. Default: no maximum. */
   6: optional i64 max_errors,
-  /** A field of each instance that is carried into its result. Default: none. */
+  /** A field of each instance that is carried into its result, its name 1 to 256 characters. Default: none. */
   7: optional string key_field
 }
 

@@ -309,7 +309,7 @@ class RequestOptions(object):
 
     Attributes:
      - model: Model name, as list_models gives it. Default: the first model on the command line that serves the method.
-     - timeout_ms: Milliseconds until the caller stops waiting, 1 to the setting max_timeout_ms. Default: the setting timeout_ms.
+     - timeout_ms: Milliseconds until the caller stops waiting, 1 to max_timeout_ms, a setting. Default: the setting timeout_ms.
      - lane: Default: INTERACTIVE.
      - request_id: Id for the server's log, at most 128 characters. Default: one is made, where a log line needs it.
 
@@ -529,9 +529,9 @@ class GenerationOptions(object):
     How a text is generated.
 
     Attributes:
-     - max_tokens: New tokens at most, 1 to the model's limit max_output_tokens. Default: 20.
-     - temperature: Sampling temperature, 0 (greedy) to 10. Default: 1.
-     - top_k: Only the k likeliest tokens are sampled from; 0: all. Default: 0.
+     - max_tokens: Maximum number of new tokens, 1 to max_output_tokens, a limit of the model. Default: 20.
+     - temperature: Sampling temperature, 0 to 10; 0: greedy. Default: 1.
+     - top_k: Only the k likeliest tokens are sampled from, at least 0; 0: all. Default: 0.
      - top_p: Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1.
      - repetition_penalty: Over 1: tokens that were there before become less likely. Over 0 to 10. Default: 1.
      - stop: Strings that end the text and are not part of it; at most 16, each at most 256 bytes. Default: none.
@@ -972,8 +972,8 @@ class BatchRequest(object):
      - input: Location to read: one file, or everything below it when it ends in '/'. JSON lines, one instance a line.
      - output: Location to write: the same relative paths and names below it, one result a line in the order of the input.
      - on_error: Default: FAIL.
-     - max_errors: With RECORD: more errors than this fail the job. Default: no maximum.
-     - key_field: A field of each instance that is carried into its result. Default: none.
+     - max_errors: With RECORD: more errors than this, at least 0, fail the job. Default: no maximum.
+     - key_field: A field of each instance that is carried into its result, its name 1 to 256 characters. Default: none.
 
     """
 

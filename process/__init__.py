@@ -1,0 +1,1 @@
+"""What the server and the REST proxy share as processes; it knows neither Thrift nor HTTP."""

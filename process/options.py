@@ -1,0 +1,158 @@
+"""Every option of every method, once: its type, range, default and what it does.
+
+Thrift, HTTP, batch jobs, OpenAPI and the docs take their ranges, defaults and texts from here. A test compares the
+comments in predictor.thrift with this table.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. Where nothing else is said, both ends of a range belong to it.
+
+    `minimum` and `maximum` are of a number; of a string they count its characters, and of a list its items.
+    """
+
+    name: str
+    type: type
+    help: str
+    default: Any = None
+    """What an option that is left out means; None where that is no value, or where a setting says it."""
+    minimum: float | None = None
+    maximum: float | None = None
+    over_minimum: bool = False
+    """The minimum itself does not belong to the range."""
+    item_bytes: int | None = None
+    """Of a list of strings: each has 1 to so many bytes in UTF-8."""
+    choices: tuple[str, ...] = ()
+    maximum_of: str | None = None
+    """The setting, or the field of ModelInfo.limits, that is the maximum."""
+    default_of: str | None = None
+    """The setting that is the default."""
+
+    def wrong(self, value: float, maximum: float | None = None) -> str | None:
+        """What is wrong with a number, for an error's message; None when it lies in the range.
+
+        `maximum` is that of the setting or model which `maximum_of` names.
+        """
+        most = self.maximum if maximum is None else maximum
+        least = -math.inf if self.minimum is None else self.minimum
+        if self.type is float and not math.isfinite(value):
+            return f"must be a finite number, got {value}"
+        if (least < value or (value == least and not self.over_minimum)) and (most is None or value <= most):
+            return None
+        if most is None:
+            return f"must be at least {_number(least)}, got {value}"
+        if self.over_minimum:
+            return f"must be over {_number(least)} and at most {_number(most)}, got {value}"
+        return f"must lie between {_number(least)} and {_number(most)}, got {value}"
+
+    @property
+    def range(self) -> str:
+        """The range in words, as docs say it: "1 to 1000"; empty where there is none."""
+        if self.minimum is None:
+            return "" if self.maximum is None else f"at most {_number(self.maximum)}"
+        most = self.maximum_of if self.maximum is None else _number(self.maximum)
+        least = ("over " if self.over_minimum else "") + _number(self.minimum)
+        return f"at least {least}" if most is None else f"{least} to {most}"
+
+
+def _number(value: float) -> str:
+    """10000 as 10,000: no decimals where there are none."""
+    return f"{value:,.12g}" if value >= 10_000 else f"{value:.12g}"
+
+
+def _table(*options: Option) -> dict[str, Option]:
+    return {option.name: option for option in options}
+
+
+MODEL = Option("model", str, "Name of the model, as /models lists it. Default: the first that serves the method.")
+TIMEOUT_MS = Option(
+    "timeout_ms",
+    int,
+    "Milliseconds until the caller stops waiting, time in the queue included.",
+    minimum=1,
+    maximum_of="max_timeout_ms",
+    default_of="timeout_ms",
+)
+LANE = Option(
+    "lane",
+    str,
+    "Lane of the model's queue: bulk yields to interactive.",
+    default="interactive",
+    choices=("interactive", "bulk"),
+)
+REQUEST_ID = Option("request_id", str, "Id for the server's log. Default: one is made.", maximum=128)
+REQUEST_OPTIONS = _table(MODEL, TIMEOUT_MS, LANE, REQUEST_ID)
+
+MAX_REPLIES = Option(
+    "max_replies", int, "At most so many replies, the best first. Default: all of them.", minimum=1, maximum=1000
+)
+THRESHOLD = Option("threshold", float, "Minimum score of a reply. Default: none.")
+REPLY_OPTIONS = _table(MAX_REPLIES, THRESHOLD)
+
+TRUNCATE = Option(
+    "truncate", bool, "Cut a text that is over the model's token limit; if false, refuse it.", default=True
+)
+EMBED_OPTIONS = _table(TRUNCATE)
+
+MAX_TOKENS = Option(
+    "max_tokens", int, "Maximum number of new tokens.", default=20, minimum=1, maximum_of="max_output_tokens"
+)
+TEMPERATURE = Option(
+    "temperature", float, "Sampling temperature; 0 takes the likeliest token.", default=1.0, minimum=0, maximum=10
+)
+TOP_K = Option("top_k", int, "Sample from the k likeliest tokens only; 0: from all.", default=0, minimum=0)
+TOP_P = Option(
+    "top_p",
+    float,
+    "Sample from the likeliest tokens only that together reach this probability.",
+    default=1.0,
+    minimum=0,
+    maximum=1,
+    over_minimum=True,
+)
+REPETITION_PENALTY = Option(
+    "repetition_penalty",
+    float,
+    "Over 1: tokens that are in the text already become less likely.",
+    default=1.0,
+    minimum=0,
+    maximum=10,
+    over_minimum=True,
+)
+STOP = Option(
+    "stop", list, "Strings that end the text and are not part of it. Default: none.", maximum=16, item_bytes=256
+)
+SEED = Option(
+    "seed",
+    int,
+    "Same seed, model, prompt and options: same text. Default: a new one for every call.",
+    minimum=-(1 << 63),
+    maximum=(1 << 63) - 1,
+)
+GENERATION_OPTIONS = _table(MAX_TOKENS, TEMPERATURE, TOP_K, TOP_P, REPETITION_PENALTY, STOP, SEED)
+
+WAIT_MS = Option("wait_ms", int, "Milliseconds to wait for more text.", minimum=0, maximum=60_000)
+
+LIMIT = Option("limit", int, "Maximum number of jobs, the newest first.", default=100, minimum=1, maximum=1000)
+
+ON_ERROR = Option(
+    "on_error",
+    str,
+    "What a line that cannot be predicted does: fail the job, or become an error object.",
+    default="fail",
+    choices=("fail", "record"),
+)
+MAX_ERRORS = Option(
+    "max_errors", int, "With record: more errors than this fail the job. Default: no maximum.", minimum=0
+)
+KEY_FIELD = Option(
+    "key_field", str, "A field of each instance that is carried into its result.", minimum=1, maximum=256
+)
+BATCH_OPTIONS = _table(ON_ERROR, MAX_ERRORS, KEY_FIELD)
