@@ -108,7 +108,7 @@ struct GenerationOptions {
   3: optional i32 top_k,
   /** Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1. */
   4: optional double top_p,
-  /** Over 1: tokens that were there before become less likely. Over 0 to 10. Default: 1. */
+  /** Over 1: tokens that were there before become less likely; over 0 to 10. Default: 1. */
   5: optional double repetition_penalty,
   /** Strings that end the text and are not part of it; at most 16, each at most 256 bytes. Default: none. */
   6: optional list<string> stop,

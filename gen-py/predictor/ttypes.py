@@ -533,7 +533,7 @@ class GenerationOptions(object):
      - temperature: Sampling temperature, 0 to 10; 0: greedy. Default: 1.
      - top_k: Only the k likeliest tokens are sampled from, at least 0; 0: all. Default: 0.
      - top_p: Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1.
-     - repetition_penalty: Over 1: tokens that were there before become less likely. Over 0 to 10. Default: 1.
+     - repetition_penalty: Over 1: tokens that were there before become less likely; over 0 to 10. Default: 1.
      - stop: Strings that end the text and are not part of it; at most 16, each at most 256 bytes. Default: none.
      - seed: Same seed, model, prompt and options: same text. Default: a new one for every call.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from process import options
-from process.options import Option
+
+if TYPE_CHECKING:
+    from process.options import Option
 
 CONTRACT = (Path(__file__).parents[2] / "predictor.thrift").read_text(encoding="utf-8")
 
