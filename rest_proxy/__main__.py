@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import uvloop
 
-from rest_proxy import logs
+from process import logs
+from process.files import raise_open_files_limit
 from rest_proxy.config import parse_settings
 from rest_proxy.lifecycle import serve
 
@@ -23,8 +24,10 @@ _OTHER_FILES = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy until it is told to stop. Gives the exit code."""
     settings = parse_settings(arguments)
-    logs.configure(settings.log_level)
-    _raise_file_limit(settings)
+    logs.configure(settings.log_level, "auto")
+    # Of forms that are badly made: Python would print and keep every one that differs.
+    warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
+    raise_open_files_limit(_open_files(settings), "max_connections, connections, max_generations")
     try:
         uvloop.run(serve(settings))
     except OSError as error:
@@ -33,14 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _raise_file_limit(settings: Settings) -> None:
-    """Let the process open as many sockets as its settings allow; shells often give it 1024."""
+def _open_files(settings: Settings) -> int:
+    """Sockets that the settings allow, and what else the process has open."""
     to_servers = len(settings.thrift) * (settings.connections + 1) + settings.max_generations
-    needed = settings.max_connections + to_servers + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return settings.max_connections + to_servers + _OTHER_FILES
 
 
 if __name__ == "__main__":

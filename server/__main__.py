@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
-from typing import TYPE_CHECKING
 
-import structlog
 import uvloop
 
-from server import logs
+from process import logs
+from process.files import raise_open_files_limit
 from server.config import parse_settings
 from server.lifecycle import Server, StartError
-
-if TYPE_CHECKING:
-    from server.config import Settings
 
 _OTHER_FILES = 256  # models, jobs, the log: all but the clients' sockets
 
 
 async def _serve() -> None:
     settings = parse_settings()
-    logs.configure(settings)
-    _raise_file_limit(settings)
+    logs.configure(settings.log_level, settings.log_format)
+    raise_open_files_limit(settings.connections + _OTHER_FILES, "connections")
     await Server(settings).run()
-
-
-def _raise_file_limit(settings: Settings) -> None:
-    """Let the process have as many sockets as the setting `connections` says; shells often give it 1024 files."""
-    needed = settings.connections + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < needed:
-            structlog.get_logger().warning(
-                "the system allows fewer open files than the setting connections asks for", allowed=hard, needed=needed
-            )
 
 
 def main() -> int:

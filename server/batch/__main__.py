@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from predictor.ttypes import BatchState
 from pydantic import ValidationError
 
-from server import logs
+from process import logs
 from server.batch.arguments import MODEL_NAME, parse_arguments
 from server.batch.methods.local_models import loaded
 from server.batch.methods.methods import Methods
@@ -86,7 +86,7 @@ def main() -> int:
     except ValidationError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE
-    logs.configure(settings)
+    logs.configure(settings.log_level, settings.log_format)
     control = Control()
     began = time.monotonic()
     with _stopped_by_signals(control):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
-from server import logs
-from server.config import Settings
+from process import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _unconfigured() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
     structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def fail() -> None:
@@ -27,7 +31,7 @@ def fail() -> None:
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure(Settings(log_format="json"))
+    logs.configure("info", "json")
     log = structlog.get_logger()
     log.info("a request failed", request_id="id-1", text='with "quotes"\nand lines')
     log.debug("too much detail")
@@ -45,13 +49,13 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_auto_is_json_when_nobody_reads_along(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure(Settings())
+    logs.configure("info", "auto")
     structlog.get_logger().warning("careful")
     assert json.loads(capsys.readouterr().err)["level"] == "warning"
 
 
 def test_console(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure(Settings(log_format="console"))
+    logs.configure("info", "console")
     structlog.get_logger().info("ready", model="classifier")
     line = capsys.readouterr().err
     assert "ready" in line
@@ -61,8 +65,8 @@ def test_console(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_level(capsys: pytest.CaptureFixture[str], level: str, shown: int) -> None:
-    logs.configure(Settings(log_format="json", log_level=level))
+def test_level(capsys: pytest.CaptureFixture[str], level: logs.Level, shown: int) -> None:
+    logs.configure(level, "json")
     log = structlog.get_logger()
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)(name)
@@ -70,8 +74,8 @@ def test_level(capsys: pytest.CaptureFixture[str], level: str, shown: int) -> No
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_exceptions_come_without_the_values_of_variables(capsys: pytest.CaptureFixture[str], form: str) -> None:
-    logs.configure(Settings(log_format=form))
+def test_exceptions_come_without_the_values_of_variables(capsys: pytest.CaptureFixture[str], form: logs.Format) -> None:
+    logs.configure("info", form)
     try:
         fail()
     except ValueError:
@@ -81,3 +85,24 @@ def test_exceptions_come_without_the_values_of_variables(capsys: pytest.CaptureF
     assert "a message about 20 characters" in written
     assert "test_logs.py" in written
     assert "the text of a caller" not in written
+
+
+def test_libraries_log_in_the_same_form_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("debug", "json")
+    logging.getLogger("library").info("too much detail")
+    logging.getLogger("library").warning("%s of %s", "one", "two")
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("library").exception("a call failed")
+    warning, failure = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (warning["event"], warning["level"], warning["logger"]) == ("one of two", "warning", "library")
+    assert failure["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_libraries_too_log_from_the_level_on(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("error", "json")
+    logging.getLogger("library").warning("careful")
+    logging.getLogger("library").error("broken")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "broken"
