@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from server.models.tokenizer import Tokens
 
 ABOUT = "encoder.json"
-_QUEUE_SETTINGS = "threads batch_items max_delay_ms look_ahead bulk_share queue_items queue_tokens warm_up_tokens hold"
+_QUEUE_SETTINGS = (
+    "threads batch_items bulk_items max_delay_ms look_ahead bulk_share queue_items queue_tokens warm_up_tokens hold"
+)
 
 
 class About(BaseModel):
