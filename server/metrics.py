@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from predictor.ttypes import ModelStatus, ServerStatus
 
-    from server.transport.server import Counters
+    from server.transport.counters import Counters
 
     Families = Iterator[CounterMetricFamily | GaugeMetricFamily]
 

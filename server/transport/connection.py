@@ -3,68 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import select
 import socket
-import struct
-import termios
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from server.calls import drive
 from server.transport.detect import ForeignBytesError
+from server.transport.drain import Drain
 from server.transport.exchange import Exchange
+from server.transport.flow_control import FlowControl
+from server.transport.idle_watch import IdleWatch, Overdue
 from server.transport.reader import MORE, Reader, StreamLostError
 
 if TYPE_CHECKING:
     from server.transport.codecs import Codec, Envelope
     from server.transport.endpoint import Endpoint
+    from server.transport.frames import Wrap
     from server.transport.methods import Answer, Method
-    from server.transport.reader import Wrap
-
-_LAST_LOOKS_S = 2.0
-"""Seconds for which a draining connection, when it is read again after a pause, also answers what came meanwhile.
-
-What a peer sent while it was not read lies partly in the peer's own buffers. It comes when there is room for it.
-"""
-
-_LINGER_S = 0.1
-"""Seconds for which a drained connection is kept after its end was announced, so that its last answers arrive."""
 
 
 class Connection(asyncio.Protocol):
-    """Starts the calls that its reader finds, and writes their answers in the order in which they came.
+    """Starts the calls that its reader finds, and writes their answers in the order in which they came."""
 
-    While too many calls are in progress, or the peer does not read its answers, complete messages wait in `_held`.
-    After the last message that will be answered (`_ending`), what comes is thrown away. When it drains, that is what
-    came later than the order to: a client that sends on as long as it gets answers would never be done otherwise.
-    """
+    _transport: asyncio.Transport  # this and the next two are there from connection_made on
+    _flow: FlowControl
+    _drain: Drain
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # there from connection_made on
-        self._reader = Reader(endpoint, self)
+        self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
         self._most_calls = endpoint.limits.pipelined_calls
-        self._loop = asyncio.get_running_loop()
         self._exchanges: deque[Exchange] = deque()
         self._output: list[bytes] = []
-        self._held: tuple[bytes, int] | None = None
-        self._peer_reads = True
-        self._paused = False
-        self._draining = False
-        self._due = 0  # bytes that had come in time, but were not read yet, when it was last looked at
-        self._last_look: float | None = None
-        self._ending = False
-        self._discarded = 0
         self._messages = 0
-        self._seen: tuple[int, bool, bool] = (0, False, False)
-        self._since = self._loop.time()
+        self._idle_watch = IdleWatch(endpoint.limits, asyncio.get_running_loop().time())
 
     # ----------------------------------------------------------------------------------------- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note a new connection, or close it when there are too many."""
         self._transport = transport  # type: ignore[assignment]  # of TCP: asyncio.Transport
+        self._flow = FlowControl(self._transport)
+        self._drain = Drain(self._transport, self._endpoint.limits.discard_bytes)
         if not self._endpoint.admit(self):
             self._transport.abort()
             return
@@ -72,8 +52,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the calls in progress: nobody waits for them any more."""
-        self._ending = True
-        self._held = None
+        self._drain.end()
+        self._flow.drop_held()
         self._output.clear()
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
@@ -84,29 +64,29 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: start no more calls for it."""
-        self._peer_reads = False
+        self._flow.peer_reads = False
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._peer_reads = True
+        self._flow.peer_reads = True
         self._resume()
 
     def data_received(self, data: bytes) -> None:
         """Start the calls whose messages are complete."""
-        if self._draining and not self._ending:
-            data = self._in_time(data)
-        if self._ending:
-            self._discard(len(data))
-        elif self._held is not None:
-            held, position = self._held
-            self._held = held[position:] + data, 0
+        drain = self._drain
+        if drain.active:
+            data = drain.in_time(data)
+            if drain.ended:
+                return
+        if self._flow.held is not None:
+            self._flow.hold_more(data)
         elif self._reader.partial:
             joined = self._reader.join(data)
             if joined is not None:
                 self._read(joined, 0)
         else:
             self._read(data, 0)
-        if self._draining and not self._ending:
+        if drain.active:
             self._finish()
 
     # ------------------------------------------------------------------------------------------------------ calls begin
@@ -114,11 +94,11 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes, position: int) -> None:
         """Take message after message from `data` while there is a whole one and calls may be started."""
         size = len(data)
+        flow = self._flow
         try:
             while position < size:
-                if len(self._exchanges) + len(self._output) >= self._most_calls or not self._peer_reads:
-                    self._held = data, position
-                    self._pause()
+                if len(self._exchanges) + len(self._output) >= self._most_calls or not flow.peer_reads:
+                    flow.hold(data, position)
                     return
                 after = self._reader.take(data, position)
                 if after == MORE:
@@ -173,36 +153,26 @@ class Connection(asyncio.Protocol):
         output, self._output = self._output, []
         if output:  # it is not, if the connection was lost meanwhile
             self._transport.write(output[0] if len(output) == 1 else b"".join(output))
-        if self._held is not None:
+        if self._flow.held is not None:
             self._resume()
-        elif self._ending or self._draining:
+        elif self._drain.active:
             self._finish()
 
     def _resume(self) -> None:
         """Go on with the messages that had to wait, and then with reading."""
-        if self._held is not None and self._peer_reads:
-            (data, position), self._held = self._held, None
-            self._read(data, position)
-        if self._held is None and self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-            if self._draining:
-                self._look_again()
-        if self._draining:
+        held = self._flow.take_held()
+        if held is not None:
+            self._read(*held)
+        if self._flow.resume_reading():
+            self._drain.look_again()
+        if self._drain.active:
             self._finish()
-
-    def _pause(self) -> None:
-        """Read no more until calls have ended, or the peer reads."""
-        if not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def drain(self) -> None:
         """Close once the messages that have come are answered."""
-        self._draining = True
-        self._due = self._unread()
+        self._drain.begin()
         self._finish()
 
     def abort(self) -> None:
@@ -211,88 +181,41 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Read no more messages. Close once the calls in progress are answered."""
-        self._ending = True
-        self._held = None
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._drain.end()
+        self._flow.drop_held()
+        self._flow.resume_reading()
         self._finish()
 
     def _finish(self) -> None:
-        """Announce the end when nothing is left to answer, now that no more calls are wanted.
-
-        Closing with bytes unread would make the system reset the connection, and answers could be lost. So the peer is
-        told that this is the end, and what it still sends is thrown away, until it closes too or its time is over.
-        """
-        waiting = self._exchanges or self._output or self._held is not None or (self._due and not self._ending)
-        if waiting or self._transport.is_closing():
-            return
-        self._ending = True
-        self._transport.write_eof()
-        if self._draining:
-            self._loop.call_later(_LINGER_S, self._transport.close)
-
-    def _unread(self) -> int:
-        """Bytes that have come and were not read."""
-        socket_fd = self._transport.get_extra_info("socket").fileno()
-        (size,) = struct.unpack("i", fcntl.ioctl(socket_fd, termios.FIONREAD, bytes(4)))
-        return int(size)
-
-    def _look_again(self) -> None:
-        """Count what came while the draining connection was not being read as in time, but not without end."""
-        now = self._loop.time()
-        if self._last_look is None:
-            self._last_look = now + _LAST_LOOKS_S
-        if now < self._last_look:
-            self._due = self._unread()
-
-    def _in_time(self, data: bytes) -> bytes:
-        """What of `data` had come when draining began. The rest is thrown away."""
-        in_time = data[: self._due]
-        self._due -= len(in_time)
-        self._discard(len(data) - len(in_time))
-        return in_time
-
-    def _discard(self, size: int) -> None:
-        """Throw away what comes after the end, within limits."""
-        self._discarded += size
-        if self._discarded > self._endpoint.limits.discard_bytes:
-            self._transport.abort()
+        """Announce the end when nothing is left to answer, now that no more calls are wanted."""
+        waiting = self._exchanges or self._output or self._flow.held is not None or self._drain.waits_for_bytes
+        if not waiting and not self._transport.is_closing():
+            self._drain.announce_end()
 
     def sweep(self, now: float) -> None:
         """Close the connection when it has been silent, or a message half sent, for too long. `now` is loop time.
 
-        And when it is paused and the peer has gone, of which only reading would tell otherwise.
+        And when it is not read and the peer has gone.
         """
-        if self._paused and not self._draining and self._peer_has_gone():
+        paused, drain = self._flow.reading_paused, self._drain
+        if paused and not drain.active and self._flow.peer_has_gone():
             self._transport.abort()
             return
-        limits = self._endpoint.limits
-        partial = self._reader.partial and not self._paused
-        state = (self._messages, partial, bool(self._exchanges))
-        if state != self._seen or (self._exchanges and not partial):
-            self._seen = state
-            self._since = now
+        partial = self._reader.partial and not paused
+        overdue = self._idle_watch.look(
+            now, self._messages, partial=partial, busy=bool(self._exchanges), ended=drain.ended
+        )
+        if overdue is None:
             return
-        silent_s = now - self._since
-        if self._ending:
-            if silent_s >= limits.message_s:
-                self._transport.abort()
-        elif partial and silent_s >= limits.message_s:
+        if overdue is not Overdue.CLOSE:
             self._endpoint.counters.closed_idle += 1
+        if overdue is Overdue.REST:
             self._endpoint.log.warning(
-                f"connection closed: the rest of a message did not come in {limits.message_s} s (setting message_s)",
+                "connection closed: the rest of a message did not come in "
+                f"{self._endpoint.limits.message_s} s (setting message_s)",
                 peer=self.peer(),
             )
-            self._transport.abort()
-        elif not partial and silent_s >= limits.idle_s:
-            self._endpoint.counters.closed_idle += 1
-            self._transport.abort()
-
-    def _peer_has_gone(self) -> bool:
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
+        self._transport.abort()
 
     def peer(self) -> str:
         """The client's address, for the log."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from server.transport.counters import Counters
 from server.transport.decoder import Decoder
 
 if TYPE_CHECKING:
-    from server.transport.connection import Connection
     from server.transport.limits import Limits
     from server.transport.methods import Method
 
@@ -17,21 +16,23 @@ _REFUSAL_LOG_S = 10.0
 """Seconds between two log lines about refused connections."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """What happened since the server was made."""
+class OpenConnection(Protocol):
+    """What a connection is to the endpoint that it belongs to."""
 
-    accepted_connections: int = 0
-    refused_connections: int = 0
-    """Over the limit `connections`."""
-    calls: int = 0
-    """Calls handed to the handler."""
-    bad_messages: int = 0
-    """Messages answered with an error before they got to the handler, and bytes that were no message."""
-    closed_idle: int = 0
-    """Connections closed because nothing came, or not the rest of a message."""
-    abandoned_calls: int = 0
-    """Calls cancelled because their connection was lost."""
+    def peer(self) -> str:
+        """The client's address, for the log."""
+
+    def flush(self) -> None:
+        """Send the answers gathered."""
+
+    def drain(self) -> None:
+        """Close once the messages that have come are answered."""
+
+    def sweep(self, now: float) -> None:
+        """Close when silent for too long."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Endpoint:
@@ -43,12 +44,12 @@ class Endpoint:
         self.log = log
         self.counters = Counters()
         self.decoder = Decoder(limits)
-        self.connections: set[Connection] = set()
-        self._unflushed: list[Connection] = []
+        self.connections: set[OpenConnection] = set()
+        self._unflushed: list[OpenConnection] = []
         self._all_closed: asyncio.Event = asyncio.Event()
         self._next_refusal_log = 0.0
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: OpenConnection) -> bool:
         """Count a connection in; False when there are as many as allowed."""
         if len(self.connections) < self.limits.connections:
             self.counters.accepted_connections += 1
@@ -65,13 +66,13 @@ class Endpoint:
             )
         return False
 
-    def dismiss(self, connection: Connection) -> None:
+    def dismiss(self, connection: OpenConnection) -> None:
         """Count a connection out."""
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()
 
-    def flush_soon(self, connection: Connection) -> None:
+    def flush_soon(self, connection: OpenConnection) -> None:
         """Flush a connection at the end of this pass of the event loop, with all that have answers by then.
 
         One write for the answers that got ready together saves system calls, and writing only when all calls are read

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from server.calls import Call
     from server.transport.codecs import Codec, Envelope
+    from server.transport.frames import Wrap
     from server.transport.methods import Answer, Method
-    from server.transport.reader import Wrap
 
 
 class Exchange:

@@ -55,7 +55,7 @@ class Method:
         declared = [field for field in argument_spec if field is not None]
         self._values = _getter([field[2] for field in declared])
         self._required = tuple(
-            (index, field[2], field[1] == TType.STRUCT)
+            (index, field[2], _required_fields(field[3][0]) if field[1] == TType.STRUCT else ())
             for index, field in enumerate(declared)
             if not (field[1] == TType.STRUCT and field[2].endswith("options"))
         )
@@ -72,14 +72,13 @@ class Method:
         Only the structs of options may be missing.
         """
         values = self._values(arguments)
-        for index, name, is_struct in self._required:
-            if values[index] is None:
-                raise invalid_argument(f"argument {name} is missing")
-            if is_struct:
-                try:
-                    values[index].validate()
-                except TProtocolException as error:
-                    raise invalid_argument(f"argument {name}: {error}") from None
+        for index, name, required_fields in self._required:
+            value = values[index]
+            if value is None:
+                raise invalid_argument("the argument is missing", field=name)
+            for field in required_fields:
+                if getattr(value, field) is None:
+                    raise invalid_argument("the field is missing", field=f"{name}.{field}")
         return values
 
     def reply(self, codec: Codec, seqid: bytes, value: Any) -> bytes:
@@ -107,6 +106,19 @@ class Method:
 def _record(spec: Any) -> type[Any]:
     """A class with a thrift_spec's fields, each having its default. It costs less to make than the generated one."""
     return type("Record", (), {field[2]: field[4] for field in spec if field is not None})
+
+
+def _required_fields(struct: type[Any]) -> tuple[str, ...]:
+    """Those fields of a generated struct without which it does not validate."""
+    names = [field[2] for field in struct.thrift_spec if field is not None]
+    required = []
+    for name in names:
+        others: dict[str, object] = dict.fromkeys(names, "")
+        try:
+            struct(**others | {name: None}).validate()
+        except TProtocolException:
+            required.append(name)
+    return tuple(required)
 
 
 def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from thrift.Thrift import TApplicationException
 
 from server.errors import PredictionError, invalid_argument
-from server.transport.codecs import CALL, ONEWAY, STRICT, codec_of
+from server.transport.codecs import CALL, COMPACT, OLD, ONEWAY, STRICT, codec_of
 from server.transport.detect import HEADER_MARK, ForeignBytesError, Framing, detect
-from server.transport.header import HeaderFrame
-from server.transport.scanner import Scanner, message_too_large, scanner_of
+from server.transport.frames import HeaderFrame, frame
+from server.transport.scanners.binary import BinaryScanner
+from server.transport.scanners.compact import CompactScanner
+from server.transport.scanners.scanner import message_too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from server.transport.codecs import Codec, Envelope
-    from server.transport.endpoint import Endpoint
+    from server.transport.decoder import Decoder
+    from server.transport.frames import Wrap
+    from server.transport.limits import Limits
     from server.transport.methods import Answer, Method
+    from server.transport.scanners.scanner import Scanner
 
-    Wrap = Callable[[bytes], bytes] | None
-    """Puts a message into its frame; None where there are no frames."""
+_SCANNERS: dict[Codec, type[Scanner]] = {STRICT: BinaryScanner, OLD: BinaryScanner, COMPACT: CompactScanner}
 
 MORE = -1
 """Instead of a position: the message is not there completely."""
@@ -40,18 +44,13 @@ class Receiver(Protocol):
         """A message to answer with an error."""
 
 
-def frame(message: bytes) -> bytes:
-    """Put a message's length before it."""
-    return len(message).to_bytes(4, "big") + message
-
-
 class Reader:
     """Reads messages one by one, and keeps the part of a message whose rest is still coming.
 
     `partial` says whether there is such a part; as long as it is true, new data goes through `join`.
     """
 
-    def __init__(self, endpoint: Endpoint, receiver: Receiver) -> None:
+    def __init__(self, methods: Mapping[bytes, Method], limits: Limits, decoder: Decoder, receiver: Receiver) -> None:
         self.take: Callable[[bytes, int], int] = self._take_first
         """take(data, position) -> where the message that begins at `position` ends, or MORE.
 
@@ -59,10 +58,10 @@ class Reader:
         """
         self.partial = False
         self._receiver = receiver
-        self._methods = endpoint.methods
-        self._limits = endpoint.limits
-        self._decode = endpoint.decoder.decode
-        self._decode_exact = endpoint.decoder.decode_exact
+        self._methods = methods
+        self._limits = limits
+        self._decode = decoder.decode
+        self._decode_exact = decoder.decode_exact
         self._tail = bytearray()
         self._needed = 0
         self._scanner: Scanner | None = None
@@ -141,7 +140,7 @@ class Reader:
             if found is not None and found[1] == end:
                 self._start(method, found[0], codec, envelope, wrap)
                 return
-        scanner = scanner_of(codec)(data, start, body, end, _spec(method), self._limits)
+        scanner = _SCANNERS[codec](data, start, body, end, _spec(method), self._limits)
         try:
             scanner.advance()
             if scanner.position != end:
@@ -164,7 +163,7 @@ class Reader:
             if found is not None and found[1] - position <= self._limits.message_bytes:
                 self._start(method, found[0], codec, envelope, None)
                 return found[1]
-        scanner = scanner_of(codec)(data, position, body, None, _spec(method), self._limits)
+        scanner = _SCANNERS[codec](data, position, body, None, _spec(method), self._limits)
         try:
             whole = scanner.advance()
         except PredictionError as error:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from predictor import Predictor
 
 from server.transport.connection import Connection
-from server.transport.endpoint import Counters, Endpoint
+from server.transport.endpoint import Endpoint
 from server.transport.methods import method_table
 
 if TYPE_CHECKING:
+    from server.transport.counters import Counters
     from server.transport.limits import Limits
-
-__all__ = ["Counters", "ThriftServer"]
 
 _BACKLOG = 1024
 """Connections that the system keeps until they are accepted."""

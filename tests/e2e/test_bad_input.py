@@ -185,7 +185,7 @@ def test_wrong_argument_type(service: Service, dialect: Any) -> None:
 @BOTH
 def test_missing_argument(service: Service, dialect: Any) -> None:
     error = refusal(service, message("predict"), dialect)
-    assert (error.code, error.message) == (ErrorCode.INVALID_ARGUMENT, "argument doc is missing")
+    assert (error.code, error.message) == (ErrorCode.INVALID_ARGUMENT, "doc: the argument is missing")
 
 
 @BOTH

@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server import metrics
-from server.transport.server import Counters
+from server.transport.counters import Counters
 from tests.support.service import HOST
 
 

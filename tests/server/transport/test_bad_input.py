@@ -155,30 +155,30 @@ def test_a_message_that_is_no_call(server: RunningServer, framed: bool, kind: in
 
 
 WRONG_TYPES = {
-    "doc": ("predict", b"\x08\0\1" + size(5) + b"\0", "argument doc is i32, not string"),
+    "doc": ("predict", b"\x08\0\1" + size(5) + b"\0", "doc: expected string, got i32"),
     "options": (
         "predict",
         STRING + size(1) + b"a" + b"\x08\0\2" + size(5) + b"\0",
-        "argument options is i32, not struct",
+        "options: expected struct, got i32",
     ),
     "timeout_ms": (
         "predict",
         STRING + size(1) + b"a" + b"\x0c\0\2" + b"\x0b\0\2" + size(2) + b"10" + b"\0\0",
-        "argument options.timeout_ms is string, not i32",
+        "options.timeout_ms: expected i32, got string",
     ),
-    "docs": ("predict_batch", STRING + size(1) + b"a\0", "argument docs is string, not list"),
+    "docs": ("predict_batch", STRING + size(1) + b"a\0", "docs: expected list, got string"),
     "an item of docs": (
         "predict_batch",
         b"\x0f\0\1\x08" + size(1) + size(7) + b"\0",
-        "argument docs holds i32, not string",
+        "docs: expected items of type string, got i32",
     ),
     "an item of options": (
         "generate",
         STRING + size(1) + b"a" + b"\x0c\0\2" + b"\x0f\0\6\x0a" + size(1) + bytes(8) + b"\0\0",
-        "argument generation_options.stop holds i64, not string",
+        "generation_options.stop: expected items of type string, got i64",
     ),
-    "a type that does not exist": ("predict", b"\x63\0\1" + b"\0", "argument doc is type 99, not string"),
-    "an unknown field of no type": ("predict", b"\x63\0\x31" + b"\0", "argument field 49: there is no Thrift type 99"),
+    "a type that does not exist": ("predict", b"\x63\0\1" + b"\0", "doc: expected string, got type 99"),
+    "an unknown field of no type": ("predict", b"\x63\0\x31" + b"\0", "field 49: there is no Thrift type 99"),
 }
 
 
@@ -190,11 +190,11 @@ def test_a_wrong_argument_type(server: RunningServer, framed: bool, name: str) -
 
 
 MISSING = {
-    "predict": ((None, None), "argument doc is missing"),
-    "predict_batch": ((None, RequestOptions(timeout_ms=1)), "argument docs is missing"),
-    "generate_next": (("s", None), "argument wait_ms is missing"),
-    "load_model": (("m", None), "argument location is missing"),
-    "submit_batch": ((None,), "argument request is missing"),
+    "predict": ((None, None), "doc: the argument is missing"),
+    "predict_batch": ((None, RequestOptions(timeout_ms=1)), "docs: the argument is missing"),
+    "generate_next": (("s", None), "wait_ms: the argument is missing"),
+    "load_model": (("m", None), "location: the argument is missing"),
+    "submit_batch": ((None,), "request: the argument is missing"),
 }
 
 
@@ -210,7 +210,7 @@ def test_a_missing_argument(server: RunningServer, framed: bool, protocol: Any, 
 @each_framing
 def test_a_struct_without_a_required_field(server: RunningServer, framed: bool) -> None:
     data = message("submit_batch", BatchRequest("predict", None, None, "out"))
-    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, "argument request", "input")
+    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, "request.input: the field is missing")
 
 
 @each_framing
@@ -221,7 +221,7 @@ def test_invalid_utf8(server: RunningServer, framed: bool, protocol: Any, text: 
     for method, doc, name in (("predict", stand_in, "doc"), ("predict_batch", ["fine", stand_in], "docs[1]")):
         data = message(method, doc, protocol=protocol).replace(stand_in.encode(), text)
         answer = ask(server, data, framed=framed, protocol=protocol)
-        refused(answer, ErrorCode.INVALID_ARGUMENT, f"argument {name} is not UTF-8")
+        refused(answer, ErrorCode.INVALID_ARGUMENT, f"{name}: not UTF-8")
 
 
 def test_an_empty_document_is_fine(thrift_server: RunningServer) -> None:

@@ -1,135 +1,110 @@
-"""The end: by drain, which answers what is in progress, or at once."""
+"""server/transport/drain.py alone: which bytes still count, and how a connection says goodbye."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server.transport import connection
-from server.transport.limits import Limits
-from tests.server.transport.service import (
-    Peer,
-    frame,
-    message,
-    running,
-    stands_still,
-    until,
-)
-from tests.server.transport.thrift_clients import HOST
+from server.transport import drain as module
+from server.transport.drain import Drain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 
-def predict(doc: str, seqid: int, wrap: Callable[[bytes], bytes] = frame) -> bytes:
-    return wrap(message("predict", doc, seqid=seqid))
+class Transport:
+    """Notes what it is told, and has a real socket."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.socket, self.peer = socket.socketpair()
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def write_eof(self) -> None:
+        self.told.append("eof")
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"socket": self.socket}[name]
 
 
-def connect_refused(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), 1).close()
-    except ConnectionRefusedError:
-        return True
-    return False
+@pytest.fixture
+def transport() -> Iterator[Any]:
+    """A transport whose peer can send."""
+    transport = Transport()
+    yield transport
+    transport.socket.close()
+    transport.peer.close()
 
 
-def test_drain_answers_what_is_in_progress_and_what_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In flight, pipelined behind a full connection, and still in the system's buffers: all of it has come."""
-    monkeypatch.setattr(connection, "_LAST_LOOKS_S", 20)  # however long it takes here
-    with running(Limits(pipelined_calls=2)) as server, Peer(server.port) as peer, Peer(server.port) as idle:
-        behind = 20_000  # over a megabyte: more than the server reads while the connection is full
-        peer.send(predict("wait:first", 0))
-        until(lambda: "first" in server.rpc.handler.waiting)
-        idle.send(predict("idle", 1))
-        idle.answer(framed=True)
-        half = predict("never complete", 1)[:-3]
-        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
-        peer.send(b"".join(predict(f"doc {seqid}", seqid) for seqid in range(1, behind)) + half)
-        drained = server.later(server.server.drain(20))
-        assert idle.is_closed()
-        until(lambda: connect_refused(server.port))
-        assert not drained.done()
-        server.release("first")
-        assert peer.answer(framed=True) == (0, {"wait:first": 10.0})
-        for seqid in range(1, behind):
-            assert peer.answer(framed=True) == (seqid, {f"doc {seqid}": float(len(f"doc {seqid}"))})
-        assert peer.is_closed()
-        assert drained.result(10) is True
-        assert server.server.connections == 0
+async def test_only_what_had_come_counts(transport: Any) -> None:
+    drain = Drain(transport, discard_bytes=100)
+    assert not drain.active
+    transport.peer.send(b"in time")
+    drain.begin()
+    assert drain.active
+    assert drain.waits_for_bytes
+    assert drain.in_time(transport.socket.recv(3)) == b"in "
+    assert drain.in_time(b"time, and late") == b"time"
+    assert not drain.waits_for_bytes
+    assert drain.in_time(b"late") == b""
+    assert transport.told == []
 
 
-def test_drain_gives_up_in_time() -> None:
-    with running() as server, Peer(server.port) as peer:
-        peer.send(predict("wait:forever", 0))
-        until(lambda: "forever" in server.rpc.handler.waiting)
-        assert server.run(server.server.drain(0.2)) is False
-        assert peer.is_closed()
-        until(lambda: server.rpc.handler.abandoned == ["forever"])
+async def test_after_the_end_nothing_counts_and_a_peer_that_sends_on_is_cut_off(transport: Any) -> None:
+    transport.peer.send(b"in time")
+    drain = Drain(transport, discard_bytes=10)
+    drain.begin()
+    drain.end()
+    assert not drain.waits_for_bytes
+    assert drain.in_time(b"in time") == b""
+    assert transport.told == []
+    assert drain.in_time(b"late") == b""
+    assert transport.told == ["abort"]
 
 
-def test_drain_of_a_peer_that_does_not_read() -> None:
-    with running() as server, Peer(server.port) as peer:
-        sent = frame(message("embed", "x" * 100_000))  # the answers, of 800 kB each, are more than the system keeps
-        for _ in range(60):
-            peer.send(sent)
-        until(lambda: stands_still(lambda: server.server.counters.calls))
-        assert server.run(server.server.drain(0.2)) is False
+async def test_what_came_while_it_was_not_read_counts_but_not_without_end(
+    transport: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_LOOKS_S", 3600)
+    drain = Drain(transport, discard_bytes=100)
+    transport.peer.send(b"before")
+    drain.look_again()
+    assert not drain.waits_for_bytes, "it does not drain"
+    transport.socket.recv(10)
+    drain.begin()
+    assert not drain.waits_for_bytes
+    transport.peer.send(b"meanwhile")
+    drain.look_again()
+    assert drain.in_time(transport.socket.recv(100)) == b"meanwhile"
+    monkeypatch.setattr(drain, "_last_look", 0.0)
+    transport.peer.send(b"later")
+    drain.look_again()
+    assert drain.in_time(transport.socket.recv(100)) == b""
 
 
-def test_drain_with_nothing_to_do() -> None:
-    with running() as server:
-        assert server.run(server.server.drain(3600)) is True
+@pytest.mark.parametrize("draining", [True, False])
+async def test_the_end_is_announced_and_only_a_drained_connection_is_closed_by_us(
+    transport: Any, draining: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the peer's bytes were refused, it is up to the peer, and to the idle watch."""
+    drain = Drain(transport, discard_bytes=100)
+    calls: list[Any] = []
 
+    class Loop:
+        def call_later(self, delay_s: float, callback: Any) -> None:
+            calls.append((delay_s, callback))
 
-@pytest.mark.parametrize("depth", [1, 8])
-def test_drain_under_load_loses_nothing(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many answers as calls, though each answer makes its client send another message."""
-    monkeypatch.setattr(connection, "_LINGER_S", 20)  # until the clients close, however late they read
-    with running() as server:
-
-        async def load() -> int:
-            return sum(await asyncio.gather(*(ask_until_closed(server.port) for _ in range(16))))
-
-        async def ask_until_closed(port: int) -> int:
-            reader, writer = await asyncio.open_connection(HOST, port)
-            answered = 0
-            writer.write(predict("future:0.001", 1) * (depth - 1))
-            try:
-                while True:
-                    writer.write(predict("future:0.001", 1))
-                    size = int.from_bytes(await reader.readexactly(4), "big")
-                    await reader.readexactly(size)
-                    answered += 1
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return answered
-            finally:
-                writer.close()
-
-        async def both() -> tuple[int, bool]:
-            loading = asyncio.create_task(load())
-            while server.server.counters.calls < 500:  # noqa: ASYNC110 - of another thread
-                await asyncio.sleep(0.01)
-            drained = await asyncio.wrap_future(server.later(server.server.drain(30)))
-            return await loading, drained
-
-        answered, drained = asyncio.run(both())
-        assert drained
-        assert answered == server.server.counters.calls
-        assert server.server.counters.abandoned_calls == 0
-
-
-def test_close_ends_everything_at_once() -> None:
-    with running() as server, Peer(server.port) as peer:
-        peer.send(predict("wait:long", 0))
-        until(lambda: "long" in server.rpc.handler.waiting)
-
-        async def close() -> None:
-            server.server.close()
-
-        server.run(close())
-        assert peer.is_closed()
-        assert connect_refused(server.port)
-        until(lambda: server.rpc.handler.abandoned == ["long"])
+    if draining:
+        drain.begin()
+    monkeypatch.setattr(drain, "_loop", Loop())
+    drain.announce_end()
+    assert drain.ended
+    assert transport.told == ["eof"]
+    assert calls == ([(module.GRACE_S, transport.close)] if draining else [])

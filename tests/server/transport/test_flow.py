@@ -89,15 +89,15 @@ def test_at_most_so_many_calls_of_a_connection_at_once(wrap: Callable[[bytes], b
     with running(Limits(pipelined_calls=3)) as server, Peer(server.port) as peer:
         for seqid in range(8):
             peer.send(predict(f"wait:{seqid}", seqid, wrap))
-        until(lambda: len(server.rpc.handler.waiting) == 3)
+        until(lambda: len(server.handler.waiting) == 3)
         time.sleep(0.05)
-        assert sorted(server.rpc.handler.waiting) == ["0", "1", "2"]
+        assert sorted(server.handler.waiting) == ["0", "1", "2"]
         server.release("1")
-        until(lambda: "1" not in server.rpc.handler.waiting)
+        until(lambda: "1" not in server.handler.waiting)
         time.sleep(0.05)
-        assert sorted(server.rpc.handler.waiting) == ["0", "2"], "an answer that waits for its turn counts"
+        assert sorted(server.handler.waiting) == ["0", "2"], "an answer that waits for its turn counts"
         server.release("0")
-        until(lambda: sorted(server.rpc.handler.waiting) == ["2", "3", "4"])
+        until(lambda: sorted(server.handler.waiting) == ["2", "3", "4"])
         server.answers()  # other connections are served
         for seqid in range(2, 8):
             server.release(str(seqid))
@@ -127,14 +127,14 @@ def test_answers_that_get_ready_together_are_written_together() -> None:
     with running() as server, Peer(server.port) as peer:
         names = [str(number) for number in range(20)]
         peer.send(b"".join(predict(f"wait:{name}", 1) for name in names))
-        until(lambda: len(server.rpc.handler.waiting) == 20)
+        until(lambda: len(server.handler.waiting) == 20)
         writes: list[int] = []
 
         async def release_all() -> None:
             (connection,) = server.server._endpoint.connections
             connection._transport = _WriteSpy(connection._transport, writes)
             for name in names:
-                server.rpc.handler.waiting.pop(name).resolve(None)
+                server.handler.waiting.pop(name).resolve(None)
 
         server.run(release_all())
         for _ in names:
@@ -171,12 +171,12 @@ def test_a_lost_connection_cancels_its_calls(lose: Callable[[Peer], None]) -> No
     with running() as server:
         peer = Peer(server.port)
         peer.send(b"".join(predict(f"wait:{name}", 1) for name in "abc"))
-        until(lambda: len(server.rpc.handler.waiting) == 3)
+        until(lambda: len(server.handler.waiting) == 3)
         assert server.server.connections == 1
         lose(peer)
         until(lambda: server.server.counters.abandoned_calls == 3)
         until(lambda: server.server.connections == 0)
-        assert sorted(server.rpc.handler.abandoned) == ["a", "b", "c"]
+        assert sorted(server.handler.abandoned) == ["a", "b", "c"]
         server.release("a")  # comes too late, and does no harm
         server.answers()
         assert not server.log.find("error", "")
@@ -187,9 +187,9 @@ def test_a_lost_connection_that_is_not_read_cancels_its_calls(lose: Callable[[Pe
     with running(Limits(pipelined_calls=2, message_s=0.4)) as server:
         peer = Peer(server.port)
         peer.send(b"".join(predict(f"wait:{name}", 1) for name in "abc"))
-        until(lambda: len(server.rpc.handler.waiting) == 2)
+        until(lambda: len(server.handler.waiting) == 2)
         lose(peer)
-        until(lambda: server.rpc.handler.abandoned == ["a", "b"])
+        until(lambda: server.handler.abandoned == ["a", "b"])
         until(lambda: server.server.connections == 0)
 
 
@@ -227,8 +227,8 @@ def test_a_call_that_fails_while_it_is_cancelled_does_not_keep_the_others() -> N
     with running() as server:
         with Peer(server.port) as peer:
             peer.send(predict("stubborn:", 1) + predict("wait:next", 2))
-            until(lambda: "next" in server.rpc.handler.waiting)
-        until(lambda: server.rpc.handler.abandoned == ["next"])
+            until(lambda: "next" in server.handler.waiting)
+        until(lambda: server.handler.abandoned == ["next"])
         (line,) = server.log.find("error", "call failed while it was cancelled")
         assert str(line["exc_info"]) == "would not be cancelled"
         server.answers()
@@ -336,7 +336,7 @@ def test_silence_ends_a_connection() -> None:
 
         with Peer(server.port) as silent, Peer(server.port) as active, Peer(server.port) as waiting:
             waiting.send(predict("wait:long", 1))
-            until(lambda: "long" in server.rpc.handler.waiting)
+            until(lambda: "long" in server.handler.waiting)
             until(lambda: server.server.connections == 3)
             begun = server.run(begin())
             for seconds in (0, 60, 110):
@@ -405,7 +405,7 @@ def test_a_half_sent_message_behind_a_long_call() -> None:
     with running(Limits(message_s=0.3)) as server, Peer(server.port) as peer:
         peer.send(predict("wait:long", 1) + predict("half", 2)[:-3])
         assert peer.is_closed()
-        until(lambda: server.rpc.handler.abandoned == ["long"])
+        until(lambda: server.handler.abandoned == ["long"])
 
 
 def test_a_refused_peer_that_never_stops_sending_is_cut_off() -> None:

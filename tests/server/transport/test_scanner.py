@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,10 +20,15 @@ from server.transport.decoder import Decoder
 from server.transport.detect import ForeignBytesError, Framing, detect
 from server.transport.limits import Limits
 from server.transport.methods import method_table
-from server.transport.scanner import Scanner, scanner_of
+from server.transport.scanners.binary import BinaryScanner
+from server.transport.scanners.compact import CompactScanner
 from tests.server.transport.service import PROTOCOLS, Handler, envelope, frame, message
 
+if TYPE_CHECKING:
+    from server.transport.scanners.scanner import Scanner
+
 CODECS = {TBinaryProtocol: STRICT, TCompactProtocol: COMPACT}
+SCANNERS = {TBinaryProtocol: BinaryScanner, TCompactProtocol: CompactScanner}
 LIMITS = Limits()
 METHODS = method_table(Predictor, Handler())
 
@@ -105,7 +110,7 @@ def struct_bytes(protocol: Any, fields: list[Any]) -> bytes:
 
 
 def new_scanner(protocol: Any, data: bytes | bytearray, spec: Any = None, end: int | None = None) -> Scanner:
-    return scanner_of(CODECS[protocol])(data, 0, 0, end, spec, LIMITS)
+    return SCANNERS[protocol](data, 0, 0, end, spec, LIMITS)
 
 
 def advance_in_pieces(scanner: Scanner, data: bytes, cuts: list[int]) -> int:

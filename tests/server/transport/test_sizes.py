@@ -45,7 +45,7 @@ def test_a_document_of_100_megabytes(server: RunningServer, framed: bool, protoc
         whole = f"message of {len(data)} bytes is over the limit of 16777216 bytes (setting message_bytes)"
         refused(answer, ErrorCode.TOO_LARGE, whole)
     else:
-        text = "argument doc: a string of 104857600 bytes is over the limit of 16777216 (setting string_bytes)"
+        text = "doc: a string of 104857600 bytes is over the limit of 16777216 (setting string_bytes)"
         refused(answer, ErrorCode.TOO_LARGE, text)
 
 
@@ -86,35 +86,33 @@ def test_a_frame_of_two_gigabytes_with_a_header(server: RunningServer) -> None:
 @each_framing
 def test_a_string_longer_than_its_message(server: RunningServer, framed: bool) -> None:
     data = envelope("predict") + STRING + size(2**31 - 1) + b"abc\0"
-    refused(ask(server, data, framed=framed), ErrorCode.TOO_LARGE, "argument doc", "2147483647 bytes", "string_bytes")
+    refused(ask(server, data, framed=framed), ErrorCode.TOO_LARGE, "doc", "2147483647 bytes", "string_bytes")
     if framed:
         data = envelope("predict") + STRING + size(1000) + b"abc\0"
-        refused(ask(server, data, framed=True), ErrorCode.INVALID_ARGUMENT, "argument doc", "996 bytes are missing")
+        refused(ask(server, data, framed=True), ErrorCode.INVALID_ARGUMENT, "doc", "996 bytes are missing")
 
 
 @each_framing
 @pytest.mark.parametrize("count", [-1, -(2**31)])
 def test_negative_sizes(server: RunningServer, framed: bool, count: int) -> None:
     data = envelope("predict") + STRING + size(count) + b"\0"
-    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, f"argument doc: a string of {count} bytes")
+    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, f"doc: a string of {count} bytes")
     data = envelope("predict_batch") + b"\x0f\0\1\x0b" + size(count) + b"\0"
-    refused(
-        ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, f"argument docs: a container of {count} items"
-    )
+    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, f"docs: a container of {count} items")
     data = envelope("predict") + b"\x0d\0\x63\x0b\x0b" + size(count) + b"\0"
-    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, f"argument field 99: a container of {count}")
+    refused(ask(server, data, framed=framed), ErrorCode.INVALID_ARGUMENT, f"field 99: a container of {count}")
 
 
 @each_framing
 def test_negative_sizes_in_compact(server: RunningServer, framed: bool) -> None:
     begin = envelope("predict_batch", protocol=TCompactProtocol)
     for data, text in (
-        (begin + b"\x19\xf8\xff\xff\xff\xff\x0f\0", "argument docs: a container of -1 items"),
-        (begin + b"\x19\x18\xff\xff\xff\xff\x0f\0", "argument docs[0]: a string of -1 bytes"),
-        (begin + b"\x1b\xff\xff\xff\xff\x0f\0", "argument docs is map, not list"),
-        (begin + b"\x5b\xff\xff\xff\xff\x0f\0", "argument field 5: a container of -1 items"),
-        (begin + b"\x55\xff\xff\xff\xff\xff\xff\0", "argument field 5: a number of more than 5 bytes"),
-        (begin + b"\x5e", "the arguments: there is no compact type 14"),
+        (begin + b"\x19\xf8\xff\xff\xff\xff\x0f\0", "docs: a container of -1 items"),
+        (begin + b"\x19\x18\xff\xff\xff\xff\x0f\0", "docs[0]: a string of -1 bytes"),
+        (begin + b"\x1b\xff\xff\xff\xff\x0f\0", "docs: expected list, got map"),
+        (begin + b"\x5b\xff\xff\xff\xff\x0f\0", "field 5: a container of -1 items"),
+        (begin + b"\x55\xff\xff\xff\xff\xff\xff\0", "field 5: a number of more than 5 bytes"),
+        (begin + b"\x5e", "there is no compact type 14"),
     ):
         refused(ask(server, data, framed=framed, protocol=TCompactProtocol), ErrorCode.INVALID_ARGUMENT, text)
 
@@ -123,7 +121,7 @@ def test_negative_sizes_in_compact(server: RunningServer, framed: bool) -> None:
 @each_protocol
 def test_too_many_items(server: RunningServer, framed: bool, protocol: Any) -> None:
     data = message("predict_batch", [""] * 100_001, protocol=protocol)
-    text = "argument docs: 100001 items are over the limit of 100000 (setting container_items)"
+    text = "docs: 100001 items are over the limit of 100000 (setting container_items)"
     refused(ask(server, data, framed=framed, protocol=protocol), ErrorCode.TOO_LARGE, text)
 
 

@@ -14,23 +14,20 @@ Formats: thrift/doc/specs/thrift-binary-protocol.md and thrift-compact-protocol.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from thrift.Thrift import TType
 
 from server.errors import PredictionError, invalid_argument, too_large
-from server.transport.codecs import COMPACT
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from server.transport.codecs import Codec
     from server.transport.limits import Limits
 
     Walk = Generator[None, None, None]
 
-_NAMES = dict(enumerate(TType._VALUES_TO_NAMES))
-_MAX_I32 = 2**31 - 1
+_TYPE_NAMES = dict(enumerate(TType._VALUES_TO_NAMES))
 
 
 class Scanner(ABC):
@@ -70,12 +67,12 @@ class Scanner(ABC):
         self._limit -= self._message
         self._message = 0
 
-    def where(self) -> str:
-        """The argument that the walk is in, for people: "argument options.timeout_ms", or "the arguments"."""
+    @property
+    def field(self) -> str | None:
+        """The path of the argument that the walk is in, such as options.timeout_ms; None outside of every argument."""
         if not self._path:
-            return "the arguments"
-        text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._path)
-        return "argument " + text[1:]
+            return None
+        return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._path)[1:]
 
     # ------------------------------------------------------------------------------------------------------ the walk
 
@@ -95,7 +92,7 @@ class Scanner(ABC):
             declared = spec[number] if spec and 0 <= number < len(spec) else None
             self._path.append(declared[2] if declared else f"field {number}")
             if declared:
-                self._check_type(kind, declared[1], "is")
+                self._check_type(kind, declared[1])
             if kind == TType.BOOL:
                 while not self._field_bool():
                     yield
@@ -129,7 +126,7 @@ class Scanner(ABC):
         kind, count = header
         self._count(count)
         if count and types:
-            self._check_type(kind, types[0], "holds")
+            self._check_type(kind, types[0], "items of type ")
         self._path.append(0)
         for index in range(count):
             self._path[-1] = index
@@ -143,8 +140,8 @@ class Scanner(ABC):
         key, value, count = header
         self._count(count)
         if count and types:
-            self._check_type(key, types[0], "has keys that are")
-            self._check_type(value, types[2], "has values that are")
+            self._check_type(key, types[0], "keys of type ")
+            self._check_type(value, types[2], "values of type ")
         self._path.append(0)
         for index in range(count):
             self._path[-1] = index
@@ -154,28 +151,32 @@ class Scanner(ABC):
 
     # -------------------------------------------------------------------------------------------------------- checks
 
+    def wrong(self, message: str) -> PredictionError:
+        """INVALID_ARGUMENT for what the walk has come to."""
+        return invalid_argument(message, field=self.field)
+
     def _over(self, what: str, limit: int, setting: str) -> PredictionError:
-        return too_large(f"{self.where()}: {what} over the limit of {limit} (setting {setting})")
+        return too_large(f"{what} over the limit of {limit}", field=self.field, setting=setting)
 
     def _check_depth(self, depth: int) -> None:
         if depth > self._limits.nesting:
             raise self._over("structs and containers inside each other", self._limits.nesting, "nesting")
 
-    def _check_type(self, kind: int, expected: int, verb: str) -> None:
+    def _check_type(self, kind: int, expected: int, what: str = "") -> None:
         if kind != expected:
-            raise invalid_argument(f"{self.where()} {verb} {_name(kind)}, not {_name(expected)}")
+            raise self.wrong(f"expected {what}{_type_name(expected)}, got {_type_name(kind)}")
 
     def _count(self, count: int) -> None:
         """Take note of a container of `count` items."""
         if count < 0:
-            raise invalid_argument(f"{self.where()}: a container of {count} items")
+            raise self.wrong(f"a container of {count} items")
         self._items += count
         if self._items > self._limits.container_items:
             raise self._over(f"{self._items} items are", self._limits.container_items, "container_items")
 
     def _check_string(self, size: int) -> None:
         if size < 0:
-            raise invalid_argument(f"{self.where()}: a string of {size} bytes")
+            raise self.wrong(f"a string of {size} bytes")
         if size > self._limits.string_bytes:
             raise self._over(f"a string of {size} bytes is", self._limits.string_bytes, "string_bytes")
 
@@ -187,7 +188,7 @@ class Scanner(ABC):
             try:
                 self.data[start : self.position].decode()
             except UnicodeDecodeError as error:
-                raise invalid_argument(f"{self.where()} is not UTF-8: {error.reason} at byte {error.start}") from None
+                raise self.wrong(f"not UTF-8: {error.reason} at byte {error.start}") from None
 
     # ---------------------------------------------------------------------------------------------------- the format
 
@@ -196,7 +197,7 @@ class Scanner(ABC):
         end = self.position + size
         if end > self._limit:
             if self._end is not None:
-                raise invalid_argument(f"{self.where()}: {end - self._limit} bytes are missing at the message's end")
+                raise self.wrong(f"{end - self._limit} bytes are missing at the message's end")
             raise message_too_large(end - self._message, self._limits)
         return end <= len(self.data)
 
@@ -232,190 +233,13 @@ class Scanner(ABC):
         """Go over a number, boolean or UUID. Raises INVALID_ARGUMENT for a type that does not exist."""
 
 
-class BinaryScanner(Scanner):
-    """Numbers in their full width, most significant byte first."""
-
-    _WIDTHS: ClassVar = {
-        TType.BOOL: 1,
-        TType.BYTE: 1,
-        TType.I16: 2,
-        TType.I32: 4,
-        TType.I64: 8,
-        TType.DOUBLE: 8,
-        TType.UUID: 16,
-    }
-
-    def _field(self, last: int) -> tuple[int, int] | None:
-        if not self._have(1):
-            return None
-        kind = self.data[self.position]
-        if kind == TType.STOP:
-            self.position += 1
-            return kind, last
-        if not self._have(3):
-            return None
-        number = int.from_bytes(self.data[self.position + 1 : self.position + 3], "big", signed=True)
-        self.position += 3
-        return kind, number
-
-    def _field_bool(self) -> bool:
-        return self._skip(1)
-
-    def _size(self) -> int | None:
-        if not self._have(4):
-            return None
-        size = int.from_bytes(self.data[self.position : self.position + 4], "big", signed=True)
-        self.position += 4
-        return size
-
-    def _list_header(self) -> tuple[int, int] | None:
-        if not self._have(5):
-            return None
-        kind = self.data[self.position]
-        count = int.from_bytes(self.data[self.position + 1 : self.position + 5], "big", signed=True)
-        self.position += 5
-        return kind, count
-
-    def _map_header(self) -> tuple[int, int, int] | None:
-        if not self._have(6):
-            return None
-        key, value = self.data[self.position : self.position + 2]
-        count = int.from_bytes(self.data[self.position + 2 : self.position + 6], "big", signed=True)
-        self.position += 6
-        return key, value, count
-
-    def _scalar(self, kind: int) -> bool:
-        width = self._WIDTHS.get(kind)
-        if width is None:
-            raise invalid_argument(f"{self.where()}: there is no Thrift type {kind}")
-        return self._skip(width)
-
-
-class CompactScanner(Scanner):
-    """Numbers in as many bytes as they need, seven bits in each, the lowest first; types in half a byte."""
-
-    _TYPES = (
-        TType.STOP,
-        TType.BOOL,
-        TType.BOOL,
-        TType.BYTE,
-        TType.I16,
-        TType.I32,
-        TType.I64,
-        TType.DOUBLE,
-        TType.STRING,
-        TType.LIST,
-        TType.SET,
-        TType.MAP,
-        TType.STRUCT,
-        TType.UUID,
-    )
-    _WIDTHS: ClassVar = {TType.BOOL: 1, TType.BYTE: 1, TType.DOUBLE: 8, TType.UUID: 16}
-    _VARINT_BYTES: ClassVar = {TType.I16: 3, TType.I32: 5, TType.I64: 10}
-
-    def _type(self, code: int) -> int:
-        if code >= len(self._TYPES):
-            raise invalid_argument(f"{self.where()}: there is no compact type {code}")
-        kind: int = self._TYPES[code]
-        return kind
-
-    def _varint(self, at: int, longest: int) -> tuple[int, int] | None:
-        """The number that begins at `at`, and where it ends; None when it is not all there."""
-        value = 0
-        for index in range(longest):
-            if not self._have(at + index + 1 - self.position):
-                return None
-            byte = self.data[at + index]
-            value |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                return value, at + index + 1
-        raise invalid_argument(f"{self.where()}: a number of more than {longest} bytes")
-
-    def _count_at(self, at: int) -> tuple[int, int] | None:
-        """A size or count, 32 bits with a sign, and where it ends."""
-        found = self._varint(at, 5)
-        if found is None:
-            return None
-        value, end = found
-        value &= 0xFFFFFFFF
-        return (value if value <= _MAX_I32 else value - 2**32), end
-
-    def _field(self, last: int) -> tuple[int, int] | None:
-        if not self._have(1):
-            return None
-        head = self.data[self.position]
-        kind = self._type(head & 0x0F)
-        if kind == TType.STOP:
-            self.position += 1
-            return kind, last
-        if head >> 4:
-            self.position += 1
-            return kind, last + (head >> 4)
-        found = self._varint(self.position + 1, 3)
-        if found is None:
-            return None
-        zigzag, self.position = found
-        return kind, (zigzag >> 1) ^ -(zigzag & 1)
-
-    def _field_bool(self) -> bool:
-        return True  # the value is part of the field's type
-
-    def _size(self) -> int | None:
-        found = self._count_at(self.position)
-        if found is None:
-            return None
-        size, self.position = found
-        return size
-
-    def _list_header(self) -> tuple[int, int] | None:
-        if not self._have(1):
-            return None
-        head = self.data[self.position]
-        found = (head >> 4, self.position + 1) if head >> 4 < 15 else self._count_at(self.position + 1)
-        if found is None:
-            return None
-        kind = self._type(head & 0x0F)
-        count, self.position = found
-        return kind, count
-
-    def _map_header(self) -> tuple[int, int, int] | None:
-        found = self._count_at(self.position)
-        if found is None:
-            return None
-        count, end = found
-        if count == 0:
-            self.position = end
-            return TType.STOP, TType.STOP, 0
-        if not self._have(end + 1 - self.position):
-            return None
-        types = self.data[end]
-        self.position = end + 1
-        return self._type(types >> 4), self._type(types & 0x0F), count
-
-    def _scalar(self, kind: int) -> bool:
-        if kind in self._VARINT_BYTES:
-            found = self._varint(self.position, self._VARINT_BYTES[kind])
-            if found is None:
-                return False
-            self.position = found[1]
-            return True
-        if kind not in self._WIDTHS:
-            raise invalid_argument(f"{self.where()}: there is no Thrift type {kind}")
-        return self._skip(self._WIDTHS[kind])
-
-
-def scanner_of(codec: Codec) -> type[Scanner]:
-    """The scanner of what `codec` reads."""
-    return CompactScanner if codec is COMPACT else BinaryScanner
-
-
 def message_too_large(size: int, limits: Limits) -> PredictionError:
     """The answer to a message of `size` bytes, or of at least so many."""
     return too_large(
-        f"message of {size} bytes is over the limit of {limits.message_bytes} bytes (setting message_bytes)"
+        f"message of {size} bytes is over the limit of {limits.message_bytes} bytes", setting="message_bytes"
     )
 
 
-def _name(kind: int) -> str:
-    """A type's name, for people."""
-    return (_NAMES.get(kind) or f"type {kind}").lower()
+def _type_name(kind: int) -> str:
+    """A Thrift type's name, as contracts write it."""
+    return (_TYPE_NAMES.get(kind) or f"type {kind}").lower()

@@ -1,6 +1,7 @@
-"""Frames that carry a header before the message (THeader): which protocol is inside, transforms, key-value pairs.
+"""What may stand around a message: its length, or a header too (THeader).
 
-The thrift package reads and writes them; here a frame answers in the way in which it was asked.
+A header says which protocol is inside and how it is transformed, and carries key-value pairs. The thrift package reads
+and writes headers; here a frame is answered in the form in which it came.
 
 Format: thrift/doc/specs/HeaderFormat.md.
 """
@@ -17,12 +18,22 @@ from thrift.transport.TTransport import TMemoryBuffer
 from server.transport.limits import MAX_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.transport.limits import Limits
+
+    Wrap = Callable[[bytes], bytes] | None
+    """Puts a message into its frame; None where there are no frames."""
 
 _FIXED = 14  # bytes before what varies: two lengths, magic, flags, sequence id
 _MOST_BYTES = 1 << 14  # of what varies: transforms and key-value pairs, which Python reads one by one
 
 PROTOCOLS = (THeaderSubprotocolID.BINARY, THeaderSubprotocolID.COMPACT)
+
+
+def frame(message: bytes) -> bytes:
+    """Put a message's length before it."""
+    return len(message).to_bytes(4, "big") + message
 
 
 class HeaderFrame(THeaderTransport):  # type: ignore[misc]  # the thrift package has no annotations
