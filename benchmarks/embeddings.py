@@ -41,6 +41,8 @@ from scripts.export_encoder import FORMAT, FolderError, default_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 ENCODERS = ROOT / "build" / "encoders"
 LOGS = ROOT / "build" / "bench-logs"
 QUICK = {"rounds": 1, "seconds": 1.0, "warmup": 0.3}
@@ -148,7 +150,7 @@ def is_listening(port: int) -> bool:
         return connection.connect_ex((HOST, port)) == 0
 
 
-def is_ours_ready(port: int, wanted: np.ndarray, texts: Sequence[str], most_error: float) -> bool:
+def is_ours_ready(port: int, wanted: NDArray[np.float32], texts: Sequence[str], most_error: float) -> bool:
     """Whether the encoder answers. Raises MeasureError when its vectors are not the model's."""
     if not is_listening(port):
         return False
@@ -181,12 +183,12 @@ def measure_server(server: Server, plan: Plan, ready: partial[bool]) -> Iterator
                 yield row, figures
 
 
-def expected(texts: Sequence[str]) -> np.ndarray:
+def expected(texts: Sequence[str]) -> NDArray[np.float32]:
     """The vectors that sentence-transformers gives."""
     from sentence_transformers import SentenceTransformer  # seconds
 
     model = SentenceTransformer(str(default_folder()), device="cpu", local_files_only=True)
-    return np.asarray(model.encode(list(texts), show_progress_bar=False))
+    return np.asarray(model.encode(list(texts), show_progress_bar=False), np.float32)
 
 
 def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Alone], dict[Row, list[Figures]]]:

@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -43,7 +43,12 @@ def products_on_card(device: str) -> dict[str, Callable[[], object]]:
 
     def product(type_: torch.dtype) -> Callable[[], object]:
         a, b = torch.randn(2, SIZE_ON_CARD, SIZE_ON_CARD, device=device).to(type_)
-        return lambda: (a @ b, torch.cuda.synchronize(device))
+
+        def multiply() -> None:
+            _ = a @ b
+            torch.cuda.synchronize(device)
+
+        return multiply
 
     return {"cuBLAS": product(torch.float32), "cuBLAS in bfloat16": product(torch.bfloat16)}
 
@@ -84,8 +89,10 @@ def measure(folder: str, texts: list[str], seconds: float, device: str) -> dict[
     """What is printed."""
     rates = gflops(seconds / 4, device)
     model = SentenceTransformer(folder, device=device, local_files_only=True)
-    config = model[0].auto_model.config
-    lengths = [min(len(ids), model.max_seq_length) for ids in model.tokenizer(texts)["input_ids"]]
+    transformer: Any = model[0]
+    config = transformer.auto_model.config
+    longest: int = transformer.max_seq_length
+    lengths = [min(len(ids), longest) for ids in model.tokenizer(texts)["input_ids"]]
     sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
     encoded = rate(lambda: model.encode(texts, batch_size=BATCH, show_progress_bar=False), seconds) * len(texts)
     return {

@@ -49,7 +49,7 @@ class Loop(torch.nn.Module):
 
 def load(path: Path) -> torch.jit.ScriptModule:
     """The model, ready to answer."""
-    model: torch.jit.ScriptModule = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+    model: torch.jit.ScriptModule = torch.jit.load(str(path))
     return model.eval()
 
 

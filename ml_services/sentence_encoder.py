@@ -17,16 +17,14 @@ from predictor.ttypes import Lane, PredictionError
 
 from server.calls import drive
 from server.config import Settings
-from server.errors import ModelError
 from server.models import kinds
-from server.models.capabilities import Capability, methods_of
-from server.models.requests import RequestContext
+from server.models.base import ModelError, RequestContext
 from server.rpc.fan_out import answer_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from server.models.model import Model
+    from server.models.base import Model
 
 _NO_DEADLINE_NS = 10**18  # 30 years
 
@@ -87,11 +85,9 @@ class SentenceEncoder:
             self.close()
             raise EmbeddingError(str(error)) from None
         self._model = model
-        if Capability.EMBED not in model.capabilities:
+        if "embed" not in model.methods:
             self.close()
-            raise EmbeddingError(
-                f"{location}: the model does not embed; it serves {', '.join(methods_of(model.capabilities))}"
-            )
+            raise EmbeddingError(f"{location}: the model does not embed; it serves {', '.join(model.methods)}")
 
     def run(self, texts: Iterable[str]) -> list[list[float]]:
         """A vector for each text, in their order. A text over the model's limit is cut to it.

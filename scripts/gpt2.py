@@ -61,10 +61,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
-        parts = self.c_attn(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = self.c_attn(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(*parts, dropout_p=dropout, is_causal=True)
-        return self.c_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        projected: Tensor = self.c_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        return projected
 
 
 class Network(nn.Module):
@@ -74,7 +75,8 @@ class Network(nn.Module):
         self.c_proj = Product(4 * config.width, config.width, deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(functional.gelu(self.c_fc(x), approximate="tanh"))
+        projected: Tensor = self.c_proj(functional.gelu(self.c_fc(x), approximate="tanh"))
+        return projected
 
 
 class Block(nn.Module):
@@ -87,7 +89,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attn(self.ln_1(x)))
-        return x + self.dropout(self.mlp(self.ln_2(x)))
+        x = x + self.dropout(self.mlp(self.ln_2(x)))
+        return x  # noqa: RET504 - Any until it has a name
 
 
 class Gpt2(nn.Module):
@@ -108,4 +111,5 @@ class Gpt2(nn.Module):
         x = self.dropout(self.wte(tokens) + self.wpe(positions))
         for block in self.h:
             x = block(x)
-        return self.ln_f(x) @ self.wte.weight.t()
+        logits: Tensor = self.ln_f(x) @ self.wte.weight.t()
+        return logits

@@ -31,12 +31,11 @@ def half_plus_two(tf: Any) -> tuple[Any, Any]:
     module = tf.Module()
     module.a, module.b = tf.Variable(0.5), tf.Variable(2.0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def predict(x: Any) -> dict[str, Any]:
         return {"y": module.a * x + module.b}
 
-    module.predict = predict
-    return module, predict
+    module.predict = tf.function(predict, input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    return module, module.predict
 
 
 def sentence_encoder(tf: Any) -> tuple[Any, Any]:
@@ -45,7 +44,6 @@ def sentence_encoder(tf: Any) -> tuple[Any, Any]:
     vectors = tf.random.stateless_normal([BUCKETS, DIMENSIONS], seed=[SEED, SEED])
     module.vectors = tf.Variable(vectors, trainable=False)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
     def embed(inputs: Any) -> dict[str, Any]:
         words = tf.strings.split(tf.strings.lower(inputs, encoding="utf-8"))
         found = tf.gather(module.vectors, tf.strings.to_hash_bucket_fast(words.flat_values, BUCKETS))
@@ -54,8 +52,8 @@ def sentence_encoder(tf: Any) -> tuple[Any, Any]:
         sums = tf.concat([sums, tf.zeros([rows - tf.shape(sums)[0], DIMENSIONS])], 0)
         return {"outputs": tf.math.l2_normalize(sums, axis=1)}
 
-    module.embed = embed
-    return module, embed
+    module.embed = tf.function(embed, input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    return module, module.embed
 
 
 MODELS: dict[str, Callable[[Any], tuple[Any, Any]]] = {

@@ -33,7 +33,7 @@ pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 
 say "libtorch and the build's needs"
 $pip install torch==2.13.0
-$pip install "setuptools>=77" wheel "cmake>=3.22" ninja pybind11==3.1.0 numpy==1.26.4
+$pip install "setuptools>=77" wheel ninja pybind11==3.1.0 numpy==1.26.4
 
 if [ "$edit" ]; then
     say "the service (editable) $extras"

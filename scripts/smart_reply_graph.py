@@ -9,9 +9,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import numpy as np
-import tflite  # type: ignore[import-untyped]
+import tflite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

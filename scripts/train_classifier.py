@@ -21,7 +21,7 @@ import warnings
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import torch
 from rich.console import Console
@@ -208,12 +208,13 @@ class Classifier(nn.Module):
         self.width = max(network.kernel_sizes)
         self.outside = network.embedding.num_embeddings  # the id of the zeros around a document
         with torch.no_grad():
-            weights = [functional.pad(c.weight, [0, self.width - c.weight.size(2)]) for c in network.convolutions]
+            convolutions = [cast("nn.Conv1d", module) for module in network.convolutions]
+            weights = [functional.pad(c.weight, [0, self.width - c.weight.size(2)]) for c in convolutions]
             vectors = functional.pad(network.embedding.weight, [0, 0, 0, 1])
             shares = torch.einsum("td,fdp->tpf", vectors, torch.cat(weights))  # token, dimension, filter, place
-            self.bias = nn.Parameter(torch.cat([c.bias for c in network.convolutions]))
+            self.bias = nn.Parameter(torch.cat([c.bias for c in convolutions if c.bias is not None]))
         self.shares = nn.Parameter(shares.flatten(0, 1))  # in row `id * width + place`
-        self.register_buffer("places", torch.arange(self.width))
+        self.places = nn.Buffer(torch.arange(self.width))
 
     def forward(
         self,
@@ -261,7 +262,8 @@ def export(module: nn.Module) -> bytes:
 def load(file: Path | BinaryIO) -> torch.jit.ScriptModule:
     """The TorchScript module in a file, on the CPU."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        return torch.jit.load(file, map_location="cpu")
+        module: torch.jit.ScriptModule = torch.jit.load(file, map_location="cpu")
+        return module
 
 
 def write_atomically(content: bytes, path: Path) -> None:

@@ -30,7 +30,7 @@ from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ext import _tflite_ops
-from server.errors import ModelError
+from server.models.base import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 try:
@@ -39,7 +39,7 @@ except ModuleNotFoundError as missing:  # the schema of .tflite files, which a s
     sys.exit(f"error: {missing}; get it by: {sys.executable} -m pip install tflite==2.18.0")
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -118,7 +118,8 @@ class Projection:
         """One for each row of seeds."""
         self._interpreter.set_tensor(self._input, np.array(segment))
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
+        signatures: NDArray[np.int32] = self._interpreter.get_tensor(self._output)
+        return signatures
 
 
 def reply_table(
@@ -180,7 +181,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     console.print(f"wrote {options.output}, {len(model):,} bytes")
 
 
-def _number(kind: type[int] | type[float], least: float, most: float):
+def _number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
         if not least <= value <= most:

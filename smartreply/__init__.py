@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from server.errors import ModelError
+from server.models.base import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 __all__ = [

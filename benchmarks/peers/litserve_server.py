@@ -32,7 +32,8 @@ class Classifier(litserve.LitAPI):
     def predict(self, x: list[list[str]]) -> list[dict[str, float]]:
         """One batch."""
         with torch.inference_mode():
-            return self.model(tokens=x)
+            scores: list[dict[str, float]] = self.model(tokens=x)
+        return scores
 
     def unbatch(self, output: list[dict[str, float]]) -> list[dict[str, float]]:
         """As it is."""

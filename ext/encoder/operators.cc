@@ -1,4 +1,4 @@
-#include "encoder/operators.h"
+// What exported encoders call that libtorch has not (scripts/bert.py).
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/cat.h>
@@ -6,11 +6,10 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/library.h>
 
-#include <optional>
 #include <vector>
 
 #include "kernels/attention.h"
-#include "transformer/int8_products.h"
+#include "kernels/int8_gemm.h"
 
 namespace predictor {
 
@@ -83,15 +82,9 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, at::IntArrayRef count
 
 }  // namespace
 
-// Called, not left to a static object of TORCH_LIBRARY: the linker takes a file out of a library only if it is asked
-// for.
-void register_operators() {
-  static const torch::Library library = [] {
-    torch::Library made(torch::Library::DEF, "predictor", std::nullopt, __FILE__, __LINE__);
-    made.def("attention(Tensor qkv, int heads, int[] counts, int[] lengths) -> Tensor", attention);
-    made.def("int8_products(Tensor x, Tensor weight) -> Tensor", int8_products);
-    return made;
-  }();
+TORCH_LIBRARY(predictor, library) {
+  library.def("attention(Tensor qkv, int heads, int[] counts, int[] lengths) -> Tensor", attention);
+  library.def("int8_products(Tensor x, Tensor weight) -> Tensor", int8_products);
 }
 
 }  // namespace predictor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from server.errors import ModelError
+from server.models.base import ModelError
 from server.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read_weights(folder: Path) -> dict[str, Weight]:
     found = _pickled(pickled) if not files else {}
     for file in files:
         try:
-            tensors = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
+            tensors = safetensors.deserialize(file.read_bytes())
         except safetensors.SafetensorError as error:
             raise ModelError(f"{file.name} is damaged or cut short: {error}") from None
         for name, tensor in tensors:

@@ -6,10 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ext import _tflite_ops
-from server.errors import ModelError
-from server.models.capabilities import Capability
+from server.models.base import ModelError
 from server.models.engine import Engine, EngineModel
-from server.models.message_cost import MessageCost
+from server.models.messages import MessageCost
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 if TYPE_CHECKING:
@@ -17,14 +16,16 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.requests import ReplyFilter, RequestContext
+    from server.models.base import ReplyFilter, RequestContext
+
+REPLY_METHODS = ("reply", "reply_batch", "reply_conversation")
 
 
 class SmartReplyModel(EngineModel):
     """An interpreter for each worker, behind one queue."""
 
     kind = "smart-reply"
-    capabilities = (Capability.REPLY,)
+    methods = REPLY_METHODS
     equal_lengths_only = False
 
     def __init__(self, native: _tflite_ops.SmartReplyEngine, cost: MessageCost) -> None:

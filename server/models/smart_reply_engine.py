@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType  # type: ignore[import-untyped]
+from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 
 from ext import _tflite_ops
-from server.errors import ModelError
+from server.models.base import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,7 +11,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from server.errors import ModelError, PredictionError
+from server.errors import PredictionError
+from server.models.base import ModelError
 from server.tensorflow.predictor import SavedModelPredictor, open_predictor
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.errors import ModelError
+from server.models.base import ModelError
 from server.tensorflow.leash import end_with_stdin
 from server.tensorflow.location import GRAPH, newest_version
 from server.tensorflow.protocol import protocol
@@ -50,7 +50,7 @@ class Servable:
     def __init__(self, folder: Path) -> None:
         """Takes seconds. Raises ModelError, and what TensorFlow raises."""
         self.signatures = _signatures(folder)
-        import tensorflow as tf  # type: ignore[import-untyped]
+        import tensorflow as tf
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         self._error = tf.errors.OpError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin
 
 import aiohttp
-from fsspec.asyn import sync  # type: ignore[import-untyped]
-from fsspec.implementations.http import HTTPFileSystem  # type: ignore[import-untyped]
+from fsspec.asyn import sync
+from fsspec.implementations.http import HTTPFileSystem
 
 from server.batch.storage.files import RangeFile, StorageError, changed
 from server.batch.storage.locations import LocationError, parse
