@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import predictor_packages  # noqa: F401  first: it finds `server`
 from ml_services.sentence_encoder import DEFAULT_LOCATION, EmbeddingError, ModelNotFoundError, SentenceEncoder
 
 if TYPE_CHECKING:

@@ -82,7 +82,8 @@ class Proxy:
             **self._limits._asdict(),
         }
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        command = [sys.executable, "-m", "rest_proxy", *flags]
+        # -P: not from the current folder, which may hold a rest_proxy.py of somebody else's.
+        command = [sys.executable, "-P", "-m", "rest_proxy", *flags]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=[write_fd], stdin=asyncio.subprocess.DEVNULL, start_new_session=True

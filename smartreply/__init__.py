@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import predictor_packages  # noqa: F401  first: it finds `server`
 from server.models.base import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 

@@ -140,7 +140,8 @@ class Child:
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = shutil.which(PROGRAM)
         module = ["standin"] if program is None else ["keeper", program]
-        command = [sys.executable, "-m", f"server.tensorflow.{module[0]}", *module[1:], str(self._folder)]
+        # -P: not from the current folder, which may hold a server.py of somebody else's.
+        command = [sys.executable, "-P", "-m", f"server.tensorflow.{module[0]}", *module[1:], str(self._folder)]
         if program is None:
             command.append("--end-with-stdin")
         environment = {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ

@@ -56,7 +56,8 @@ class Child:
     the end of its log is added to the failure.
     """
 
-    def __init__(self, module: str, *arguments: object, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, module: str, *arguments: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
+        self._cwd = cwd
         self.command = [sys.executable, "-m", module, *map(str, arguments)]
         self._environment = environment(env)
 
@@ -66,7 +67,7 @@ class Child:
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 self.command,
-                cwd=ROOT,
+                cwd=self._cwd,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -161,8 +162,14 @@ class Service(Child):
     Without ports in the arguments the system chooses them; `port` and `rest_port` (0 with --no-rest) say which.
     """
 
-    def __init__(self, *arguments: object, env: Mapping[str, str] | None = None, wait_ready: bool = True) -> None:
-        super().__init__("server", "--port=0", "--rest-port=0", *arguments, env=env)
+    def __init__(
+        self,
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        wait_ready: bool = True,
+        cwd: Path = ROOT,
+    ) -> None:
+        super().__init__("server", "--port=0", "--rest-port=0", *arguments, env=env, cwd=cwd)
         self.port = 0
         self.rest_port = 0
         self._wait_ready = wait_ready

@@ -1,0 +1,17 @@
+"""smartreply under its older name: `from runtime import SmartReplyRuntime`."""
+
+from smartreply import (
+    DEFAULT_MODEL_PATH,
+    InvalidInputException,
+    ModelLoadFailedException,
+    ModelNotFoundException,
+    SmartReplyRuntime,
+)
+
+__all__ = [
+    "DEFAULT_MODEL_PATH",
+    "InvalidInputException",
+    "ModelLoadFailedException",
+    "ModelNotFoundException",
+    "SmartReplyRuntime",
+]
