@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+_HOME = Path(__file__).resolve().parent.parent
+# Where the Python API `smartreply` looks for it: in the checkout, or in the environment where there is none.
+MODELS = (_HOME if (_HOME / "pyproject.toml").exists() else Path(sys.prefix)) / "models"
 
 
 class FetchError(Exception):
