@@ -4,7 +4,9 @@ Copies what the build context holds into a folder, runs the build stage's own RU
 the image's paths moved below that folder, then starts ENTRYPOINT with a model path, as `docker run IMAGE MODEL` would,
 runs HEALTHCHECK's command until it is content, asks for a prediction, and stops the server with STOPSIGNAL.
 
-    python scripts/image_test.py [--keep FOLDER]
+    python scripts/image_test.py [--keep FOLDER] [--build-arg EXTRAS=s3]
+
+Says how large the image's files are: those of the environment, and the base image's as its publisher gives them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +28,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 60
+BASE_BYTES = 125_000_000  # python:3.11-slim-bookworm, unpacked
+# What the README lets a user import, and the old names for it.
+PACKAGES = ("ext", "ml_services", "predictor", "process", "rest_proxy", "runtime", "server", "smartreply", "smls")
 
 
 class Dockerfile:
@@ -40,11 +46,17 @@ class Dockerfile:
 
     def build_commands(self) -> list[str]:
         """The first stage's RUN lines that are ours, not the distribution's."""
-        end = [name for name, _ in self.instructions].index("FROM", 1)
-        return [text for name, text in self.instructions[:end] if name == "RUN" and "apt-get" not in text]
+        first, second = (index for index, (name, _) in enumerate(self.instructions) if name == "FROM")
+        stage = self.instructions[first:second]
+        return [text for name, text in stage if name == "RUN" and "apt-get" not in text]
 
     def environment(self) -> dict[str, str]:
+        """What ENV says; $PATH stands for the one of the base image."""
         return dict(pair.split("=", 1) for arguments in self.of("ENV") for pair in arguments.split())
+
+    def arguments(self) -> dict[str, str]:
+        """The build's arguments and their defaults."""
+        return dict(argument.split("=", 1) for argument in self.of("ARG"))
 
 
 def copy_context(target: Path) -> None:
@@ -61,6 +73,17 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def check_packages(prefix: Path) -> None:
+    """Import everything that the README lets a user import, and answer a message without a server."""
+    program = f"import {', '.join(PACKAGES)}; print('Hello ->', max(smartreply.SmartReplyRuntime().predict('Hello')))"
+    subprocess.run([prefix / "bin" / "python", "-c", program], cwd="/", env={"PATH": os.environ["PATH"]}, check=True)
+
+
+def size_of(prefix: Path) -> int:
+    """Bytes in all files of the environment."""
+    return sum(file.lstat().st_size for file in prefix.rglob("*") if file.is_file() and not file.is_symlink())
 
 
 def wait_until_healthy(command: list[str], environment: dict[str, str], server: subprocess.Popen[bytes]) -> None:
@@ -104,7 +127,9 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="work there and leave it, instead of a temporary one"
     )
-    keep = parser.parse_args().keep
+    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as docker build has it")
+    options = parser.parse_args()
+    keep, build = options.keep, dict(argument.split("=", 1) for argument in options.build_arg)
     dockerfile = Dockerfile(ROOT / "Dockerfile")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (keep or Path(temporary)).resolve()
@@ -112,8 +137,14 @@ def main() -> None:
         copy_context(context)
         for command in dockerfile.build_commands():
             print(f"RUN {command}", flush=True)
-            subprocess.run(command.replace("/opt/predictor", str(prefix)), shell=True, cwd=context, check=True)
+            environment = {**os.environ, **dockerfile.arguments(), **build, "PYTHON": sys.executable}
+            moved = command.replace("/opt/predictor", str(prefix))
+            subprocess.run(moved, shell=True, cwd=context, env=environment, check=True)
+        shutil.rmtree(context)  # the image has none of it
+        check_packages(prefix)
         serve(dockerfile, prefix)
+        bytes_ = size_of(prefix) + BASE_BYTES
+    print(f"the image's files: {bytes_ / 1e9:.2f} GB, {BASE_BYTES / 1e9:.2f} GB of them the base image's")
     print("the image's steps and its command line work")
 
 

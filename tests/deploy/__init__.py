@@ -1,0 +1,1 @@
+"""What deploy/ holds: valid by the published schemas, and true of this server."""
