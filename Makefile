@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.installed-dev
 TESTED := $(VENV)/.installed-test
 BUILT := build/.built
-EXT_SOURCES := setup.py pyproject.toml $(shell find ext -name "*.cc" -o -name "*.h")
+EXT_SOURCES := setup.py pyproject.toml ext/CMakeLists.txt $(shell find ext -mindepth 1 -not -name __pycache__ -type d -o -name "*.cc" -o -name "*.h")
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.h')
 
 .DEFAULT_GOAL := help
@@ -127,5 +127,5 @@ models/generator: | $(INSTALLED) $(BUILT)  ## a small GPT-2, trained in a few mi
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models
-	rm -rf build/lib* build/temp* build/sanitize build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build/lib* build/temp* build/sanitize build/kernel-tests build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,75 +1,67 @@
-"""Builds the C++ extension modules of ext/; everything else about the package stands in pyproject.toml.
+"""Builds the C++ extension modules of ext/ with CMake (ext/CMakeLists.txt); everything else about the package stands in
+pyproject.toml.
+
+    python setup.py build_ext --inplace
 
 PREDICTOR_NO_EXTENSION=1 leaves them out: for an editable install, where `build_ext --inplace` builds them on their own.
+CXX names the compiler, MAX_JOBS how many files are compiled at a time.
 """
 
+import importlib.util
 import os
+import shutil
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
-import torch
-from pybind11.setup_helpers import Pybind11Extension
+import pybind11
 from setuptools import Extension, setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension, library_paths
+from setuptools.command.build_ext import build_ext
 
-# -ffp-contract=off: all instruction sets must round alike, and a fused multiply-add rounds once where others do twice.
-FLAGS = [
-    "-std=c++20",
-    "-O2",
-    "-g0",
-    "-ffp-contract=off",
-    "-fvisibility=hidden",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    f"-I{Path('ext').resolve()}",
-]
-DEPENDS = ["pyproject.toml", *sorted(str(path) for path in Path("ext").rglob("*.h"))]
+MODULES = ("_batching", "_generator", "_tflite_ops", "_torchscript")
 
 
-def sources(*folders: str) -> list[str]:
-    """The C++ files of folders of ext/, and of single files."""
-    return sorted(
-        str(file)
-        for folder in folders
-        for file in ([Path("ext", folder)] if folder.endswith(".cc") else Path("ext", folder).glob("*.cc"))
-    )
+class CMakeBuild(build_ext):
+    """Builds all modules in one CMake build, which compiles only what has changed, and takes them from there."""
 
+    def build_extensions(self) -> None:
+        build = Path(self.build_temp).resolve() / "ext"
+        self._configure(build)
+        jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+        self._cmake("--build", str(build), "--parallel", jobs)
+        for extension in self.extensions:
+            module = Path(self.get_ext_fullpath(extension.name))
+            module.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(build / module.name, module)
 
-def with_libtorch(name: str, *names: str) -> Extension:
-    """A module that links libtorch, and not its Python bindings: serving does not import torch.
+    def _configure(self, build: Path) -> None:
+        torch = importlib.util.find_spec("torch")  # not imported: that takes seconds
+        if torch is None or torch.origin is None:
+            sys.exit("error: there is no package torch, whose libtorch the extension links: pip install torch==2.13.0")
+        settings = {
+            "PREDICTOR_MODULE_SUFFIX": sysconfig.get_config_var("EXT_SUFFIX"),
+            "PREDICTOR_PYTHON_INCLUDES": f"{sysconfig.get_path('include')};{pybind11.get_include()}",
+            "PREDICTOR_TORCH": Path(torch.origin).parent,
+        }
+        defined = [f"-D{name}={value}" for name, value in settings.items()]
+        self._cmake("-S", "ext", "-B", str(build), "-G", "Ninja", "--log-level=WARNING", *defined)
 
-    -fopenmp: without it at::parallel_for knows one thread only. The library is the one that libtorch brings.
-    """
-    extension = CppExtension(
-        f"ext.{name}",
-        sources(*names),
-        extra_link_args=["-fopenmp", *(f"-Wl,-rpath,{path}" for path in library_paths())],
-        depends=DEPENDS,
-    )
-    extension.libraries = [library for library in extension.libraries if library != "torch_python"]
-    # As system headers: libtorch's are not ours to be warned about. Nor are they watched for changes: the version is
-    # a flag so that another one compiles all anew.
-    headers = [f"-isystem{path}" for path in extension.include_dirs]
-    extension.extra_compile_args = [*FLAGS, "-fopenmp", f'-DPREDICTOR_TORCH="{torch.__version__}"', *headers]
-    extension.include_dirs = []
-    return extension
+    @staticmethod
+    def _cmake(*arguments: str) -> None:
+        """Runs it as pip has installed it, in this environment or in pip's own for a build."""
+        beside = Path(sys.executable).parent
+        path = os.pathsep.join([str(beside), os.environ.get("PATH", os.defpath)])
+        cmake = shutil.which("cmake", path=os.environ.get("PATH")) or shutil.which("cmake", path=path)
+        if cmake is None:
+            sys.exit("error: there is no cmake: pip install cmake ninja")
+        try:
+            subprocess.run([cmake, *arguments], check=True, env=os.environ | {"PATH": path})
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"error: the extension could not be built (cmake ended with {error.returncode})")
 
-
-def plain(name: str, *names: str) -> Extension:
-    """A module without libtorch."""
-    return Pybind11Extension(f"ext.{name}", sources(*names), extra_compile_args=FLAGS, depends=DEPENDS)
-
-
-ENCODER = ["encoder", "torchscript", "kernels", "transformer/device.cc", "weights", "text/document.cc", "text/json.cc"]
-GENERATOR = ["generator", "architectures", "kernels", "transformer", "heads", "weights", "text/generated_text.cc"]
-MODULES = [
-    with_libtorch("_torchscript", "python/encoder.cc", "python/torchscript.cc", *ENCODER, "queue"),
-    with_libtorch("_generator", "python/generator.cc", *GENERATOR, "queue"),
-    plain("_batching", "python/batching.cc", "queue"),
-    plain("_tflite_ops", "python/tflite.cc", "tflite", "smart_reply", "queue"),
-]
 
 setup(
-    ext_modules=[] if os.environ.get("PREDICTOR_NO_EXTENSION") else MODULES,
-    cmdclass={"build_ext": BuildExtension},
+    ext_modules=[] if os.environ.get("PREDICTOR_NO_EXTENSION") else [Extension(f"ext.{name}", []) for name in MODULES],
+    cmdclass={"build_ext": CMakeBuild},
 )

@@ -35,7 +35,7 @@ from benchmarks.report import machine_line
 from benchmarks.servers import TUNED
 from benchmarks.table import check_table, markdown
 from scripts.convert_generator import convert
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.gpt2_folder import PRECISIONS
 
 if TYPE_CHECKING:

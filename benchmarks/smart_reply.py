@@ -28,7 +28,7 @@ from benchmarks.servers import Endpoint, Server
 from benchmarks.straightforward import BuildError, straightforward
 from benchmarks.table import check_table, markdown, server_table
 from ext import _tflite_ops
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 if TYPE_CHECKING:

@@ -17,14 +17,16 @@ from predictor.ttypes import Lane, PredictionError
 
 from server.calls import drive
 from server.config import Settings
+from server.errors import ModelError
 from server.models import kinds
-from server.models.base import ModelError, RequestContext
+from server.models.capabilities import Capability, methods_of
+from server.models.requests import RequestContext
 from server.rpc.fan_out import answer_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from server.models.base import Model
+    from server.models.model import Model
 
 _NO_DEADLINE_NS = 10**18  # 30 years
 
@@ -85,9 +87,11 @@ class SentenceEncoder:
             self.close()
             raise EmbeddingError(str(error)) from None
         self._model = model
-        if "embed" not in model.methods:
+        if Capability.EMBED not in model.capabilities:
             self.close()
-            raise EmbeddingError(f"{location}: the model does not embed; it serves {', '.join(model.methods)}")
+            raise EmbeddingError(
+                f"{location}: the model does not embed; it serves {', '.join(methods_of(model.capabilities))}"
+            )
 
     def run(self, texts: Iterable[str]) -> list[list[float]]:
         """A vector for each text, in their order. A text over the model's limit is cut to it.

@@ -29,8 +29,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ext import _generator
+from server.errors import ModelError
 from server.models import gpt2_folder
-from server.models.base import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

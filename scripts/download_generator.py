@@ -28,8 +28,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from server.errors import ModelError
 from server.models import gpt2_folder
-from server.models.base import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

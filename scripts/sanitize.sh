@@ -1,20 +1,17 @@
 #!/bin/sh
-# Builds the C++ core that needs neither Python nor a model's runtime with g++'s sanitizers, and stresses it: data races
-# under ThreadSanitizer, memory errors, leaks and undefined behaviour under AddressSanitizer and
+# Builds the C++ core that needs neither Python nor libtorch with the compiler's sanitizers, and runs its programs of
+# tests/ext/: data races under ThreadSanitizer, memory errors, leaks and undefined behaviour under AddressSanitizer and
 # UndefinedBehaviorSanitizer.
 #
 #   scripts/sanitize.sh [SEED]
 #
-# Ends with 0 only if no program failed and no sanitizer had anything to report.
+# Ends with 0 only if no program failed and no sanitizer had anything to report. Needs CMake and Ninja, on PATH or in .venv.
 set -eu
 
 cd "$(dirname "$0")/.."
 build=build/sanitize
 compiler=${CXX:-g++}
-flags="-std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread -Iext"
-stress="tests/ext/queue/stress.cc ext/queue/bulk_pacer.cc ext/queue/queue.cc ext/queue/workers.cc ext/queue/inline_runner.cc ext/text/document.cc"
-text_fuzz="tests/ext/smart_reply/text_fuzz.cc ext/text/document.cc ext/smart_reply/text.cc ext/smart_reply/fingerprint.cc
-    ext/smart_reply/projection.cc"
+PATH=$PATH:$PWD/.venv/bin
 
 mkdir -p "$build"
 
@@ -33,12 +30,22 @@ place_memory_plainly() {
     if ! "$build/probe" 2>/dev/null && setarch -R "$build/probe" 2>/dev/null; then runner="setarch -R"; fi
 }
 
-build_and_run() { # NAME SANITIZERS SOURCES [ARGUMENTS]
-    echo "== $1 under -fsanitize=$2"
-    # shellcheck disable=SC2086 # flags and sources are lists
-    "$compiler" $flags "-fsanitize=$2" -fno-sanitize-recover=all $3 -o "$build/$1-$2"
-    $runner "$build/$1-$2" ${4:+"$4"} || {
-        echo "error: $1 failed under -fsanitize=$2 (exit status $?)" >&2
+build_programs() { # SANITIZERS PROGRAMS...
+    sanitizers=$1
+    shift
+    need_sanitizer "$sanitizers"
+    folder=$build/$(echo "$sanitizers" | tr , _)
+    CXX=$compiler cmake -S ext -B "$folder" -G Ninja --log-level=WARNING -DPREDICTOR_TESTS=ON \
+        "-DPREDICTOR_SANITIZE=$sanitizers"
+    cmake --build "$folder" --target "$@"
+}
+
+run() { # PROGRAM [ARGUMENTS]
+    program=$1
+    shift
+    echo "== $program under -fsanitize=$sanitizers"
+    $runner "$folder/tests/$program" "$@" || {
+        echo "error: $program failed under -fsanitize=$sanitizers (exit status $?)" >&2
         exit 1
     }
 }
@@ -47,13 +54,13 @@ export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1"
 export UBSAN_OPTIONS="print_stacktrace=1"
 
-need_sanitizer thread
+build_programs thread queue_stress
 place_memory_plainly
-build_and_run stress thread "$stress" "${1:-}"
+run queue_stress "$@"
 runner=""
 
-need_sanitizer address,undefined
-build_and_run stress address,undefined "$stress" "${1:-}"
-build_and_run text_fuzz address,undefined "$text_fuzz" "${1:-}"
+build_programs address,undefined queue_stress text_fuzz
+run queue_stress "$@"
+run text_fuzz "$@"
 
 echo "== no sanitizer had anything to report"

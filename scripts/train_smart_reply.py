@@ -30,7 +30,7 @@ from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ext import _tflite_ops
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 try:

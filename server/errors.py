@@ -12,6 +12,7 @@ from predictor.ttypes import ErrorCode, PredictionError
 
 __all__ = [
     "ErrorCode",
+    "ModelError",
     "PredictionError",
     "at",
     "cancelled",
@@ -23,6 +24,10 @@ __all__ = [
     "too_large",
     "unavailable",
 ]
+
+
+class ModelError(Exception):
+    """A model cannot be loaded; the message says why, for people."""
 
 
 def invalid_argument(message: str, *, field: str | None = None, setting: str | None = None) -> PredictionError:

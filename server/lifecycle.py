@@ -19,7 +19,7 @@ from server import metrics
 from server.batch.jobs import Jobs, NoJobs
 from server.batch.state.store import StoreError
 from server.batch.storage.storage import LocationError
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.registry import Registry, parse_location
 from server.proxy import Proxy, ProxyError, ProxyLimits
 from server.rpc.handler import Handler

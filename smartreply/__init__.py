@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import predictor_packages  # noqa: F401  first: it finds `server`
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 __all__ = [

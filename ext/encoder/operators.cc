@@ -1,4 +1,4 @@
-// What exported encoders call that libtorch has not (scripts/bert.py).
+#include "encoder/operators.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/cat.h>
@@ -6,10 +6,11 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/library.h>
 
+#include <optional>
 #include <vector>
 
 #include "kernels/attention.h"
-#include "kernels/int8_gemm.h"
+#include "transformer/int8_products.h"
 
 namespace predictor {
 
@@ -82,9 +83,15 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, at::IntArrayRef count
 
 }  // namespace
 
-TORCH_LIBRARY(predictor, library) {
-  library.def("attention(Tensor qkv, int heads, int[] counts, int[] lengths) -> Tensor", attention);
-  library.def("int8_products(Tensor x, Tensor weight) -> Tensor", int8_products);
+// Called, not left to a static object of TORCH_LIBRARY: the linker takes a file out of a library only if it is asked
+// for.
+void register_operators() {
+  static const torch::Library library = [] {
+    torch::Library made(torch::Library::DEF, "predictor", std::nullopt, __FILE__, __LINE__);
+    made.def("attention(Tensor qkv, int heads, int[] counts, int[] lengths) -> Tensor", attention);
+    made.def("int8_products(Tensor x, Tensor weight) -> Tensor", int8_products);
+    return made;
+  }();
 }
 
 }  // namespace predictor

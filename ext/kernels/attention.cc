@@ -1,5 +1,5 @@
-// Fused multiply-adds, which setup.py rules out, nearly double the speed of this; libtorch's products of matrices,
-// before and after it, round by the instruction set as well.
+// Fused multiply-adds, which CMakeLists.txt rules out, nearly double the speed of this; libtorch's products of
+// matrices, before and after it, round by the instruction set as well.
 #pragma GCC optimize("O3", "fp-contract=fast")
 
 #include "kernels/attention.h"

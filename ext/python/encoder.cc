@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "encoder/engine.h"
+#include "encoder/operators.h"
 #include "python/engine.h"
 
 namespace predictor {
@@ -58,6 +59,7 @@ int64_t submit(PyEncoderEngine& self, TokenIds ids, int lane, Nanoseconds deadli
 }  // namespace
 
 void bind_encoder(py::module_& module) {
+  register_operators();
   py::class_<PyEncoderEngine> cls(module, "EncoderEngine");
   cls.def(py::init(&make_engine), py::arg("path"))
       .def("submit", &submit, py::arg("ids"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),

@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/gemm_threads.h"
 #include "kernels/packed_gemm.h"
 #include "kernels/rows.h"
+#include "transformer/gemm_threads.h"
 
 namespace predictor {
 

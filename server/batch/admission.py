@@ -60,11 +60,10 @@ class Admission:
         if request.model is not None and is_location(request.model):
             return
         try:
-            self._registry.model(request.method, request.model)
+            self._registry.model(TEXT_METHODS[request.method].capability, request.model, field="request.model")
         except PredictionError as error:
             if error.code == ErrorCode.UNAVAILABLE:
                 return
-            error.message = f"request.model: {error.message.removeprefix('options.model: ')}"
             raise
 
     def _check_model(self, request: JobRequest) -> None:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ext import _torchscript
 from server.calls import Pending, drive
-from server.errors import too_large
-from server.models.base import ModelError
+from server.errors import ModelError, too_large
+from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 from server.models.tokenizer import TextTokenizer
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.config import Settings
-    from server.models.base import RequestContext
+    from server.models.requests import RequestContext
     from server.models.tokenizer import Tokens
 
 ABOUT = "encoder.json"
-_METHODS = ("embed", "embed_batch", "embed_matrix")
-_QUEUE_SETTINGS = "threads batch_items max_delay_ms look_ahead bulk_share queue_items queue_tokens warm_up_tokens hold"
+_QUEUE_SETTINGS = (
+    "threads batch_items bulk_items max_delay_ms look_ahead bulk_share queue_items queue_tokens warm_up_tokens hold"
+)
 
 
 class About(BaseModel):
@@ -46,7 +47,7 @@ class EncoderModel(EngineModel):
     """A tokenizer, and the module behind its own queue and workers."""
 
     kind = "sentence-encoder"
-    methods = _METHODS
+    capabilities = (Capability.EMBED,)
     equal_lengths_only = False
 
     def __init__(

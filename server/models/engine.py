@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ext._native import NativeEngine
-    from server.models.base import RequestContext
+    from server.models.requests import RequestContext
 
 T = TypeVar("T")
 

@@ -9,10 +9,11 @@ import structlog
 from predictor.ttypes import ModelLimits
 
 from ext import _generator
-from server.errors import invalid_argument, too_large
+from server.errors import ModelError, invalid_argument, too_large
 from server.models import gpt2_folder
-from server.models.base import Generated, ModelError
+from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
+from server.models.requests import Generated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.base import RequestContext, Sampling
     from server.models.gpt2_folder import Gpt2Folder
+    from server.models.requests import RequestContext, Sampling
 
     Listener = Callable[[str, int], object]
 
@@ -72,7 +73,7 @@ class GeneratorModel(EngineModel):
     """A GPT-2 with its tokenizer, behind its own queue."""
 
     kind = "gpt2-generator"
-    methods = ("generate", "generate_begin")
+    capabilities = (Capability.GENERATE,)
     equal_lengths_only = False
     _engine: GeneratorEngine
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from server.errors import ModelError
 from server.models import encoder, generator, gpt2_folder, saved_model, tflite, torchscript
-from server.models.base import ModelError
 from server.tensorflow.location import is_saved_model, is_url, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from server.config import Settings
-    from server.models.base import Model
+    from server.models.model import Model
 
     Loader = Callable[[Any, Settings], Awaitable[Any]]  # a Model, with those of its methods that it serves
     _Kinds = tuple[tuple[Callable[[Path], bool], Loader], ...]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 
-from server.errors import invalid_argument, not_found, unavailable
+from server.errors import ModelError, invalid_argument, not_found, unavailable
 from server.models import kinds
-from server.models.base import ModelError
+from server.models.capabilities import METHODS, Capability, methods_of
 from server.tensorflow.location import is_url, short_name
 
 if TYPE_CHECKING:
     from server.config import Settings
-    from server.models.base import Model
+    from server.models.model import Model
 
 log = structlog.get_logger()
 
@@ -26,12 +26,12 @@ _NAME_CHARACTERS = 128
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_NAME_CHARACTERS - 1}}}")
 _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 
-# What to load for a method that no model serves: for the message.
+# What to load for a capability that no model has: for the message.
 _WANTED = {
-    "predict": "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
-    "reply": "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
-    "embed": "a sentence encoder (`make models/encoder`), or a TorchScript module that gives vectors,",
-    "generate": "a text generator (a GPT-2 folder, e.g. `make models/generator`)",
+    Capability.CLASSIFY: "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
+    Capability.REPLY: "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
+    Capability.EMBED: "a sentence encoder (`make models/encoder`), or a TorchScript module that gives vectors,",
+    Capability.GENERATE: "a text generator (a GPT-2 folder, e.g. `make models/generator`)",
 }
 
 
@@ -65,7 +65,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._entries: dict[str, Entry] = {}
-        self._defaults: dict[str, Model] = {}  # method -> model, for the hot path
+        self._defaults: dict[Capability, Model] = {}  # for the hot path
         self._loading = asyncio.Lock()
 
     def announce(self, name: str, location: str) -> None:
@@ -93,14 +93,14 @@ class Registry:
             replaced, entry.model = entry.model, model
             entry.location, entry.version, entry.state, entry.error = location, version, ModelState.READY, None
             self._choose_defaults()
-        log.info("model ready", model=name, kind=model.kind, version=version, methods=list(model.methods))
+        log.info("model ready", model=name, kind=model.kind, version=version, methods=methods_of(model.capabilities))
         if replaced is not None:
             await replaced.close()
         return self._info(entry)
 
     async def unload(self, name: str) -> None:
         """Answer what waits for the model, then free it. Raises NOT_FOUND."""
-        entry = self._entry(name)
+        entry = self._entry(name, "name")
         if entry.model is None:
             raise unavailable(f"model {name!r} is not loaded yet" + (f": {entry.error}" if entry.error else ""))
         model, entry.model, entry.state = entry.model, None, ModelState.UNLOADING
@@ -120,17 +120,20 @@ class Registry:
         self._choose_defaults()
         await asyncio.gather(*(model.close() for model in models))
 
-    def model(self, method: str, name: str | None) -> Model:
-        """The model that answers the call: the named one, or the method's default. Raises NOT_FOUND, UNAVAILABLE."""
+    def model(self, capability: Capability, name: str | None, field: str = "options.model") -> Model:
+        """The model that answers: the named one, or the first that has the capability.
+
+        `field` is where the call names it. Raises NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE.
+        """
         if name is None:
-            default = self._defaults.get(method)
-            return default if default is not None else self._no_default(method)
-        entry = self._entry(name)
+            default = self._defaults.get(capability)
+            return default if default is not None else self._no_default(capability)
+        entry = self._entry(name, field)
         if entry.model is None:
             raise unavailable(f"model {name!r} is {_STATES[entry.state]}", retry_after_ms=1000)
-        if method not in entry.model.methods:
-            served = ", ".join(entry.model.methods)
-            raise invalid_argument(f"options.model: {name!r} does not serve {method}; it serves {served}")
+        if capability not in entry.model.capabilities:
+            served = ", ".join(methods_of(entry.model.capabilities))
+            raise invalid_argument(f"{name!r} does not serve {METHODS[capability][0]}; it serves {served}", field=field)
         return entry.model
 
     def infos(self) -> list[ModelInfo]:
@@ -155,18 +158,18 @@ class Registry:
             if entry.required and entry.state != ModelState.READY
         ]
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str, field: str) -> Entry:
         entry = self._entries.get(name)
         if entry is None:
             known = ", ".join(self._entries) or "none"
-            raise not_found(f"no model is named {name[:128]!r}; loaded: {known}")
+            raise not_found(f"no model is named {name[:_NAME_CHARACTERS]!r}; loaded: {known}", field=field)
         return entry
 
-    def _no_default(self, method: str) -> Model:
+    def _no_default(self, capability: Capability) -> Model:
         for entry in self._entries.values():
             if entry.state == ModelState.LOADING:
                 raise unavailable(f"model {entry.name!r} is loading", retry_after_ms=1000)
-        wanted = _WANTED[method.partition("_")[0]]
+        method, wanted = METHODS[capability][0], _WANTED[capability]
         raise not_found(f"no loaded model serves {method}: start the server with {wanted} as --model NAME=LOCATION")
 
     def _failed(self, entry: Entry, why: str) -> None:
@@ -179,19 +182,21 @@ class Registry:
     def _choose_defaults(self) -> None:
         self._defaults = {}
         for entry in self._entries.values():
-            for method in entry.model.methods if entry.model is not None else ():
-                self._defaults.setdefault(method, entry.model)  # type: ignore[arg-type]
+            if entry.model is not None:
+                for capability in entry.model.capabilities:
+                    self._defaults.setdefault(capability, entry.model)
 
     def _info(self, entry: Entry) -> ModelInfo:
         model = entry.model
+        default_for = tuple(capability for capability, default in self._defaults.items() if default is model)
         return ModelInfo(
             name=entry.name,
             version=entry.version,
             kind=model.kind if model else "",
             state=entry.state,
             location=entry.location,
-            methods=list(model.methods) if model else [],
-            default_for=[method for method, default in self._defaults.items() if default is model],
+            methods=methods_of(model.capabilities) if model else [],
+            default_for=methods_of(default_for),
             limits=model.limits if model else _NO_LIMITS,
             equal_lengths_only=model.equal_lengths_only if model else False,
             details=model.details if model else {},

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from server.errors import PredictionError, invalid_argument, too_large
-from server.models.base import Sampling
+from server.models.requests import Sampling
 
 if TYPE_CHECKING:
     from predictor.ttypes import GenerationOptions

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ext import _batching
-from server.errors import ErrorCode, PredictionError
-from server.models.base import ModelError, RequestContext
+from server.errors import ErrorCode, ModelError, PredictionError
+from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
-from server.models.labels import labels_beside
-from server.models.messages import MessageCost
+from server.models.labels_file import labels_beside
+from server.models.message_cost import MessageCost
 from server.tensorflow.caller import Caller
 from server.tensorflow.client import ModelClient, UnreachableError
 from server.tensorflow.location import is_url, parse_url
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
+    from server.models.requests import RequestContext
     from server.tensorflow.signature import Signature
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-_METHODS = {"vector": ("embed", "embed_batch", "embed_matrix"), "labels": ("predict", "predict_batch")}
+_CAPABILITIES = {"vector": Capability.EMBED, "labels": Capability.CLASSIFY}
 _EXAMPLES = "tensorflow/serving/predict"  # other methods read tf.Example messages, not texts
 _SAMPLE = ("Hello", "How are you?")
 _SAMPLE_S = 60.0
@@ -132,7 +133,7 @@ class SavedModel(EngineModel):
         self._caller = caller
         self._cost = cost
         self.kind = f"saved-model-{reader.output}"
-        self.methods = _METHODS[reader.output]
+        self.capabilities = (_CAPABILITIES[reader.output],)
         self.limits = cost.limits()
         self.details = {"input": "texts", "output": reader.output, "signature": str(caller.signature)}
         if reader.output == "vector":

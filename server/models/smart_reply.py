@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ext import _tflite_ops
-from server.models.base import ModelError
+from server.errors import ModelError
+from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
-from server.models.messages import MessageCost
+from server.models.message_cost import MessageCost
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 if TYPE_CHECKING:
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.base import ReplyFilter, RequestContext
-
-REPLY_METHODS = ("reply", "reply_batch", "reply_conversation")
+    from server.models.requests import ReplyFilter, RequestContext
 
 
 class SmartReplyModel(EngineModel):
     """An interpreter for each worker, behind one queue."""
 
     kind = "smart-reply"
-    methods = REPLY_METHODS
+    capabilities = (Capability.REPLY,)
     equal_lengths_only = False
 
     def __init__(self, native: _tflite_ops.SmartReplyEngine, cost: MessageCost) -> None:

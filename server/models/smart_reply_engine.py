@@ -15,7 +15,7 @@ import numpy as np
 from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 
 from ext import _tflite_ops
-from server.models.base import ModelError
+from server.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

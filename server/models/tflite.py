@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ext import _batching, _tflite_ops
+from server.errors import ModelError
 from server.models import smart_reply
-from server.models.base import ModelError, ReplyFilter, RequestContext
+from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
-from server.models.labels import labels_beside
-from server.models.messages import MessageCost
+from server.models.labels_file import labels_beside
+from server.models.message_cost import MessageCost
+from server.models.requests import ReplyFilter, RequestContext
 from server.models.smart_reply_engine import OPERATORS, best, described, open_interpreter, operators_of, read_model
 
 if TYPE_CHECKING:
@@ -32,11 +34,7 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Sequence[str], ReplyFilter], Any]
 
-_METHODS = {
-    "replies": smart_reply.REPLY_METHODS,
-    "vector": ("embed", "embed_batch", "embed_matrix"),
-    "labels": ("predict", "predict_batch"),
-}
+_CAPABILITIES = {"replies": Capability.REPLY, "vector": Capability.EMBED, "labels": Capability.CLASSIFY}
 _SAMPLE = "Hello"
 
 
@@ -131,7 +129,7 @@ class TfliteModel(EngineModel):
         self._cost = cost
         output = graphs[0].output
         self.kind = f"tflite-{output}"
-        self.methods = _METHODS[output]
+        self.capabilities = (_CAPABILITIES[output],)
         self.limits = cost.limits()
         self.details = {"input": "texts", "output": output, "device": "cpu"}
         if output == "vector":

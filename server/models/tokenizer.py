@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer
 
-from server.models.base import ModelError
+from server.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

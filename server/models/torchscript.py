@@ -9,7 +9,8 @@ import structlog
 from predictor.ttypes import ModelLimits
 
 from ext import _torchscript
-from server.models.base import ModelError, RequestContext
+from server.errors import ModelError
+from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 
 if TYPE_CHECKING:
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
+    from server.models.requests import RequestContext
 
 _EQUAL_LENGTHS = {"auto": None, "always": True, "never": False}
 
 # What the module's result is good for (TorchScriptEngine.output).
-_METHODS = {
-    "labels": ("predict", "predict_batch"),
-    "label_sets": ("predict", "predict_batch"),
-    "score": ("predict", "predict_batch"),
-    "vectors": ("embed", "embed_batch", "embed_matrix"),
+_CAPABILITIES = {
+    "labels": Capability.CLASSIFY,
+    "label_sets": Capability.CLASSIFY,
+    "score": Capability.CLASSIFY,
+    "vectors": Capability.EMBED,
 }
 _SHOWN_LABELS = 100
 _LIBTORCH_BEGINS = ": The following operation failed"
@@ -40,7 +42,7 @@ class TorchScriptModel(EngineModel):
         super().__init__(Engine(native, limits.max_tokens, settings.busy_poll_us, native.byte_limit))
         self._native = native
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
-        self.methods = _METHODS[native.output]
+        self.capabilities = (_CAPABILITIES[native.output],)
         self.limits = limits
         self.equal_lengths_only = native.equal_lengths_only
         self.details = _details(native, settings.device)

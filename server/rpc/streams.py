@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from server.calls import Call
-    from server.models.base import Generated
+    from server.models.requests import Generated
 
     Listener = Callable[[str, int], object]
 

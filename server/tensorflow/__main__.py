@@ -11,8 +11,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from server.errors import PredictionError
-from server.models.base import ModelError
+from server.errors import ModelError, PredictionError
 from server.tensorflow.predictor import SavedModelPredictor, open_predictor
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from server.errors import deadline_exceeded, internal, unavailable
-from server.models.base import ModelError
+from server.errors import ModelError, deadline_exceeded, internal, unavailable
 from server.tensorflow.child import Child
 from server.tensorflow.client import RefusedError, RemoteServer, UnreachableError
 from server.tensorflow.location import is_url, parse_url

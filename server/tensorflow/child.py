@@ -14,8 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import structlog
 
-from server.errors import unavailable
-from server.models.base import ModelError
+from server.errors import ModelError, unavailable
 from server.tensorflow.client import ModelClient
 from server.tensorflow.location import Address, newest_version
 from server.tensorflow.protocol import protocol

@@ -6,8 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from server.errors import PredictionError, deadline_exceeded, internal, not_found
-from server.models.base import ModelError
+from server.errors import ModelError, PredictionError, deadline_exceeded, internal, not_found
 from server.tensorflow.protocol import protocol
 from server.tensorflow.signature import Signature, served_signature
 from server.tensorflow.tensors import MAX_TENSOR_BYTES, to_array, to_proto

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.leash import end_with_stdin
 from server.tensorflow.location import newest_version
 from server.tensorflow.standin import MODEL_NAME

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from server.models.base import ModelError
+from server.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from server.models.base import ModelError
+from server.errors import ModelError
 
 _PACKAGES = ("tensorflow", "tensorflow_serving")
 _MISSING = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.protocol import protocol
 from server.tensorflow.tensors import TensorType, tensor_types, type_name
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.leash import end_with_stdin
 from server.tensorflow.location import GRAPH, newest_version
 from server.tensorflow.protocol import protocol

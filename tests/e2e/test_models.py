@@ -85,7 +85,7 @@ def test_unknown_name_and_wrong_kind(three: Service) -> None:
         wrong = error_of(predictor.predict, DOCUMENT, RequestOptions(model="vectors"))
         unserved = error_of(predictor.generate, DOCUMENT, None, None)
     assert unknown.code == ErrorCode.NOT_FOUND
-    assert unknown.message == "no model is named 'second'; loaded: first, vectors, poison"
+    assert unknown.message == "options.model: no model is named 'second'; loaded: first, vectors, poison"
     assert wrong.code == ErrorCode.INVALID_ARGUMENT
     assert wrong.message.startswith("options.model: 'vectors' does not serve predict; it serves embed, ")
     assert unserved.code == ErrorCode.NOT_FOUND

@@ -102,7 +102,7 @@ def test_openai_client_is_told_what_is_wrong(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.completions.create(model="davinci", prompt="a")
     assert unknown.value.code == "model_not_found"
-    with pytest.raises(openai.BadRequestError, match="'gpt2' does not serve embed_matrix"):
+    with pytest.raises(openai.BadRequestError, match="'gpt2' does not serve embed"):
         client.embeddings.create(model="gpt2", input="a")
     with pytest.raises(openai.BadRequestError, match="max_tokens"):
         client.completions.create(model="gpt2", prompt="a", max_tokens=10**9)
@@ -213,7 +213,7 @@ def test_bad_input_has_a_clear_error_and_the_server_goes_on(
         (b'{"text":"\xff"}', "application/json", 400, "Invalid JSON: "),
         (b"message=%FF", FORM["Content-Type"], 400, "the form is not valid UTF-8"),
         (b"message=a", "text/plain", 415, "content type 'text/plain' is not one of this path"),
-        (b'{"text":"a","model":"gpt2"}', "application/json", 400, "model: 'gpt2' does not serve embed_matrix"),
+        (b'{"text":"a","model":"gpt2"}', "application/json", 400, "model: 'gpt2' does not serve embed"),
     ],
 )
 def test_bad_texts_to_embed_have_a_clear_error_and_the_server_goes_on(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ext import _batching
 from server.calls import drive
-from server.models.base import RequestContext
 from server.models.engine import Engine
+from server.models.requests import RequestContext
 
 if TYPE_CHECKING:
     from server.calls import Pending

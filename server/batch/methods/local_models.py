@@ -12,7 +12,7 @@ import uvloop
 
 from server.batch.methods.text_model import Models
 from server.batch.state.job import NO_MODEL, JobError
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.registry import Registry, parse_location
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from predictor.ttypes import ErrorCode, PredictionError
 from server.batch.methods.method import outcome
 from server.batch.state.job import NO_MODEL, NO_PREDICTIONS, NO_TENSORFLOW, JobError, RowError
 from server.batch.storage.storage import LocationError, StorageError
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.predictor import InstanceError, SavedModelPredictor, open_predictor
 
 if TYPE_CHECKING:

@@ -10,13 +10,15 @@ import orjson
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions
 
 from server.batch.state.job import RowError
-from server.models.base import ReplyFilter
+from server.models.capabilities import Capability
+from server.models.requests import ReplyFilter
 from server.models.sampling import sampling_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from server.models.base import Generated, Model, RequestContext
+    from server.models.model import Model
+    from server.models.requests import Generated, RequestContext
 
 _KINDS = {dict: "an object without it", list: "a list", bool: "a boolean", type(None): "null"}
 _OPTIONS: dict[str, tuple[type, ...]] = {
@@ -105,6 +107,7 @@ def _generated(done: Generated) -> bytes:
 class TextMethod:
     """One of the server's own methods."""
 
+    capability: Capability
     instance: Callable[[Any], Any]
     """Of a line's JSON value. Raises RowError."""
     call: Callable[[Model, Any, RequestContext], Awaitable[Any]]
@@ -113,8 +116,8 @@ class TextMethod:
 
 
 TEXT_METHODS = {
-    "predict": TextMethod(_text_field("doc"), _predict, _best_first("scores")),
-    "reply": TextMethod(_text_field("message"), _reply, _best_first("replies")),
-    "embed": TextMethod(_text_field("text"), _embed, _vector),
-    "generate": TextMethod(_prompt_with_options, _generate, _generated),
+    "predict": TextMethod(Capability.CLASSIFY, _text_field("doc"), _predict, _best_first("scores")),
+    "reply": TextMethod(Capability.REPLY, _text_field("message"), _reply, _best_first("replies")),
+    "embed": TextMethod(Capability.EMBED, _text_field("text"), _embed, _vector),
+    "generate": TextMethod(Capability.GENERATE, _prompt_with_options, _generate, _generated),
 }

@@ -14,14 +14,14 @@ from server.batch.methods.method import outcome
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.state.job import NO_MODEL, JobError, RowError
 from server.calls import Call, drive
-from server.models.base import RequestContext
+from server.models.requests import RequestContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from server.batch.methods.method import Answers, Result
     from server.batch.state.control import Control
-    from server.models.base import Model
+    from server.models.model import Model
     from server.models.registry import Registry
 
 _HOUR_NS = 3600 * 10**9
@@ -58,7 +58,7 @@ class Models:
             control.pause(_POLL_S)
 
     async def _find(self, method: str, name: str | None) -> Model:
-        return self.registry.model(method, name)
+        return self.registry.model(TEXT_METHODS[method].capability, name)
 
 
 class TextModel:
@@ -115,7 +115,7 @@ class TextModel:
         context = RequestContext(Lane.BULK, time.monotonic_ns() + _HOUR_NS, None)
         while True:
             try:
-                model = self._models.registry.model(self._method, self._name)
+                model = self._models.registry.model(self._text.capability, self._name)
             except PredictionError as error:
                 if error.code != ErrorCode.UNAVAILABLE or time.monotonic() > now + _WAIT_FOR_MODEL_S:
                     raise _no_model(error) from None

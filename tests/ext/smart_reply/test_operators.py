@@ -17,7 +17,7 @@ from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 
 from ext import _tflite_ops
 from scripts.smart_reply_graph import GraphWriter, Limits, projection_graph, reply_graph
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 from tests.support import plain_smart_reply as plain
 from tests.support.smart_reply_models import Parts, small_parts
@@ -225,7 +225,7 @@ def test_a_response_that_is_no_text_is_refused() -> None:
 
 MUTATIONS = """
 import random, sys
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 from tests.support.smart_reply_models import small_parts
 import tempfile, pathlib

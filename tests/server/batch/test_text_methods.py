@@ -14,7 +14,7 @@ from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.pipeline.lines import LineLimit
 from server.batch.state.job import JobRequest, RowError
 from server.config import Settings
-from server.models.base import Generated
+from server.models.requests import Generated
 
 FIELDS = {"predict": "doc", "reply": "message", "embed": "text"}
 

@@ -16,7 +16,7 @@ from server.batch.state.job import StoppedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from server.models.base import RequestContext
+    from server.models.requests import RequestContext
 
 LIMITS = SimpleNamespace(queue_items=64)
 

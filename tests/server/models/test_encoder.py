@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from server.config import Settings
-from server.errors import ErrorCode
+from server.errors import ErrorCode, ModelError
 from server.models import kinds
-from server.models.base import ModelError, RequestContext
+from server.models.capabilities import Capability
+from server.models.requests import RequestContext
 from tests.server.waiting import error_of, result
 from tests.support.sentences import texts
 
@@ -70,7 +71,7 @@ async def test_alone_as_among_others(model: Any) -> None:
 
 
 async def test_what_it_says_of_itself(model: Any, encoder: Path) -> None:
-    assert (model.kind, model.methods) == ("sentence-encoder", ("embed", "embed_batch", "embed_matrix"))
+    assert (model.kind, model.capabilities) == ("sentence-encoder", (Capability.EMBED,))
     assert model.limits.max_tokens == MAX_TOKENS
     about = json.loads((encoder / "encoder.json").read_text())
     assert about["cosine_error"] < 1e-6

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from ext._batching import ManualClock, Queue
 from server.calls import drive
 from server.errors import ErrorCode, PredictionError
-from server.models.base import RequestContext
 from server.models.engine import Engine, _Rate
+from server.models.requests import RequestContext
 from tests.server.waiting import error_of, result
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from server.config import Settings
 from server.errors import ErrorCode
 from server.models import kinds
-from server.models.base import RequestContext, Sampling
+from server.models.requests import RequestContext, Sampling
 from tests.server.waiting import error_of, result
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from server.config import Settings
+from server.errors import ModelError
 from server.models import gpt2_folder, kinds
-from server.models.base import ModelError
 from tests.support.generators import train_tiny
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.config import Settings
+from server.errors import ModelError
 from server.models import kinds
-from server.models.base import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path

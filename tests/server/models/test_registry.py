@@ -11,10 +11,11 @@ import pytest
 from predictor.ttypes import ModelState
 
 from server.config import Settings
-from server.errors import ErrorCode, PredictionError
+from server.errors import ErrorCode, ModelError, PredictionError
 from server.models import kinds
-from server.models.base import ModelError, RequestContext
+from server.models.capabilities import Capability
 from server.models.registry import Registry, parse_location
+from server.models.requests import RequestContext
 from tests.server.waiting import result
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def test_a_name_is_known_before_it_is_loaded(registry: Registry, zoo: Call
 
     await registry.load("one", str(zoo("doc_model")))
     assert registry.unready() == []
-    assert registry.model("predict", None) is registry.model("predict", "one")
+    assert registry.model(Capability.CLASSIFY, None) is registry.model(Capability.CLASSIFY, "one")
 
 
 class PanicException(BaseException):
@@ -128,17 +129,19 @@ async def test_the_first_that_can_is_the_default(registry: Registry, zoo: Callab
     assert defaults["second"] == []
 
     await registry.unload("first")
-    assert registry.model("predict", None) is registry.model("predict", "second")
+    assert registry.model(Capability.CLASSIFY, None) is registry.model(Capability.CLASSIFY, "second")
     await registry.load("first", str(zoo("doc_model")))
-    assert registry.model("predict", None) is registry.model("predict", "second"), "what is loaded again comes last"
+    assert registry.model(Capability.CLASSIFY, None) is registry.model(Capability.CLASSIFY, "second"), (
+        "what is loaded again comes last"
+    )
 
 
 async def test_a_swap_keeps_the_place(registry: Registry, zoo: Callable[[str], Path]) -> None:
     before = await registry.load("first", str(zoo("doc_model")))
     await registry.load("second", str(zoo("docnn_mask")))
-    old = registry.model("predict", None)
+    old = registry.model(Capability.CLASSIFY, None)
     after = await registry.load("first", str(zoo("docnn_mask")))
-    assert registry.model("predict", None) is not old
+    assert registry.model(Capability.CLASSIFY, None) is not old
     assert after.default_for == before.default_for == ["predict", "predict_batch"]
     assert after.version != before.version
     assert [info.name for info in registry.infos()] == ["first", "second"]
@@ -156,7 +159,7 @@ async def test_the_old_model_answers_until_the_new_one_is_there(registry: Regist
     loading = asyncio.create_task(registry.load("one", str(zoo("docnn_mask"))))
     answers = 0
     while not loading.done():
-        scores = await result(registry.model("predict", "one").predict("set", context()))
+        scores = await result(registry.model(Capability.CLASSIFY, "one").predict("set", context()))
         assert len(scores) == 3
         answers += 1
     await loading
@@ -196,24 +199,24 @@ async def test_names_that_are_no_names(registry: Registry, zoo: Callable[[str], 
 
 async def test_errors_of_a_choice(registry: Registry, zoo: Callable[[str], Path]) -> None:
     await registry.load("one", str(zoo("doc_model")))
-    unknown = error_of(registry.model, "predict", "two" * 100)
+    unknown = error_of(registry.model, Capability.CLASSIFY, "two" * 100)
     assert unknown.code == ErrorCode.NOT_FOUND
     assert "loaded: one" in unknown.message
     assert len(unknown.message) < 200
-    assert error_of(registry.model, "embed", "one").code == ErrorCode.INVALID_ARGUMENT
-    for method, wanted in {
-        "reply_batch": "Smart Reply",
-        "embed_matrix": "sentence encoder",
-        "generate_begin": "text generator",
+    assert error_of(registry.model, Capability.EMBED, "one").code == ErrorCode.INVALID_ARGUMENT
+    for capability, wanted in {
+        Capability.REPLY: "Smart Reply",
+        Capability.EMBED: "sentence encoder",
+        Capability.GENERATE: "text generator",
     }.items():
-        error = error_of(registry.model, method, None)
+        error = error_of(registry.model, capability, None)
         assert error.code == ErrorCode.NOT_FOUND
         assert wanted in error.message
 
 
 async def test_counters_of_a_model(registry: Registry, zoo: Callable[[str], Path]) -> None:
     await registry.load("one", str(zoo("doc_model")))
-    await result(registry.model("predict", None).predict("set an alarm", context()))
+    await result(registry.model(Capability.CLASSIFY, None).predict("set an alarm", context()))
     (status,) = registry.statuses()
     assert (status.name, status.state) == ("one", ModelState.READY)
     assert (status.accepted, status.completed, status.batches, status.queue_depth) == (1, 1, 1, 0)

@@ -15,10 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.config import Settings
-from server.errors import ErrorCode
+from server.errors import ErrorCode, ModelError
 from server.models import kinds
-from server.models.base import ModelError, RequestContext
+from server.models.capabilities import Capability
 from server.models.registry import parse_location
+from server.models.requests import RequestContext
 from server.models.saved_model import Text, TextReader
 from server.tensorflow.caller import Caller
 from tests.server.tensorflow.models import LABELS
@@ -77,7 +78,7 @@ async def test_vectors_of_a_folder_and_of_its_server_are_the_same(saved_models: 
     local = await kinds.load(saved_models / "sentence_encoder", settings())
     (child,) = processes() - before
     remote = await kinds.load(f"{server}/1", settings())
-    assert (local.kind, local.methods) == ("saved-model-vector", ("embed", "embed_batch", "embed_matrix"))
+    assert (local.kind, local.capabilities) == ("saved-model-vector", (Capability.EMBED,))
     assert local.details == {
         "input": "texts",
         "output": "vector",
@@ -143,7 +144,7 @@ async def test_numbered_versions_and_a_file_of_labels_beside_them(saved_models: 
     labels = [f"label {number}" for number in range(64)]
     (tmp_path / "versions.labels.txt").write_text("\n".join(labels))
     model = await kinds.load(tmp_path / "versions", settings())
-    assert (model.kind, model.methods) == ("saved-model-labels", ("predict", "predict_batch"))
+    assert (model.kind, model.capabilities) == ("saved-model-labels", (Capability.CLASSIFY,))
     scores = await result(model.predict("Hello", context()))
     assert list(scores) == labels
     assert sum(score**2 for score in scores.values()) == pytest.approx(1)

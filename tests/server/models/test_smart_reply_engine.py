@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ext import _tflite_ops
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.models.smart_reply_engine import MAX_MESSAGE_BYTES, MessageError, SmartReplyInterpreter, best, read_model
 from tests.support.smart_reply_models import HELLO, google_model, small_parts
 

@@ -15,10 +15,11 @@ from predictor.ttypes import ReplyOptions, RequestOptions, ServerStatus
 
 from ext import _tflite_ops
 from server.config import Settings
-from server.errors import ErrorCode
+from server.errors import ErrorCode, ModelError
 from server.models import kinds
-from server.models.base import ModelError, ReplyFilter, RequestContext
+from server.models.capabilities import Capability
 from server.models.registry import Registry
+from server.models.requests import ReplyFilter, RequestContext
 from server.models.smart_reply_engine import SmartReplyInterpreter, best
 from server.rpc.handler import Handler
 from tests.ext.smart_reply.test_operators import BROKEN
@@ -72,7 +73,7 @@ async def test_hello_gives_the_published_result_best_first(model: SmartReplyMode
     replies = await result(model.reply(["Hello"], ALL, context()))
     assert replies == HELLO
     assert list(replies) == sorted(HELLO, key=lambda reply: -HELLO[reply])
-    assert (model.kind, model.methods) == ("smart-reply", ("reply", "reply_batch", "reply_conversation"))
+    assert (model.kind, model.capabilities) == ("smart-reply", (Capability.REPLY,))
 
 
 @pytest.mark.parametrize(

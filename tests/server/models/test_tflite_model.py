@@ -18,9 +18,10 @@ from structlog.testing import capture_logs
 
 from scripts.smart_reply_graph import GraphWriter
 from server.config import Settings
-from server.errors import ErrorCode
+from server.errors import ErrorCode, ModelError
 from server.models import kinds
-from server.models.base import ModelError, ReplyFilter, RequestContext
+from server.models.capabilities import Capability
+from server.models.requests import ReplyFilter, RequestContext
 from tests.server.waiting import error_of, result
 from tests.support.plain_smart_reply import features, ngrams, normalized, predicted, projection_sum, signatures
 from tests.support.service import ROOT
@@ -128,7 +129,7 @@ def load(tmp_path: Path) -> Callable[..., Any]:
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 async def test_a_float_vector_serves_embed(load: Callable[..., Any], shape: tuple[int, ...]) -> None:
     model = await load(bits_graph(shape))
-    assert (model.kind, model.methods) == ("tflite-vector", ("embed", "embed_batch", "embed_matrix"))
+    assert (model.kind, model.capabilities) == ("tflite-vector", (Capability.EMBED,))
     assert model.details["dimensions"] == "6"
     assert [numbers(await result(model.embed(text, True, context()))) for text in TEXTS] == [
         bits(text) for text in TEXTS
@@ -139,7 +140,7 @@ async def test_a_float_vector_serves_embed(load: Callable[..., Any], shape: tupl
 async def test_a_file_of_labels_makes_it_predict(load: Callable[..., Any]) -> None:
     labels = "a\nb\nc\nd\ne\nü f\n"
     model = await load(bits_graph(), labels)
-    assert (model.kind, model.methods) == ("tflite-labels", ("predict", "predict_batch"))
+    assert (model.kind, model.capabilities) == ("tflite-labels", (Capability.CLASSIFY,))
     for text in TEXTS:
         assert await result(model.predict(text, context())) == dict(zip(labels.splitlines(), bits(text), strict=True))
     await model.close()
@@ -148,7 +149,7 @@ async def test_a_file_of_labels_makes_it_predict(load: Callable[..., Any]) -> No
 @pytest.mark.parametrize("scores_first", [False, True])
 async def test_strings_and_scores_serve_reply(load: Callable[..., Any], scores_first: bool) -> None:
     model = await load(reply_graph_without_normalize(scores_first=scores_first))
-    assert (model.kind, model.methods) == ("tflite-replies", ("reply", "reply_batch", "reply_conversation"))
+    assert (model.kind, model.capabilities) == ("tflite-replies", (Capability.REPLY,))
     for messages in ([], ["a b c d"], ["a b c d", "c d e", "a b c d"]):
         wanted = plain_replies(messages)
         found = await result(model.reply(messages, ReplyFilter(), context()))
@@ -274,7 +275,7 @@ DAMAGE = """
 import asyncio, pathlib, random, sys
 from server.config import Settings
 from server.models import kinds
-from server.models.base import ModelError
+from server.errors import ModelError
 from tests.server.models.test_tflite_model import bits_graph, reply_graph_without_normalize
 from tests.support.service import ROOT
 from tests.support.smart_reply_models import small_parts

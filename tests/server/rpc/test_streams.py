@@ -11,7 +11,7 @@ from predictor.ttypes import FinishReason
 
 from server.calls import Pending, drive
 from server.errors import ErrorCode, PredictionError, internal
-from server.models.base import Generated
+from server.models.requests import Generated
 from server.rpc.streams import Streams
 from tests.server.waiting import error_of, result
 

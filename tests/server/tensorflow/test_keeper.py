@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.child import PROGRAM
 from server.tensorflow.predictor import open_predictor
 from tests.support.service import ROOT, child_pids, eventually, is_running

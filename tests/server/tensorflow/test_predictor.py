@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from server.errors import ErrorCode, PredictionError
-from server.models.base import ModelError
+from server.errors import ErrorCode, ModelError, PredictionError
 from server.tensorflow.predictor import InstanceError, SavedModelPredictor, open_predictor
 from tests.support.service import child_pids, eventually, is_running
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.protocol import protocol
 from server.tensorflow.signature import served_signature
 

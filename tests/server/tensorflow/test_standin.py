@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from server.models.base import ModelError
+from server.errors import ModelError
 from server.tensorflow.client import ModelClient
 from server.tensorflow.location import parse_url
 from server.tensorflow.protocol import protocol

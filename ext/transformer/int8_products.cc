@@ -1,12 +1,12 @@
-#include "kernels/int8_gemm.h"
+#include "transformer/int8_products.h"
 
 #include <ATen/ops/_int_mm.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
-#include "kernels/gemm_threads.h"
 #include "kernels/packed_gemm.h"
+#include "transformer/gemm_threads.h"
 
 namespace predictor {
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.models.base import ModelError
+from server.errors import ModelError
 
 _MAX_LABELS = 1_000_000
 _MAX_LABEL_BYTES = 1 << 26

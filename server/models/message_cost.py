@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import ModelLimits
 
-from server.errors import too_large
-from server.models.base import ModelError
+from server.errors import ModelError, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

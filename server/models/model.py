@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -10,61 +10,15 @@ if TYPE_CHECKING:
     from predictor.ttypes import ModelLimits
 
     from server.calls import Pending
-
-
-class RequestContext(NamedTuple):
-    """What a request carries through the queue besides its text."""
-
-    lane: int
-    """A value of the contract's Lane."""
-    deadline_ns: int
-    """When its caller stops waiting, on time.monotonic_ns()'s clock."""
-    request_id: str | None
-    """The caller's own id for the log, if it gave one."""
-
-
-class ReplyFilter(NamedTuple):
-    """Which of a message's replies are wanted."""
-
-    max_replies: int | None = None
-    """So many, the best; None: all."""
-    threshold: float | None = None
-    """Only those with no lower score; None: all."""
-
-
-class Sampling(NamedTuple):
-    """How a text is generated; each value in the range that the contract's GenerationOptions gives."""
-
-    max_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    repetition_penalty: float
-    stop: tuple[str, ...]
-    seed: int
-    """0 to 2**64 - 1."""
-
-
-class Generated(NamedTuple):
-    """A generated text, or the end of one that was streamed."""
-
-    text: str
-    token_count: int
-    """Of the whole text."""
-    finish_reason: int
-    """A value of the contract's FinishReason."""
-    prompt_tokens: int
-
-
-class ModelError(Exception):
-    """A model cannot be loaded; the message says why, for people."""
+    from server.models.capabilities import Capability
+    from server.models.requests import Generated, ReplyFilter, RequestContext, Sampling
 
 
 class Model(Protocol):
-    """A loaded and warm model. It serves those of the methods below that `methods` names."""
+    """A loaded and warm model. Of the methods below it has those that its capabilities need."""
 
     kind: str
-    methods: tuple[str, ...]
+    capabilities: tuple[Capability, ...]
     limits: ModelLimits
     equal_lengths_only: bool
     details: dict[str, str]
