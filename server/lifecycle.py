@@ -17,8 +17,8 @@ from predictor.ttypes import ServerStatus
 
 from server import metrics
 from server.batch.jobs import Jobs, NoJobs
-from server.batch.state.store import StoreError
-from server.batch.storage.storage import LocationError
+from server.batch.state.job_store import StoreError
+from server.batch.storage.errors import LocationError
 from server.errors import ModelError
 from server.models.registry import Registry, parse_location
 from server.proxy import Proxy, ProxyError, ProxyLimits

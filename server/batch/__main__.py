@@ -14,23 +14,26 @@ from predictor.ttypes import BatchState
 from pydantic import ValidationError
 
 from process import logs
-from server.batch.arguments import MODEL_NAME, parse_arguments
-from server.batch.methods.local_models import loaded
-from server.batch.methods.methods import Methods
-from server.batch.ray.runner import ClusterError, opened
+from server.batch.command_line.arguments import MODEL_NAME, parse_arguments
+from server.batch.command_line.progress_bar import show_progress
+from server.batch.methods.local_executors import LocalExecutors
+from server.batch.methods.local_models import load_models
+from server.batch.ray.cluster import ClusterError, open_cluster
 from server.batch.runner import Runner
 from server.batch.state.control import Control
-from server.batch.state.job import ACTIVE, JobError
-from server.batch.state.progress import shown
-from server.batch.state.store import Store, StoreError
-from server.batch.storage.storage import LocationError, Storage
+from server.batch.state.errors import JobError
+from server.batch.state.job import ACTIVE
+from server.batch.state.job_store import JobStore, StoreError
+from server.batch.storage.access import Storage
+from server.batch.storage.errors import LocationError
+from server.batch.storage.overlap import check_apart
 from server.config import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from server.batch.arguments import Options
-    from server.batch.runner import OpenWork
+    from server.batch.command_line.arguments import Options
+    from server.batch.runner import OpenExecutor
     from server.batch.state.job import Job
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
@@ -41,34 +44,34 @@ def run(options: Options, settings: Settings, control: Control) -> Job:
 
     Raises JobError, StoreError, LocationError, ClusterError.
     """
-    storage = Storage.of_everything()
+    storage = Storage.without_limits()
     storage.check(options.request.input, "read")
     storage.check(options.request.output, "write")
-    storage.check_apart(options.request.input, options.request.output)
-    with contextlib.closing(Store(options.state)) as store:
+    check_apart(options.request.input, options.request.output)
+    with contextlib.closing(JobStore(options.state)) as store:
         job_id = _job_of(store, options)
-        with _opened(options, settings, storage) as open_work:
-            runner = Runner(store, storage, open_work)
+        with _executors(options, settings, storage) as open_executor:
+            runner = Runner(store, storage, open_executor)
             thread = threading.Thread(target=runner.run, args=(job_id, control), name="job")
             thread.start()
-            shown(store, job_id, control, thread)
+            show_progress(store, job_id, control, thread)
             thread.join()
         return store.job(job_id)
 
 
 @contextlib.contextmanager
-def _opened(options: Options, settings: Settings, storage: Storage) -> Iterator[OpenWork]:
+def _executors(options: Options, settings: Settings, storage: Storage) -> Iterator[OpenExecutor]:
     """What the job runs on."""
     if options.runner == "ray":
-        with opened(settings, options.address, options.workers) as cluster:
+        with open_cluster(settings, options.address, options.workers) as cluster:
             yield cluster.open
     else:
-        with loaded(settings) as models:
-            yield Methods(models, storage, settings).open
+        with load_models(settings) as models:
+            yield LocalExecutors(models, storage, settings).open
 
 
-def _job_of(store: Store, options: Options) -> str:
-    """The job that was begun with the same options, queued again, or a new one."""
+def _job_of(store: JobStore, options: Options) -> str:
+    """The unfinished job of the same options, queued again, or a new one."""
     for job in store.newest(1) if not options.fresh else ():
         if job.state != BatchState.COMPLETED:
             store.change_state(job.id, (job.state,), BatchState.QUEUED)
@@ -88,7 +91,7 @@ def main() -> int:
         return _USAGE
     logs.configure(settings.log_level, settings.log_format)
     control = Control()
-    began = time.monotonic()
+    started = time.monotonic()
     with _stopped_by_signals(control):
         try:
             job = run(options, settings, control)
@@ -99,11 +102,11 @@ def main() -> int:
         print(f"error: {job.error}", file=sys.stderr)
         return _FAILED
     if job.state in ACTIVE:
-        print("interrupted; the same command goes on where it stands", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         return _INTERRUPTED
     for file in options.state.parent.glob(f"{options.state.name}*"):
         file.unlink()
-    print(_summary(job, time.monotonic() - began))
+    print(_summary(job, time.monotonic() - started))
     return 0
 
 

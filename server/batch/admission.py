@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 
 from predictor.ttypes import OnError
 
-from server.batch.methods.methods import is_location
+from process.options import KEY_FIELD, MAX_ERRORS
+from server.batch.methods.local_executors import is_location
 from server.batch.methods.saved_model import TFSERVING
 from server.batch.methods.text_methods import TEXT_METHODS
-from server.batch.storage.storage import LocationError
+from server.batch.storage.errors import LocationError
+from server.batch.storage.overlap import check_apart
 from server.errors import ErrorCode, PredictionError, invalid_argument
+from server.models.capabilities import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from server.batch.state.job import JobRequest
-    from server.batch.storage.storage import Storage
+    from server.batch.storage.access import Storage
     from server.models.registry import Registry
 
 TFSERVING_SCHEME = TFSERVING.removesuffix("://")
 
-_FIELD_CHARACTERS = 256
 _SHOWN_CHARACTERS = 128
 
 
@@ -36,21 +38,14 @@ class Admission:
 
     def check(self, request: JobRequest) -> None:
         """What needs no event loop, but may look up links. Raises INVALID_ARGUMENT."""
-        if request.method not in TEXT_METHODS:
-            given = repr(request.method)[:_SHOWN_CHARACTERS]
-            raise invalid_argument(f"request.method is {given}; it must be one of {', '.join(TEXT_METHODS)}")
-        if request.on_error not in OnError._VALUES_TO_NAMES:
-            raise invalid_argument(f"request.on_error is {request.on_error}; it must be 0 (FAIL) or 1 (RECORD)")
-        if request.max_errors is not None and (request.max_errors < 0 or request.on_error != OnError.RECORD):
-            raise invalid_argument("request.max_errors must be at least 0, and goes with on_error RECORD only")
-        if request.key_field is not None and not 1 <= len(request.key_field) <= _FIELD_CHARACTERS:
-            raise invalid_argument(f"request.key_field must have 1 to {_FIELD_CHARACTERS} characters")
+        _check_method(request)
+        _check_options(request)
         self._check_model(request)
-        with _naming("input"):
+        with _field("request.input"):
             self._storage.check(request.input, "read")
-        with _naming("output"):
+        with _field("request.output"):
             self._storage.check(request.output, "write")
-            self._storage.check_apart(request.input, request.output)
+            check_apart(request.input, request.output)
 
     def check_name(self, request: JobRequest) -> None:
         """A loaded model's name, on the event loop; one that is loading is waited for later.
@@ -62,25 +57,46 @@ class Admission:
         try:
             self._registry.model(TEXT_METHODS[request.method].capability, request.model, field="request.model")
         except PredictionError as error:
-            if error.code == ErrorCode.UNAVAILABLE:
-                return
-            raise
+            if error.code != ErrorCode.UNAVAILABLE:
+                raise
 
     def _check_model(self, request: JobRequest) -> None:
         if request.model is None or not is_location(request.model):
             return
-        if request.method != "predict":
-            raise invalid_argument(f"request.method is {request.method!r}; a SavedModel's is predict")
+        if TEXT_METHODS[request.method].capability != Capability.CLASSIFY:
+            raise invalid_argument(f"must be predict for a SavedModel, got {request.method!r}", field="request.method")
         if not request.model.startswith(TFSERVING):
-            with _naming("model"):
+            with _field("request.model"):
                 self._storage.check(request.model, "read")
         elif not self._tfserving:
-            raise invalid_argument(f"request.model: {TFSERVING} is not allowed (setting batch_schemes)")
+            raise invalid_argument(f"{TFSERVING} is not allowed", field="request.model", setting="batch_schemes")
+
+
+def _check_method(request: JobRequest) -> None:
+    if request.method not in TEXT_METHODS:
+        given = repr(request.method)[:_SHOWN_CHARACTERS]
+        raise invalid_argument(f"must be one of {', '.join(TEXT_METHODS)}, got {given}", field="request.method")
+
+
+def _check_options(request: JobRequest) -> None:
+    if request.on_error not in OnError._VALUES_TO_NAMES:
+        raise invalid_argument(f"must be 0 (FAIL) or 1 (RECORD), got {request.on_error}", field="request.on_error")
+    if request.max_errors is not None:
+        if (wrong := MAX_ERRORS.wrong(request.max_errors)) is not None:
+            raise invalid_argument(wrong, field="request.max_errors")
+        if request.on_error != OnError.RECORD:
+            raise invalid_argument("can only be given with on_error RECORD", field="request.max_errors")
+    if request.key_field is not None and KEY_FIELD.wrong(len(request.key_field)) is not None:
+        message = f"must have {KEY_FIELD.range} characters, got {len(request.key_field)}"
+        raise invalid_argument(message, field="request.key_field")
 
 
 @contextlib.contextmanager
-def _naming(field: str) -> Iterator[None]:
+def _field(name: str) -> Iterator[None]:
+    """Let storage's errors be of this field. Their messages name the settings already."""
     try:
         yield
     except LocationError as error:
-        raise invalid_argument(f"request.{field}: {error}") from None
+        refused = invalid_argument(str(error), field=name)
+        refused.setting = error.setting
+        raise refused from None

@@ -1,4 +1,4 @@
-"""The server's jobs: accepted, run some at a time, stopped when the server drains, and gone on with when it starts."""
+"""The server's jobs: accepted, run some at a time, stopped when the server drains, and resumed when it starts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from process.options import LIMIT
 from server.batch.admission import TFSERVING_SCHEME, Admission
-from server.batch.job_threads import JobThreads
-from server.batch.methods.methods import Methods
-from server.batch.methods.text_model import Models
+from server.batch.methods.loaded_models import LoadedModels
+from server.batch.methods.local_executors import LocalExecutors
 from server.batch.runner import Runner
+from server.batch.scheduler import Scheduler
 from server.batch.state.job import ACTIVE, Job, JobRequest
-from server.batch.state.store import Store
-from server.batch.storage.storage import Storage
+from server.batch.state.job_store import JobStore
+from server.batch.storage.access import Storage
 from server.errors import PredictionError, invalid_argument, not_found, overloaded, unavailable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MOST_LISTED = 1000
+_SHOWN_CHARACTERS = 128
 _RETRY_MS = 10_000
 _CANCEL_S = 5.0
 
@@ -43,19 +44,19 @@ class Jobs:
         schemes = [scheme for scheme in settings.batch_schemes if scheme != TFSERVING_SCHEME]
         scratch = Path(f"{settings.jobs_db}.copies")
         storage = Storage(settings.batch_roots, schemes, settings.batch_buckets, scratch)
-        self._store = Store(settings.jobs_db)
+        self._store = JobStore(settings.jobs_db)
         self._store.requeue()
         storage.delete_copies()
         self._admission = Admission(storage, registry, settings.batch_schemes)
-        methods = Methods(Models(registry, asyncio.get_running_loop()), storage, settings)
-        runner = Runner(self._store, storage, methods.open)
-        self._threads = JobThreads(self._store, runner, settings.batch_kept)
+        models = LoadedModels(registry, asyncio.get_running_loop())
+        runner = Runner(self._store, storage, LocalExecutors(models, storage, settings).open)
+        self._scheduler = Scheduler(self._store, runner, settings.batch_kept)
         self._accepting = threading.Lock()
         self._stopping = False
 
     def start(self) -> None:
         """Go on with the jobs that have not ended, the oldest first: when the models are loaded."""
-        self._threads.start(self._settings.batch_jobs)
+        self._scheduler.start(self._settings.batch_jobs)
 
     async def submit(self, request: BatchRequest) -> BatchJob:
         """Accept a job; before `start` it waits. Raises PredictionError."""
@@ -79,10 +80,10 @@ class Jobs:
         """
         job = await self._find(job_id)
         end = time.monotonic() + _CANCEL_S
-        cancelling = asyncio.get_running_loop().run_in_executor(None, self._threads.cancel, job)
+        cancelling = asyncio.get_running_loop().run_in_executor(None, self._scheduler.cancel, job)
         for told in (await asyncio.wait((cancelling,), timeout=_CANCEL_S))[0]:
             told.result()
-        while self._threads.control(job_id) is not None and time.monotonic() < end:  # noqa: ASYNC110 - rare
+        while self._scheduler.control(job_id) is not None and time.monotonic() < end:  # noqa: ASYNC110 - rare
             await asyncio.sleep(0.01)
         return self._shown(await self._find(job_id))
 
@@ -97,7 +98,7 @@ class Jobs:
         What has been accepted can still be asked for, and cancelled.
         """
         self._stopping = True
-        await asyncio.to_thread(self._threads.stop)
+        await asyncio.to_thread(self._scheduler.stop)
 
     def close(self) -> None:
         """After `stop`; nothing may be asked any more."""
@@ -112,13 +113,14 @@ class Jobs:
     def _add(self, request: JobRequest) -> Job:
         with self._accepting:
             if self._store.count_queued() >= self._settings.batch_queue:
-                raise overloaded(f"{self._settings.batch_queue} jobs are waiting (setting batch_queue)", _RETRY_MS)
+                message = f"{self._settings.batch_queue} jobs are waiting"
+                raise overloaded(message, _RETRY_MS, setting="batch_queue")
             job = self._store.add(request)
-        self._threads.wake()
+        self._scheduler.wake()
         return job
 
     def _shown(self, job: Job) -> BatchJob:
-        control = self._threads.control(job.id) if job.state in ACTIVE else None
+        control = self._scheduler.control(job.id) if job.state in ACTIVE else None
         return job.to_contract(control.progress if control is not None else None)
 
 
@@ -127,7 +129,7 @@ class NoJobs:
 
     async def submit(self, _request: BatchRequest) -> BatchJob:
         """Raises UNAVAILABLE."""
-        raise unavailable("this server runs no batch jobs; the setting jobs_db turns them on")
+        raise unavailable("this server runs no batch jobs: give it a file for them", setting="jobs_db")
 
     async def job(self, job_id: str) -> BatchJob:
         """Raises NOT_FOUND."""
@@ -153,9 +155,9 @@ class NoJobs:
 
 
 def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= _MOST_LISTED:
-        raise invalid_argument(f"limit is {limit}; it must lie between 1 and {_MOST_LISTED}")
+    if (wrong := LIMIT.wrong(limit)) is not None:
+        raise invalid_argument(wrong, field="limit")
 
 
 def _no_job(job_id: str) -> PredictionError:
-    return not_found(f"no job has the id {job_id[:128]!r}")
+    return not_found(f"no job has the id {job_id[:_SHOWN_CHARACTERS]!r}", field="id")

@@ -120,7 +120,7 @@ class Registry:
         self._choose_defaults()
         await asyncio.gather(*(model.close() for model in models))
 
-    def model(self, capability: Capability, name: str | None, field: str = "options.model") -> Model:
+    def model(self, capability: Capability, name: str | None, field: str | None = "options.model") -> Model:
         """The model that answers: the named one, or the first that has the capability.
 
         `field` is where the call names it. Raises NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE.
@@ -158,7 +158,7 @@ class Registry:
             if entry.required and entry.state != ModelState.READY
         ]
 
-    def _entry(self, name: str, field: str) -> Entry:
+    def _entry(self, name: str, field: str | None) -> Entry:
         entry = self._entries.get(name)
         if entry is None:
             known = ", ".join(self._entries) or "none"

@@ -9,9 +9,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import uvloop
+from predictor.ttypes import BatchStage
 
-from server.batch.methods.text_model import Models
-from server.batch.state.job import NO_MODEL, JobError
+from server.batch.methods.loaded_models import LoadedModels
+from server.batch.state.errors import JobError
 from server.errors import ModelError
 from server.models.registry import Registry, parse_location
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def loaded(settings: Settings) -> Iterator[Models]:
+def load_models(settings: Settings) -> Iterator[LoadedModels]:
     """The models that the settings name, on an event loop in a thread of its own. Raises JobError.
 
     Nobody waits beside the job: where the settings do not say how many batches run at a time, every core runs one.
@@ -35,7 +36,7 @@ def loaded(settings: Settings) -> Iterator[Models]:
     registry = None
     try:
         registry = asyncio.run_coroutine_threadsafe(_loaded(settings), loop).result()
-        yield Models(registry, loop)
+        yield LoadedModels(registry, loop)
     finally:
         if registry is not None:
             asyncio.run_coroutine_threadsafe(registry.close(), loop).result()
@@ -54,5 +55,5 @@ async def _loaded(settings: Settings) -> Registry:
             await registry.load(*parse_location(text))
     except ModelError as error:
         await registry.close()
-        raise JobError(f"{NO_MODEL}{error}") from None
+        raise JobError(BatchStage.MODEL, str(error)) from None
     return registry

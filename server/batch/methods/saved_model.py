@@ -7,11 +7,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from predictor.ttypes import ErrorCode, PredictionError
+from predictor.ttypes import BatchStage, ErrorCode, PredictionError
 
-from server.batch.methods.method import outcome
-from server.batch.state.job import NO_MODEL, NO_PREDICTIONS, NO_TENSORFLOW, JobError, RowError
-from server.batch.storage.storage import LocationError, StorageError
+from server.batch.state.errors import JobError, RowError
+from server.batch.storage.errors import LocationError, StorageError
 from server.errors import ModelError
 from server.tensorflow.predictor import InstanceError, SavedModelPredictor, open_predictor
 
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
-    from server.batch.methods.method import Answers, Result
+    from server.batch.pipeline.method import PendingResults, Result
     from server.batch.state.control import Control
-    from server.batch.storage.storage import Storage
+    from server.batch.storage.access import Storage
 
 TFSERVING = "tfserving://"
 
@@ -29,7 +28,7 @@ _CALL_S = 600.0
 
 
 class SavedModel:
-    """A line is an instance as TensorFlow Serving's REST API has it in a list `instances`, a result its prediction."""
+    """A Method: a line is an instance as in `instances` of TensorFlow Serving's REST API, a result its prediction."""
 
     rows = 256
     rows_ahead = 1024
@@ -44,7 +43,7 @@ class SavedModel:
         """Any value; whether it fits the model's signature is known when it is predicted."""
         return value
 
-    def start(self, instances: list[Any]) -> Answers:
+    def submit(self, instances: list[Any]) -> PendingResults:
         """Send them to TensorFlow."""
         predicted = self._predictor.predict_each(instances, timeout_s=_CALL_S)
         return _Predictions(asyncio.run_coroutine_threadsafe(predicted, self._loop))
@@ -57,11 +56,11 @@ class _Predictions:
     def wait(self, control: Control) -> Sequence[Result]:
         """The predictions as JSON."""
         try:
-            return [_result(value) for value in outcome(self._future, control)]
+            return [_result(value) for value in control.result_of(self._future)]
         except PredictionError as error:
-            raise JobError(NO_PREDICTIONS + error.message) from None
+            raise JobError(BatchStage.PREDICTIONS, error.message) from None
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Stop waiting."""
         self._future.cancel()
 
@@ -81,7 +80,7 @@ def opened(
             try:
                 local = str(stack.enter_context(storage.local_copy(location, control.check)))
             except (StorageError, LocationError) as error:
-                raise JobError(f"{NO_MODEL}{error}") from None
+                raise JobError(BatchStage.MODEL, str(error)) from None
             control.check()
         yield SavedModel(stack.enter_context(_tensorflow(local, loop, control, start_s)), loop)
 
@@ -95,9 +94,11 @@ def _tensorflow(
     opening = exits.enter_async_context(open_predictor(location, timeout_s=start_s))
     future = asyncio.run_coroutine_threadsafe(opening, loop)
     try:
-        yield outcome(future, control)
-    except (ModelError, PredictionError) as error:
-        raise JobError(f"{NO_TENSORFLOW}{error}") from None
+        yield control.result_of(future)
+    except ModelError as error:
+        raise JobError(BatchStage.TENSORFLOW, str(error)) from None
+    except PredictionError as error:
+        raise JobError(BatchStage.TENSORFLOW, error.message) from None
     finally:
         future.cancel()
         asyncio.run_coroutine_threadsafe(exits.aclose(), loop).result()

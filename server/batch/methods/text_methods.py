@@ -9,7 +9,8 @@ import numpy as np
 import orjson
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions
 
-from server.batch.state.job import RowError
+from process.options import GENERATION_OPTIONS
+from server.batch.state.errors import RowError
 from server.models.capabilities import Capability
 from server.models.requests import ReplyFilter
 from server.models.sampling import sampling_of
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from server.models.requests import Generated, RequestContext
 
 _KINDS = {dict: "an object without it", list: "a list", bool: "a boolean", type(None): "null"}
-_OPTIONS: dict[str, tuple[type, ...]] = {
-    "max_tokens": (int,),
-    "temperature": (int, float),
-    "top_k": (int,),
-    "top_p": (int, float),
-    "repetition_penalty": (int, float),
-    "stop": (list,),
-    "seed": (int,),
-}
 
 
 def _kind(value: Any) -> str:
@@ -44,8 +36,8 @@ def _text_field(name: str) -> Callable[[Any], str]:
         text = value.get(name) if type(value) is dict else value
         if type(text) is str:
             return text
-        wanted = f"a string, or an object with the string {name!r}"
-        raise RowError(ErrorCode.INVALID_ARGUMENT, f"wanted is {wanted}, not {_kind(value)}")
+        expected = f"expected a string, or an object with the string {name!r}"
+        raise RowError(ErrorCode.INVALID_ARGUMENT, f"{expected}, got {_kind(value)}")
 
     return instance
 
@@ -57,14 +49,23 @@ def _prompt_with_options(value: Any) -> tuple[str, GenerationOptions]:
     """An object may also have fields of the contract's GenerationOptions."""
     prompt = _prompt(value)
     options = {}
-    for name, kind in _OPTIONS.items() if type(value) is dict else ():
-        option = value.get(name)
-        if option is None:
+    for name, option in GENERATION_OPTIONS.items() if type(value) is dict else ():
+        given = value.get(name)
+        if given is None:
             continue
-        if type(option) not in kind or (type(option) is list and any(type(stop) is not str for stop in option)):
+        if not _is_of(given, option.type):
             raise RowError(ErrorCode.INVALID_ARGUMENT, f"{name!r} is of the wrong type")
-        options[name] = option
+        options[name] = given
     return prompt, GenerationOptions(**options)
+
+
+def _is_of(value: Any, expected: type) -> bool:
+    """Whether an option's value has its type; its range is a matter of the model."""
+    if expected is float:
+        return type(value) in (int, float)
+    if type(value) is list:
+        return expected is list and all(type(item) is str for item in value)
+    return type(value) is expected
 
 
 def _predict(model: Model, doc: str, context: RequestContext) -> Awaitable[dict[str, float]]:
@@ -108,16 +109,19 @@ class TextMethod:
     """One of the server's own methods."""
 
     capability: Capability
+    """What a model must have for it."""
     instance: Callable[[Any], Any]
     """Of a line's JSON value. Raises RowError."""
     call: Callable[[Model, Any, RequestContext], Awaitable[Any]]
     result: Callable[[Any], bytes]
     """What comes between an object's braces."""
+    native_result: bytes | None = None
+    """What comes before a result that the model's own threads write; None where they cannot."""
 
 
 TEXT_METHODS = {
-    "predict": TextMethod(Capability.CLASSIFY, _text_field("doc"), _predict, _best_first("scores")),
+    "predict": TextMethod(Capability.CLASSIFY, _text_field("doc"), _predict, _best_first("scores"), b'"scores":'),
     "reply": TextMethod(Capability.REPLY, _text_field("message"), _reply, _best_first("replies")),
-    "embed": TextMethod(Capability.EMBED, _text_field("text"), _embed, _vector),
+    "embed": TextMethod(Capability.EMBED, _text_field("text"), _embed, _vector, b'"embedding":'),
     "generate": TextMethod(Capability.GENERATE, _prompt_with_options, _generate, _generated),
 }

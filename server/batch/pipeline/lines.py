@@ -1,4 +1,4 @@
-"""The lines of a file, some hundred at a time, whatever its length."""
+"""The lines of a file, some hundred at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from server.batch.storage.storage import StorageError
+from server.batch.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(slots=True)
-class Lines:
-    """Lines that follow each other, blank ones left out."""
+class Chunk:
+    """Lines of a file that follow each other, blank ones left out."""
 
     numbers: list[int]
     """Their places in the file, from 1."""
@@ -39,17 +39,17 @@ class LineLimit:
 
 
 class ChunkSize(Protocol):
-    """What comes at a time; `rows` may change."""
+    """How large a chunk may be."""
 
     rows: int
-    """Lines at most."""
+    """Lines at most; it may change."""
     chunk_bytes: int
-    """Bytes at most."""
+    """Bytes at most, one longer line excepted."""
     line_limit: LineLimit
 
 
 class LineReader:
-    """Cuts a file into lines, as many at a time as `size` says, one longer line excepted.
+    """Cuts a file into chunks of lines, whatever its length.
 
     `on_block` is called for each block that is read: many of them may have no line that counts. It may raise.
     """
@@ -59,19 +59,19 @@ class LineReader:
         self._on_block = on_block
         self._line_bytes = size.line_limit.size
 
-    def read(self, file: BinaryIO, location: str, *, packed: bool = False) -> Iterator[Lines]:
-        """All lines of the file, which gzip may have packed. Raises StorageError that names the location."""
-        lines = Lines([], [], 0)
-        unpacked: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
-        for number, text in self._numbered(unpacked, location):
-            lines.numbers.append(number)
-            lines.texts.append(text)
-            lines.size += len(text) if text is not None else 0
-            if len(lines.texts) >= self._size.rows or lines.size >= self._size.chunk_bytes:
-                yield lines
-                lines = Lines([], [], 0)
-        if lines.texts:
-            yield lines
+    def read(self, file: BinaryIO, location: str, *, gzipped: bool = False) -> Iterator[Chunk]:
+        """All lines of the file. Raises StorageError that names the location."""
+        chunk = Chunk([], [], 0)
+        content: BinaryIO = gzip.GzipFile(fileobj=file) if gzipped else file  # type: ignore[assignment]
+        for number, text in self._numbered(content, location):
+            chunk.numbers.append(number)
+            chunk.texts.append(text)
+            chunk.size += len(text) if text is not None else 0
+            if len(chunk.texts) >= self._size.rows or chunk.size >= self._size.chunk_bytes:
+                yield chunk
+                chunk = Chunk([], [], 0)
+        if chunk.texts:
+            yield chunk
 
     def _numbered(self, file: BinaryIO, location: str) -> Iterator[tuple[int, bytes | None]]:
         """(number, text) of each line that is not blank."""
@@ -84,21 +84,21 @@ class LineReader:
 
     def _blocks(self, file: BinaryIO, location: str) -> Iterator[list[bytes | None]]:
         """The lines that end in each block of the file; the last one may lack its newline."""
-        begun: list[bytes] = []  # the parts of a line that has not ended yet
+        started: list[bytes] = []  # the parts of a line that has not ended yet
         size = 0
         for block in _blocks_of(file, location):
             self._on_block()
             first, *others = block.split(b"\n")
-            begun.append(first)
+            started.append(first)
             size += len(first)
             if size > self._line_bytes:
-                begun.clear()  # of a line that is too long only its length is kept
+                started.clear()  # of a line that is too long only its length is kept
             if others:
-                lines: list[bytes | None] = [b"".join(begun) if size <= self._line_bytes else None]
-                begun = [others.pop()]
-                size = len(begun[0])
+                lines: list[bytes | None] = [b"".join(started) if size <= self._line_bytes else None]
+                started = [others.pop()]
+                size = len(started[0])
                 yield lines + [line if len(line) <= self._line_bytes else None for line in others]
-        yield [b"".join(begun) if size <= self._line_bytes else None]
+        yield [b"".join(started) if size <= self._line_bytes else None]
 
 
 def _blocks_of(file: BinaryIO, location: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Lines to instances, and instances' results to lines."""
+"""Lines to instances."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from predictor.ttypes import ErrorCode
 
-from server.batch.state.job import RowError
+from server.batch.state.errors import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from server.batch.pipeline.lines import LineLimit, Lines
+    from server.batch.pipeline.lines import Chunk, LineLimit
 
 # orjson makes floats of integers beyond 64 bits; where a line may have one, Python's own reader takes its place.
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
@@ -26,14 +26,14 @@ _NO_NUMBER = re.compile(rb"-?(nan|inf)", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Rows:
-    """Some lines, read."""
+    """A chunk, read."""
 
     numbers: list[int]
     """The lines' numbers in the file; all other lists are of the same length, but for `instances`."""
     instances: list[Any]
     """What is to be predicted: of the lines without an error."""
     keys: list[bytes | None] | None = None
-    """`"NAME":VALUE` of each line, where keys are wanted."""
+    """`"NAME":VALUE` of each line, where there is a key_field."""
     errors: dict[int, RowError] = field(default_factory=dict)
     """By place, not by number."""
 
@@ -62,17 +62,17 @@ class RowReader:
         self._exact = exact or key_field is not None
         self._takes_key_out = takes_key_out
 
-    def read(self, lines: Lines) -> Rows:
+    def read(self, chunk: Chunk) -> Rows:
         """The instances, and the errors of lines that have none."""
         if not self._exact:
             with contextlib.suppress(ValueError, RowError):
-                values = map(orjson.loads, lines.texts)  # type: ignore[arg-type] # what is None is an error
-                return Rows(lines.numbers, [self._instance_of(value) for value in values])
-        return self._read_each(lines)
+                values = map(orjson.loads, chunk.texts)  # type: ignore[arg-type] # what is None is an error
+                return Rows(chunk.numbers, [self._instance_of(value) for value in values])
+        return self._read_each(chunk)
 
-    def _read_each(self, lines: Lines) -> Rows:
-        rows = Rows(lines.numbers, [], None if self._key_field is None else [])
-        for place, text in enumerate(lines.texts):
+    def _read_each(self, chunk: Chunk) -> Rows:
+        rows = Rows(chunk.numbers, [], None if self._key_field is None else [])
+        for place, text in enumerate(chunk.texts):
             key = None
             try:
                 value = self._value(text)
@@ -126,54 +126,3 @@ def _why_no_json(text: bytes, error: orjson.JSONDecodeError) -> str:
         return f"not UTF-8: byte 0x{text[wrong.start]:02x} at byte {wrong.start + 1} of the line"
     hint = "; JSON has no NaN and no Infinity" if _NO_NUMBER.match(text, error.pos) else ""
     return f"not JSON: {error.msg}, at character {error.pos + 1} of the line{hint}"
-
-
-class ResultWriter:
-    """Writes results, a line each.
-
-    A result is what stands in an object's braces, as `"scores":{...}`, for a key may come before it; `bare` ones are
-    values, and stand alone where there is no key: then they are lines as they are.
-    """
-
-    def __init__(self, *, bare: bool) -> None:
-        self._bare = bare
-
-    def lines(self, rows: Rows, results: Sequence[bytes | RowError]) -> bytes:
-        """One line for each of `rows`; `results` are those of its instances."""
-        if rows.errors or rows.keys is not None or any(map(_is_error, results)):
-            return b"".join(self._each(rows, results))
-        if self._bare:
-            return b"\n".join(results) + b"\n"  # type: ignore[arg-type] # none is an error
-        return b"{" + b"}\n{".join(results) + b"}\n"  # type: ignore[arg-type]
-
-    def _each(self, rows: Rows, results: Sequence[bytes | RowError]) -> Iterator[bytes]:
-        answers = iter(results)
-        for place, number in enumerate(rows.numbers):
-            key = rows.keys[place] if rows.keys is not None else None
-            result = rows.errors[place] if place in rows.errors else next(answers)
-            if isinstance(result, RowError):
-                result = _error(result, number)
-            elif self._bare and key is None:
-                yield result + b"\n"
-                continue
-            elif self._bare:
-                result = b'"prediction":' + result
-            yield b"{%b}\n" % (result if key is None else key + b"," + result)
-
-
-def errors_of(rows: Rows, results: Sequence[bytes | RowError]) -> list[tuple[int, RowError]]:
-    """(line number, error) in the order of the lines."""
-    if not rows.errors and not any(map(_is_error, results)):
-        return []
-    answers = iter(results)
-    found = ((number, rows.errors.get(place) or next(answers)) for place, number in enumerate(rows.numbers))
-    return [(number, result) for number, result in found if isinstance(result, RowError)]
-
-
-def _is_error(result: bytes | RowError) -> bool:
-    return type(result) is not bytes
-
-
-def _error(error: RowError, number: int) -> bytes:
-    code = ErrorCode._VALUES_TO_NAMES.get(error.code, "INTERNAL")
-    return b'"error":' + orjson.dumps({"code": code, "message": error.message, "line": number})

@@ -1,4 +1,4 @@
-"""What runs in the worker processes of a Ray cluster: a chunk of lines to a part of the output."""
+"""What runs in the worker processes of a Ray cluster: it predicts a chunk of lines."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from server.batch.methods.local_models import loaded
-from server.batch.methods.methods import Methods
-from server.batch.pipeline.lines import Lines
-from server.batch.pipeline.parts import in_order
+from server.batch.methods.local_executors import LocalExecutors
+from server.batch.methods.local_models import load_models
+from server.batch.pipeline.executor import in_order
+from server.batch.pipeline.lines import Chunk
 from server.batch.state.control import Control
-from server.batch.state.job import JobError
-from server.batch.storage.storage import Storage
+from server.batch.state.errors import JobError
+from server.batch.storage.access import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from server.batch.pipeline.parts import LocalWork
+    from server.batch.pipeline.local_executor import LocalExecutor
     from server.batch.state.job import JobRequest
     from server.config import Settings
 
@@ -37,38 +37,38 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Lines, in few objects: that is quicker to send."""
+class FlatChunk:
+    """A chunk in few objects: that is quicker to send."""
 
     numbers: list[int] | None
     """None: they follow each other."""
     first: int
     text: bytes
-    """Parted by newlines."""
+    """Separated by newlines."""
     too_long: list[int]
     """Places of lines that are longer than allowed; they are blank in `text`."""
     size: int
 
     @staticmethod
-    def of(lines: Lines) -> Block:
+    def of(chunk: Chunk) -> FlatChunk:
         """As it is sent."""
-        numbers, first = lines.numbers, lines.numbers[0]
-        text = b"\n".join([text or b"" for text in lines.texts])
-        too_long = [place for place, line in enumerate(lines.texts) if line is None]
+        numbers, first = chunk.numbers, chunk.numbers[0]
+        text = b"\n".join([text or b"" for text in chunk.texts])
+        too_long = [place for place, line in enumerate(chunk.texts) if line is None]
         follow = numbers[-1] - first == len(numbers) - 1
-        return Block(None if follow else numbers, first, text, too_long, lines.size)
+        return FlatChunk(None if follow else numbers, first, text, too_long, chunk.size)
 
-    def lines(self) -> Lines:
+    def chunk(self) -> Chunk:
         """As it was."""
         texts: list[bytes | None] = list(self.text.split(b"\n"))
         for place in self.too_long:
             texts[place] = None
-        return Lines(self.numbers or list(range(self.first, self.first + len(texts))), texts, self.size)
+        return Chunk(self.numbers or list(range(self.first, self.first + len(texts))), texts, self.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A block's results."""
+    """A chunk's results."""
 
     output: bytes
     rows: int
@@ -78,58 +78,58 @@ class Done:
     """What it took, the loading of the model aside."""
     pid: int
     loading_s: float | None
-    """What the loading took, where this was the process's first block."""
+    """What the loading took, where this was the process's first chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot go on."""
+    """The job cannot go on: what a JobError of this process says."""
 
-    message: str
+    stage: int
+    reason: str
 
 
-def predict(task: Task, block: Block) -> Done | Failed:
-    """The results of a block's lines."""
+def predict(task: Task, flat: FlatChunk) -> Done | Failed:
+    """The results of a chunk's lines."""
     try:
-        began = time.perf_counter()
+        started = time.perf_counter()
         loads = _Opened.token != task.token
-        work = _Opened.work_for(task)
-        loading_s = time.perf_counter() - began if loads else None
-        began = time.perf_counter()
+        executor = _Opened.executor_for(task)
+        loading_s = time.perf_counter() - started if loads else None
+        started = time.perf_counter()
         output: list[bytes] = []
         rows, errors = 0, []
-        for part in in_order(work, _pieces(block.lines(), work.rows), Control()):
-            output.append(part.output)
-            rows += part.rows
-            errors += [(number, error.code, error.message) for number, error in part.errors]
-        return Done(b"".join(output), rows, errors, time.perf_counter() - began, os.getpid(), loading_s)
+        for result in in_order(executor, _pieces(flat.chunk(), executor.rows), Control()):
+            output.append(result.output)
+            rows += result.rows
+            errors += [(number, error.code, error.message) for number, error in result.errors]
+        return Done(b"".join(output), rows, errors, time.perf_counter() - started, os.getpid(), loading_s)
     except JobError as error:
-        return Failed(str(error))
+        return Failed(error.stage, error.reason)
 
 
 class _Opened:
-    """The work that this process is ready for: it does one job after the other, and each loads its model once."""
+    """What this process is ready for: it does one job after the other, and each loads its model once."""
 
     token = ""
-    work: LocalWork
+    executor: LocalExecutor
     exits = contextlib.ExitStack()
 
     @classmethod
-    def work_for(cls, task: Task) -> LocalWork:
+    def executor_for(cls, task: Task) -> LocalExecutor:
         """Raises JobError."""
         if cls.token != task.token:
             cls.exits.close()
             cls.token = ""
-            models = cls.exits.enter_context(loaded(task.settings))
-            storage = Storage.of_everything(task.scratch)
-            methods = Methods(models, storage, task.settings)
-            cls.work = cls.exits.enter_context(methods.open(task.request, Control()))
+            models = cls.exits.enter_context(load_models(task.settings))
+            executors = LocalExecutors(models, Storage.without_limits(task.scratch), task.settings)
+            cls.executor = cls.exits.enter_context(executors.open(task.request, Control()))
             cls.token = task.token
-        return cls.work
+        return cls.executor
 
 
-def _pieces(lines: Lines, rows: int) -> Iterator[Lines]:
-    """The same lines, so many at a time as are best for the method."""
-    for start in range(0, len(lines.numbers), rows):
-        texts = lines.texts[start : start + rows]
-        yield Lines(lines.numbers[start : start + rows], texts, sum(len(text) for text in texts if text is not None))
+def _pieces(chunk: Chunk, rows: int) -> Iterator[Chunk]:
+    """The same lines in chunks of the size that is best for the method."""
+    for start in range(0, len(chunk.numbers), rows):
+        texts = chunk.texts[start : start + rows]
+        yield Chunk(chunk.numbers[start : start + rows], texts, sum(len(text) for text in texts if text is not None))

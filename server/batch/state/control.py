@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from server.batch.state.job import StoppedError
+from server.batch.state.errors import StoppedError
 
 if TYPE_CHECKING:
     from server.batch.state.job import Progress
+
+T = TypeVar("T")
+
+_POLL_S = 0.05
 
 
 class Control:
@@ -40,3 +45,9 @@ class Control:
         """Wait. Raises StoppedError as soon as the job is to end."""
         self._stop.wait(seconds)
         self.check()
+
+    def result_of(self, future: concurrent.futures.Future[T]) -> T:
+        """Wait for a future's result. Raises what it raises, and StoppedError as soon as the job is to end."""
+        while not concurrent.futures.wait((future,), _POLL_S).done:
+            self.check()
+        return future.result()

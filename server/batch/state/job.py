@@ -1,4 +1,4 @@
-"""What a batch job is, and what can go wrong with it."""
+"""What a batch job is."""
 
 from __future__ import annotations
 
@@ -9,34 +9,9 @@ from typing import TYPE_CHECKING
 from predictor.ttypes import BatchJob, BatchRequest, BatchState, OnError
 
 if TYPE_CHECKING:
-    from server.batch.storage.storage import InputFile
+    from server.batch.storage.locations import InputFile
 
 ACTIVE = (BatchState.QUEUED, BatchState.RUNNING)
-
-
-class JobError(Exception):
-    """The job has failed; the message says where and why, for people.
-
-    It begins with the step that failed, one of the three below: who answers as embedded-tf did goes by that.
-    """
-
-
-NO_MODEL = "cannot get the model: "
-NO_TENSORFLOW = "cannot start TensorFlow: "
-NO_PREDICTIONS = "cannot make predictions: "
-
-
-class StoppedError(Exception):
-    """The job was told to stop."""
-
-
-class RowError(Exception):
-    """One line cannot be predicted; what becomes of the job is a matter of its on_error. `code` is an ErrorCode."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +89,8 @@ class Job:
     created_at: float
     finished_at: float | None = None
     error: str | None = None
+    failed_stage: int | None = None
+    """Of the contract's BatchStage."""
     progress: Progress = field(default_factory=Progress)
     """The file in work is not counted."""
     files_total: int = 0
@@ -134,6 +111,7 @@ class Job:
             created_at=self.created_at,
             finished_at=self.finished_at,
             error=self.error,
+            failed_stage=self.failed_stage,
         )
 
     def _share(self, progress: Progress) -> float:

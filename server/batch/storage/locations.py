@@ -1,28 +1,24 @@
-"""Locations that people give: what they may look like, and which of them this process may use."""
+"""Locations that people give, and what they may look like."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+
+from server.batch.storage.errors import LocationError
+from server.batch.storage.schemes import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCHEMES = ("gs", "s3", "http", "https")
-HTTP = ("http", "https")
-
 _CHARACTERS = 4096
-_SCHEME = re.compile(r"(gs|s3|https?)://")
+_SCHEME = re.compile(f"({'|'.join(map(re.escape, SCHEMES))})://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SETTINGS = "settings batch_roots, batch_schemes, batch_buckets"
-
-
-class LocationError(ValueError):
-    """A location that is malformed or not allowed; the message names it and the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,15 @@ class Location:
         return self.path.rstrip("/").rpartition("/")[2]
 
 
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to read. `relative` is its path below the location that was listed; `size` in bytes, None if unknown."""
+
+    location: str
+    relative: str
+    size: int | None
+
+
 def parse(text: str) -> Location:
     """The location in its parts. Raises LocationError for one that has tricks in it; asks nobody."""
     if not text or len(text) > _CHARACTERS:
@@ -55,49 +60,21 @@ def parse(text: str) -> Location:
     if found is None:
         return _local(text)
     scheme, rest = found[1], text[found.end() :]
-    return _http(text, scheme) if scheme in HTTP else _object(text, scheme, rest)
+    return _url(text, scheme) if SCHEMES[scheme].is_url else _object(text, scheme, rest)
 
 
-class Allowed:
-    """What may be used: local folders, whole schemes, and single places such as 'gs://bucket' or 's3://bucket/folder'."""
+def output_of(file: InputFile, folder: str) -> str:
+    """Where the results of a file go: the same relative path below the folder. Raises LocationError."""
+    location = f"{folder.rstrip('/')}/{file.relative}"
+    parse(location)
+    return location
 
-    def __init__(self, roots: Sequence[Path], schemes: Sequence[str], buckets: Sequence[str]) -> None:
-        for scheme in schemes:
-            if scheme not in SCHEMES:
-                raise LocationError(f"scheme {scheme!r} is none of {', '.join(SCHEMES)} (setting batch_schemes)")
-        self._roots = [root.resolve() for root in roots]
-        self._schemes = frozenset(schemes)
-        self._places = [_place(bucket) for bucket in buckets]
-        self.beginnings = [f"{scheme}://" for scheme in SCHEMES if scheme in self._schemes]
-        self.beginnings += [place.text for place in self._places]
-        self.beginnings += [f"{root}/".replace("//", "/") for root in self._roots]
 
-    def check(self, location: Location, for_what: Literal["read", "write"]) -> None:
-        """Raises LocationError where the location may not be used."""
-        if location.scheme in HTTP and for_what == "write":
-            raise LocationError(f"{location.text!r} cannot be written: http and https locations are for reading")
-        if not (self._allows(location) if location.scheme else self._resolves_below_root(location)):
-            raise self._refused(location.text)
-
-    def _allows(self, location: Location) -> bool:
-        return location.scheme in self._schemes or any(
-            (location.scheme, location.bucket) == (place.scheme, place.bucket) and location.path.startswith(place.path)
-            for place in self._places
-        )
-
-    def _resolves_below_root(self, location: Location) -> bool:
-        try:
-            path = Path(location.path).resolve()  # links included, so that none leads out
-        except (OSError, RuntimeError) as error:  # too long a name; links in a circle
-            raise LocationError(f"{location.text!r} cannot be resolved: {error}") from None
-        return any(path.is_relative_to(root) for root in self._roots)
-
-    def _refused(self, text: str) -> LocationError:
-        if not self.beginnings:
-            return LocationError(f"{text!r} is not allowed: no location is ({_SETTINGS})")
-        *others, last = map(repr, self.beginnings)
-        choices = f"{', '.join(others)} or {last}" if others else last
-        return LocationError(f"{text!r} is not allowed ({_SETTINGS}): location must start with {choices}")
+def absolute(location: str) -> str:
+    """A location as the command line takes it: a local one may be relative to the current folder."""
+    if "://" in location or location.startswith("/"):
+        return location
+    return os.path.normpath(Path.cwd() / location) + ("/" if location.endswith("/") else "")
 
 
 def _local(text: str) -> Location:
@@ -123,7 +100,7 @@ def _object(text: str, scheme: str, rest: str) -> Location:
     return Location(text, scheme, bucket, key)
 
 
-def _http(text: str, scheme: str) -> Location:
+def _url(text: str, scheme: str) -> Location:
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises ValueError
@@ -144,14 +121,6 @@ def _check_segments(text: str, segments: Sequence[str]) -> None:
         plain = unquote(segment)
         if plain in ("", ".", "..") or any(trick in plain for trick in "/\\\x00"):
             raise LocationError(f"{text!r} has the part {segment!r}, which no location may have")
-
-
-def _place(text: str) -> Location:
-    location = parse(text)
-    if not location.scheme:
-        raise LocationError(f"{text!r} names no bucket (setting batch_buckets); local folders are batch_roots")
-    path = f"{location.path.rstrip('/')}/" if location.path else ""
-    return Location(f"{location.scheme}://{location.bucket}/{path}", location.scheme, location.bucket, path)
 
 
 def _is_utf8(text: str) -> bool:

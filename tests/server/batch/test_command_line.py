@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from server.batch.arguments import parse_arguments
+from server.batch.command_line.arguments import parse_arguments
 from tests.server.batch.jobs import files_below, read_lines, write_lines
 from tests.support.service import ROOT, environment, eventually
 
@@ -47,7 +47,7 @@ def test_failed_job_goes_on_when_the_line_is_mended(tmp_path: Path, classifier: 
     write_lines(tmp_path / "in" / "b", ["good", 7])
     done = run(tmp_path, classifier)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot make predictions: {tmp_path}/in/b, line 2: wanted is a string")
+    assert done.stderr.startswith(f"error: cannot make predictions: {tmp_path}/in/b, line 2: expected a string")
     first = (tmp_path / "out" / "a").stat().st_ino
     write_lines(tmp_path / "in" / "b", ["good", "7"])
     done = run(tmp_path, classifier)
@@ -85,7 +85,7 @@ def test_interrupted_job_goes_on(tmp_path: Path, classifier: Path, number: int) 
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
-        assert (process.returncode, stderr) == (130, "interrupted; the same command goes on where it stands\n")
+        assert (process.returncode, stderr) == (130, "interrupted: run the same command again to resume\n")
         assert set(files_below(tmp_path / "out")) <= {"a", "b"}, "no temporary file"
     first = (tmp_path / "out" / "a").stat().st_ino
     done = run(tmp_path, classifier, "--key-field=id")

@@ -147,7 +147,7 @@ def test_a_server_that_runs_no_jobs() -> None:
     with Service(google_model()) as service:
         answer = ask(service, model="/m", input="/in/", output="/out")
         assert answer.status == 503
-        assert answer.text == "this server runs no batch jobs; the setting jobs_db turns them on\n"
+        assert answer.text == "this server runs no batch jobs: give it a file for them (setting jobs_db)\n"
         assert service.http("/?document=x").text == "Missing query parameter: doc\n"
 
 

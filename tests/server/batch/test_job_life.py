@@ -11,13 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionError
+from predictor.ttypes import BatchRequest, BatchStage, BatchState, ErrorCode, PredictionError
 
 from server.batch.jobs import Jobs
 from server.batch.pipeline.lines import LineLimit
-from server.batch.pipeline.parts import LocalWork
-from server.batch.state.store import Store
-from server.batch.storage.storage import Storage
+from server.batch.pipeline.local_executor import LocalExecutor
+from server.batch.state.job_store import JobStore
+from server.batch.storage.access import Storage
 from server.config import Settings
 from server.models.registry import Registry
 from tests.server.batch.jobs import files_below, write_lines
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.batch.state.control import Control
+    from server.batch.state.errors import JobError
     from server.batch.state.job import JobRequest
 
 
@@ -42,15 +43,15 @@ class Gate:
         self.outputs: list[str] = []
 
     @contextlib.contextmanager
-    def work(self, request: JobRequest, _control: Control) -> Iterator[LocalWork]:
-        """As Methods.open."""
+    def open_executor(self, request: JobRequest, _control: Control) -> Iterator[LocalExecutor]:
+        """As LocalExecutors.open."""
         self.outputs.append(request.output)
-        yield LocalWork(self, request.key_field, LineLimit(1000, "a_setting"))
+        yield LocalExecutor(self, request.key_field, LineLimit(1000, "a_setting"))
 
     def instance(self, value: Any) -> Any:
         return value
 
-    def start(self, instances: list[Any]) -> Gate:
+    def submit(self, instances: list[Any]) -> Gate:
         self.count = len(instances)
         return self
 
@@ -61,14 +62,16 @@ class Gate:
                 control.check()
         return [b'"scores":{}'] * self.count
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         pass
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     new = Gate()
-    monkeypatch.setattr("server.batch.methods.methods.Methods.open", lambda _, *arguments: new.work(*arguments))
+    monkeypatch.setattr(
+        "server.batch.methods.local_executors.LocalExecutors.open", lambda _, *arguments: new.open_executor(*arguments)
+    )
     return new
 
 
@@ -131,7 +134,7 @@ async def test_job_of_a_killed_server_can_be_cancelled_while_models_load(
     job = await jobs.submit(asked(tmp_path))
     await jobs.stop()
     jobs.close()
-    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
+    with contextlib.closing(JobStore(tmp_path / "jobs.db")) as store:
         store.change_state(job.id, (BatchState.QUEUED,), BatchState.RUNNING)
     jobs = new_jobs()
     assert (await jobs.job(job.id)).state == BatchState.QUEUED
@@ -146,8 +149,9 @@ async def test_cancelled_jobs_count_among_the_kept(new_jobs: Callable[..., Jobs]
     jobs = new_jobs(batch_queue=1, batch_kept=2)
     for _ in range(5):
         job = await jobs.submit(asked(tmp_path))
-        with pytest.raises(PredictionError, match="setting batch_queue"):
+        with pytest.raises(PredictionError, match="1 jobs are waiting") as full:
             await jobs.submit(asked(tmp_path))
+        assert (full.value.code, full.value.setting) == (ErrorCode.OVERLOADED, "batch_queue")
         await jobs.cancel(job.id)
     assert len(await jobs.newest(1000)) == 2
 
@@ -218,8 +222,8 @@ async def test_job_that_was_stored_is_answered_for_when_the_server_stops(
 ) -> None:
     jobs = new_jobs()
     jobs.start()
-    count = Store.count_queued
-    monkeypatch.setattr(Store, "count_queued", lambda store: time.sleep(0.2) or count(store))
+    count = JobStore.count_queued
+    monkeypatch.setattr(JobStore, "count_queued", lambda store: time.sleep(0.2) or count(store))
     submitting = asyncio.create_task(jobs.submit(asked(tmp_path)))
     await asyncio.sleep(0.1)
     await jobs.stop()
@@ -235,13 +239,13 @@ async def test_half_files_of_a_killed_server_go_with_their_job(
     await jobs.stop()
     jobs.close()
     storage = Storage([tmp_path])
-    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
+    with contextlib.closing(JobStore(tmp_path / "jobs.db")) as store:
         store.set_files(job.id, storage.list_inputs(f"{tmp_path}/in/"))
         store.change_state(job.id, (BatchState.QUEUED,), BatchState.RUNNING)
     with storage.create(f"{tmp_path}/out/a"):
         (name,) = files_below(tmp_path / "out")
     (tmp_path / "out" / name).write_text("half")
-    monkeypatch.setattr("server.batch.methods.methods.Methods.open", lambda *_: sys.exit("no reason"))
+    monkeypatch.setattr("server.batch.methods.local_executors.LocalExecutors.open", lambda *_: sys.exit("no reason"))
     jobs = new_jobs()
     if end == BatchState.CANCELLED:
         await jobs.cancel(job.id)
@@ -253,16 +257,16 @@ async def test_half_files_of_a_killed_server_go_with_their_job(
 
 def refuse(monkeypatch: pytest.MonkeyPatch, state: int, times: int) -> list[str]:
     """Let the store fail so many times to write this state; the ids of the jobs that it failed for."""
-    change = Store.change_state
+    change = JobStore.change_state
     refused: list[str] = []
 
-    def full(store: Store, job_id: str, before: Any, after: int, error: str | None = None) -> bool:
+    def full(store: JobStore, job_id: str, before: Any, after: int, failure: JobError | None = None) -> bool:
         if after == state and len(refused) < times:
             refused.append(job_id)
             raise sqlite3.OperationalError("database or disk is full")
-        return change(store, job_id, before, after, error)
+        return change(store, job_id, before, after, failure)
 
-    monkeypatch.setattr(Store, "change_state", full)
+    monkeypatch.setattr(JobStore, "change_state", full)
     monkeypatch.setattr("server.batch.runner._RETRY_S", 0.01)
     return refused
 
@@ -293,9 +297,13 @@ async def test_cancelled_job_whose_end_cannot_be_kept_can_be_cancelled_again(
 async def test_any_exception_ends_a_job(
     new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.batch.methods.methods.Methods.open", lambda *_: sys.exit("no reason"))
+    monkeypatch.setattr("server.batch.methods.local_executors.LocalExecutors.open", lambda *_: sys.exit("no reason"))
     jobs = new_jobs()
     jobs.start()
     job = await jobs.submit(asked(tmp_path))
     await reached(jobs, job.id, BatchState.FAILED)
-    assert (await jobs.job(job.id)).error == "cannot make predictions: SystemExit: no reason"
+    failed = await jobs.job(job.id)
+    assert (failed.error, failed.failed_stage) == (
+        "cannot make predictions: SystemExit: no reason",
+        BatchStage.PREDICTIONS,
+    )

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from predictor.ttypes import BatchState, ErrorCode, OnError, PredictionError
+from predictor.ttypes import BatchStage, BatchState, ErrorCode, OnError, PredictionError
 
 from tests.server.batch.jobs import completed, failed, files_below, flags, read_lines, request, run, write_lines
 from tests.support.service import Service
@@ -128,7 +128,7 @@ BAD_LINES = [
     (b'"caf\xe9"', "not UTF-8: byte 0xe9 at byte 5"),
     (b'{"doc": NaN}', "JSON has no NaN"),
     (b'"' + b"x" * (1 << 20) + b'"', "more than 1048576 bytes (setting batch_text_line_bytes)"),
-    (b"[1, 2]", "wanted is a string, or an object with the string 'doc', not a list"),
+    (b"[1, 2]", "expected a string, or an object with the string 'doc', got a list"),
     (b'{"text": "other field"}', "'doc'"),
     (b'{"doc": 7}', "'doc'"),
     (b'"%b"' % (b"word " * 5000), "more than 4096 tokens (setting max_tokens)"),
@@ -144,6 +144,7 @@ def test_bad_line_fails_the_job_with_file_and_line(service: Service, folder: Pat
     assert job.error.startswith(f"cannot make predictions: {folder}/in/b, line 3: ")
     assert reason in job.error
     assert len(job.error) < 1000
+    assert job.failed_stage == BatchStage.PREDICTIONS
     assert (job.files_done, job.files_total, job.rows_done) == (1, 3, 1)
     assert files_below(folder / "out") == ["a"], "what was done stays, nothing half-written"
 
@@ -199,36 +200,44 @@ def test_output_that_cannot_be_written(service: Service, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "code", "message"),
+    ("fields", "message", "field", "setting"),
     [
-        ({"method": "sing"}, ErrorCode.INVALID_ARGUMENT, "request.method is 'sing'"),
-        ({"model": "none"}, ErrorCode.NOT_FOUND, "no model is named 'none'"),
-        ({"model": "vectors"}, ErrorCode.INVALID_ARGUMENT, "does not serve predict"),
-        ({"method": "x" * 1_000_000}, ErrorCode.INVALID_ARGUMENT, f"request.method is '{'x' * 127}; it must be"),
-        ({"on_error": 7}, ErrorCode.INVALID_ARGUMENT, "request.on_error is 7"),
-        ({"max_errors": 1}, ErrorCode.INVALID_ARGUMENT, "request.max_errors"),
-        ({"max_errors": -1, "on_error": 1}, ErrorCode.INVALID_ARGUMENT, "request.max_errors"),
-        ({"key_field": ""}, ErrorCode.INVALID_ARGUMENT, "request.key_field"),
-        ({"key_field": "x" * 257}, ErrorCode.INVALID_ARGUMENT, "request.key_field"),
-        ({"input": "/etc/passwd"}, ErrorCode.INVALID_ARGUMENT, "request.input: "),
-        ({"input": "FOLDER/in/../../../x"}, ErrorCode.INVALID_ARGUMENT, "request.input: "),
-        ({"output": "/tmp/elsewhere"}, ErrorCode.INVALID_ARGUMENT, "batch_roots"),
-        ({"output": "FOLDER/in/"}, ErrorCode.INVALID_ARGUMENT, "request.output: "),
-        ({"input": "gs://bucket/x"}, ErrorCode.INVALID_ARGUMENT, "batch_schemes"),
-        ({"input": ""}, ErrorCode.INVALID_ARGUMENT, "request.input: "),
-        ({"model": "/etc/model"}, ErrorCode.INVALID_ARGUMENT, "request.model: "),
-        ({"model": "tfserving://localhost:1/x"}, ErrorCode.INVALID_ARGUMENT, "setting batch_schemes"),
-        ({"model": "FOLDER/model", "method": "embed"}, ErrorCode.INVALID_ARGUMENT, "request.method"),
+        ({"method": "sing"}, "must be one of predict, reply, embed, generate, got 'sing'", "method", None),
+        ({"method": "x" * 1_000_000}, f"got '{'x' * 127}", "method", None),
+        ({"model": "vectors"}, "does not serve predict", "model", None),
+        ({"on_error": 7}, "must be 0 (FAIL) or 1 (RECORD), got 7", "on_error", None),
+        ({"max_errors": 1}, "can only be given with on_error RECORD", "max_errors", None),
+        ({"max_errors": -1, "on_error": 1}, "must be at least 0, got -1", "max_errors", None),
+        ({"key_field": ""}, "must have 1 to 256 characters, got 0", "key_field", None),
+        ({"key_field": "x" * 257}, "must have 1 to 256 characters, got 257", "key_field", None),
+        ({"input": "/etc/passwd"}, "is not allowed", "input", "batch_roots"),
+        ({"input": "FOLDER/in/../../../x"}, "has the part '..'", "input", None),
+        ({"output": "/tmp/elsewhere"}, "batch_roots", "output", "batch_roots"),
+        ({"output": "FOLDER/in/"}, "results need a place of their own", "output", None),
+        ({"output": "http://host/x"}, "http and https locations are for reading", "output", None),
+        ({"input": "gs://bucket/x"}, "batch_schemes", "input", "batch_schemes"),
+        ({"input": ""}, "has 1 to 4096 characters", "input", None),
+        ({"model": "/etc/model"}, "is not allowed", "model", "batch_roots"),
+        ({"model": "tfserving://localhost:1/x"}, "(setting batch_schemes)", "model", "batch_schemes"),
+        ({"model": "FOLDER/model", "method": "embed"}, "must be predict for a SavedModel", "method", None),
     ],
     ids=lambda value: str(value)[:60],
 )
 def test_request_that_is_refused(
-    service: Service, folder: Path, fields: dict[str, Any], code: int, message: str
+    service: Service, folder: Path, fields: dict[str, Any], message: str, field: str, setting: str | None
 ) -> None:
     given = {name: value.replace("FOLDER", str(folder)) for name, value in fields.items() if isinstance(value, str)}
     error = refused(service, request(folder, **(fields | given)))
-    assert error.code == code
+    assert (error.code, error.field, error.setting) == (ErrorCode.INVALID_ARGUMENT, f"request.{field}", setting)
+    assert error.message.startswith(f"request.{field}: ")
     assert message in error.message
+    assert len(error.message) < 1000
+
+
+def test_model_that_is_not_there(service: Service, folder: Path) -> None:
+    error = refused(service, request(folder, model="none"))
+    assert (error.code, error.field) == (ErrorCode.NOT_FOUND, "request.model")
+    assert "no model is named 'none'" in error.message
 
 
 # ------------------------------------------------------------------------------------------------------------ jobs
@@ -240,20 +249,20 @@ def test_jobs_are_listed_newest_first_and_unknown_ones_are_not_found(service: Se
     with service.client() as client:
         assert [job.id for job in client.list_batches(2)] == ids[:0:-1]
         for limit in (0, 1001):
-            with pytest.raises(PredictionError, match="limit is"):
+            with pytest.raises(PredictionError, match="limit: must lie between 1 and 1000") as wrong:
                 client.list_batches(limit)
+            assert wrong.value.field == "limit"
         for call in (client.get_batch, client.cancel_batch):
             with pytest.raises(PredictionError) as caught:
                 call("x" * 1000)
-            assert caught.value.code == ErrorCode.NOT_FOUND
+            assert (caught.value.code, caught.value.field) == (ErrorCode.NOT_FOUND, "id")
         assert client.cancel_batch(ids[0]).state == BatchState.COMPLETED
 
 
 def test_server_without_jobs(classifier: Path, folder: Path) -> None:
     with Service(classifier, "--no-rest") as service:
         error = refused(service, request(folder))
-    assert error.code == ErrorCode.UNAVAILABLE
-    assert "setting jobs_db" in error.message
+    assert (error.code, error.setting) == (ErrorCode.UNAVAILABLE, "jobs_db")
 
 
 def test_job_of_any_size_is_run(service: Service, folder: Path) -> None:

@@ -13,12 +13,12 @@ import pytest
 from predictor.ttypes import BatchState
 
 from server.batch.pipeline.lines import LineLimit
-from server.batch.pipeline.parts import LocalWork
+from server.batch.pipeline.local_executor import LocalExecutor
 from server.batch.runner import Runner
 from server.batch.state.control import Control
 from server.batch.state.job import JobRequest
-from server.batch.state.store import Store
-from server.batch.storage.storage import Storage
+from server.batch.state.job_store import JobStore
+from server.batch.storage.access import Storage
 from tests.server.batch.jobs import write_lines
 from tests.support.stores import read_tree
 from tests.support.web import web_server
@@ -40,7 +40,7 @@ class Lengths:
     def instance(self, value: Any) -> Any:
         return value
 
-    def start(self, instances: list[Any]) -> Results:
+    def submit(self, instances: list[Any]) -> Results:
         return Results(instances)
 
 
@@ -51,20 +51,20 @@ class Results:
     def wait(self, _control: Control) -> list[bytes]:
         return [orjson.dumps(len(text)) for text in self._instances]
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Nothing waits."""
 
 
 @contextlib.contextmanager
-def open_work(_request: JobRequest, _control: Control) -> Iterator[LocalWork]:
-    yield LocalWork(Lengths(), None, LineLimit(100, "a_setting"))
+def open_executor(_request: JobRequest, _control: Control) -> Iterator[LocalExecutor]:
+    yield LocalExecutor(Lengths(), None, LineLimit(100, "a_setting"))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     """Runs a job to its end, by its input and output."""
-    with contextlib.closing(Store(tmp_path / "jobs.db")) as store:
-        runner = Runner(store, Storage([tmp_path], ["http"]), open_work)
+    with contextlib.closing(JobStore(tmp_path / "jobs.db")) as store:
+        runner = Runner(store, Storage([tmp_path], ["http"]), open_executor)
 
         def run(source: str, output: str) -> Job:
             job_id = store.add(JobRequest("predict", None, source, output)).id

@@ -1,0 +1,54 @@
+"""What storage raises."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHOWN_CHARACTERS = 500
+
+
+class LocationError(ValueError):
+    """A location that is malformed or not allowed; the message names it and the settings.
+
+    `setting` is the one that could allow it.
+    """
+
+    def __init__(self, message: str, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class StorageError(Exception):
+    """Reading or writing failed; the message says where and why."""
+
+
+@contextlib.contextmanager
+def as_storage_errors(doing: str, location: str) -> Iterator[None]:
+    """Turn any backend's errors into StorageErrors. Every library has errors of its own, so all of them are meant."""
+    try:
+        yield
+    except (StorageError, LocationError):
+        raise
+    except Exception as error:
+        # fsspec says that a file is not found when it could not even ask; the cause is what people need
+        reason = error if error.__cause__ is None else error.__cause__
+        if isinstance(reason, LocationError):
+            raise reason from None
+        raise StorageError(f"{location} cannot be {doing}: {_plain(reason)}") from error
+
+
+def changed(location: str) -> StorageError:
+    """Another version has taken a file's place."""
+    return StorageError(f"{location} cannot be read: it has changed meanwhile")
+
+
+def _plain(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return " ".join(str(error).split())[:_SHOWN_CHARACTERS] or type(error).__name__

@@ -1,0 +1,71 @@
+"""Which locations this process may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from server.batch.storage.errors import LocationError
+from server.batch.storage.locations import Location, parse
+from server.batch.storage.schemes import SCHEMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SETTINGS = "settings batch_roots, batch_schemes, batch_buckets"
+
+
+class AllowedLocations:
+    """Local folders, whole schemes, and single places such as 'gs://bucket' or 's3://bucket/folder'."""
+
+    def __init__(self, roots: Sequence[Path], schemes: Sequence[str], buckets: Sequence[str]) -> None:
+        """Raises LocationError."""
+        for scheme in schemes:
+            if scheme not in SCHEMES:
+                message = f"scheme {scheme!r} is none of {', '.join(SCHEMES)} (setting batch_schemes)"
+                raise LocationError(message, "batch_schemes")
+        self._roots = [root.resolve() for root in roots]
+        self._schemes = frozenset(schemes)
+        self._places = [_place(bucket) for bucket in buckets]
+        self._prefixes = [f"{scheme}://" for scheme in SCHEMES if scheme in self._schemes]
+        self._prefixes += [place.text for place in self._places]
+        self._prefixes += [f"{root}/".replace("//", "/") for root in self._roots]
+
+    def check(self, location: Location, purpose: Literal["read", "write"]) -> None:
+        """Raises LocationError where the location may not be used."""
+        if purpose == "write" and location.scheme and not SCHEMES[location.scheme].writable:
+            read_only = " and ".join(scheme.name for scheme in SCHEMES.values() if not scheme.writable)
+            raise LocationError(f"{location.text!r} cannot be written: {read_only} locations are for reading")
+        if not (self._allows(location) if location.scheme else self._resolves_below_root(location)):
+            raise self._refused(location)
+
+    def _allows(self, location: Location) -> bool:
+        return location.scheme in self._schemes or any(
+            (location.scheme, location.bucket) == (place.scheme, place.bucket) and location.path.startswith(place.path)
+            for place in self._places
+        )
+
+    def _resolves_below_root(self, location: Location) -> bool:
+        try:
+            path = Path(location.path).resolve()  # links included, so that none leads out
+        except (OSError, RuntimeError) as error:  # too long a name; links in a circle
+            raise LocationError(f"{location.text!r} cannot be resolved: {error}") from None
+        return any(path.is_relative_to(root) for root in self._roots)
+
+    def _refused(self, location: Location) -> LocationError:
+        setting = "batch_schemes" if location.scheme else "batch_roots"
+        if not self._prefixes:
+            return LocationError(f"{location.text!r} is not allowed: no location is ({_SETTINGS})", setting)
+        *others, last = map(repr, self._prefixes)
+        choices = f"{', '.join(others)} or {last}" if others else last
+        message = f"{location.text!r} is not allowed ({_SETTINGS}): location must start with {choices}"
+        return LocationError(message, setting)
+
+
+def _place(text: str) -> Location:
+    location = parse(text)
+    if not location.scheme:
+        message = f"{text!r} names no bucket (setting batch_buckets); local folders are batch_roots"
+        raise LocationError(message, "batch_buckets")
+    path = f"{location.path.rstrip('/')}/" if location.path else ""
+    return Location(f"{location.scheme}://{location.bucket}/{path}", location.scheme, location.bucket, path)
