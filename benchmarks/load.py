@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from process.files import replacing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -70,16 +72,14 @@ def build_loadgen() -> Path:
     newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
     if program.exists() and program.stat().st_mtime >= newest:
         return program
-    BUILD.mkdir(exist_ok=True)
-    partial = BUILD / "loadgen.partial"
-    command = [*COMPILE, "-o", str(partial), str(SOURCES / "main.cc")]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise LoadError("g++ is not installed: it is needed to compile the load generator") from error
-    if done.returncode != 0:
-        raise LoadError(f"the load generator does not compile:\n{done.stderr}")
-    partial.rename(program)
+    with replacing(program) as made:
+        command = [*COMPILE, "-o", str(made), str(SOURCES / "main.cc")]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise LoadError("g++ is not installed: it is needed to compile the load generator") from error
+        if done.returncode != 0:
+            raise LoadError(f"the load generator does not compile:\n{done.stderr}")
     return program
 
 

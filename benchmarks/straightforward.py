@@ -20,6 +20,7 @@ import pybind11
 from benchmarks.apache_server import serve
 from benchmarks.load import BUILD, COMPILE
 from ext import _tflite_ops
+from process.files import replacing
 from server.config import Settings
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
@@ -49,14 +50,12 @@ def stock_operators() -> Any:
 
 
 def _compile(target: Path) -> None:
-    BUILD.mkdir(exist_ok=True)
-    partial = target.with_suffix(".partial")
     includes = [f"-I{path}" for path in (ROOT / "ext", pybind11.get_include(), sysconfig.get_path("include"))]
-    command = [*COMPILE, "-shared", "-fPIC", "-fvisibility=hidden", *includes, "-o", str(partial), *map(str, SOURCES)]
-    done = subprocess.run([*command, "-ldl"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BuildError(f"the straightforward operators do not compile:\n{done.stderr}")
-    partial.rename(target)
+    command = [*COMPILE, "-shared", "-fPIC", "-fvisibility=hidden", *includes, *map(str, SOURCES), "-ldl"]
+    with replacing(target) as made:
+        done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BuildError(f"the straightforward operators do not compile:\n{done.stderr}")
 
 
 def straightforward(model: Path) -> SmartReplyInterpreter:

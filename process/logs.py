@@ -11,6 +11,8 @@ from structlog.dev import plain_traceback
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from process.settings import SettingsGroup, setting
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
@@ -18,17 +20,24 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
 
 
-def configure(level: Level, form: Format) -> None:
-    """Set up the log of the process; `auto` is `console` on a terminal and `json` elsewhere.
+class LogSettings(SettingsGroup, title="Log"):
+    """The same for every process."""
+
+    log_level: Level = setting("info", "minimum log level", to="process.logs")
+    log_format: Format = setting("auto", "form of the log; auto: console on a terminal, else json", to="process.logs")
+
+
+def configure(settings: LogSettings) -> None:
+    """Set up the log of the process.
 
     What libraries log through `logging` comes in the same form, from warnings on.
     """
-    number = logging.getLevelNamesMapping()[level.upper()]
+    number = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render = _renderers(console=form == "console" or (form == "auto" and sys.stderr.isatty()))
+    render = _renderers(console=_for_people(settings.log_format))
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -43,6 +52,10 @@ def configure(level: Level, form: Format) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _for_people(form: Format) -> bool:
+    return form == "console" or (form == "auto" and sys.stderr.isatty())
 
 
 def _renderers(*, console: bool) -> list[Processor]:

@@ -10,26 +10,27 @@ import uvloop
 
 from process import logs
 from process.files import raise_open_files_limit
-from rest_proxy.config import parse_settings
+from rest_proxy.config import SETTINGS_ON_STDIN, Settings, parse_settings
 from rest_proxy.lifecycle import serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rest_proxy.config import Settings
 
 _OTHER_FILES = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy until it is told to stop. Gives the exit code."""
-    settings = parse_settings(arguments)
-    logs.configure(settings.log_level, "auto")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_child = list(arguments) == [SETTINGS_ON_STDIN]
+    settings = Settings.model_validate_json(sys.stdin.buffer.readline()) if is_child else parse_settings(arguments)
+    logs.configure(settings)
     # Of forms that are badly made: Python would print and keep every one that differs.
     warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
     raise_open_files_limit(_open_files(settings), "max_connections, connections, max_generations")
     try:
-        uvloop.run(serve(settings))
+        uvloop.run(serve(settings, ends_with_stdin=is_child))
     except OSError as error:
         print(f"cannot serve on {settings.host}:{settings.port}: {error}", file=sys.stderr)
         return 1

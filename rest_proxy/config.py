@@ -1,17 +1,23 @@
-"""Every setting of the proxy, once: a field here is a command line flag and an environment variable."""
+"""Every setting of the proxy, declared once: a flag, a variable, and a setting of the server that starts it."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, ValidationInfo, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from process.command_line import Command, parse
+from process.logs import LogSettings
+from process.settings import CommandSettings, SettingsGroup, setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ENV_PREFIX = "PREDICTOR_REST_"
+
+SETTINGS_ON_STDIN = "--settings-on-stdin"
+"""The only argument of a proxy that a server starts: a line of JSON with all settings comes on stdin."""
 
 
 class Address(NamedTuple):
@@ -33,100 +39,187 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
-class Settings(BaseSettings):
-    """Command line before environment before default."""
+def _addresses(value: Any) -> Any:
+    """Of a string, or of several, each of which may hold several."""
+    if isinstance(value, str):
+        value = (value,)
+    texts = [text for part in value if isinstance(part, str) for text in part.split(",")]
+    return tuple(map(parse_address, texts)) if texts else value
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
 
-    thrift: Annotated[tuple[Address, ...], NoDecode] = Field(
-        (Address("127.0.0.1", 9090),), description="Thrift servers to call, HOST:PORT[,HOST:PORT...]"
-    )
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
-    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 lets the system choose")
+class Addresses(SettingsGroup, title="Addresses"):
+    """Where the proxy listens, and whom it calls."""
 
-    connections: int = Field(32, ge=1, le=1024, description="Thrift connections to one server at most")
-    calls_per_connection: int = Field(32, ge=1, le=4096, description="calls in flight on one connection at most")
-    connect_timeout_ms: int = Field(1000, ge=1, le=60_000, description="milliseconds for connecting to a server")
-    status_interval_ms: int = Field(1000, ge=10, le=60_000, description="milliseconds between questions for status")
-    cooldown_ms: int = Field(
-        1000, ge=1, le=60_000, description="milliseconds without calls to a server that is UNAVAILABLE"
+    thrift: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)] = setting(
+        (Address("127.0.0.1", 9090),),
+        "Thrift servers to call, HOST:PORT, separated by commas",
+        unit="host:port",
+        to="rest_proxy.backend",
     )
-    max_reply_bytes: int = Field(64 << 20, ge=1024, le=1 << 30, description="bytes in one server's answer at most")
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="rest_proxy.lifecycle")
+    port: int = setting(8080, "port to listen on; 0: the system chooses", ge=0, le=65535, to="rest_proxy.lifecycle")
+    ready_fd: int | None = setting(
+        None,
+        "inherited file descriptor to which the proxy writes its port, as one line, once it listens",
+        ge=3,
+        to="rest_proxy.lifecycle",
+    )
 
-    max_timeout_ms: int = Field(
-        60_000, ge=1, le=(1 << 31) - 1, description="milliseconds that a request may ask for, and get by default"
-    )
-    timeout_ms: int = Field(10_000, ge=1, description="milliseconds for a request that says nothing else")
-    generation_timeout_ms: int = Field(
-        60_000, ge=1, description="milliseconds for a generated text whose request says nothing else"
-    )
-    heartbeat_ms: int = Field(
-        10_000, ge=10, le=60_000, description="milliseconds without new text after which a stream sends a comment"
-    )
-    stream_interval_ms: int = Field(
-        20, ge=0, le=1000, description="milliseconds between two parts of a stream at least; a fast model's are joined"
-    )
-    grace_ms: int = Field(500, ge=0, le=60_000, description="milliseconds a server may be late before the call is lost")
 
-    max_requests: int = Field(1024, ge=1, description="requests in progress at most; more are answered 429")
-    max_connections: int = Field(4096, ge=1, description="HTTP connections at most; more are answered 503")
-    max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="bytes in a request's body at most, unpacked")
-    max_line_bytes: int = Field(65_536, ge=1024, le=1 << 20, description="bytes in a URL or a header line at most")
-    max_generations: int = Field(256, ge=1, le=1024, description="texts being generated at most; more are answered 429")
-    max_docs: int = Field(1024, ge=1, description="documents, messages or texts in one request at most")
-    body_timeout_ms: int = Field(30_000, ge=1, description="milliseconds for a request's body to arrive")
-    keep_alive_ms: int = Field(75_000, ge=1, description="milliseconds that an idle HTTP connection stays open")
-    drain_timeout_ms: int = Field(10_000, ge=1, description="milliseconds for requests in progress when it stops")
+class Deadlines(SettingsGroup, title="Deadlines"):
+    """The same for the server and the proxy."""
 
-    access_log: bool = Field(False, description="log every request")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    ready_fd: int | None = Field(
-        None, ge=3, description="inherited file descriptor that gets 'PORT\\n' when it listens"
+    max_timeout_ms: int = setting(
+        600_000,
+        "maximum timeout that a request may ask for",
+        unit="ms",
+        ge=1,
+        le=(1 << 31) - 1,
+        to=("rest_proxy.http", "server.rpc"),
     )
-    parent_pid: int | None = Field(None, ge=1, description="process to stop with: the one that started the proxy")
+    timeout_ms: int = setting(
+        10_000, "timeout of a request that does not ask for one", unit="ms", ge=1, to=("rest_proxy.http", "server.rpc")
+    )
 
-    @field_validator("thrift", mode="before")
-    @classmethod
-    def _split_addresses(cls, value: Any) -> Any:
-        return tuple(parse_address(text) for text in value.split(",")) if isinstance(value, str) else value
+
+class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
+    """How long the parts of a request may take. It inherits what its values are compared with."""
+
+    generation_timeout_ms: int = setting(
+        60_000,
+        "timeout of a request that generates text and does not ask for one",
+        unit="ms",
+        ge=1,
+        to="rest_proxy.routes",
+    )
+    body_timeout_ms: int = setting(
+        30_000, "maximum time for a request's body to arrive", unit="ms", ge=1, to="rest_proxy.http"
+    )
+    keep_alive_ms: int = setting(
+        75_000, "time after which an idle HTTP connection is closed", unit="ms", ge=1, to="rest_proxy.http"
+    )
+    drain_timeout_ms: int = setting(
+        10_000,
+        "maximum time to finish requests in progress when the proxy stops",
+        unit="ms",
+        ge=1,
+        to="rest_proxy.lifecycle",
+    )
+    heartbeat_ms: int = setting(
+        10_000,
+        "time without new text after which a stream sends a comment",
+        unit="ms",
+        ge=10,
+        le=60_000,
+        to="rest_proxy.backend",
+    )
+    stream_interval_ms: int = setting(
+        20,
+        "minimum time between two parts of a stream; what a fast model writes in between is joined",
+        unit="ms",
+        ge=0,
+        le=1000,
+        to="rest_proxy.backend",
+    )
+
+
+class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
+    """How much one client, and all together, may ask for."""
+
+    max_requests: int = setting(
+        1024, "maximum number of requests in progress; more are answered with 429", ge=1, to="rest_proxy.application"
+    )
+    max_connections: int = setting(
+        4096, "maximum number of HTTP connections; more are answered with 503", ge=1, to="rest_proxy.http"
+    )
+    max_generations: int = setting(
+        256,
+        "maximum number of texts that are generated at a time; more are answered with 429",
+        ge=1,
+        le=1024,
+        to="rest_proxy.backend",
+    )
+    max_body_bytes: int = setting(
+        1 << 20,
+        "maximum size of a request's body, decompressed",
+        unit="bytes",
+        ge=1024,
+        le=1 << 30,
+        to="rest_proxy.http",
+    )
+    max_line_bytes: int = setting(
+        65_536, "maximum size of a URL or a header line", unit="bytes", ge=1024, le=1 << 20, to="rest_proxy.http"
+    )
+    max_docs: int = setting(
+        1024, "maximum number of documents, messages or texts in one request", ge=1, to="rest_proxy.http"
+    )
+
+
+class Backends(SettingsGroup, title="Calls to the Thrift servers"):
+    """How the proxy calls the servers."""
+
+    connections: int = setting(
+        32, "maximum number of connections to one server", ge=1, le=1024, to="rest_proxy.backend"
+    )
+    calls_per_connection: int = setting(
+        32, "maximum number of calls in flight on one connection", ge=1, le=4096, to="rest_proxy.backend"
+    )
+    connect_timeout_ms: int = setting(
+        1000, "maximum time to connect to a server", unit="ms", ge=1, le=60_000, to="rest_proxy.backend"
+    )
+    status_interval_ms: int = setting(
+        1000, "time between two questions for a server's status", unit="ms", ge=10, le=60_000, to="rest_proxy.backend"
+    )
+    cooldown_ms: int = setting(
+        1000,
+        "time for which a server that is UNAVAILABLE gets no calls",
+        unit="ms",
+        ge=1,
+        le=60_000,
+        to="rest_proxy.backend",
+    )
+    grace_ms: int = setting(
+        500,
+        "time that a server may be late before its call counts as lost",
+        unit="ms",
+        ge=0,
+        le=60_000,
+        to="rest_proxy.backend",
+    )
+    max_reply_bytes: int = setting(
+        64 << 20, "maximum size of a server's reply", unit="bytes", ge=1024, le=1 << 30, to="rest_proxy.backend"
+    )
+
+
+class AccessLog(SettingsGroup, title="Access log"):
+    """What is logged beside errors."""
+
+    access_log: bool = setting(False, "log every request", to="rest_proxy.application")
+
+
+class Settings(Addresses, ProxyDeadlines, ProxyLimits, Backends, AccessLog, LogSettings, CommandSettings):
+    """The proxy's settings."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
 
     @field_validator("timeout_ms", "generation_timeout_ms")
     @classmethod
-    def _within_longest(cls, value: int, info: ValidationInfo) -> int:
-        longest: int = info.data.get("max_timeout_ms", value)  # not there when it is wrong itself
-        return min(value, longest)
+    def _within_maximum(cls, value: int, info: ValidationInfo) -> int:
+        maximum: int = info.data.get("max_timeout_ms", value)  # not there when it is wrong itself
+        return min(value, maximum)
 
 
-def _argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m rest_proxy",
-        description="HTTP proxy of the prediction service. Every flag is also the environment variable in brackets.",
-    )
-    for name, field in Settings.model_fields.items():
-        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        shown = "" if default is None else f"; default {default}"
-        text = f"{field.description}{shown} [{ENV_PREFIX}{name.upper()}]"
-        if field.annotation is bool:
-            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-        else:
-            parser.add_argument(flag(name), metavar=name.upper(), default=argparse.SUPPRESS, help=text)
-    return parser
-
-
-def flag(name: str) -> str:
-    """The command line flag of a setting."""
-    return "--" + name.replace("_", "-")
+COMMAND = Command(
+    program="python -m rest_proxy",
+    description="HTTP proxy of the prediction service: plain HTTP in, Thrift calls out.",
+    examples="""\
+  python -m rest_proxy                                        in front of a server on this machine
+  python -m rest_proxy --thrift 10.0.0.1:9090,10.0.0.2:9090   in front of two servers
+  PREDICTOR_REST_PORT=80 python -m rest_proxy --host 0.0.0.0  open to others, on port 80""",
+    epilog="Every flag is also the environment variable in square brackets; a flag goes before its variable.",
+)
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     """Settings from the command line (default: this process's) and the environment; exits with 2 when one is wrong."""
-    parser = _argument_parser()
-    given = vars(parser.parse_args(arguments))
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        parser.error(
-            f"argument {flag(name)} ({ENV_PREFIX}{name.upper()}): {first['msg'].removeprefix('Value error, ')}"
-        )
+    return parse(Settings, COMMAND, arguments)

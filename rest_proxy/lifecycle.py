@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from process.supervision import at_end_of_stdin
 from rest_proxy.application import Application
 from rest_proxy.backend.pool import Pool
 from rest_proxy.http.server import HttpServer
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from rest_proxy.config import Settings
 
 _BACKLOG = 1024
-_PARENT_CHECK_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +46,11 @@ async def listening(settings: Settings) -> AsyncIterator[int]:
         await pool.close()
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM, SIGINT or the parent's end, then drain. A second signal ends the process at once, with 0."""
+async def serve(settings: Settings, *, ends_with_stdin: bool) -> None:
+    """Serve until SIGTERM, SIGINT or, if so, the end of stdin, then drain. A second signal ends the process with 0."""
     stop = _stop_signals()
-    watch = asyncio.create_task(_watch_parent(settings.parent_pid, stop)) if settings.parent_pid else None
+    if ends_with_stdin:
+        _stop_with_parent(stop)
     async with listening(settings) as port:
         log.info("listening", host=settings.host, port=port, servers=[str(address) for address in settings.thrift])
         if settings.ready_fd is not None:
@@ -57,8 +58,6 @@ async def serve(settings: Settings) -> None:
                 ready.write(f"{port}\n")
         await stop.wait()
         log.info("draining", at_most_ms=settings.drain_timeout_ms)
-    if watch is not None:
-        watch.cancel()
     log.info("stopped")
 
 
@@ -75,8 +74,16 @@ def _stop_signals() -> asyncio.Event:
     return stop
 
 
-async def _watch_parent(parent_pid: int, stop: asyncio.Event) -> None:
-    while os.getppid() == parent_pid:  # noqa: ASYNC110 - no event tells of it
-        await asyncio.sleep(_PARENT_CHECK_S)
-    log.warning("the parent process is gone", parent_pid=parent_pid)
-    stop.set()
+def _stop_with_parent(stop: asyncio.Event) -> None:
+    """The parent holds the other end of stdin for as long as it lives."""
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        log.warning("the parent process is gone")
+        stop.set()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the proxy has just stopped by itself
+            loop.call_soon_threadsafe(on_end)
+
+    at_end_of_stdin(tell)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ext import _generator
+from process.files import replacing
 from server.errors import ModelError
 from server.models import gpt2_folder
 
@@ -107,15 +106,13 @@ def convert(source: Path, target: Path, precision: str) -> Difference:
     tokens = tokens[: min(_MOST_SAMPLED, folder.sizes["context"])]
     try:
         exact = logits(folder, "float32", tokens)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
-            made = Path(name) / "made"
+        with replacing(target) as made:
             made.mkdir()
             save_file(converted(exact_weights, precision), made / "model.safetensors")
             folder.weights = gpt2_folder.read_weights(made)
             found = difference(exact, logits(folder, precision, tokens))
             _write_descriptions(folder, made, precision, found)
-            _replace(target, made)
+            _check_replaceable(target)
     except ValueError as error:  # sizes that do not fit the weights
         raise ModelError(str(error)) from None
     return found
@@ -129,13 +126,10 @@ def _write_descriptions(folder: gpt2_folder.Gpt2Folder, made: Path, precision: s
     (made / gpt2_folder.MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
-def _replace(target: Path, made: Path) -> None:
-    """Put the folder there; what was there before must be one of this script's."""
-    if target.exists():
-        if not (target / gpt2_folder.MARKER).is_file() and any(target.iterdir()):
-            raise ModelError(f"{target} is there already, and was not made by this script")
-        shutil.rmtree(target)
-    made.rename(target)
+def _check_replaceable(target: Path) -> None:
+    """What is there already must be one of this script's. Raises ModelError."""
+    if target.exists() and not (target / gpt2_folder.MARKER).is_file() and any(target.iterdir()):
+        raise ModelError(f"{target} is there already, and was not made by this script")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

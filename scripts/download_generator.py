@@ -15,9 +15,7 @@ import argparse
 import http.client
 import os
 import re
-import shutil
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -28,6 +26,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from process.files import replacing
 from server.errors import ModelError
 from server.models import gpt2_folder
 
@@ -105,9 +104,7 @@ def download(hub: Hub, name: str, target: Path) -> None:
     """Make the folder `target`. Raises DownloadError, OSError."""
     if target.exists():
         raise DownloadError(f"{target} is there already")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        made = Path(temporary) / "made"
+    with replacing(target) as made:
         for folder, choices in _WANTED:
             (made / folder).mkdir(parents=True, exist_ok=True)
             if not any(all(hub.fetch(file, made / folder) for file in files) for files in choices):
@@ -117,7 +114,6 @@ def download(hub: Hub, name: str, target: Path) -> None:
             gpt2_folder.read(made)
         except ModelError as error:
             raise DownloadError(f"{name} cannot be served: {error}") from None
-        shutil.move(made, target)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -18,7 +18,6 @@ import importlib.util
 import io
 import json
 import sys
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from process.files import replacing
 from scripts import bert
 
 if TYPE_CHECKING:
@@ -333,9 +333,7 @@ def export(folder: Path, out: Path, precision: str, console: Console) -> float:
 
 def write(out: Path, module: Any, tokenizer: Tokenizer, about: dict[str, Any]) -> None:
     """Whole or not at all; an older export in its place goes."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        folder = Path(temporary) / "encoder"
+    with replacing(out) as folder:
         folder.mkdir()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*deprecated", Warning)
@@ -344,9 +342,6 @@ def write(out: Path, module: Any, tokenizer: Tokenizer, about: dict[str, Any]) -
         (folder / "model.pt").write_bytes(content.getbuffer())
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
         (folder / "encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            out.rename(Path(temporary) / "old")
-        folder.rename(out)
 
 
 # ------------------------------------------------------------------------------------------------------- command line

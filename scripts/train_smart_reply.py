@@ -30,6 +30,7 @@ from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ext import _tflite_ops
+from process.files import write_atomically
 from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
@@ -175,9 +176,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     right = sum(answered(model, examples, console))
     console.print(f"best reply is one that was given: {right / len(examples):.1%} of the messages it was built from")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = options.output.with_name(options.output.name + ".part")
-    unfinished.write_bytes(model)
-    unfinished.replace(options.output)
+    write_atomically(options.output, model)
     console.print(f"wrote {options.output}, {len(model):,} bytes")
 
 

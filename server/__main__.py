@@ -10,23 +10,21 @@ import uvloop
 from process import logs
 from process.files import raise_open_files_limit
 from server.config import parse_settings
-from server.lifecycle import Server, StartError
 
 _OTHER_FILES = 256  # models, jobs, the log: all but the clients' sockets
 
 
-async def _serve() -> None:
-    settings = parse_settings()
-    logs.configure(settings.log_level, settings.log_format)
-    raise_open_files_limit(settings.connections + _OTHER_FILES, "connections")
-    await Server(settings).run()
-
-
 def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit code is 0 when every accepted request was answered."""
+    settings = parse_settings()
+    logs.configure(settings)
+    raise_open_files_limit(settings.connections + _OTHER_FILES, "connections")
+    # Only now: models' engines take longer to import than --help and a refusal take altogether.
+    from server.lifecycle import StartError, serve
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve())
+            runner.run(serve(settings))
     except StartError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

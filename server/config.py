@@ -1,167 +1,361 @@
-"""Every setting of the server, once: a field here is a command line flag, an environment variable and a config key.
+"""Every setting of the server, declared once: a flag, an environment variable and a key of the config file.
 
-The command line goes before the environment, the environment before the config file, the file before the default.
+`to` says who gets it: packages whose code reads it, and engines that are built with it. tests/server/test_settings.py
+proves it for each.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import field_validator
+from pydantic_settings import SettingsConfigDict
+
+import rest_proxy.config
+from process.command_line import Command, parse
+from process.logs import LogSettings
+from process.settings import CommandSettings, Paths, SettingsGroup, Strings, prefixed, setting
+from rest_proxy.config import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ENV_PREFIX = "PREDICTOR_"
 
-# What PyText's server called these flags.
-_OLD_FLAGS = {"--port_thrift": "--port", "--port_rest": "--rest-port", "--norest": "--no-rest"}
+MAX_NESTING = 64
+"""The accelerated decoder of the thrift package goes no deeper."""
 
+MAX_BYTES = 2**30 - 1
+"""The longest frame that Thrift's header transport writes; no message may be longer."""
 
-# Settings that may be given more than once; in the environment they are parted by commas.
-_LISTS = {
-    "model": "NAME=LOCATION",
-    "model_device": "NAME=DEVICE",
-    "batch_roots": "FOLDER",
-    "batch_schemes": "SCHEME",
-    "batch_buckets": "BUCKET",
+_TEXT_ENGINES = ("torchscript", "smart_reply", "tflite", "saved_model")
+_BATCH_ENGINES = (*_TEXT_ENGINES, "encoder")
+_ENGINES = (*_BATCH_ENGINES, "generator")
+
+# How settings of the proxy follow from the server's, where they are not given.
+_FOLLOW = {
+    "host": "host",
+    "max_timeout_ms": "max_timeout_ms",
+    "timeout_ms": "timeout_ms",
+    "max_body_bytes": "message_bytes",
+    "drain_timeout_ms": "80 % of drain_timeout_ms",
+    "log_level": "log_level",
+    "log_format": "log_format",
 }
 
+# What the server alone can say to its proxy.
+_GIVEN = ("thrift", "ready_fd")
 
-class Settings(BaseSettings):
-    """Milliseconds, bytes and tokens are what the names say; every limit answers with its own name when it is hit."""
+# Of the time for draining, the share that the proxy may use: its calls end before the Thrift server's may.
+_PROXY_DRAIN_SHARE = 0.8
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
-    model: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="a model to serve, LOCATION or NAME=LOCATION; may be given more than once"
+class Models(SettingsGroup, title="Models"):
+    """What is served, and on which device."""
+
+    model: Strings = setting(
+        (),
+        "a model to serve, LOCATION or NAME=LOCATION; may be given more than once",
+        unit="name=location",
+        to="server.lifecycle",
     )
-    model_root: Path | None = Field(None, description="folder below which load_model may load; without it that is off")
+    model_root: Path | None = setting(
+        None, "folder below which load_model may load; without it load_model is off", to="server.rpc"
+    )
+    device: str = setting(
+        "cpu",
+        "device that libtorch computes on: cpu, cuda or cuda:N",
+        to=("torchscript", "encoder", "generator"),
+    )
+    model_device: Strings = setting(
+        (),
+        "device of one model, NAME=DEVICE; may be given more than once",
+        unit="name=device",
+        to=("server.lifecycle", "server.models"),
+    )
 
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
-    port: int = Field(9090, ge=0, le=65535, description="Thrift port; 0 lets the system choose")
-    rest: bool = Field(True, description="start the REST proxy")
-    rest_port: int = Field(8080, ge=0, le=65535, description="HTTP port of the REST proxy; 0 lets the system choose")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of Prometheus metrics; 0: none")
 
-    timeout_ms: int = Field(10_000, ge=1, description="deadline of a request that names none")
-    max_timeout_ms: int = Field(600_000, ge=1, le=(1 << 31) - 1, description="longest deadline that a request may name")
-    drain_timeout_ms: int = Field(30_000, ge=0, description="how long accepted requests may take after SIGTERM")
+class Ports(SettingsGroup, title="Addresses and ports"):
+    """Where the server listens."""
 
-    connections: int = Field(1024, ge=1, description="Thrift connections at most")
-    pipelined_calls: int = Field(64, ge=1, description="calls in progress on one connection at most")
-    message_bytes: int = Field(
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="server.lifecycle")
+    port: int = setting(9090, "Thrift port; 0: the system chooses", ge=0, le=65535, to="server.lifecycle")
+    rest: bool = setting(True, "start the HTTP proxy", to="server.lifecycle")
+    metrics_port: int = setting(0, "port of the Prometheus metrics; 0: none", ge=0, le=65535, to="server.lifecycle")
+
+
+class Drain(SettingsGroup, title="Draining"):
+    """The end of the server."""
+
+    drain_timeout_ms: int = setting(
+        30_000, "maximum time to finish accepted requests after SIGTERM", unit="ms", ge=0, to="server.lifecycle"
+    )
+
+
+class Limits(SettingsGroup, title="Limits of the Thrift port"):
+    """How much one client may send, and how long it may take. Errors call a limit by its name here."""
+
+    connections: int = setting(
+        1024,
+        "maximum number of Thrift connections; more are closed as they come",
+        ge=1,
+        to=("server.transport", "server.__main__"),
+    )
+    pipelined_calls: int = setting(
+        64,
+        "maximum number of calls in progress on one connection; while there are so many, it is not read",
+        ge=1,
+        to="server.transport",
+    )
+    message_bytes: int = setting(
         16 << 20,
+        "maximum size of one Thrift message, decompressed, and of the vectors of one answer",
+        unit="bytes",
         ge=1024,
-        le=(1 << 30) - 1,
-        description="bytes in one Thrift message, or in the vectors of one answer, at most",
+        le=MAX_BYTES,
+        to=("server.transport", "server.rpc"),
     )
-    string_bytes: int = Field(16 << 20, ge=1, le=(1 << 30) - 1, description="bytes in one string at most")
-    container_items: int = Field(100_000, ge=1, le=(1 << 30) - 1, description="items in one list or map at most")
-    message_fields: int = Field(10_000, ge=1, description="fields in the structs of one message at most")
-    discard_bytes: int = Field(
-        128 << 20, ge=1, description="bytes of a refused message that are read, so that its sender gets the answer"
+    string_bytes: int = setting(
+        16 << 20, "maximum size of one string", unit="bytes", ge=1, le=MAX_BYTES, to="server.transport"
     )
-    nesting: int = Field(32, ge=1, le=64, description="depth of structs and containers in a message at most")
-    idle_s: float = Field(600, gt=0, description="seconds after which a silent connection is closed")
-    message_s: float = Field(30, gt=0, description="seconds in which a message that has begun must be complete")
+    container_items: int = setting(
+        100_000,
+        "maximum number of items in the lists, sets and maps of one message",
+        ge=1,
+        le=MAX_BYTES,
+        to="server.transport",
+    )
+    message_fields: int = setting(
+        10_000, "maximum number of fields in the structs of one message", ge=1, to="server.transport"
+    )
+    nesting: int = setting(
+        32,
+        "maximum depth of structs and containers in a message",
+        ge=1,
+        le=MAX_NESTING,
+        to="server.transport",
+    )
+    discard_bytes: int = setting(
+        128 << 20,
+        "maximum size of a refused message that is read to its end, so that its sender gets the answer",
+        unit="bytes",
+        ge=1,
+        to="server.transport",
+    )
+    idle_s: float = setting(
+        600, "time after which a silent connection is closed", unit="s", gt=0, to="server.transport"
+    )
+    message_s: float = setting(
+        30, "maximum time for a message to arrive, from its first byte on", unit="s", gt=0, to="server.transport"
+    )
 
-    replicas: int = Field(
+
+class Batches(SettingsGroup, title="Batches"):
+    """How requests become batches."""
+
+    replicas: int = setting(
         0,
+        "batches of one model that run at a time; 0: one less than the cores, for a sentence encoder one a core",
         ge=0,
         le=256,
-        description="batches of one model that run at a time; 0: one less than the cores, for an encoder all of them",
+        to=_BATCH_ENGINES,
     )
-    threads: int = Field(1, ge=1, le=256, description="threads within one batch")
-    device: str = Field("cpu", description="what libtorch computes on: cpu, cuda or cuda:N")
-    model_device: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="the same for one model, NAME=DEVICE; may be given more than once"
-    )
-    batch_items: int = Field(64, ge=1, le=65536, description="requests in one batch at most")
-    bulk_items: int = Field(
+    threads: int = setting(1, "threads within one batch", ge=1, le=256, to=("torchscript", "encoder", "generator"))
+    batch_items: int = setting(64, "maximum number of requests in one batch", ge=1, le=65536, to=_BATCH_ENGINES)
+    bulk_items: int = setting(
         32,
+        "maximum number of requests in one batch of the bulk lane, for which an interactive request may have to wait",
         ge=1,
         le=65536,
-        description="the same for the bulk lane: an interactive request may have to wait for a batch",
+        to=_BATCH_ENGINES,
     )
-    batch_tokens: int = Field(16_384, ge=1, le=1 << 24, description="tokens in one batch at most, padding included")
-    encoder_batch_tokens: int = Field(
-        512, ge=1, le=1 << 24, description="the same for a sentence encoder, which needs no padding"
-    )
-    max_delay_ms: float = Field(0, ge=0, le=10_000, description="how long a request may wait for company")
-    look_ahead: int = Field(256, ge=1, le=65536, description="waiting requests looked at for one batch")
-    bulk_share: float = Field(
-        0.25,
-        gt=0,
-        lt=1,
-        description="share of the workers, or of the slots, that the bulk lane gets while the other lane is in use",
-    )
-    queue_items: int = Field(4096, ge=1, description="requests waiting for one model at most")
-    queue_tokens: int = Field(1 << 20, ge=1, description="tokens waiting for one model at most")
-    max_tokens: int = Field(4096, ge=1, le=1 << 24, description="tokens in one document at most")
-    max_token_bytes: int = Field(
-        1 << 14, ge=16, le=1 << 24, description="bytes in one token at most, where a TorchScript model gets tokens"
-    )
-    max_message_bytes: int = Field(
-        1 << 17,
+    batch_tokens: int = setting(
+        16_384,
+        "maximum number of tokens in one batch, padding included",
+        unit="tokens",
         ge=1,
         le=1 << 24,
-        description="bytes in one message at most, where a model replies or reads texts whole",
+        to=_TEXT_ENGINES,
     )
-    equal_lengths: Literal["auto", "always", "never"] = Field(
-        "auto", description="whether only documents of equal length share a batch; auto: where a probe shows the need"
+    encoder_batch_tokens: int = setting(
+        512,
+        "maximum number of tokens in one batch of a sentence encoder, which needs no padding",
+        unit="tokens",
+        ge=1,
+        le=1 << 24,
+        to="encoder",
     )
-    warm_up_tokens: int = Field(64, ge=0, le=65536, description="longest document of the warm-up; 0: no warm-up")
-    inline_us: int = Field(
-        200, ge=0, le=100_000, description="a request that is alone and takes no longer needs no worker; 0: all do"
-    )
-    busy_poll_us: int = Field(
-        100,
+    max_delay_ms: float = setting(
+        0,
+        "maximum time that a request waits for others to share its batch",
+        unit="ms",
         ge=0,
         le=10_000,
-        description="how long the server stays awake for the next after such a request to a TorchScript model; 0: not",
+        to=_BATCH_ENGINES,
     )
-    slots: int = Field(16, ge=1, le=256, description="texts that one model generates at a time")
-    max_output_tokens: int = Field(1024, ge=1, le=1 << 20, description="new tokens in one generated text at most")
-    streams: int = Field(1024, ge=1, description="streamed texts that were begun and not read to their end, at most")
-    tensorflow_start_s: float = Field(
-        120, gt=0, description="seconds that TensorFlow may take until a SavedModel is loaded, also after its death"
+    look_ahead: int = setting(
+        256, "maximum number of waiting requests that are considered for one batch", ge=1, le=65536, to=_BATCH_ENGINES
     )
-    hold: int = Field(0, ge=0, description="form no batch until so many requests wait; for tests")
+    bulk_share: float = setting(
+        0.25,
+        "share of the replicas, or of the slots, that the bulk lane gets while the interactive lane is in use",
+        gt=0,
+        lt=1,
+        to=_ENGINES,
+    )
+    equal_lengths: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "whether only documents of equal length share a batch; auto: where a probe shows that it is needed",
+        to="torchscript",
+    )
+    warm_up_tokens: int = setting(
+        64,
+        "length of the longest document of the warm-up; 0: no warm-up",
+        unit="tokens",
+        ge=0,
+        le=65536,
+        to="torchscript",
+    )
+    inline_us: int = setting(
+        200,
+        "maximum time of a batch that runs in the event loop's thread, when no other request waits; 0: none does",
+        unit="us",
+        ge=0,
+        le=100_000,
+        to=("torchscript", "smart_reply"),
+    )
+    busy_poll_us: int = setting(
+        100,
+        "time that the server stays awake for the next request after one to a TorchScript model ran inline; 0: none",
+        unit="us",
+        ge=0,
+        le=10_000,
+        to="server.models",
+    )
+    hold: int = setting(0, "form no batch until so many requests wait; for tests", ge=0, to=_ENGINES)
 
-    jobs_db: Path | None = Field(None, description="SQLite file of the batch jobs; without it there are none")
-    batch_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description="a local folder below which jobs may read and write; may be given more than once"
+
+class Queues(SettingsGroup, title="Queues and sizes of requests"):
+    """What one model accepts."""
+
+    queue_items: int = setting(4096, "maximum number of requests that wait for one model", ge=1, to=_ENGINES)
+    queue_tokens: int = setting(
+        1 << 20, "maximum number of tokens that wait for one model", unit="tokens", ge=1, to=_ENGINES
     )
-    batch_schemes: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="a scheme that jobs may use: gs, s3, http, https, tfserving; may be given more than once"
+    max_tokens: int = setting(
+        4096,
+        "maximum number of tokens in one document",
+        unit="tokens",
+        ge=1,
+        le=1 << 24,
+        to=("torchscript", "encoder", "server.models"),
     )
-    batch_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="a place that jobs may use, e.g. gs://bucket or s3://bucket/folder; may be given more than once"
+    max_token_bytes: int = setting(
+        1 << 14,
+        "maximum size of one token, where a TorchScript model gets tokens",
+        unit="bytes",
+        ge=16,
+        le=1 << 24,
+        to="torchscript",
     )
-    batch_jobs: int = Field(1, ge=1, le=64, description="batch jobs that run at a time")
-    batch_queue: int = Field(1000, ge=1, description="batch jobs that wait at most")
-    batch_kept: int = Field(1000, ge=1, description="batch jobs that have ended of which the server keeps the record")
-    batch_line_bytes: int = Field(
-        64 << 20, ge=1, le=1 << 30, description="bytes in one line of a job's input for a SavedModel at most"
+    max_message_bytes: int = setting(
+        1 << 17,
+        "maximum size of one message, where a model replies or reads texts whole",
+        unit="bytes",
+        ge=1,
+        le=1 << 24,
+        to=(*_TEXT_ENGINES, "server.models"),
     )
-    batch_text_line_bytes: int = Field(
-        1 << 20, ge=1, le=1 << 30, description="the same for a text; while a line is read online requests wait"
+    tensorflow_start_s: float = setting(
+        120,
+        "maximum time that TensorFlow takes to load a SavedModel, at first and after its process died",
+        unit="s",
+        gt=0,
+        to=("server.models", "server.batch"),
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
 
-    @field_validator(*_LISTS, mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+class Generation(SettingsGroup, title="Generation of text"):
+    """Texts that grow token by token."""
+
+    slots: int = setting(16, "number of texts that one model generates at a time", ge=1, le=256, to="generator")
+    max_output_tokens: int = setting(
+        1024,
+        "maximum number of new tokens in one generated text",
+        unit="tokens",
+        ge=1,
+        le=1 << 20,
+        to="server.models",
+    )
+    streams: int = setting(
+        1024, "maximum number of streamed texts that are not yet read to their end", ge=1, to="server.rpc"
+    )
+
+
+class Jobs(SettingsGroup, title="Batch jobs"):
+    """What jobs may use, and how many there may be."""
+
+    jobs_db: Path | None = setting(None, "SQLite file of the batch jobs; without it there are none", to="server.batch")
+    batch_roots: Paths = setting(
+        (),
+        "local folder below which jobs may read and write; may be given more than once",
+        unit="folder",
+        to="server.batch",
+    )
+    batch_schemes: Strings = setting(
+        (),
+        "scheme that jobs may use: gs, s3, http, https, tfserving; may be given more than once",
+        unit="scheme",
+        to="server.batch",
+    )
+    batch_buckets: Strings = setting(
+        (),
+        "place that jobs may use, such as gs://bucket or s3://bucket/folder; may be given more than once",
+        unit="bucket",
+        to="server.batch",
+    )
+    batch_jobs: int = setting(1, "number of batch jobs that run at a time", ge=1, le=64, to="server.batch")
+    batch_queue: int = setting(1000, "maximum number of batch jobs that wait", ge=1, to="server.batch")
+    batch_kept: int = setting(1000, "number of ended batch jobs whose records are kept", ge=1, to="server.batch")
+    batch_line_bytes: int = setting(
+        64 << 20,
+        "maximum size of one line of a job's input for a SavedModel",
+        unit="bytes",
+        ge=1,
+        le=1 << 30,
+        to="server.batch",
+    )
+    batch_text_line_bytes: int = setting(
+        1 << 20,
+        "maximum size of one line of a job's input of texts; online requests wait while a line is read",
+        unit="bytes",
+        ge=1,
+        le=1 << 30,
+        to="server.batch",
+    )
+
+
+if TYPE_CHECKING:
+
+    class Rest(SettingsGroup):
+        """The proxy's settings, of which the server itself reads this one."""
+
+        rest_port: int
+else:
+    Rest = prefixed(
+        rest_proxy.config.Settings, "rest_", title="HTTP proxy", to="proxy", left_out=_GIVEN, follow=_FOLLOW
+    )
+
+
+class Settings(
+    Models, Ports, Deadlines, Drain, Limits, Batches, Queues, Generation, Jobs, LogSettings, Rest, CommandSettings
+):
+    """The server's settings."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
 
     @field_validator("model_device")
     @classmethod
@@ -187,10 +381,42 @@ class Settings(BaseSettings):
         """Batches of one model that run at a time. The event loop keeps a core for itself where there is one."""
         return self.replicas or max(1, len(os.sched_getaffinity(0)) - 1)
 
+    def of_proxy(self, thrift: rest_proxy.config.Address) -> rest_proxy.config.Settings:
+        """What the proxy that this server starts is to run with: all of its settings."""
+        follow = {
+            name: getattr(self, source) for name, source in _FOLLOW.items() if source in type(self).model_fields
+        } | {"drain_timeout_ms": max(1, int(self.drain_timeout_ms * _PROXY_DRAIN_SHARE))}
+        own = {
+            name: getattr(self, f"rest_{name}")
+            for name in rest_proxy.config.Settings.model_fields
+            if name not in _GIVEN
+        }
+        given = {name: value for name, value in own.items() if name not in follow or value is not None}
+        return rest_proxy.config.Settings(**{**follow, **given, "thrift": (thrift,), "ready_fd": None})
 
-def flag(name: str) -> str:
-    """The command line flag of a setting."""
-    return "--" + name.replace("_", "-")
+
+COMMAND = Command(
+    program="python -m server",
+    description="Serves text models over Thrift, and over HTTP through a proxy that it starts.",
+    examples="""\
+  python -m server models/classifier.pt                     one model, on ports 9090 (Thrift) and 8080 (HTTP)
+  python -m server --model a=one.pt --model b=folder        two models and their names
+  python -m server m.pt --host 0.0.0.0 --rest-port 80       open to others
+  python -m server m.pt --config server.toml --no-rest      more settings from a file, and no HTTP
+  PREDICTOR_QUEUE_ITEMS=100 python -m server m.pt           a setting from the environment""",
+    epilog="""\
+Every flag is also the environment variable in square brackets, and, by its name with underscores, a key of
+the config file. A flag goes before its variable, and a variable before the file. PyText's --port_thrift,
+--port_rest and --norest work too.""",
+    config=True,
+    positional=("model", "MODEL", "the model to serve: LOCATION or NAME=LOCATION"),
+    old_flags={"port": "port_thrift", "rest_port": "port_rest"},
+    switches_off={"--norest": "rest"},
+    others={
+        "PREDICTOR_NO_EXTENSION",  # of setup.py
+        *(f"{rest_proxy.config.ENV_PREFIX}{name.upper()}" for name in _GIVEN),  # of a proxy that runs by itself
+    },
+)
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -198,62 +424,8 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
 
     Exits with 2 when one is wrong, and with 1 and the usage when there is nothing to serve, as PyText's server did.
     """
-    parser = _argument_parser()
-    given = vars(parser.parse_args(_modern(sys.argv[1:] if arguments is None else arguments)))
-    first = given.pop("first_model", None)
-    if first is not None:
-        given["model"] = [first, *given.get("model", [])]
-    config = given.pop("config", None) or os.environ.get(f"{ENV_PREFIX}CONFIG")
-    try:
-        settings = Settings(**_below(_file_settings(config), given))
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = str(wrong["loc"][0])
-        parser.error(f"argument {flag(name)} ({ENV_PREFIX}{name.upper()}): {wrong['msg']}")
-    except (OSError, ValueError) as error:  # no file, no TOML, no UTF-8
-        parser.error(f"argument --config: {config}: {error}")
+    settings = parse(Settings, COMMAND, arguments)
     if not settings.model:
-        parser.print_help(sys.stderr)
+        print(f"{COMMAND.short_help}\nerror: no model is given", file=sys.stderr)
         raise SystemExit(1)
     return settings
-
-
-def _argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m server",
-        description="Serves text models over Thrift, and over HTTP through the REST proxy.",
-        epilog="Every flag is also the environment variable in brackets, and, by its name with underscores, a key of"
-        " the config file. PyText's --port_thrift, --port_rest and --norest work too.",
-    )
-    parser.add_argument("first_model", metavar="MODEL", nargs="?", help="the model to serve: LOCATION or NAME=LOCATION")
-    parser.add_argument("--config", metavar="FILE", help=f"TOML file with settings [{ENV_PREFIX}CONFIG]")
-    for name, field in Settings.model_fields.items():
-        options: dict[str, Any] = {"metavar": name.upper()}
-        if field.annotation is bool:
-            options = {"action": argparse.BooleanOptionalAction}
-        elif name in _LISTS:
-            options = {"action": "append", "metavar": _LISTS[name]}
-        shown = "" if field.default in (None, ()) else f"; default {field.default}"
-        description = f"{field.description}{shown} [{ENV_PREFIX}{name.upper()}]"
-        parser.add_argument(flag(name), default=argparse.SUPPRESS, help=description, **options)
-    return parser
-
-
-def _modern(arguments: Sequence[str]) -> list[str]:
-    modern = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        modern.append(_OLD_FLAGS.get(name, name) + equals + value)
-    return modern
-
-
-def _file_settings(path: str | None) -> dict[str, Any]:
-    return tomllib.loads(Path(path).read_text()) if path else {}
-
-
-def _below(from_file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The file's settings where neither the environment nor the command line says otherwise."""
-    environment = {name.upper() for name in os.environ}
-    return {
-        name: value for name, value in from_file.items() if f"{ENV_PREFIX}{name.upper()}" not in environment
-    } | given

@@ -9,23 +9,22 @@ import os
 import signal
 import sys
 import time
-from dataclasses import fields
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 from predictor.ttypes import ServerStatus
 
+from process.version import VERSION
 from server import metrics
 from server.batch.jobs import Jobs, NoJobs
 from server.batch.state.job_store import StoreError
 from server.batch.storage.errors import LocationError
 from server.errors import ModelError
 from server.models.registry import Registry, parse_location
-from server.proxy import Proxy, ProxyError, ProxyLimits
+from server.proxy import Proxy, ProxyError
 from server.rpc.handler import Handler
-from server.transport.limits import Limits
+from server.transport.limits import limits_of
 from server.transport.server import ThriftServer
-from server.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Of the time for draining, the share that the proxy may use: its calls end before the Thrift server's may.
-_PROXY_SHARE = 0.8
-
-# Of what is then left, the share in which streamed texts may be read to their end, by calls that come one by one.
+# Of the time for draining that the proxy has left, the share in which streamed texts may be read to their end, by calls
+# that come one by one.
 _STREAMS_SHARE = 0.8
 
 _GC_THRESHOLD = 50_000
@@ -45,6 +42,11 @@ _GC_THRESHOLD = 50_000
 
 class StartError(Exception):
     """The server cannot start; the message says why."""
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError."""
+    await Server(settings).run()
 
 
 class Server:
@@ -59,8 +61,7 @@ class Server:
         self.registry = Registry(settings)
         self._jobs = _jobs(settings, self.registry)
         self._handler = Handler(self.registry, settings, self.status, self._jobs)
-        limits = Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
-        self._thrift = ThriftServer(self._handler, limits, log)
+        self._thrift = ThriftServer(self._handler, limits_of(settings), log)
         self._proxy: Proxy | None = None
 
     async def run(self) -> None:
@@ -141,15 +142,9 @@ class Server:
 
     async def _start_proxy(self) -> None:
         """Before the models are loaded, so that HTTP too can say what the server is waiting for."""
-        settings = self._settings
-        if not settings.rest:
+        if not self._settings.rest:
             return
-        limits = ProxyLimits(
-            max_body_bytes=settings.message_bytes,
-            max_timeout_ms=settings.max_timeout_ms,
-            drain_timeout_ms=max(1, int(settings.drain_timeout_ms * _PROXY_SHARE)),
-        )
-        self._proxy = Proxy(settings.host, settings.rest_port, self._thrift.port, limits)
+        self._proxy = Proxy(self._settings, self._thrift.port)
         with _starting():
             await self._proxy.start()
 

@@ -7,38 +7,34 @@ import contextlib
 import os
 import signal
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
+
+from process.supervision import Restarts
+from rest_proxy.config import SETTINGS_ON_STDIN, parse_address
+
+if TYPE_CHECKING:
+    from server.config import Settings
 
 log = structlog.get_logger()
 
 _START_S = 30
 _LINE_BYTES = 16
 _FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 5.0
 
 
 class ProxyError(Exception):
     """The proxy could not be started; the message says why."""
 
 
-class ProxyLimits(NamedTuple):
-    """The proxy's settings that follow from the server's."""
-
-    max_body_bytes: int
-    max_timeout_ms: int
-    drain_timeout_ms: int
-
-
 class Proxy:
     """`python -m rest_proxy` in front of the Thrift server at `thrift_port`."""
 
-    def __init__(self, host: str, port: int, thrift_port: int, limits: ProxyLimits) -> None:
-        self._host = host
-        self.port = port
-        self._thrift = f"{_loopback(host)}:{thrift_port}"
-        self._limits = limits
+    def __init__(self, settings: Settings, thrift_port: int) -> None:
+        thrift = parse_address(f"{_loopback(settings.host)}:{thrift_port}")
+        self._settings = settings.of_proxy(thrift)
+        self.port = self._settings.port
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -73,51 +69,40 @@ class Proxy:
 
     async def _spawn(self) -> None:
         read_fd, write_fd = os.pipe()
-        options = {
-            "thrift": self._thrift,
-            "host": self._host,
-            "port": self.port,
-            "ready_fd": write_fd,
-            "parent_pid": os.getpid(),
-            **self._limits._asdict(),
-        }
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        settings = self._settings.model_copy(update={"port": self.port, "ready_fd": write_fd})
         # -P: not from the current folder, which may hold a rest_proxy.py of somebody else's.
-        command = [sys.executable, "-P", "-m", "rest_proxy", *flags]
+        command = [sys.executable, "-P", "-m", "rest_proxy", SETTINGS_ON_STDIN]
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *command, pass_fds=[write_fd], stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+                *command, pass_fds=[write_fd], stdin=asyncio.subprocess.PIPE, start_new_session=True
             )
         except BaseException:
             os.close(read_fd)
             raise
         finally:
             os.close(write_fd)
+        assert self._process.stdin is not None  # it stays open: the proxy ends with it
+        self._process.stdin.write(settings.model_dump_json().encode() + b"\n")
         port = await _read_line(read_fd)
         if not port:
             self.kill()  # it may hang, or be slower than it is given time
             code = await self._process.wait()
-            where = f"{self._host}:{self.port} (setting rest_port)"
+            where = f"{settings.host}:{settings.port} (setting rest_port)"
             raise ProxyError(f"the REST proxy did not start on {where}, exit code {code}; its log is above")
         self.port = int(port)
 
     async def _watch(self) -> None:
-        pause = _FIRST_PAUSE_S
-        loop = asyncio.get_running_loop()
+        restarts = Restarts("the REST proxy", first_s=_FIRST_PAUSE_S)
         while self._process is not None:
-            started = loop.time()
+            restarts.started()
             code = await self._process.wait()  # at once where no new one could be started
-            if loop.time() - started > _LONGEST_PAUSE_S:
-                pause = _FIRST_PAUSE_S
-            log.error("the REST proxy died and is started again", exit_code=code, pause_s=pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            await asyncio.sleep(restarts.pause_s(code))
             try:
                 await self._spawn()
             except ProxyError:  # its log says why
                 pass
             except OSError as error:  # no more processes or open files just now
-                log.error("the REST proxy could not be started", error=str(error), pause_s=pause)
+                log.error("the REST proxy could not be started", error=str(error))
 
 
 async def _read_line(fd: int) -> bytes:

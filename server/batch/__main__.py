@@ -89,7 +89,7 @@ def main() -> int:
     except ValidationError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings)
     control = Control()
     started = time.monotonic()
     with _stopped_by_signals(control):

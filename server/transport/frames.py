@@ -15,7 +15,7 @@ from thrift.Thrift import TApplicationException
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID, THeaderTransport
 from thrift.transport.TTransport import TMemoryBuffer
 
-from server.transport.limits import MAX_BYTES
+from server.config import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

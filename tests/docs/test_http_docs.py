@@ -1,4 +1,4 @@
-"""docs/http.md says what is so: its commands are run, its table of settings is compared with the settings."""
+"""docs/http.md says what is so: its commands are run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rest_proxy.config import Settings
 from tests.support.service import ROOT, Service
 
 if TYPE_CHECKING:
@@ -50,17 +49,3 @@ def test_openai_client_answers(service: Service) -> None:
     size, _, text = done.stdout.partition("\n")
     assert size == "384"
     assert text
-
-
-def test_table_of_settings_is_that_of_the_program() -> None:
-    table = DOCS.partition("## Settings of the proxy")[2]
-    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \| (.*?) \|$", table, re.MULTILINE)
-    shown = {name: (default, description) for name, default, description in rows}
-    real = {name: (_written(field.default), field.description) for name, field in Settings.model_fields.items()}
-    assert shown == real
-
-
-def _written(default: object) -> str:
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return "none" if default is None else str(default)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.config import Settings
+from scripts import write_settings
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -29,14 +29,11 @@ def with_ports(text: str, service: Service) -> str:
     return text.replace("9090", str(service.port)).replace("8080", str(service.rest_port))
 
 
-def test_table_of_settings_is_that_of_the_program() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `?(.*?)`? \| (.*?) \|$", README, re.MULTILINE)
-    shown = {name: (default, description) for name, default, description in rows}
-    real = {
-        name: ("none" if field.default in (None, ()) else str(field.default), field.description)
-        for name, field in Settings.model_fields.items()
-    }
-    assert shown == real
+def test_tables_of_settings_are_those_of_the_program() -> None:
+    """As scripts/write_settings.py writes them."""
+    for path, rows in write_settings.tables().items():
+        text = path.read_text(encoding="utf-8")
+        assert write_settings.with_table(text, rows) == text, "run python scripts/write_settings.py"
 
 
 def test_curl_lines_answer_what_the_readme_shows(service: Service) -> None:

@@ -91,8 +91,7 @@ def test_without_arguments_it_prints_its_usage() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("usage: python -m server")
-    for flag in ("--model", "--port", "--rest-port", "--no-rest", "--queue-items", "--port_thrift"):
-        assert flag in done.stderr
+    assert done.stderr.endswith("error: no model is given\n")
 
 
 def test_help_goes_to_stdout() -> None:
@@ -132,7 +131,7 @@ def test_wrong_value_in_the_environment() -> None:
     ("content", "complaint"),
     [
         (b"queue_items = 0", "argument --queue-items (PREDICTOR_QUEUE_ITEMS): "),
-        (b"queue_item = 1", "argument --queue-item (PREDICTOR_QUEUE_ITEM): "),
+        (b"queue_item = 1", "unknown setting queue_item; did you mean queue_items?"),
         (b"queue_items = ", "argument --config: "),
         (b"model = '\xff'", "argument --config: "),
     ],

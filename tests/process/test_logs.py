@@ -31,7 +31,7 @@ def fail() -> None:
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("info", "json")
+    logs.configure(logs.LogSettings(log_level="info", log_format="json"))
     log = structlog.get_logger()
     log.info("a request failed", request_id="id-1", text='with "quotes"\nand lines')
     log.debug("too much detail")
@@ -49,13 +49,13 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_auto_is_json_when_nobody_reads_along(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("info", "auto")
+    logs.configure(logs.LogSettings(log_level="info", log_format="auto"))
     structlog.get_logger().warning("careful")
     assert json.loads(capsys.readouterr().err)["level"] == "warning"
 
 
 def test_console(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("info", "console")
+    logs.configure(logs.LogSettings(log_level="info", log_format="console"))
     structlog.get_logger().info("ready", model="classifier")
     line = capsys.readouterr().err
     assert "ready" in line
@@ -66,7 +66,7 @@ def test_console(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 def test_level(capsys: pytest.CaptureFixture[str], level: logs.Level, shown: int) -> None:
-    logs.configure(level, "json")
+    logs.configure(logs.LogSettings(log_level=level, log_format="json"))
     log = structlog.get_logger()
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)(name)
@@ -75,7 +75,7 @@ def test_level(capsys: pytest.CaptureFixture[str], level: logs.Level, shown: int
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_exceptions_come_without_the_values_of_variables(capsys: pytest.CaptureFixture[str], form: logs.Format) -> None:
-    logs.configure("info", form)
+    logs.configure(logs.LogSettings(log_level="info", log_format=form))
     try:
         fail()
     except ValueError:
@@ -88,7 +88,7 @@ def test_exceptions_come_without_the_values_of_variables(capsys: pytest.CaptureF
 
 
 def test_libraries_log_in_the_same_form_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("debug", "json")
+    logs.configure(logs.LogSettings(log_level="debug", log_format="json"))
     logging.getLogger("library").info("too much detail")
     logging.getLogger("library").warning("%s of %s", "one", "two")
     try:
@@ -101,7 +101,7 @@ def test_libraries_log_in_the_same_form_from_warnings_on(capsys: pytest.CaptureF
 
 
 def test_libraries_too_log_from_the_level_on(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("error", "json")
+    logs.configure(logs.LogSettings(log_level="error", log_format="json"))
     logging.getLogger("library").warning("careful")
     logging.getLogger("library").error("broken")
     (line,) = capsys.readouterr().err.splitlines()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rest_proxy.config import Address, Settings, flag, parse_address, parse_settings
+from process.settings import declared
+from process.version import VERSION
+from rest_proxy.config import Address, Settings, parse_address, parse_settings
 
 
 def test_defaults() -> None:
@@ -75,17 +77,44 @@ def test_a_wrong_environment_variable_is_named(
     assert "(PREDICTOR_REST_MAX_REQUESTS): Input should be a valid integer" in capsys.readouterr().err
 
 
+def test_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PREDICTOR_REST_MAX_DOC", "1")
+    monkeypatch.setenv("PREDICTOR_QUEUE_ITEM", "the server's, which says so itself")
+    with pytest.raises(SystemExit) as ended:
+        parse_settings([])
+    assert ended.value.code == 2
+    wrong = "unknown environment variable PREDICTOR_REST_MAX_DOC; did you mean PREDICTOR_REST_MAX_DOCS?"
+    assert capsys.readouterr().err.endswith(f"{wrong}\n")
+
+
+def test_what_a_server_sends_is_what_its_proxy_gets() -> None:
+    sent = Settings(thrift=(Address("::1", 1), Address("b", 2)), max_docs=3, access_log=True)
+    assert Settings.model_validate_json(sent.model_dump_json()) == sent
+
+
+def test_what_a_server_sends_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = Settings().model_dump_json()
+    monkeypatch.setenv("PREDICTOR_REST_MAX_DOCS", "7")
+    assert Settings.model_validate_json(sent).max_docs == 1024
+
+
 def test_help_tells_every_setting_its_default_and_its_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit) as ended:
         parse_settings(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for name, field in Settings.model_fields.items():
-        assert flag(name) in text
-        assert f"[PREDICTOR_REST_{name.upper()}]" in text
-        assert field.description
-    assert "default 127.0.0.1:9090" in text
-    assert "default 1048576" in text
+    for setting in declared(Settings).values():
+        assert setting.flag in text
+        assert f"[{setting.variable}]" in text
+        assert setting.help in text
+    assert "(default 127.0.0.1:9090)" in text
+    assert "(1024 to 1073741824; default 1048576)" in text
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"predictor-service {VERSION}\n")

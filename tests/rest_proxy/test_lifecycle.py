@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rest_proxy.config import SETTINGS_ON_STDIN, Settings
 from tests.support.service import eventually, is_listening
 
 if TYPE_CHECKING:
@@ -145,12 +146,14 @@ def test_a_second_signal_ends_it_at_once(new_process: Callable[..., Process], se
 def test_it_ends_with_its_parent(server: ThriftServer) -> None:
     """The parent is a process between this one and the proxy, and is killed without a chance to tell anyone."""
     program = (
-        "import os, subprocess, sys, time\n"
-        "command = [sys.executable, '-m', 'rest_proxy', '--port', '0', '--parent-pid', str(os.getpid())]\n"
-        "subprocess.Popen(command + sys.argv[1:])\n"
+        "import subprocess, sys, time\n"
+        "proxy = subprocess.Popen([sys.executable, '-m', 'rest_proxy', sys.argv[1]], stdin=subprocess.PIPE)\n"
+        "proxy.stdin.write(sys.argv[2].encode() + b'\\n')\n"
+        "proxy.stdin.flush()\n"
         "time.sleep(60)\n"
     )
-    command = [sys.executable, "-c", program, "--thrift", str(server.address)]
+    settings = Settings(thrift=(server.address,), port=0).model_dump_json()
+    command = [sys.executable, "-c", program, SETTINGS_ON_STDIN, settings]
     parent = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     assert parent.stderr is not None
     with parent.stderr as errors:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from server.config import ENV_PREFIX, Settings, flag, parse_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from process.settings import declared
+from process.version import VERSION
+from rest_proxy.config import Address
+from server.config import ENV_PREFIX, Settings, parse_settings
 
 
 @pytest.fixture(autouse=True)
@@ -79,17 +78,105 @@ def test_every_setting_is_in_the_help(capsys: pytest.CaptureFixture[str], monkey
         parse_settings(["--help"])
     assert caught.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for name, field in Settings.model_fields.items():
-        assert f" {flag(name)} " in shown or f" {flag(name)}, " in shown
-        assert field.description
-        assert re.search(rf"{re.escape(field.description)}(; default [^ ]+)? \[{ENV_PREFIX}{name.upper()}\]", shown)
+    for setting in declared(Settings).values():
+        assert f" {setting.flag} " in shown or f" {setting.flag}, " in shown
+        assert f"{setting.title}: " in shown
+        brackets = [text for text in (setting.range, f"default {setting.default}") if text not in ("", "default none")]
+        parts = [setting.help, f"({'; '.join(brackets)})" if brackets else "", f"[{setting.variable}]"]
+        assert " ".join(part for part in parts if part) in shown
 
 
 def test_nothing_to_serve(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_settings([])
     assert caught.value.code == 1
-    assert capsys.readouterr().err.startswith("usage: ")
+    said = capsys.readouterr().err
+    assert said.startswith("usage: python -m server ")
+    assert "python -m server models/classifier.pt" in said
+    assert "`python -m server --help` lists all settings" in said
+    assert len(said.splitlines()) <= 24, "no more than a screen"
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(["--version"])
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"predictor-service {VERSION}\n")
+
+
+def test_a_list_on_the_command_line_keeps_its_commas() -> None:
+    assert parse_settings(["m,1.pt", "--batch-roots", "/a,b"]).model_dump(include={"model", "batch_roots"}) == {
+        "model": ("m,1.pt",),
+        "batch_roots": (Path("/a,b"),),
+    }
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is said of a command line that is refused with 2."""
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(["m.pt", *arguments])
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("PREDICTOR_QUEUE_ITEM", "; did you mean PREDICTOR_QUEUE_ITEMS?"),
+        ("predictor_restmaxdocs", "; did you mean PREDICTOR_REST_MAX_DOCS?"),
+        ("PREDICTOR_XYZ", ""),
+    ],
+)
+def test_a_misspelt_variable(
+    variable: str, nearest: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert refusal(capsys).endswith(f"error: unknown environment variable {variable}{nearest}\n")
+
+
+def test_variables_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PREDICTOR_NO_EXTENSION", "PREDICTOR_REST_THRIFT", "PREDICTOR_REST_READY_FD"):
+        monkeypatch.setenv(name, "a:1")
+    assert parse_settings(["m.pt"]).model == ("m.pt",)
+
+
+def test_a_misspelt_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal(capsys, "--queue-item=5")
+    assert said.endswith("error: unrecognized arguments: --queue-item=5; did you mean --queue-items?\n")
+
+
+def test_a_misspelt_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("queue_item = 1\n")
+    said = refusal(capsys, f"--config={file}")
+    assert said.endswith(f"error: argument --config: {file}: unknown setting queue_item; did you mean queue_items?\n")
+
+
+def test_the_proxy_gets_what_it_does_not_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTOR_REST_MAX_DOCS", "7")
+    settings = parse_settings(
+        [
+            *("m.pt", "--host=::1", "--max-timeout-ms=5000", "--timeout-ms=4000", "--message-bytes=4096"),
+            *("--drain-timeout-ms=1000", "--log-level=debug", "--log-format=json", "--rest-access-log"),
+        ]
+    )
+    proxy = settings.of_proxy(Address("::1", 9090))
+    assert proxy.thrift == (Address("::1", 9090),)
+    assert (proxy.host, proxy.port, proxy.max_docs, proxy.access_log) == ("::1", 8080, 7, True)
+    assert (proxy.max_timeout_ms, proxy.timeout_ms, proxy.generation_timeout_ms) == (5000, 4000, 5000)
+    assert (proxy.max_body_bytes, proxy.drain_timeout_ms) == (4096, 800)
+    assert (proxy.log_level, proxy.log_format) == ("debug", "json")
+
+
+def test_the_proxy_gets_what_is_said_of_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTOR_REST_MAX_BODY_BYTES", "2048")
+    arguments = ["m.pt", "--rest-host=0.0.0.0", "--rest-timeout-ms=1", "--rest-log-level=error"]
+    proxy = parse_settings([*arguments, "--rest-drain-timeout-ms=5"]).of_proxy(Address("::1", 9090))
+    assert (proxy.host, proxy.timeout_ms, proxy.log_level, proxy.drain_timeout_ms) == ("0.0.0.0", 1, "error", 5)
+    assert proxy.max_body_bytes == 2048
+
+
+def test_no_time_to_drain_is_a_little_for_the_proxy() -> None:
+    assert Settings(drain_timeout_ms=0).of_proxy(Address("::1", 9090)).drain_timeout_ms == 1
 
 
 def test_a_device_for_one_model() -> None:

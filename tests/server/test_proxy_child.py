@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from server.proxy import Proxy, ProxyError, ProxyLimits, _loopback, _read_line
+from server.config import Settings
+from server.proxy import Proxy, ProxyError, _loopback, _read_line
 from tests.support.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-LIMITS = ProxyLimits(max_body_bytes=1 << 20, max_timeout_ms=60_000, drain_timeout_ms=1000)
+
+def new_proxy(port: int = 0) -> Proxy:
+    """In front of nothing."""
+    return Proxy(Settings(host=HOST, rest_port=port, drain_timeout_ms=1000), free_port())
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def proxies() -> Callable[[], list[int]]:
 @contextlib.asynccontextmanager
 async def running(port: int = 0) -> AsyncIterator[Proxy]:
     """A proxy in front of nothing."""
-    proxy = Proxy(HOST, port, free_port(), LIMITS)
+    proxy = new_proxy(port)
     await proxy.start()
     try:
         yield proxy
@@ -63,7 +67,7 @@ async def test_a_port_of_its_own() -> None:
 async def test_a_port_that_is_taken(proxies: Callable[[], list[int]], capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server((HOST, 0)) as holder:
         port = holder.getsockname()[1]
-        proxy = Proxy(HOST, port, free_port(), LIMITS)
+        proxy = new_proxy(port)
         with pytest.raises(ProxyError) as caught:
             await proxy.start()
     assert f"{HOST}:{port} (setting rest_port), exit code 1" in str(caught.value)
@@ -111,11 +115,11 @@ async def test_one_that_cannot_be_started_at_first(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
     with pytest.raises(ProxyError, match=r"could not be started: .*Too many open files"):
-        await Proxy(HOST, 0, free_port(), LIMITS).start()
+        await new_proxy().start()
 
 
 async def test_one_that_hangs_is_killed_when_it_is_stopped(proxies: Callable[[], list[int]]) -> None:
-    proxy = Proxy(HOST, 0, free_port(), LIMITS)
+    proxy = new_proxy()
     await proxy.start()
     (pid,) = proxies()
     os.kill(pid, signal.SIGSTOP)  # it cannot answer SIGTERM

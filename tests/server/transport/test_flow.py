@@ -416,14 +416,6 @@ def test_a_refused_peer_that_never_stops_sending_is_cut_off() -> None:
         server.answers()
 
 
-@pytest.mark.parametrize("name", ["message_bytes", "nesting", "idle_s", "connections", "pipelined_calls"])
-def test_a_limit_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is 0; it must be over 0"):
-        Limits(**{name: 0})
-    with pytest.raises(ValueError, match="nesting is 65; it must be at most 64"):
-        Limits(nesting=65)
-
-
 def test_port_zero_is_a_free_port_and_a_taken_one_is_an_error() -> None:
     with running() as server:
         assert server.port > 0
