@@ -6,69 +6,41 @@ import asyncio
 import re
 import secrets
 import time
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
-from predictor.ttypes import ErrorCode
 
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
-from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply
-from rest_proxy.compat.embedded_tf import EmbeddedTf
-from rest_proxy.compat.nlp_microservice import Swagger, TextGeneration
-from rest_proxy.compat.openai import routes as openai_api
-from rest_proxy.compat.openai.routes import OpenAi
-from rest_proxy.compat.pytext import PyText
-from rest_proxy.compat.smart_reply import SmartReply
-from rest_proxy.http.errors import HttpError, explain, method_not_allowed
-from rest_proxy.http.pages import Page
-from rest_proxy.http.responses import REQUEST_ID, json_error
+from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
+from rest_proxy.compat.openai import completions as openai_completions
+from rest_proxy.compat.openai import embeddings as openai_embeddings
+from rest_proxy.compat.openai import models as openai_models
+from rest_proxy.http.errors import explain, method_not_allowed, overloaded
+from rest_proxy.http.responses import REQUEST_ID
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi.document import OpenApi
-from rest_proxy.routes import batches
-from rest_proxy.routes.batches import Batches
-from rest_proxy.routes.embeddings import Embeddings
-from rest_proxy.routes.generation import Generate
-from rest_proxy.routes.operations import Operations
-from rest_proxy.routes.predictions import Predictions
+from rest_proxy.routes import batches, generation, operations, predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterable
 
     from aiohttp import web
 
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
+    from rest_proxy.http.route import Route
 
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A path's answer; a path that ends in a slash stands for those right below it.
-
-    `methods` empty: any. `bounded`: counts against max_requests.
-    """
-
-    path: str
-    methods: tuple[str, ...]
-    answer: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
-    fail: Callable[[HttpError, web.BaseRequest, str], web.Response]
-    bounded: bool
-
-
-def _fail(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
-    return json_error(error, request_id)
-
-
 class Application:
     """Handler of aiohttp's low-level server.
 
-    The routes are a dictionary of whole paths, because every path that is none of ours belongs to PyText's route.
+    The routes are found by whole paths, because every path that is none of ours belongs to PyText's route.
     """
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
@@ -80,10 +52,8 @@ class Application:
         self._metrics.generations.set_function(lambda: generator.in_progress)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
         self._draining = asyncio.Event()
-        jobs = Jobs(settings, pool)
-        self._embedded_tf = Route("/?model", ("GET",), EmbeddedTf(jobs, self._draining), embedded_tf.fail, bounded=True)
-        self._everything_else = Route("/", (), PyText(settings, pool), pytext.fail, bounded=True)
-        self._routes = {route.path: route for route in _routes(settings, pool, generator, jobs, self._metrics)}
+        self.routes = _routes(settings, pool, generator, self._metrics, self._draining)
+        self._table = RouteTable(self.routes)
 
     def drain(self) -> None:
         """Let requests end that only wait for a job."""
@@ -93,22 +63,19 @@ class Application:
         """Answer a request, whatever happens."""
         started = time.perf_counter()
         request_id = self._request_id(request)
-        path = request.rel_url.raw_path
-        route = self._routes.get(path) or self._routes.get(path[: path.rfind("/") + 1])
-        if route is None:
-            route = self._embedded_tf if embedded_tf.asks(request) else self._everything_else
+        route = self._table.find(request)
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
             status = response.status
         finally:
             seconds = time.perf_counter() - started
-            self._metrics.observe(route.path, status, seconds)
+            self._metrics.observe(route.label, status, seconds)
             if self._settings.access_log:
                 log.info(
                     "request",
                     method=request.method,
-                    path=path,
+                    path=request.rel_url.raw_path,
                     status=status,
                     ms=round(1000 * seconds, 3),
                     client=request.remote,
@@ -120,14 +87,16 @@ class Application:
         self._in_progress += route.bounded
         try:
             if route.methods and request.method not in route.methods:
-                raise method_not_allowed(request.method, route.path, ", ".join(route.methods))
+                raise method_not_allowed(request.method, route.label, self._table.allowed(route))
             if route.bounded and self._in_progress > self._settings.max_requests:
-                raise _overloaded(self._settings)
+                most = self._settings.max_requests
+                raise overloaded(f"over {most} requests are in progress", setting="max_requests")
             return await route.answer(request, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            return route.fail(explain(error, request.rel_url.raw_path, request_id), request, request_id)
+            failure = explain(error, request.rel_url.raw_path, request_id, route.call_fields)
+            return route.error_format.respond(failure, request, request_id)
         finally:
             self._in_progress -= route.bounded
 
@@ -138,37 +107,52 @@ class Application:
         return f"{self._id_prefix}-{next(self._ids)}"
 
 
-def _routes(settings: Settings, pool: Pool, generator: Generator, jobs: Jobs, metrics: Metrics) -> list[Route]:
-    predictions, operations = Predictions(settings, pool), Operations(settings, pool, metrics)
-    openai, batch_jobs = OpenAi(settings, pool, generator), Batches(settings, jobs)
-    get, get_or_post = ("GET", "HEAD"), ("GET", "HEAD", "POST")
-    return [
-        Route("/predict", get_or_post, predictions.predict, _fail, bounded=True),
-        Route("/reply", get_or_post, predictions.reply, _fail, bounded=True),
-        Route("/embed", get_or_post, Embeddings(settings, pool), _fail, bounded=True),
-        Route("/generate", ("POST",), Generate(settings, generator), _fail, bounded=True),
-        Route("/v1/embeddings", ("POST",), openai.embeddings, openai_api.fail, bounded=True),
-        Route("/v1/completions", ("POST",), openai.completions, openai_api.fail, bounded=True),
-        Route("/v1/chat/completions", ("POST",), openai.chat, openai_api.fail, bounded=False),
-        Route("/v1/models", get, openai.models, openai_api.fail, bounded=True),
-        Route(openai_api.MODELS, get, openai.models, openai_api.fail, bounded=True),
-        Route("/api/inference", ("POST",), SmartReply(settings, pool), smart_reply.fail, bounded=True),
-        Route(
-            nlp_microservice.PATH, ("POST",), TextGeneration(settings, generator), nlp_microservice.fail, bounded=True
-        ),
-        Route(batches.PATH, (*get, "POST"), batch_jobs.all, _fail, bounded=True),
-        Route(f"{batches.PATH}/", (*get, "DELETE"), batch_jobs.one, _fail, bounded=True),
-        Route("/swagger.json", get, Swagger(), _fail, bounded=False),
-        Route("/swagger", get, Page("swagger.html"), _fail, bounded=False),
-        Route("/models", get, operations.models, _fail, bounded=True),
-        Route("/healthz", get, operations.alive, _fail, bounded=False),
-        Route("/readyz", get, operations.ready, _fail, bounded=False),
-        Route("/status", get, operations.status, _fail, bounded=False),
-        Route("/metrics", get, operations.metrics, _fail, bounded=False),
-        Route("/openapi.json", get, OpenApi(settings), _fail, bounded=False),
+class RouteTable:
+    """Which route a request belongs to."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_prefix: dict[str, dict[str, Route]] = {}
+        self._at_root: list[Route] = []  # in order; the last claims everything
+        for route in routes:
+            if route.path == "/":
+                self._at_root.append(route)
+            else:
+                self._by_prefix.setdefault(route.prefix, {}).update(dict.fromkeys(route.methods, route))
+        self._at_root.sort(key=lambda route: route.claims is None)
+
+    def find(self, request: web.BaseRequest) -> Route:
+        """The route; where it does not answer the request's method, one of the routes of its path."""
+        path = request.rel_url.raw_path
+        methods = self._by_prefix.get(path) or self._by_prefix.get(path[: path.rfind("/") + 1])
+        if methods is not None:
+            return methods.get(request.method) or next(iter(methods.values()))
+        for route in self._at_root:
+            if route.claims is None or route.claims(request):
+                return route
+        raise LookupError("no route claims every path")
+
+    def allowed(self, route: Route) -> str:
+        """The methods of a route's path, comma-separated."""
+        return ", ".join(self._by_prefix[route.prefix])
+
+
+def _routes(
+    settings: Settings, pool: Pool, generator: Generator, metrics: Metrics, draining: asyncio.Event
+) -> list[Route]:
+    """Every route, in the order of the OpenAPI document."""
+    jobs = Jobs(settings, pool)
+    routes = [
+        *pytext.routes(settings, pool),
+        *embedded_tf.routes(jobs, draining),
+        *predictions.routes(settings, pool),
+        *smls.routes(settings, pool),
+        *generation.routes(settings, generator),
+        *openai_embeddings.routes(settings, pool),
+        *openai_completions.routes(settings, generator),
+        *openai_models.routes(settings, pool),
+        *smart_reply.routes(settings, pool),
+        *nlp_microservice.routes(settings, generator),
+        *batches.routes(settings, jobs),
+        *operations.routes(settings, pool, metrics),
     ]
-
-
-def _overloaded(settings: Settings) -> HttpError:
-    message = f"over {settings.max_requests} requests are in progress (setting max_requests)"
-    return HttpError(ErrorCode.OVERLOADED, message, retry_after_ms=1000)
+    return [*routes, OpenApi(settings, routes).route]

@@ -17,7 +17,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 
 
 class Metrics:
-    """What is counted of every request, and the servers' state at the moment of asking."""
+    """What is counted of every request, and the servers' state when it is asked for."""
 
     def __init__(self, pool: Pool) -> None:
         self._registry = CollectorRegistry()
@@ -65,10 +65,10 @@ class _Servers(Collector):
         ready = GaugeMetricFamily("predictor_rest_server_ready", "1 if it takes calls.", labels=["server"])
         connections = GaugeMetricFamily("predictor_rest_server_connections", "Connections to it.", labels=["server"])
         calls = GaugeMetricFamily("predictor_rest_server_calls", "Calls in flight to it.", labels=["server"])
-        for backend in self._pool.backends:
-            server = [str(backend.address)]
-            up.add_metric(server, backend.reachable)
-            ready.add_metric(server, backend.ready)
-            connections.add_metric(server, backend.connections)
-            calls.add_metric(server, backend.calls)
+        for upstream in self._pool.upstreams:
+            server = [str(upstream.address)]
+            up.add_metric(server, upstream.reachable)
+            ready.add_metric(server, upstream.ready)
+            connections.add_metric(server, upstream.connections)
+            calls.add_metric(server, upstream.calls)
         yield from (up, ready, connections, calls)

@@ -91,7 +91,7 @@ REPLY = Method("reply")
 REPLY_BATCH = Method("reply_batch")
 EMBED_MATRIX = Method("embed_matrix")
 GENERATE = Method("generate")
-GENERATE_BEGIN = Method("generate_begin", idempotent=False)  # the stream that it began may be there
+GENERATE_BEGIN = Method("generate_begin", idempotent=False)  # the stream that it started may be there
 GENERATE_NEXT = Method("generate_next", idempotent=False)  # the text that it took may be lost
 GENERATE_CANCEL = Method("generate_cancel")
 SUBMIT_BATCH = Method("submit_batch", idempotent=False)
@@ -103,6 +103,7 @@ STATUS = Method("status")
 
 _ENUMS = {
     (ttypes.BatchJob, "state"): ttypes.BatchState,
+    (ttypes.BatchJob, "failed_stage"): ttypes.BatchStage,
     (ttypes.BatchRequest, "on_error"): ttypes.OnError,
     (ttypes.Generation, "finish_reason"): ttypes.FinishReason,
     (ttypes.GenerationChunk, "finish_reason"): ttypes.FinishReason,

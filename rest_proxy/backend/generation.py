@@ -10,7 +10,6 @@ from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
 from rest_proxy.backend.contract import GENERATE, GENERATE_BEGIN, GENERATE_CANCEL, GENERATE_NEXT
-from rest_proxy.http.errors import HttpError, too_large
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from predictor.ttypes import Generation, GenerationChunk, GenerationOptions, RequestOptions
 
     from rest_proxy.backend.pool import Pool
-    from rest_proxy.backend.server import Backend
+    from rest_proxy.backend.upstream import Upstream
     from rest_proxy.config import Settings
 
 _CANCEL_TIMEOUT_MS = 2000
@@ -37,57 +36,62 @@ class Generator:
 
     @contextlib.contextmanager
     def places(self, count: int = 1) -> Iterator[None]:
-        """Room for so many texts in the block. Raises HttpError when there is none, now or ever."""
+        """Room for so many texts in the block. Raises PredictionError when there is none, now or ever."""
         most = self._settings.max_generations
         if count > most:
-            raise too_large(f"{count} texts are over {most} (setting max_generations)")
+            message = f"{count} texts are over the limit of {most} at a time (setting max_generations)"
+            raise PredictionError(ErrorCode.TOO_LARGE, message, setting="max_generations")
         if self.in_progress + count > most:
             message = f"no room for {count} more of {most} texts at a time (setting max_generations)"
-            raise HttpError(ErrorCode.OVERLOADED, message, retry_after_ms=1000)
+            raise PredictionError(ErrorCode.OVERLOADED, message, 1000, setting="max_generations")
         self.in_progress += count
         try:
             yield
         finally:
             self.in_progress -= count
 
-    async def whole(self, prompt: str, wanted: GenerationOptions, options: RequestOptions) -> Generation:
+    async def whole(self, prompt: str, generation_options: GenerationOptions, options: RequestOptions) -> Generation:
         """The text when it is complete. Raises what Pool.call does."""
-        return await self._pool.call(GENERATE, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True)
+        return await self._pool.call(
+            GENERATE, prompt, generation_options, options, timeout_ms=options.timeout_ms, alone=True
+        )
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, prompt: str, wanted: GenerationOptions, options: RequestOptions
+        self, prompt: str, generation_options: GenerationOptions, options: RequestOptions
     ) -> AsyncIterator[TextStream]:
-        """A text that grows; it is cancelled at the block's end when it is not complete. Raises what Pool.call does."""
-        text = await self._begin(prompt, wanted, options)
+        """A text that grows; unless it is complete, it is cancelled at the block's end. Raises what Pool.call does."""
+        text = await self._start(prompt, generation_options, options)
         try:
             yield text
         finally:
             await text.cancel()
 
-    async def _begin(self, prompt: str, wanted: GenerationOptions, options: RequestOptions) -> TextStream:
+    async def _start(self, prompt: str, generation_options: GenerationOptions, options: RequestOptions) -> TextStream:
         call = self._pool.call_somewhere(
-            GENERATE_BEGIN, prompt, wanted, options, timeout_ms=options.timeout_ms, alone=True
+            GENERATE_BEGIN, prompt, generation_options, options, timeout_ms=options.timeout_ms, alone=True
         )
-        begun = asyncio.ensure_future(call)
+        started = asyncio.ensure_future(call)
         try:
-            return TextStream(self._settings, self._pool, *await asyncio.shield(begun))
-        except asyncio.CancelledError:  # the client went away while the text began: wait for what must be cancelled
+            return TextStream(self._settings, self._pool, *await asyncio.shield(started))
+        except (
+            asyncio.CancelledError
+        ):  # the client went away while the text was started: wait for what must be cancelled
             with contextlib.suppress(PredictionError, TApplicationException, UnicodeEncodeError):
-                await TextStream(self._settings, self._pool, *await begun).cancel()
+                await TextStream(self._settings, self._pool, *await started).cancel()
             raise
 
 
 class TextStream:
     """One text on one server."""
 
-    def __init__(self, settings: Settings, pool: Pool, stream_id: str, backend: Backend) -> None:
+    def __init__(self, settings: Settings, pool: Pool, stream_id: str, upstream: Upstream) -> None:
         self._wait_ms = settings.heartbeat_ms
         self._interval_s = settings.stream_interval_ms / 1000
         self._not_before = 0.0
         self._pool = pool
         self._stream_id = stream_id
-        self._backend = backend
+        self._upstream = upstream
         self._complete = False
 
     async def next(self) -> GenerationChunk:
@@ -99,7 +103,7 @@ class TextStream:
         if (pause := self._not_before - loop.time()) > 0:
             await asyncio.sleep(pause)
         chunk: Any = await self._pool.call_at(
-            self._backend, GENERATE_NEXT, self._stream_id, self._wait_ms, timeout_ms=self._wait_ms
+            self._upstream, GENERATE_NEXT, self._stream_id, self._wait_ms, timeout_ms=self._wait_ms
         )
         self._not_before = loop.time() + self._interval_s
         self._complete = chunk.finish_reason is not None
@@ -109,4 +113,6 @@ class TextStream:
         """Stop the work, unless the text is complete."""
         if not self._complete:
             with contextlib.suppress(PredictionError, TApplicationException):
-                await self._pool.call_at(self._backend, GENERATE_CANCEL, self._stream_id, timeout_ms=_CANCEL_TIMEOUT_MS)
+                await self._pool.call_at(
+                    self._upstream, GENERATE_CANCEL, self._stream_id, timeout_ms=_CANCEL_TIMEOUT_MS
+                )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rest_proxy.backend.contract import Method
     from rest_proxy.backend.pool import Pool
-    from rest_proxy.backend.server import Backend
+    from rest_proxy.backend.upstream import Upstream
     from rest_proxy.config import Settings
 
 
@@ -25,13 +25,13 @@ class Jobs:
         self._timeout_ms = settings.timeout_ms
         self._pool = pool
 
-    async def submit(self, request: BatchRequest) -> tuple[BatchJob, Backend]:
+    async def submit(self, request: BatchRequest) -> tuple[BatchJob, Upstream]:
         """A new job, and the server that runs it: one of those that run jobs."""
         return await self._pool.call_somewhere(SUBMIT_BATCH, request, timeout_ms=self._timeout_ms)
 
-    async def job_at(self, backend: Backend, job_id: str) -> BatchJob:
+    async def job_at(self, upstream: Upstream, job_id: str) -> BatchJob:
         """How a job stands, from its server."""
-        return await self._pool.call_at(backend, GET_BATCH, job_id, timeout_ms=self._timeout_ms)
+        return await self._pool.call_at(upstream, GET_BATCH, job_id, timeout_ms=self._timeout_ms)
 
     async def job(self, job_id: str) -> BatchJob:
         """How a job stands."""
@@ -59,10 +59,10 @@ class Jobs:
 
     async def _ask_all(self, method: Method, argument: Any) -> list[Any]:
         """Every server's answer or error."""
-        backends = self._pool.backends
-        if len(backends) == 1:
+        upstreams = self._pool.upstreams
+        if len(upstreams) == 1:
             return [await self._pool.call(method, argument, timeout_ms=self._timeout_ms)]
-        calls = (self._pool.call_at(backend, method, argument, timeout_ms=self._timeout_ms) for backend in backends)
+        calls = (self._pool.call_at(upstream, method, argument, timeout_ms=self._timeout_ms) for upstream in upstreams)
         return await asyncio.gather(*calls, return_exceptions=True)
 
 

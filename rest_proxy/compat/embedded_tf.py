@@ -12,44 +12,43 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionError
 
+from rest_proxy.http.content import STRING, TEXT
 from rest_proxy.http.errors import HttpError, invalid_argument
-from rest_proxy.http.responses import text_error, text_response
+from rest_proxy.http.responses import ErrorFormat, text_error, text_response
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
 
 if TYPE_CHECKING:
     from aiohttp import web
     from predictor.ttypes import BatchJob
 
     from rest_proxy.backend.jobs import Jobs
-    from rest_proxy.backend.server import Backend
+    from rest_proxy.backend.upstream import Upstream
 
-PARAMETERS = ("model", "input", "output")
 JOB_ID = "X-Batch-Id"
 
+_PARAMETERS = ("model", "input", "output")
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.0
 _SILENCE_S = 120.0  # a server that has crashed may take so long to be back
-_WRONG_FIELD = re.compile(r"(?:request\.)?(model|input|output): (?:.*: (?=location must start with ))?(.*)", re.DOTALL)
 _ENDED = (BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED)
+_WRONG_FIELD = re.compile(r"(?:request\.)?(model|input|output): (?:.*: (?=location must start with ))?(.*)", re.DOTALL)
 # How a failed job's error begins, and what embedded-tf said then.
 _FAILURES = {
     "cannot get the model: ": "error when downloading model files",
     "cannot start TensorFlow: ": "error when starting tensorflow",
 }
 _OTHER_FAILURE = "error when making predictions"
+_DESCRIPTION = (
+    "GET / without `doc`, with `model`, `input` and `output` is embedded-tf's: it predicts the files at `input` "
+    "with the SavedModel at `model` into `output` as a job, and answers when the job has ended; the job goes on "
+    f"when the client goes away, and the header {JOB_ID} of the answer names it."
+)
 
 log = structlog.get_logger(__name__)
 
 
-def asks(request: web.BaseRequest) -> bool:
-    """Whether this is embedded-tf's client and not PyText's, whose requests have a `doc` and none of these names."""
-    if request.method != "GET" or request.rel_url.raw_path != "/":
-        return False
-    query = request.rel_url.query
-    return "doc" not in query and any(name in query for name in PARAMETERS)
-
-
 class EmbeddedTf:
-    """The route."""
+    """The route's answers."""
 
     def __init__(self, jobs: Jobs, draining: asyncio.Event) -> None:
         self._jobs = jobs
@@ -58,11 +57,11 @@ class EmbeddedTf:
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`predictions completed`, or which of the three steps failed; the header X-Batch-Id names the job."""
         query = request.rel_url.query
-        for name in PARAMETERS:
+        for name in _PARAMETERS:
             if not query.get(name):
                 raise invalid_argument(f"Query Param '{name}' is missing")
-        job, backend = await self._submit(BatchRequest("predict", *(query[name] for name in PARAMETERS)))
-        job = await self._ended(job, backend)
+        job, upstream = await self._submit(BatchRequest("predict", *(query[name] for name in _PARAMETERS)))
+        job = await self._ended(job, upstream)
         headers = {JOB_ID: job.id}
         if job.state == BatchState.COMPLETED:
             return text_response("predictions completed\n", request_id, headers=headers)
@@ -72,7 +71,7 @@ class EmbeddedTf:
         log.warning("a job failed", job=job.id, why=job.error, request_id=request_id)
         return text_response(f"{_failure(job.error or '')}\n", request_id, 500, headers)
 
-    async def _submit(self, request: BatchRequest) -> tuple[BatchJob, Backend]:
+    async def _submit(self, request: BatchRequest) -> tuple[BatchJob, Upstream]:
         try:
             return await self._jobs.submit(request)
         except PredictionError as error:
@@ -81,14 +80,14 @@ class EmbeddedTf:
                 raise
             raise invalid_argument(f"'{wrong[1]}' bad formatted: {wrong[2]}") from None
 
-    async def _ended(self, job: BatchJob, backend: Backend) -> BatchJob:
+    async def _ended(self, job: BatchJob, upstream: Upstream) -> BatchJob:
         """The job when it has ended, or when the proxy is to end."""
         loop = asyncio.get_running_loop()
         wait_s, heard = _FIRST_WAIT_S, loop.time()
         while job.state not in _ENDED and not await self._drains_within(wait_s):
             wait_s = min(1.5 * wait_s, _LONGEST_WAIT_S)
             try:
-                job = await self._jobs.job_at(backend, job.id)
+                job = await self._jobs.job_at(upstream, job.id)
                 heard = loop.time()
             except PredictionError as error:
                 if error.code == ErrorCode.NOT_FOUND or loop.time() - heard > _SILENCE_S:
@@ -103,10 +102,45 @@ class EmbeddedTf:
             return False
 
 
-def fail(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
-    """An error as a line of text."""
-    return text_error(error, request_id)
-
-
 def _failure(error: str) -> str:
     return next((text for beginning, text in _FAILURES.items() if error.startswith(beginning)), _OTHER_FAILURE)
+
+
+def _claims(request: web.BaseRequest) -> bool:
+    """Whether this is embedded-tf's client and not PyText's, whose requests have a `doc` and none of these names."""
+    if request.method != "GET" or request.rel_url.raw_path != "/":
+        return False
+    query = request.rel_url.query
+    return "doc" not in query and any(name in query for name in _PARAMETERS)
+
+
+ERRORS = ErrorFormat("TextError", lambda error, _request, request_id: text_error(error, request_id), {TEXT: STRING})
+
+
+def routes(jobs: Jobs, draining: asyncio.Event) -> list[Route]:
+    """/ with embedded-tf's parameters; `draining` is set when the proxy is to end."""
+    location = {**STRING, "description": "embedded-tf's."}
+    return [
+        Route(
+            path="/",
+            methods=("GET",),
+            answer=EmbeddedTf(jobs, draining),
+            claims=_claims,
+            label="/?model",
+            name="predictFiles",
+            summary="Predict files, as embedded-tf did",
+            description=_DESCRIPTION,
+            tag="embedded-tf",
+            request={"type": "object", "properties": dict.fromkeys(_PARAMETERS, location)},
+            example=Example({"model": "gs://b/model", "input": "gs://b/in/", "output": "gs://b/out"}),
+            answers=(
+                Answer(
+                    {TEXT: STRING},
+                    headers={JOB_ID: {**STRING, "description": "embedded-tf's: the job's id."}},
+                    examples={TEXT: "predictions completed\n"},
+                ),
+            ),
+            errors=MODEL_ERRORS,
+            error_format=ERRORS,
+        )
+    ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from rest_proxy.http.requests import JSON, read_json
-from rest_proxy.http.responses import error_headers, json_response
-from rest_proxy.routes.generation import GenerationAsked
+from rest_proxy.http.content import HTML, JSON, STRING, object_of
+from rest_proxy.http.pages import Page
+from rest_proxy.http.requests import read_json
+from rest_proxy.http.responses import ErrorFormat, error_headers, json_response
+from rest_proxy.http.route import GET, MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.openapi.swagger import swagger_document
+from rest_proxy.routes.generation import GenerationRequest
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -17,16 +21,16 @@ if TYPE_CHECKING:
     from rest_proxy.config import Settings
     from rest_proxy.http.errors import HttpError
 
-PATH = "/text-generation/generate"
+_TAG = "text-generation"
 _NOT_ALLOWED = "The method is not allowed for the requested URL."  # what Flask says, and the old service said
 
 
-class TextRequest(GenerationAsked):
-    """A text, and what the old service did not let one say."""
+class TextRequest(GenerationRequest):
+    """A text, and the options that the old service did not have."""
 
     repeated: ClassVar[str | None] = None
 
-    text: str = Field(description="The text to go on from.")
+    text: str = Field(description="The text to continue.")
 
 
 class TextGeneration:
@@ -37,75 +41,77 @@ class TextGeneration:
         self._generator = generator
 
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        """`{"text": ...}` to `{"input": the text, "generated": how it goes on}`."""
-        asked = await read_json(TextRequest, request, self._settings)
-        options = asked.options(self._settings, request_id)
+        """`{"text": ...}` to `{"input": the text, "generated": how it continues}`."""
+        fields = await read_json(TextRequest, request, self._settings)
+        options = fields.options(self._settings, request_id)
         with self._generator.places():
-            text = await self._generator.whole(asked.text, asked.generation_options(), options)
-        return json_response({"input": asked.text, "generated": text.continuation}, request_id)
+            text = await self._generator.whole(fields.text, fields.generation_options(), options)
+        return json_response({"input": fields.text, "generated": text.continuation}, request_id)
 
 
-def fail(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
     """An error as the old service gave it."""
     message = _NOT_ALLOWED if error.status == 405 else error.message
     return json_response({"message": message}, request_id, error.status, error_headers(error))
 
 
-class Swagger:
-    """GET /swagger.json: the route in Swagger 2.0 (https://swagger.io/specification/v2/)."""
+ERRORS = ErrorFormat("Message", _error, {JSON: object_of(message=STRING)})
 
-    def __init__(self) -> None:
-        self._document = document()
+
+class Swagger:
+    """GET /swagger.json: the route in Swagger 2.0."""
+
+    def __init__(self, route: Route) -> None:
+        self._document = swagger_document(route, "Text generation", "As NLP-Microservice had it.")
 
     async def __call__(self, _request: web.BaseRequest, request_id: str) -> web.Response:
-        """The description."""
+        """The document."""
         return json_response(self._document, request_id)
 
 
-def document() -> dict[str, Any]:
-    """The description as a JSON object."""
-    request = TextRequest.model_json_schema()
-    properties = {name: _in_swagger_2(field) for name, field in request["properties"].items()}
-    text = {"type": "string"}
-    answers = {
-        "200": _answer("The text and how it goes on", {"input": text, "generated": text}),
-        "default": _answer("What is wrong", {"message": text}),
-    }
-    operation = {
-        "operationId": "post_text_generation",
-        "summary": "Go on from a text",
-        "tags": ["text-generation"],
-        "parameters": [{"name": "payload", "in": "body", "required": True, "schema": {"$ref": "#/definitions/Text"}}],
-        "responses": answers,
-    }
-    return {
-        "swagger": "2.0",
-        "info": {"title": "Text generation", "version": "1.0", "description": "As NLP-Microservice had it."},
-        "basePath": "/",
-        "consumes": [JSON],
-        "produces": [JSON],
-        "tags": [{"name": "text-generation"}],
-        "paths": {PATH: {"post": operation}},
-        "definitions": {
-            "Text": {
-                "type": "object",
-                "properties": properties,
-                "required": request["required"],
-                "example": {"text": "Artificial Intelligence is a"},
-            }
-        },
-    }
-
-
-def _answer(description: str, properties: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": list(properties)}
-    return {"description": description, "schema": schema}
-
-
-def _in_swagger_2(field: dict[str, Any]) -> dict[str, Any]:
-    """A field that may be null as one that may be left out, because Swagger 2.0 has no null."""
-    described = {name: value for name, value in field.items() if name not in ("anyOf", "default", "title")}
-    described |= next((kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"), {})
-    if "exclusiveMinimum" in described:
-        described |= {"minimum": described["exclusiveMinimum"], "exclusiveMinimum": True}
-    return described
+def routes(settings: Settings, generator: Generator) -> list[Route]:
+    """/text-generation/generate, its description and a page."""
+    text = "Artificial Intelligence is a"
+    generate = Route(
+        path="/text-generation/generate",
+        methods=("POST",),
+        answer=TextGeneration(settings, generator),
+        name="textGeneration",
+        summary="Continue a text, as NLP-Microservice did",
+        tag=_TAG,
+        request=TextRequest,
+        example=Example({"text": text}),
+        answers=(
+            Answer(
+                {JSON: object_of(input=STRING, generated=STRING)},
+                description="The text and how it continues",
+                examples={JSON: {"input": text, "generated": " new field"}},
+            ),
+        ),
+        errors=MODEL_ERRORS,
+        error_format=ERRORS,
+        call_fields={"prompt": "text"},
+    )
+    return [
+        generate,
+        Route(
+            path="/swagger.json",
+            methods=GET,
+            answer=Swagger(generate),
+            name="swagger",
+            summary="The same in Swagger 2.0",
+            tag=_TAG,
+            answers=(Answer({JSON: {"type": "object"}}),),
+            bounded=False,
+        ),
+        Route(
+            path="/swagger",
+            methods=GET,
+            answer=Page("swagger.html"),
+            name="page",
+            summary="A page to try it on",
+            tag=_TAG,
+            answers=(Answer({HTML: STRING}, description="The page"),),
+            bounded=False,
+        ),
+    ]

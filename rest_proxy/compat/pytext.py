@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from predictor.ttypes import RequestOptions
 
 from rest_proxy.backend.contract import PREDICT
+from rest_proxy.http.content import JSON, STRING, TEXT, object_of
 from rest_proxy.http.errors import invalid_argument
 from rest_proxy.http.pages import Page
 from rest_proxy.http.responses import (
+    ERROR,
+    ErrorFormat,
     best_first,
     json_error,
     json_response,
@@ -20,6 +23,8 @@ from rest_proxy.http.responses import (
     text_error,
     text_response,
 )
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.routes.predictions import SCORES
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -29,10 +34,14 @@ if TYPE_CHECKING:
     from rest_proxy.http.errors import HttpError
 
 _VARY = {"Vary": "Accept"}
+_DESCRIPTION = (
+    "A line `label:score` per label, sorted by label; JSON for `Accept: application/json`. An error is a line of "
+    "text, or JSON likewise. A browser that opens / without a parameter gets a page to try it on."
+)
 
 
 class PyText:
-    """The route of every path that no other route has."""
+    """The answer to every path that no other route has."""
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._timeout_ms = settings.timeout_ms
@@ -56,11 +65,40 @@ class PyText:
         return text_response(lines, request_id, headers=_VARY)
 
 
-def fail(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Response:
+def _opens_page(request: web.BaseRequest, accept: str) -> bool:
+    url = request.rel_url
+    return request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.query_string and "text/html" in accept
+
+
+def _error(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Response:
     """An error as the client reads answers."""
     return (json_error if prefers_json(request.headers.get("Accept", "")) else text_error)(error, request_id)
 
 
-def _opens_page(request: web.BaseRequest, accept: str) -> bool:
-    url = request.rel_url
-    return request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.query_string and "text/html" in accept
+ERRORS = ErrorFormat("TextOrJsonError", _error, {TEXT: STRING, JSON: ERROR})
+
+
+def routes(settings: Settings, pool: Pool) -> list[Route]:
+    """Every path that no other route has."""
+    doc = {**STRING, "description": "The document; the first one counts."}
+    return [
+        Route(
+            path="/",
+            methods=(),
+            answer=PyText(settings, pool),
+            name="classify",
+            summary="Classify one document, as PyText's proxy did, whatever the method",
+            description=_DESCRIPTION,
+            tag="pytext",
+            request={"type": "object", "properties": {"doc": doc}},
+            example=Example({"doc": "set an alarm"}),
+            answers=(
+                Answer(
+                    {TEXT: STRING, JSON: object_of(scores=SCORES)},
+                    examples={TEXT: "alarm/set_alarm:-0.0513\nweather/find:-4.21\n"},
+                ),
+            ),
+            errors=MODEL_ERRORS,
+            error_format=ERRORS,
+        )
+    ]

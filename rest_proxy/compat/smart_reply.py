@@ -9,9 +9,13 @@ from pydantic_core import from_json
 
 from rest_proxy.backend.contract import REPLY, REPLY_BATCH
 from rest_proxy.http.bodies import read_body
+from rest_proxy.http.content import BOOLEAN, JSON, STRING, array_of, object_of
 from rest_proxy.http.errors import invalid_argument, unsupported_media_type
-from rest_proxy.http.requests import JSON, check_count
-from rest_proxy.http.responses import error_headers, error_object, json_response
+from rest_proxy.http.requests import check_count
+from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, error_object, json_response
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.http.validation import expected_text
+from rest_proxy.routes.predictions import SCORES
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -57,10 +61,38 @@ class SmartReply:
         check_count("input", messages, self._settings)
         for index, message in enumerate(messages):
             if not isinstance(message, str):
-                raise invalid_argument(f"input[{index}] is not a string")
+                raise invalid_argument(expected_text(message), field=f"input[{index}]")
 
 
-def fail(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
     """An error in our form, and in the old one beside it, for clients that look at `success`."""
     value = {**error_object(error, request_id), "message": error.message, "success": False}
     return json_response(value, request_id, error.status, error_headers(error), end=b"")
+
+
+ERRORS = ErrorFormat(
+    "SmartReplyError", _error, {JSON: object_of(**ERROR["properties"], message=STRING, success={"const": False})}
+)
+
+
+def routes(settings: Settings, pool: Pool) -> list[Route]:
+    """/api/inference."""
+    answer = object_of(success=BOOLEAN)
+    answer["properties"] |= {"result": {"oneOf": [SCORES, array_of(SCORES), STRING]}, "message": STRING}
+    example = {"result": {"Hi, how are you doing?": 1.0899780782186133, "No pictures": 0.4019201695919037}}
+    return [
+        Route(
+            path="/api/inference",
+            methods=("POST",),
+            answer=SmartReply(settings, pool),
+            name="inference",
+            summary="Suggest replies, as smartreply did",
+            tag="smartreply",
+            request={"type": "object", "properties": {"input": {"oneOf": [STRING, array_of(STRING)]}}},
+            example=Example({"input": "Hello"}),
+            answers=(Answer({JSON: answer}, examples={JSON: {**example, "success": True}}),),
+            errors=MODEL_ERRORS,
+            error_format=ERRORS,
+            call_fields={"message": "input", "messages": "input"},
+        )
+    ]

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from predictor.ttypes import ErrorCode
 
-from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large, unsupported_encoding
+from rest_proxy.http.errors import body_too_late, invalid_argument, one_line, too_large, unsupported_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from rest_proxy.config import Settings
+    from rest_proxy.http.errors import HttpError
 
 OTHER_FIELDS = 16  # in a form, beside its documents
 
 # The last two: a part of a form names a charset or an encoding that does not exist.
 _UNREADABLE = (ValueError, web.RequestPayloadError, HttpProcessingError, LookupError, RuntimeError)
 
-_PACKINGS = ("identity", "gzip", "deflate")
+_ENCODINGS = ("identity", "gzip", "deflate")
 
 T = TypeVar("T")
 
 
 async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
-    """The body's bytes, unpacked when it is compressed. Raises HttpError."""
+    """The body's bytes, decompressed. Raises HttpError."""
     await _accept(request, settings)
     return await _within_limits(request, request.read(), settings)
 
@@ -38,20 +38,20 @@ async def read_multipart(request: web.BaseRequest, settings: Settings) -> list[t
     fields = []
     for name, value in (await _within_limits(request, request.post(), settings)).items():
         if not isinstance(value, str):
-            raise invalid_argument(f"field {name[:64]!r} is a file or binary; send it as text")
+            raise invalid_argument("this is a file or binary; send it as text", field=name[:64])
         fields.append((name, value))
     return fields
 
 
 async def _accept(request: web.BaseRequest, settings: Settings) -> None:
-    packing = request.headers.get("Content-Encoding", "identity")
-    if packing.lower() not in _PACKINGS:  # aiohttp would take it for plain text
-        raise unsupported_encoding(packing, "gzip or deflate")
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() not in _ENCODINGS:  # aiohttp would take it for plain text
+        raise unsupported_encoding(encoding, "gzip or deflate")
     if (request.content_length or 0) > settings.max_body_bytes:
         raise _body_too_large(settings)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # so that it does not count as the answer's beginning
+        request.writer.output_size = 0  # so that it does not count as the beginning of the answer
 
 
 async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settings: Settings) -> T:
@@ -61,8 +61,7 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
         async with asyncio.timeout(settings.body_timeout_ms / 1000):
             return await reading
     except TimeoutError:
-        message = f"the body took over {settings.body_timeout_ms} ms (setting body_timeout_ms)"
-        raise HttpError(ErrorCode.DEADLINE_EXCEEDED, message, status=408) from None
+        raise body_too_late(settings.body_timeout_ms) from None
     except web.HTTPRequestEntityTooLarge as error:
         if "form fields" in (error.text or ""):  # aiohttp has one class for both
             raise too_many_documents(settings) from None
@@ -72,9 +71,9 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
 
 
 def too_many_documents(settings: Settings) -> HttpError:
-    """Of a form that has more fields than it can need."""
-    return too_large(f"the form has over {settings.max_docs} documents (setting max_docs)")
+    """A form has more fields than it can need."""
+    return too_large(f"the form has over {settings.max_docs} documents", setting="max_docs")
 
 
 def _body_too_large(settings: Settings) -> HttpError:
-    return too_large(f"the body is over {settings.max_body_bytes} bytes (setting max_body_bytes)")
+    return too_large(f"the body is over {settings.max_body_bytes} bytes", setting="max_body_bytes")

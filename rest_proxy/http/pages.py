@@ -16,7 +16,7 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 class Page:
-    """A page of rest_proxy/static as an answer."""
+    """A page of the folder static as an answer."""
 
     def __init__(self, name: str) -> None:
         self._body = (_FOLDER / name).read_bytes()

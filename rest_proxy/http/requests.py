@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import parse_qsl
 
-from predictor.ttypes import Lane, ReplyOptions, RequestOptions
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    PlainValidator,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from predictor.ttypes import Lane, RequestOptions
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from process.options import LANE, MODEL, TIMEOUT_MS, Option
 from rest_proxy.http.bodies import OTHER_FIELDS, read_body, read_multipart, too_many_documents
+from rest_proxy.http.content import FORM, JSON, MULTIPART, STRING, array_of
 from rest_proxy.http.errors import invalid_argument, too_large, unsupported_media_type
+from rest_proxy.http.validation import expected_text, json_type, what_is_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
@@ -27,48 +21,73 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from rest_proxy.config import Settings
-    from rest_proxy.http.errors import HttpError
 
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
-MULTIPART = "multipart/form-data"
+I32 = (1 << 31) - 1
+I64 = (1 << 63) - 1
 
+_MODEL_CHARACTERS = 256
 _LANES = {"interactive": Lane.INTERACTIVE, "bulk": Lane.BULK}
+
+
+def option_field(option: Option, *, default: Any = None, largest: int = I32) -> Any:
+    """A request's field for an option of a method: its range, its help and, for the document, its default.
+
+    `default`: another one than the option's. `largest`: the maximum of an integer that has none, which is its type's.
+    """
+    described = option.default if default is None else default
+    rules: dict[str, Any] = {"json_schema_extra": {"default": described}} if described is not None else {}
+    if option.type in (str, list):
+        rules |= {"min_length": option.minimum, "max_length": option.maximum}
+    elif option.type in (int, float):
+        rules |= {"gt" if option.over_minimum else "ge": option.minimum, "le": option.maximum}
+    if option.type is int and option.maximum is None:
+        rules["le"] = largest
+    if option.type is float:
+        rules["allow_inf_nan"] = False
+    return Field(None, description=option.help, **rules)
+
+
+def model_field(default: Any = None) -> Any:
+    """The field that names a model; `...` where it must be given."""
+    return Field(default, max_length=_MODEL_CHARACTERS, description=MODEL.help)
 
 
 def _text_or_texts(value: Any) -> Any:
     if isinstance(value, list):
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                raise PydanticCustomError("texts", "item {index} is not a string", {"index": index})
+                raise PydanticCustomError("item", "{message}", {"index": index, "message": expected_text(item)})
     elif not isinstance(value, str):
-        raise PydanticCustomError("texts", "Input should be a string or a list of strings")
+        got = {"got": json_type(value)}
+        raise PydanticCustomError("texts", "expected a string or a list of strings, got {got}", got)
     return value
 
 
 Texts = Annotated[
     str | list[str],
     PlainValidator(_text_or_texts),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    WithJsonSchema({"anyOf": [STRING, array_of(STRING)]}),
 ]
 
 
-class Asked(BaseModel):
-    """What everything that a model answers takes beside its text."""
+class ModelRequest(BaseModel):
+    """What every request to a model may say beside its text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repeated: ClassVar[str | None] = None  # name of the field that a query or a form may repeat
 
-    model: str | None = Field(None, max_length=256, description="A model's name; /models lists them.")
-    timeout_ms: int | None = Field(None, ge=1, description="Milliseconds until an answer is of no use any more.")
-    lane: Literal["interactive", "bulk"] | None = Field(None, description="bulk yields to interactive, the default.")
+    model: str | None = model_field()
+    timeout_ms: int | None = option_field(TIMEOUT_MS)
+    lane: Literal["interactive", "bulk"] | None = option_field(LANE)
 
     def options(self, settings: Settings, request_id: str) -> RequestOptions:
         """The contract's options, with the settings' deadline where the request says nothing. Raises HttpError."""
-        if self.timeout_ms is not None and self.timeout_ms > settings.max_timeout_ms:
-            raise invalid_argument(f"timeout_ms is over {settings.max_timeout_ms} (setting max_timeout_ms)")
-        timeout_ms = self.default_timeout_ms(settings) if self.timeout_ms is None else self.timeout_ms
+        timeout_ms = self.timeout_ms
+        if timeout_ms is None:
+            timeout_ms = self.default_timeout_ms(settings)
+        elif wrong := TIMEOUT_MS.wrong(timeout_ms, settings.max_timeout_ms):
+            raise invalid_argument(wrong, field="timeout_ms", setting="max_timeout_ms")
         return RequestOptions(self.model, timeout_ms, _LANES[self.lane] if self.lane else None, request_id)
 
     def default_timeout_ms(self, settings: Settings) -> int:
@@ -76,84 +95,23 @@ class Asked(BaseModel):
         return settings.timeout_ms
 
 
-A = TypeVar("A", bound=Asked)
+R = TypeVar("R", bound=ModelRequest)
 M = TypeVar("M", bound=BaseModel)
 
 
-class Prediction(Asked):
-    """One text or several."""
-
-    one: ClassVar[str]  # name of the field for one text
-    many: ClassVar[str]  # name of the field for several
-
-    @model_validator(mode="after")
-    def _one_or_many(self) -> Self:
-        if (self.text is None) == (self.texts is None):
-            raise PydanticCustomError("one_or_many", f"give either {self.one} or {self.many}")
-        return self
-
-    @property
-    def text(self) -> str | None:
-        """The one text, or None when there are several."""
-        text: str | None = getattr(self, self.one)
-        return text
-
-    @property
-    def texts(self) -> list[str] | None:
-        """The texts, or None when there is one."""
-        texts: list[str] | None = getattr(self, self.many)
-        return texts
-
-
-P = TypeVar("P", bound=Prediction)
-
-
-class PredictRequest(Prediction):
-    """Documents to classify."""
-
-    one, many, repeated = "doc", "docs", "docs"
-
-    doc: str | None = Field(None, description="A document.")
-    docs: list[str] | None = Field(None, description="Several; answered in their order.")
-
-
-class ReplyRequest(Prediction):
-    """Messages to suggest replies to."""
-
-    one, many, repeated = "message", "messages", "messages"
-
-    message: str | None = Field(None, description="A message.")
-    messages: list[str] | None = Field(None, description="Several; answered in their order.")
-    max_replies: int | None = Field(None, ge=1, le=1000, description="Best replies at most.")
-    threshold: FiniteFloat | None = Field(None, description="Least score of a reply.")
-
-    def reply_options(self) -> ReplyOptions | None:
-        """The contract's options of the reply methods, None when nothing was asked for."""
-        if self.max_replies is None and self.threshold is None:
-            return None
-        return ReplyOptions(self.max_replies, self.threshold)
-
-
-async def read_prediction(kind: type[P], request: web.BaseRequest, settings: Settings) -> P:
-    """As read_request, with no more texts than may be."""
-    asked = await read_request(kind, request, settings)
-    if asked.texts is not None:
-        check_count(kind.many, asked.texts, settings)
-    return asked
-
-
-def check_count(name: str, texts: Sized, settings: Settings) -> None:
-    """Raise TOO_LARGE when the field `name` has more items than the setting max_docs."""
+def check_count(field: str, texts: Sized, settings: Settings) -> None:
+    """Raise TOO_LARGE when a field has more items than the setting max_docs."""
     if len(texts) > settings.max_docs:
-        raise too_large(f"{name} has {len(texts)} items, over {settings.max_docs} (setting max_docs)")
+        message = f"{len(texts)} items are over the limit of {settings.max_docs}"
+        raise too_large(message, field=field, setting="max_docs")
 
 
-async def read_request(kind: type[A], request: web.BaseRequest, settings: Settings) -> A:
-    """The request as `kind`: the query's and the form's fields together, or a JSON body alone. Raises HttpError."""
+async def read_request(kind: type[R], request: web.BaseRequest, settings: Settings) -> R:
+    """The request as `kind`: its query and its form together, or its JSON body alone. Raises HttpError."""
     try:
         return await _read(kind, request, settings)
     except ValidationError as error:
-        raise _what_is_wrong(error) from None
+        raise what_is_wrong(error) from None
 
 
 def read_query(kind: type[M], request: web.BaseRequest) -> M:
@@ -161,7 +119,7 @@ def read_query(kind: type[M], request: web.BaseRequest) -> M:
     try:
         return kind.model_validate(_fields(None, _query(request)))
     except ValidationError as error:
-        raise _what_is_wrong(error) from None
+        raise what_is_wrong(error) from None
 
 
 async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings) -> M:
@@ -171,17 +129,18 @@ async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings)
     try:
         return kind.model_validate_json(await read_body(request, settings), strict=True)
     except ValidationError as error:
-        raise _what_is_wrong(error) from None
+        raise what_is_wrong(error) from None
 
 
-async def _read(kind: type[A], request: web.BaseRequest, settings: Settings) -> A:
+async def _read(kind: type[R], request: web.BaseRequest, settings: Settings) -> R:
     query = _query(request)
     if not request.body_exists:
         return kind.model_validate(_fields(kind.repeated, query))
     content_type = request.content_type
     if content_type == JSON:
         if query:
-            raise invalid_argument(f"with a JSON body, {query[0][0][:64]!r} belongs into it and not into the query")
+            message = "with a JSON body, every field belongs into the body, not into the query"
+            raise invalid_argument(message, field=query[0][0][:64])
         return await read_json(kind, request, settings)
     if content_type == FORM:
         form = _parse_form(await read_body(request, settings), settings)
@@ -217,16 +176,8 @@ def _fields(repeated: str | None, pairs: Iterable[tuple[str, str]]) -> dict[str,
         if name == repeated:
             fields.setdefault(name, []).append(value)
         elif name in fields:
-            hint = f"; {repeated!r} may be repeated" if repeated else ""
-            raise invalid_argument(f"field {name[:64]!r} is given twice{hint}")
+            hint = f"; only {repeated!r} may be" if repeated else ""
+            raise invalid_argument(f"this field is given more than once{hint}", field=name[:64])
         else:
             fields[name] = value
     return fields
-
-
-def _what_is_wrong(error: ValidationError) -> HttpError:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in first["loc"]).lstrip(".")
-    if not path:
-        return invalid_argument(first["msg"])
-    return invalid_argument(f"field {path!r}: {first['msg']}", field=str(first["loc"][0])[:64])

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
+from predictor.ttypes import ErrorCode
 from pydantic_core import to_json
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from rest_proxy.http.content import JSON, STRING, TEXT, object_of
+from rest_proxy.http.errors import STATUS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rest_proxy.http.content import Schema
     from rest_proxy.http.errors import HttpError
 
 REQUEST_ID = "X-Request-Id"
-_JSON = "application/json"
-_TEXT = "text/plain; charset=utf-8"
+_UTF_8_TEXT = f"{TEXT}; charset=utf-8"
 
 
 def json_response(
@@ -26,14 +31,14 @@ def json_response(
     """`value` as JSON; a number that JSON does not have (infinity, not a number) becomes null."""
     body = to_json(value, inf_nan_mode="null") + end
     return web.Response(
-        body=body, status=status, headers={"Content-Type": _JSON, REQUEST_ID: request_id, **(headers or {})}
+        body=body, status=status, headers={"Content-Type": JSON, REQUEST_ID: request_id, **(headers or {})}
     )
 
 
 def numbers_response(value: Any, request_id: str) -> web.Response:
     """As json_response, for many numbers: NumPy's arrays in `value` are lists, float32 in as few digits as it needs."""
     body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-    return web.Response(body=body, headers={"Content-Type": _JSON, REQUEST_ID: request_id})
+    return web.Response(body=body, headers={"Content-Type": JSON, REQUEST_ID: request_id})
 
 
 def text_response(
@@ -41,12 +46,14 @@ def text_response(
 ) -> web.Response:
     """`text` as plain text in UTF-8."""
     return web.Response(
-        body=text.encode(), status=status, headers={"Content-Type": _TEXT, REQUEST_ID: request_id, **(headers or {})}
+        body=text.encode(),
+        status=status,
+        headers={"Content-Type": _UTF_8_TEXT, REQUEST_ID: request_id, **(headers or {})},
     )
 
 
 def json_error(error: HttpError, request_id: str) -> web.Response:
-    """The form of every error in JSON: {"error": {"code", "message", "request_id"}}."""
+    """Our own form of an error."""
     return json_response(error_object(error, request_id), request_id, error.status, error_headers(error))
 
 
@@ -56,8 +63,13 @@ def text_error(error: HttpError, request_id: str) -> web.Response:
 
 
 def error_object(error: HttpError, request_id: str) -> dict[str, Any]:
-    """An error as JSON has it."""
-    return {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
+    """{"error": {"code", "message", "request_id"}}, with "field" and "setting" where they are known."""
+    content = {"code": error.code, "message": error.message, "request_id": request_id}
+    if error.field is not None:
+        content["field"] = error.field
+    if error.setting is not None:
+        content["setting"] = error.setting
+    return {"error": content}
 
 
 def error_headers(error: HttpError) -> dict[str, str]:
@@ -75,6 +87,31 @@ def best_first(scores: dict[str, float]) -> dict[str, float]:
     return dict(sorted(scores.items(), key=lambda item: item[1], reverse=True))
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorFormat:
+    """How the routes of an API say that something is wrong."""
+
+    name: str
+    """Its name in the OpenAPI document."""
+    respond: Callable[[HttpError, web.BaseRequest, str], web.Response]
+    content: Mapping[str, Schema]
+    """The media types of such an answer, each with its JSON Schema."""
+
+
+def _error_schema() -> Schema:
+    codes = {"enum": [ErrorCode._VALUES_TO_NAMES[code] for code in STATUS]}
+    error = object_of(code=codes, message=STRING, request_id=STRING)
+    error["properties"] |= {
+        "field": {**STRING, "description": "The field that is wrong; the message begins with it."},
+        "setting": {**STRING, "description": "The setting whose limit was hit, or that would help."},
+    }
+    return object_of(error=error)
+
+
+ERROR = _error_schema()
+JSON_ERRORS = ErrorFormat("Error", lambda error, _request, request_id: json_error(error, request_id), {JSON: ERROR})
+
+
 @lru_cache(maxsize=256)
 def prefers_json(accept: str) -> bool:
     """Whether a header Accept asks for JSON rather than plain text (RFC 9110, section 12.5.1); a tie goes to JSON."""
@@ -86,4 +123,4 @@ def prefers_json(accept: str) -> bool:
             qualities[media_type] = float(quality)
         except ValueError:
             qualities[media_type] = 0.0
-    return qualities.get(_JSON, 0.0) > 0 and qualities[_JSON] >= qualities.get("text/plain", 0.0)
+    return qualities.get(JSON, 0.0) > 0 and qualities[JSON] >= qualities.get(TEXT, 0.0)

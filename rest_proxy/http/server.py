@@ -1,4 +1,4 @@
-"""aiohttp's low-level server with the proxy's limits, and with its errors for what is not HTTP."""
+"""aiohttp's low-level server with the proxy's limits, and with its errors for bytes that are not HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rest_proxy.config import Settings
 
-_LINGER_S = 2.0  # for reading the rest of a body that was refused, so that the client gets to see why
+_DISCARD_S = 2.0  # for reading the remainder of a refused body, so that the client gets to see why
 
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
@@ -52,7 +52,7 @@ class HttpServer(web.Server):
             access_log=None,
             max_line_size=settings.max_line_bytes,
             max_field_size=settings.max_line_bytes,
-            lingering_time=_LINGER_S,
+            lingering_time=_DISCARD_S,
             settings=settings,
         )
 
@@ -86,7 +86,7 @@ class _Part(BodyPartReader):
     def get_charset(self, default: str) -> str:
         charset = super().get_charset(default)
         if charset.lower() not in _CHARSETS:
-            raise LookupError(f"charset {charset[:64]!r} of a part; UTF-8 is taken")
+            raise LookupError(f"a part has the charset {charset[:64]!r}; use UTF-8")
         return charset
 
 
@@ -114,21 +114,20 @@ class _HttpConnection(web.RequestHandler):
         """The answer to bytes that are not an HTTP request. The application answers every other error itself."""
         log.debug("bytes that are not HTTP", client=request.remote, what=message)
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun: too late for an error")
+            raise ConnectionError("the answer has started: too late for an error")
         response = json_error(self._explain(exc, message), secrets.token_hex(8))
         response.force_close()
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """A fault, but for the rest of a body that cannot be read: its sender has the answer by then."""
+        """A fault, except for the remainder of a body that cannot be read: its sender has the answer by then."""
         if isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            log.debug("the rest of a body cannot be read", what=one_line(kw["exc_info"]))
+            log.debug("the remainder of a body cannot be read", what=one_line(kw["exc_info"]))
         else:
             super().log_exception(*args, **kw)
 
     def _explain(self, exc: BaseException | None, message: str | None) -> HttpError:
         if isinstance(exc, LineTooLong):
-            return too_large(
-                f"the URL or a header is over {self._settings.max_line_bytes} bytes (setting max_line_bytes)"
-            )
+            message = f"the URL or a header is over {self._settings.max_line_bytes} bytes"
+            return too_large(message, setting="max_line_bytes")
         return invalid_argument(f"not an HTTP request: {one_line(message)}")

@@ -19,11 +19,11 @@ _HEADERS = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx in front of the proxy must not collect the events
 }
-_PREFIX = b"event: error\ndata: "
+_ERROR_PREFIX = b"event: error\ndata: "
 
 
 class EventStream:
-    """The answer begins with the block. An error inside becomes the last event, because its status is sent already.
+    """The answer starts with the block. An error inside becomes the last event, because the status is sent already.
 
     When the client goes away, the block ends with ConnectionError or CancelledError.
     """
@@ -33,7 +33,7 @@ class EventStream:
         request: web.BaseRequest,
         request_id: str,
         error_object: Callable[[HttpError, str], dict[str, Any]] = error_object,
-        error_prefix: bytes = _PREFIX,
+        error_prefix: bytes = _ERROR_PREFIX,
     ) -> None:
         self._request = request
         self._request_id = request_id
@@ -65,7 +65,7 @@ class EventStream:
         await self._write(b"data: ", text.encode())
 
     async def heartbeat(self) -> None:
-        """A comment, which clients skip: it keeps what lies between from closing a silent connection."""
+        """A comment, which clients skip: it keeps proxies in between from closing a silent connection."""
         await self._write(b":", b"")
 
     async def _write(self, prefix: bytes, data: bytes) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote, unquote
 
-from predictor.ttypes import BatchRequest, OnError
+from predictor.ttypes import BatchJob, BatchRequest, ErrorCode, OnError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from rest_proxy.backend.contract import plain
-from rest_proxy.http.requests import read_json, read_query
+from process.options import KEY_FIELD, LIMIT, MAX_ERRORS, ON_ERROR
+from rest_proxy.backend.contract import plain, schema
+from rest_proxy.http.content import JSON, STRING, array_of, object_of
+from rest_proxy.http.requests import I64, option_field, read_json, read_query
 from rest_proxy.http.responses import json_response
+from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Example, Route
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -19,10 +22,12 @@ if TYPE_CHECKING:
     from rest_proxy.config import Settings
 
 PATH = "/batches"
-MOST_LISTED = 1000
 
+_TAG = "batches"
 _ID_CHARACTERS = 128
+_LOCATION_CHARACTERS = 4096
 _EXAMPLE = {"method": "predict", "input": "/data/documents/", "output": "/data/scores/"}
+_EXAMPLE_ID = {"id": "0190a5c2"}
 _ON_ERROR = {"fail": OnError.FAIL, "record": OnError.RECORD}
 
 
@@ -33,21 +38,25 @@ def _lower(value: object) -> object:
 class BatchSubmission(BaseModel):
     """What a job is to do; the contract's BatchRequest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": dict(_EXAMPLE)})
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str = Field(max_length=64, description="predict, reply, embed or generate.")
     model: str | None = Field(
-        None, max_length=4096, description="A loaded model's name, or a SavedModel's location. Default: the method's."
+        None,
+        max_length=_LOCATION_CHARACTERS,
+        description="A loaded model's name, or a SavedModel's location. Default: the method's.",
     )
     input: str = Field(
-        max_length=4096, description="Location to read: a file of JSON lines, or all below it if it ends in '/'."
+        max_length=_LOCATION_CHARACTERS,
+        description="Location to read: a file of JSON lines, or everything below it if it ends in '/'.",
     )
-    output: str = Field(max_length=4096, description="Location below which the results appear, by the same names.")
-    on_error: Annotated[Literal["fail", "record"], BeforeValidator(_lower)] | None = Field(
-        None, description="What a line that cannot be predicted does: fail the job, or become an error object."
+    output: str = Field(
+        max_length=_LOCATION_CHARACTERS,
+        description="Location below which the results are written, by the same names.",
     )
-    max_errors: int | None = Field(None, ge=0, lt=1 << 63, description="With record: more errors fail the job.")
-    key_field: str | None = Field(None, max_length=256, description="A field that each result takes from its line.")
+    on_error: Annotated[Literal["fail", "record"], BeforeValidator(_lower)] | None = option_field(ON_ERROR)
+    max_errors: int | None = option_field(MAX_ERRORS, largest=I64)
+    key_field: str | None = option_field(KEY_FIELD)
 
     def to_contract(self) -> BatchRequest:
         """As the server takes it."""
@@ -56,31 +65,95 @@ class BatchSubmission(BaseModel):
 
 
 class BatchList(BaseModel):
-    """How many jobs are wanted."""
+    """How many jobs to list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: int = Field(100, ge=1, le=MOST_LISTED, description="Jobs at most, the newest first.")
+    limit: int = Field(LIMIT.default, ge=LIMIT.minimum, le=LIMIT.maximum, description=LIMIT.help)
 
 
 class Batches:
-    """The routes."""
+    """The routes' answers."""
 
     def __init__(self, settings: Settings, jobs: Jobs) -> None:
         self._settings = settings
         self._jobs = jobs
 
-    async def all(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        """POST: a new job, 202 with its address. GET: the newest ones."""
-        if request.method == "POST":
-            asked = await read_json(BatchSubmission, request, self._settings)
-            job, _ = await self._jobs.submit(asked.to_contract())
-            return json_response(plain(job), request_id, 202, {"Location": f"{PATH}/{quote(job.id, safe='')}"})
+    async def submit(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """A new job, 202 with its address."""
+        fields = await read_json(BatchSubmission, request, self._settings)
+        job, _ = await self._jobs.submit(fields.to_contract())
+        return json_response(plain(job), request_id, 202, {"Location": f"{PATH}/{quote(job.id, safe='')}"})
+
+    async def newest(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """The newest jobs."""
         limit = read_query(BatchList, request).limit
         return json_response({"batches": plain(await self._jobs.newest(limit))}, request_id)
 
-    async def one(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        """GET: how the job stands. DELETE: cancel it; how it stands then. Its record stays."""
-        job_id = unquote(request.rel_url.raw_path.rpartition("/")[2])[:_ID_CHARACTERS]
-        ask = self._jobs.cancel if request.method == "DELETE" else self._jobs.job
-        return json_response(plain(await ask(job_id)), request_id)
+    async def show(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """How the job stands."""
+        return json_response(plain(await self._jobs.job(_job_id(request))), request_id)
+
+    async def cancel(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """Cancel the job; how it stands then."""
+        return json_response(plain(await self._jobs.cancel(_job_id(request))), request_id)
+
+
+def _job_id(request: web.BaseRequest) -> str:
+    return unquote(request.rel_url.raw_path.rpartition("/")[2])[:_ID_CHARACTERS]
+
+
+def routes(settings: Settings, jobs: Jobs) -> list[Route]:
+    """/batches and /batches/ID."""
+    batches, job = Batches(settings, jobs), schema(BatchJob)
+    one, one_errors = f"{PATH}/{{id}}", (ErrorCode.NOT_FOUND, *SERVER_ERRORS)
+    return [
+        Route(
+            path=PATH,
+            methods=GET,
+            answer=batches.newest,
+            name="batches",
+            summary="The newest jobs",
+            tag=_TAG,
+            request=BatchList,
+            example=Example({"limit": 10}),
+            answers=(Answer({JSON: object_of(batches=array_of(job))}),),
+            errors=(ErrorCode.INVALID_ARGUMENT, *SERVER_ERRORS),
+        ),
+        Route(
+            path=PATH,
+            methods=("POST",),
+            answer=batches.submit,
+            name="submitBatch",
+            summary="Files in, files out: start a job",
+            tag=_TAG,
+            request=BatchSubmission,
+            example=Example(_EXAMPLE, status=202),
+            answers=(
+                Answer({JSON: job}, status=202, headers={"Location": {**STRING, "description": "The job's path."}}),
+            ),
+            errors=MODEL_ERRORS,
+        ),
+        Route(
+            path=one,
+            methods=GET,
+            answer=batches.show,
+            name="batch",
+            summary="How does a job stand?",
+            tag=_TAG,
+            example=Example(_EXAMPLE_ID),
+            answers=(Answer({JSON: job}),),
+            errors=one_errors,
+        ),
+        Route(
+            path=one,
+            methods=("DELETE",),
+            answer=batches.cancel,
+            name="cancelBatch",
+            summary="Cancel a job; its record stays, and so do the results that have appeared",
+            tag=_TAG,
+            example=Example(_EXAMPLE_ID),
+            answers=(Answer({JSON: job}),),
+            errors=one_errors,
+        ),
+    ]

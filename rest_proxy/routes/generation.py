@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from predictor.ttypes import GenerationOptions
+from predictor.ttypes import Generation, GenerationOptions
 from pydantic import BeforeValidator, Field
 
-from rest_proxy.backend.contract import plain
-from rest_proxy.http.requests import Asked, read_request
+from process.options import MAX_TOKENS, REPETITION_PENALTY, SEED, STOP, TEMPERATURE, TOP_K, TOP_P
+from rest_proxy.backend.contract import plain, schema
+from rest_proxy.http.content import EVENTS, JSON, STRING
+from rest_proxy.http.requests import ModelRequest, option_field, read_request
 from rest_proxy.http.responses import json_response
+from rest_proxy.http.route import ANY_FORM, MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.http.sse import EventStream
 
 if TYPE_CHECKING:
@@ -23,34 +26,30 @@ if TYPE_CHECKING:
     from rest_proxy.backend.generation import Generator, TextStream
     from rest_proxy.config import Settings
 
-_MOST_STOPS = 16
-_I32, _I64 = 2**31 - 1, 2**63 - 1
+_PROMPT = "Artificial Intelligence is a"
+_EXAMPLE = {"continuation": " new field", "finish_reason": "LENGTH", "prompt_tokens": 5}
+_DESCRIPTION = (
+    "With `stream` server-sent events: each is a GenerationChunk of the contract, the last one has a finish_reason "
+    "or is of the type `error`. A client that goes away ends the work."
+)
 
 
-def _listed(value: Any) -> Any:
+def _in_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class GenerationAsked(Asked):
+class GenerationRequest(ModelRequest):
     """How a text is to be generated; what is not given is as the contract says."""
 
     repeated: ClassVar[str | None] = "stop"
 
-    max_tokens: int | None = Field(None, ge=1, le=_I32, description="New tokens at most; 20 if not given.")
-    temperature: float | None = Field(
-        None, ge=0, le=10, allow_inf_nan=False, description="0: the likeliest token each time; 1 if not given."
-    )
-    top_k: int | None = Field(None, ge=0, le=_I32, description="Sample from the k likeliest tokens only; 0: from all.")
-    top_p: float | None = Field(
-        None, gt=0, le=1, allow_inf_nan=False, description="Sample from the likeliest tokens that together reach this."
-    )
-    repetition_penalty: float | None = Field(
-        None, gt=0, le=10, allow_inf_nan=False, description="Over 1: tokens that were there become less likely."
-    )
-    stop: Annotated[list[str], BeforeValidator(_listed)] | None = Field(
-        None, max_length=_MOST_STOPS, description="Strings that end the text and are not part of it."
-    )
-    seed: int | None = Field(None, ge=-_I64 - 1, le=_I64, description="The same seed gives the same text.")
+    max_tokens: int | None = option_field(MAX_TOKENS)
+    temperature: float | None = option_field(TEMPERATURE)
+    top_k: int | None = option_field(TOP_K)
+    top_p: float | None = option_field(TOP_P)
+    repetition_penalty: float | None = option_field(REPETITION_PENALTY)
+    stop: Annotated[list[str], BeforeValidator(_in_list)] | None = option_field(STOP)
+    seed: int | None = option_field(SEED)
 
     def generation_options(self) -> GenerationOptions:
         """The contract's options."""
@@ -63,15 +62,15 @@ class GenerationAsked(Asked):
         return settings.generation_timeout_ms
 
 
-class GenerateRequest(GenerationAsked):
-    """A prompt, and whether the text is wanted as it grows."""
+class PromptRequest(GenerationRequest):
+    """A prompt, and whether the text is sent as it grows."""
 
-    prompt: str = Field(description="The text to go on from.")
+    prompt: str = Field(description="The text to continue.")
     stream: bool | None = Field(None, description="Server-sent events instead of one answer.")
 
 
 class Generate:
-    """The route."""
+    """The route's answers."""
 
     def __init__(self, settings: Settings, generator: Generator) -> None:
         self._settings = settings
@@ -79,14 +78,15 @@ class Generate:
 
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         """The contract's Generation; with `stream` an event for each GenerationChunk, the last with a finish_reason."""
-        asked = await read_request(GenerateRequest, request, self._settings)
-        wanted, options = asked.generation_options(), asked.options(self._settings, request_id)
+        fields = await read_request(PromptRequest, request, self._settings)
+        prompt, how = fields.prompt, fields.generation_options()
+        options = fields.options(self._settings, request_id)
         with self._generator.places():
-            if not asked.stream:
-                return json_response(plain(await self._generator.whole(asked.prompt, wanted, options)), request_id)
+            if not fields.stream:
+                return json_response(plain(await self._generator.whole(prompt, how, options)), request_id)
             async with (
                 deadline(request, options, self._settings),
-                self._generator.stream(asked.prompt, wanted, options) as text,
+                self._generator.stream(prompt, how, options) as text,
                 EventStream(request, request_id) as events,
             ):
                 await pass_on(text, events, lambda chunk: events.send(plain(chunk)))
@@ -117,3 +117,31 @@ async def deadline(request: web.BaseRequest, options: RequestOptions, settings: 
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionAbortedError("the stream took longer than its request allows") from None
+
+
+def routes(settings: Settings, generator: Generator) -> list[Route]:
+    """/generate."""
+    return [
+        Route(
+            path="/generate",
+            methods=("POST",),
+            answer=Generate(settings, generator),
+            name="generate",
+            summary="Continue a prompt",
+            description=_DESCRIPTION,
+            tag="generation",
+            request=PromptRequest,
+            request_types=ANY_FORM,
+            example=Example({"prompt": _PROMPT, "max_tokens": 2, "temperature": 0}),
+            answers=(
+                Answer(
+                    {JSON: schema(Generation), EVENTS: STRING},
+                    examples={
+                        JSON: {"prompt": _PROMPT, "token_count": 2, **_EXAMPLE},
+                        EVENTS: 'data: {"text":" new","token_count":1}\n\n',
+                    },
+                ),
+            ),
+            errors=MODEL_ERRORS,
+        )
+    ]

@@ -6,15 +6,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from predictor.ttypes import ModelInfo, ServerStatus
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rest_proxy.backend.contract import LIST_MODELS, plain
+from rest_proxy.backend.contract import LIST_MODELS, plain, schema
+from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, STRING, TEXT, array_of, object_of
 from rest_proxy.http.responses import REQUEST_ID, json_response
+from rest_proxy.http.route import GET, SERVER_ERRORS, Answer, Route
 
 if TYPE_CHECKING:
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
+    from rest_proxy.http.content import Schema
     from rest_proxy.metrics import Metrics
+
+_TAG = "operations"
+_NOT_READY = "No server is ready; the reasons say why."
 
 
 class Operations:
@@ -38,9 +45,9 @@ class Operations:
     async def ready(self, _request: web.BaseRequest, request_id: str) -> web.Response:
         """200 if a server is ready, asked now; else 503 with every server's reasons."""
         await self._pool.probe()
-        if any(backend.reason is None for backend in self._pool.backends):
+        if any(upstream.reason is None for upstream in self._pool.upstreams):
             return json_response({"ready": True}, request_id)
-        reasons = [f"{backend.address}: {backend.reason}" for backend in self._pool.backends]
+        reasons = [f"{upstream.address}: {upstream.reason}" for upstream in self._pool.upstreams]
         return json_response({"ready": False, "reasons": reasons}, request_id, 503)
 
     async def status(self, _request: web.BaseRequest, request_id: str) -> web.Response:
@@ -48,15 +55,15 @@ class Operations:
         await self._pool.probe()
         servers: list[dict[str, Any]] = [
             {
-                "address": str(backend.address),
-                "reachable": backend.reachable,
-                "ready": backend.ready,
-                "reason": backend.reason,
-                "connections": backend.connections,
-                "calls": backend.calls,
-                "status": plain(backend.status) if backend.reachable else None,
+                "address": str(upstream.address),
+                "reachable": upstream.reachable,
+                "ready": upstream.ready,
+                "reason": upstream.reason,
+                "connections": upstream.connections,
+                "calls": upstream.calls,
+                "status": plain(upstream.status) if upstream.reachable else None,
             }
-            for backend in self._pool.backends
+            for upstream in self._pool.upstreams
         ]
         return json_response({"uptime_s": time.monotonic() - self._started, "servers": servers}, request_id)
 
@@ -65,3 +72,77 @@ class Operations:
         return web.Response(
             body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, REQUEST_ID: request_id}
         )
+
+
+def routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
+    """/models, /healthz, /readyz, /status and /metrics."""
+    operations = Operations(settings, pool, metrics)
+    not_ready = object_of(ready={"const": False}, reasons=array_of(STRING))
+    return [
+        Route(
+            path="/models",
+            methods=GET,
+            answer=operations.models,
+            name="models",
+            summary="Which models are there?",
+            tag=_TAG,
+            answers=(Answer({JSON: object_of(models=array_of(schema(ModelInfo)))}),),
+            errors=SERVER_ERRORS,
+        ),
+        Route(
+            path="/healthz",
+            methods=GET,
+            answer=operations.alive,
+            name="healthz",
+            summary="Is the proxy alive?",
+            tag=_TAG,
+            answers=(Answer({JSON: object_of(alive={"const": True})}, examples={JSON: {"alive": True}}),),
+            bounded=False,
+        ),
+        Route(
+            path="/readyz",
+            methods=GET,
+            answer=operations.ready,
+            name="readyz",
+            summary="Is a server ready to predict?",
+            tag=_TAG,
+            answers=(
+                Answer({JSON: object_of(ready={"const": True})}, examples={JSON: {"ready": True}}),
+                Answer({JSON: not_ready}, status=503, description=_NOT_READY),
+            ),
+            bounded=False,
+        ),
+        Route(
+            path="/status",
+            methods=GET,
+            answer=operations.status,
+            name="status",
+            summary="How are the proxy and its servers?",
+            tag=_TAG,
+            answers=(Answer({JSON: _status()}),),
+            bounded=False,
+        ),
+        Route(
+            path="/metrics",
+            methods=GET,
+            answer=operations.metrics,
+            name="metrics",
+            summary="Metrics for Prometheus",
+            tag=_TAG,
+            answers=(Answer({TEXT: STRING}, description="Prometheus' text format"),),
+            bounded=False,
+        ),
+    ]
+
+
+def _status() -> Schema:
+    server = object_of(
+        address=STRING,
+        reachable=BOOLEAN,
+        ready=BOOLEAN,
+        reason={"type": ["string", "null"]},
+        connections=INTEGER,
+        calls=INTEGER,
+        status={"oneOf": [schema(ServerStatus), {"type": "null"}]},
+    )
+    return object_of(uptime_s={"type": "number"}, servers=array_of(server))

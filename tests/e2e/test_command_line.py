@@ -185,7 +185,8 @@ def test_the_proxy_asks_for_no_more_time_than_the_server_gives(zoo: Callable[[st
         assert service.http("/predict?doc=hello&timeout_ms=5000").status == 200
         refused = service.http("/predict?doc=hello&timeout_ms=5001")
     assert refused.status == 400
-    assert refused.json()["error"]["message"] == "timeout_ms is over 5000 (setting max_timeout_ms)"
+    message = "timeout_ms: must lie between 1 and 5000, got 5001 (setting max_timeout_ms)"
+    assert refused.json()["error"]["message"] == message
 
 
 def test_norest(zoo: Callable[[str], Path]) -> None:

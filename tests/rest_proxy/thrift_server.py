@@ -75,6 +75,7 @@ class ThriftServer:
             GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH, 3),
         ]
         self.jobs = {} if jobs is None else jobs
+        self.jobs_end_at_once = False
         self.on_submit: Callable[[BatchRequest], Any] = lambda _request: None  # what happens before a job is accepted
         self.release = threading.Event()  # what a held call waits for
         self.held = threading.Semaphore(0)  # released once by every call that begins to wait
@@ -184,7 +185,8 @@ class ThriftServer:
         self.calls.append(("submit_batch", (request,)))
         self.on_submit(request)
         job_id = f"{self.address.port}-{len(self.jobs)}"
-        self.jobs[job_id] = BatchJob(job_id, BatchState.QUEUED, request, 0.0, 0, 0, 0, 0, time.time())
+        state = BatchState.COMPLETED if self.jobs_end_at_once else BatchState.QUEUED
+        self.jobs[job_id] = BatchJob(job_id, state, request, 0.0, 0, 0, 0, 0, time.time())
         return self.jobs[job_id]
 
     def get_batch(self, job_id: str) -> BatchJob:
@@ -202,10 +204,12 @@ class ThriftServer:
         self.calls.append(("list_batches", (limit,)))
         return sorted(self.jobs.values(), key=lambda job: job.created_at, reverse=True)[:limit]
 
-    def end_job(self, state: int, error: str | None = None, job_id: str | None = None) -> None:
+    def end_job(
+        self, state: int, error: str | None = None, stage: int | None = None, job_id: str | None = None
+    ) -> None:
         """Let a job, or the only one, have ended."""
         job = self.jobs[job_id] if job_id else next(iter(self.jobs.values()))
-        job.state, job.error, job.finished_at = state, error, time.time()
+        job.state, job.error, job.failed_stage, job.finished_at = state, error, stage, time.time()
 
     def list_models(self) -> list[ModelInfo]:
         limits = ModelLimits(512, 1024, 65536, 32, 4096, 0)

@@ -1,0 +1,1 @@
+"""OpenAI's API for embeddings and completions (https://platform.openai.com/docs/api-reference), for its clients."""

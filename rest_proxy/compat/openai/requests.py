@@ -1,6 +1,6 @@
 """What requests to OpenAI's routes may say (https://platform.openai.com/docs/api-reference), as far as it is answered.
 
-Fields of OpenAI's that are not answered may be there with the value that means nothing; ours, as `top_k` and
+OpenAI's fields that are not supported may be there with the value that means nothing; ours, as `top_k` and
 `timeout_ms`, are taken beside OpenAI's.
 """
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from rest_proxy.http.requests import Asked, Texts
-from rest_proxy.routes.generation import GenerationAsked
+from process.options import MAX_TOKENS, TRUNCATE
+from rest_proxy.http.requests import ModelRequest, Texts, model_field, option_field
+from rest_proxy.routes.generation import GenerationRequest
 
 if TYPE_CHECKING:
     from predictor.ttypes import GenerationOptions
@@ -22,16 +23,16 @@ _DEFAULT_MAX_TOKENS = 16
 
 def _no_tokens(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], int | list):
-        raise PydanticCustomError("tokens", "lists of tokens are not answered; give text")
+        raise PydanticCustomError("tokens", "lists of tokens are not supported; give text")
     if value == []:
         raise PydanticCustomError("empty", "the list is empty")
     return value
 
 
-def _only(*answered: Any) -> BeforeValidator:
+def _only(*supported: Any) -> BeforeValidator:
     def check(value: Any) -> Any:
-        if value is not None and value not in answered:
-            nothing_else = f"only {answered[0]!r} is answered" if answered else "this is not answered"
+        if value is not None and value not in supported:
+            nothing_else = f"only {supported[0]!r} is supported" if supported else "this field is not supported"
             raise PydanticCustomError("unsupported", nothing_else)
         return value
 
@@ -43,17 +44,17 @@ _One = Annotated[int | None, _only(1)]
 _Zero = Annotated[float | None, _only(0)]
 
 
-class EmbeddingsRequest(Asked):
+class EmbeddingsRequest(ModelRequest):
     """POST /v1/embeddings."""
 
-    model: str = Field(max_length=256, description="A model's name; /v1/models lists them.")
+    model: str = model_field(...)
     input: Prompts = Field(description="A text, or a list of texts.")
     encoding_format: Literal["float", "base64"] | None = Field(
         None, description="base64: the numbers as little-endian float32."
     )
     dimensions: int | None = Field(None, description="Numbers in a vector; refused when the model has others.")
     user: str | None = Field(None, description="Not used.")
-    truncate: bool | None = Field(None, description="Ours: whether a text that is too long is cut (the default).")
+    truncate: bool | None = option_field(TRUNCATE)
 
 
 class StreamOptions(BaseModel):
@@ -62,30 +63,28 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     include_usage: bool | None = Field(None, description="A last event with the usage.")
-    include_obfuscation: Annotated[bool | None, _only(False)] = Field(None, description="Not answered.")
+    include_obfuscation: Annotated[bool | None, _only(False)] = Field(None, description="Not supported.")
 
 
-class CompletionsRequest(GenerationAsked):
+class CompletionsRequest(GenerationRequest):
     """POST /v1/completions."""
 
     repeated: ClassVar[str | None] = None
 
-    model: str = Field(max_length=256, description="A model's name; /v1/models lists them.")
-    prompt: Prompts = Field(description="A text to go on from, or a list of texts.")
-    max_tokens: int | None = Field(
-        None, ge=1, le=2**31 - 1, description=f"New tokens at most; {_DEFAULT_MAX_TOKENS} if not given."
-    )
+    model: str = model_field(...)
+    prompt: Prompts = Field(description="A text to continue, or a list of texts.")
+    max_tokens: int | None = option_field(MAX_TOKENS, default=_DEFAULT_MAX_TOKENS)
     stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")
     stream_options: StreamOptions | None = Field(None, description="For streams.")
     echo: bool | None = Field(None, description="Whether the prompt is put before the text.")
     user: str | None = Field(None, description="Not used.")
     n: _One = Field(None, description="1.")
     best_of: _One = Field(None, description="1.")
-    logprobs: Annotated[int | None, _only()] = Field(None, description="Not answered.")
-    suffix: Annotated[str | None, _only("")] = Field(None, description="Not answered.")
+    logprobs: Annotated[int | None, _only()] = Field(None, description="Not supported.")
+    suffix: Annotated[str | None, _only("")] = Field(None, description="Not supported.")
     presence_penalty: _Zero = Field(None, description="0.")
     frequency_penalty: _Zero = Field(None, description="0.")
-    logit_bias: Annotated[dict[str, float] | None, _only({})] = Field(None, description="Not answered.")
+    logit_bias: Annotated[dict[str, float] | None, _only({})] = Field(None, description="Not supported.")
 
     def generation_options(self) -> GenerationOptions:
         """The contract's options, with OpenAI's default where the request says nothing, or null."""

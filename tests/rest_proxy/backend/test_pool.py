@@ -260,19 +260,19 @@ async def test_connections_of_many_calls_that_share_none_are_closed_afterwards(s
     """But not those that may be open anyway."""
     pool = Pool(Settings(thrift=(server.address,), connections=3, status_interval_ms=50))
     await pool.start()
-    [backend] = pool.backends
+    [upstream] = pool.upstreams
     predict = Method("predict")
     server.answer = server.hold
     try:
         calls = [asyncio.ensure_future(pool.call(predict, "x", None, timeout_ms=9000, alone=True)) for _ in range(20)]
         await acquire(server, 20)
-        assert backend.connections == 20
+        assert upstream.connections == 20
         server.release.set()
         assert await asyncio.gather(*calls) == [{"x": 1.0}] * 20
-        await until(lambda: backend.connections == 3)
+        await until(lambda: upstream.connections == 3)
         assert await pool.call(predict, "y", None, timeout_ms=9000) == {"y": 1.0}
         await asyncio.sleep(0.3)
-        assert backend.connections == 3
+        assert upstream.connections == 3
     finally:
         await pool.close()
 
@@ -285,9 +285,9 @@ async def test_what_cannot_be_sent_costs_no_connection(server: ThriftServer, alo
         for _ in range(50):
             with pytest.raises(UnicodeEncodeError):
                 await pool.call(Method("predict"), "\ud800", None, timeout_ms=9000, alone=alone)
-        assert pool.backends[0].connections == 1
+        assert pool.upstreams[0].connections == 1
         assert await pool.call(Method("predict"), "x", None, timeout_ms=9000) == SCORES
-        assert pool.backends[0].connections == 1
+        assert pool.upstreams[0].connections == 1
     finally:
         await pool.close()
 

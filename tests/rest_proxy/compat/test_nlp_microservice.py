@@ -71,15 +71,15 @@ async def test_nlp_microservice_swagger_page(proxy: Proxy) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "field 'text': Field required"),
-        ({"text": None}, "field 'text': Input should be a valid string"),
-        ({"text": ["a", 1]}, "field 'text': Input should be a valid string"),
-        ({"text": "a", "max_tokens": 0}, "field 'max_tokens': Input should be greater than or equal to 1"),
-        ({"text": "a", "max_tokens": -1}, "field 'max_tokens': Input should be greater than or equal to 1"),
-        ({"text": "a", "temperature": -1}, "field 'temperature': Input should be greater than or equal to 0"),
-        ({"text": "a", "temperature": math.nan}, "field 'temperature': Input should be a finite number"),
-        ({"text": "a", "stop": ["x"] * 10_000}, "field 'stop': Value should have at most 16 items"),
-        ({"text": "a", "length": 3}, "field 'length': Extra inputs are not permitted"),
+        ({}, "text: this field is required"),
+        ({"text": None}, "text: expected a string"),
+        ({"text": ["a", 1]}, "text: expected a string"),
+        ({"text": "a", "max_tokens": 0}, "max_tokens: must be at least 1"),
+        ({"text": "a", "max_tokens": -1}, "max_tokens: must be at least 1"),
+        ({"text": "a", "temperature": -1}, "temperature: must be at least 0"),
+        ({"text": "a", "temperature": math.nan}, "temperature: must be a finite number"),
+        ({"text": "a", "stop": ["x"] * 10_000}, "stop: must have at most 16 items"),
+        ({"text": "a", "length": 3}, "length: there is no such field"),
     ],
 )
 async def test_nlp_microservice_better_a_wrong_request_is_400(
@@ -118,3 +118,12 @@ async def test_nlp_microservice_errors_of_the_server_keep_their_status(proxy: Pr
     server.generate = no_model
     answer = await post(proxy, text="a")
     assert (answer.status, answer.json) == (404, {"message": "no loaded model serves generate"})
+
+
+async def test_nlp_microservice_errors_of_the_server_name_the_text(proxy: Proxy, server: ThriftServer) -> None:
+    def too_long(*_arguments: Any) -> None:
+        raise PredictionError(ErrorCode.TOO_LARGE, "prompt: 9 tokens", field="prompt")
+
+    server.generate = too_long
+    answer = await post(proxy, text="a")
+    assert (answer.status, answer.json) == (413, {"message": "text: 9 tokens"})

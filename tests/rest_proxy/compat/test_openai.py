@@ -96,7 +96,7 @@ async def test_openai_dimensions_that_the_model_does_not_have(client: AsyncOpenA
     with pytest.raises(openai.BadRequestError) as refused:
         await client.embeddings.create(model="minilm", input="a", dimensions=4)
     assert refused.value.param == "dimensions"
-    assert refused.value.body["message"] == "dimensions is 4; the model has 3"
+    assert refused.value.body["message"] == "dimensions: the model's vectors have 3 dimensions, not 4"
 
 
 # ---------------------------------------------------------------------------------------------------- completions
@@ -273,7 +273,7 @@ async def test_openai_errors_are_its_exceptions(
 
 
 async def test_openai_chat_is_refused_with_the_way_to_go(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="/v1/completions goes on from a prompt"):
+    with pytest.raises(openai.NotFoundError, match="/v1/completions continues a prompt"):
         await client.chat.completions.create(model="gpt2", messages=[{"role": "user", "content": "Hello"}])
 
 
@@ -304,31 +304,31 @@ EMBEDDED, COMPLETED = {"model": "m", "input": "a"}, {"model": "m", "prompt": "a"
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        (EMBED, {"model": "m"}, "field 'input': Field required"),
-        (EMBED, {"input": "a"}, "field 'model': Field required"),
-        (EMBED, EMBEDDED | {"input": None}, "field 'input': Input should be a string or a list of strings"),
-        (EMBED, EMBEDDED | {"input": []}, "field 'input': the list is empty"),
-        (EMBED, EMBEDDED | {"input": [1, 2]}, "field 'input': lists of tokens are not answered; give text"),
-        (EMBED, EMBEDDED | {"input": [[1], [2]]}, "field 'input': lists of tokens are not answered; give text"),
-        (EMBED, EMBEDDED | {"input": ["a", 1]}, "field 'input': item 1 is not a string"),
-        (EMBED, EMBEDDED | {"encoding_format": "hex"}, "field 'encoding_format': Input should be 'float'"),
-        (EMBED, EMBEDDED | {"x": 1}, "field 'x': Extra inputs are not permitted"),
-        (COMPLETE, {"model": "m"}, "field 'prompt': Field required"),
-        (COMPLETE, COMPLETED | {"prompt": None}, "field 'prompt': Input should be a string or a list of strings"),
-        (COMPLETE, COMPLETED | {"prompt": [1]}, "field 'prompt': lists of tokens are not answered; give text"),
-        (COMPLETE, COMPLETED | {"max_tokens": 0}, "field 'max_tokens': Input should be greater than or equal to 1"),
-        (COMPLETE, COMPLETED | {"max_tokens": -1}, "field 'max_tokens': Input should be greater than or equal to 1"),
-        (COMPLETE, COMPLETED | {"temperature": -1}, "field 'temperature': Input should be greater than or equal"),
-        (COMPLETE, COMPLETED | {"temperature": float("nan")}, "field 'temperature': Input should be a finite"),
-        (COMPLETE, COMPLETED | {"stop": ["x"] * 10_000}, "field 'stop': Value should have at most 16 items"),
-        (COMPLETE, COMPLETED | {"n": 2}, "field 'n': only 1 is answered"),
-        (COMPLETE, COMPLETED | {"best_of": 2}, "field 'best_of': only 1 is answered"),
-        (COMPLETE, COMPLETED | {"logprobs": 1}, "field 'logprobs': this is not answered"),
-        (COMPLETE, COMPLETED | {"suffix": "a"}, "field 'suffix': only '' is answered"),
-        (COMPLETE, COMPLETED | {"presence_penalty": 1}, "field 'presence_penalty': only 0 is answered"),
-        (COMPLETE, COMPLETED | {"logit_bias": {"1": 2}}, "field 'logit_bias': only {} is answered"),
-        (COMPLETE, COMPLETED | {"stream_options": {"x": 1}}, "field 'stream_options.x': Extra inputs"),
-        (COMPLETE, COMPLETED | {"messages": []}, "field 'messages': Extra inputs are not permitted"),
+        (EMBED, {"model": "m"}, "input: this field is required"),
+        (EMBED, {"input": "a"}, "model: this field is required"),
+        (EMBED, EMBEDDED | {"input": None}, "input: expected a string or a list of strings"),
+        (EMBED, EMBEDDED | {"input": []}, "input: the list is empty"),
+        (EMBED, EMBEDDED | {"input": [1, 2]}, "input: lists of tokens are not supported; give text"),
+        (EMBED, EMBEDDED | {"input": [[1], [2]]}, "input: lists of tokens are not supported; give text"),
+        (EMBED, EMBEDDED | {"input": ["a", 1]}, "input[1]: expected a string, got "),
+        (EMBED, EMBEDDED | {"encoding_format": "hex"}, "encoding_format: expected 'float'"),
+        (EMBED, EMBEDDED | {"x": 1}, "x: there is no such field"),
+        (COMPLETE, {"model": "m"}, "prompt: this field is required"),
+        (COMPLETE, COMPLETED | {"prompt": None}, "prompt: expected a string or a list of strings"),
+        (COMPLETE, COMPLETED | {"prompt": [1]}, "prompt: lists of tokens are not supported; give text"),
+        (COMPLETE, COMPLETED | {"max_tokens": 0}, "max_tokens: must be at least 1"),
+        (COMPLETE, COMPLETED | {"max_tokens": -1}, "max_tokens: must be at least 1"),
+        (COMPLETE, COMPLETED | {"temperature": -1}, "temperature: must be at least"),
+        (COMPLETE, COMPLETED | {"temperature": float("nan")}, "temperature: must be a finite"),
+        (COMPLETE, COMPLETED | {"stop": ["x"] * 10_000}, "stop: must have at most 16 items"),
+        (COMPLETE, COMPLETED | {"n": 2}, "n: only 1 is supported"),
+        (COMPLETE, COMPLETED | {"best_of": 2}, "best_of: only 1 is supported"),
+        (COMPLETE, COMPLETED | {"logprobs": 1}, "logprobs: this field is not supported"),
+        (COMPLETE, COMPLETED | {"suffix": "a"}, "suffix: only '' is supported"),
+        (COMPLETE, COMPLETED | {"presence_penalty": 1}, "presence_penalty: only 0 is supported"),
+        (COMPLETE, COMPLETED | {"logit_bias": {"1": 2}}, "logit_bias: only {} is supported"),
+        (COMPLETE, COMPLETED | {"stream_options": {"x": 1}}, "stream_options.x: there is no such field"),
+        (COMPLETE, COMPLETED | {"messages": []}, "messages: there is no such field"),
     ],
 )
 async def test_openai_wrong_requests_are_400(
@@ -336,31 +336,37 @@ async def test_openai_wrong_requests_are_400(
 ) -> None:
     answer = await ask(proxy, path, body)
     assert answer.status == 400
-    error, param = answer.json["error"], message.split("'")[1].partition(".")[0]
+    error, param = answer.json["error"], message.partition(":")[0]
     assert error["message"].startswith(message)
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, "invalid_argument")
     assert server.calls == []
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "refused", "message", "param"),
+    ("path", "body", "field", "param"),
     [
-        (EMBED, EMBEDDED, "options.model: 'm' does not serve it", "model: 'm' does not serve it", "model"),
-        (EMBED, EMBEDDED | {"input": ["a", "b"]}, "texts[1]: the text is long", "input[1]: the text is long", None),
-        (EMBED, EMBEDDED, "texts[0]: embed_options.truncate is false", "input: truncate is false", None),
-        (COMPLETE, COMPLETED, "generation_options.stop[0] is empty", "stop[0] is empty", "stop"),
-        (COMPLETE, COMPLETED, "with generation_options.max_tokens of 9", "with max_tokens of 9", None),
-        (COMPLETE, COMPLETED | {"prompt": ["a", "b"]}, "prompt has 9 tokens", "prompt[1]: prompt has 9 tokens", None),
+        (EMBED, EMBEDDED, "options.model", "model"),
+        (EMBED, EMBEDDED, "texts[0]", "input"),
+        (EMBED, EMBEDDED | {"input": ["a", "b"]}, "texts[1]", "input[1]"),
+        (EMBED, EMBEDDED, None, None),
+        (COMPLETE, COMPLETED, "generation_options.stop[0]", "stop[0]"),
+        (COMPLETE, COMPLETED, "prompt", "prompt"),
+        (COMPLETE, COMPLETED | {"prompt": ["a", "b"]}, "prompt", "prompt[1]"),
+        (COMPLETE, COMPLETED | {"prompt": ["a", "b"]}, "generation_options.max_tokens", "max_tokens"),
+        (COMPLETE, COMPLETED | {"prompt": ["a", "b"]}, None, None),
     ],
 )
 async def test_openai_what_the_server_refuses_is_named_as_it_is_in_the_request(
-    proxy: Proxy, server: ThriftServer, path: str, body: dict[str, Any], refused: str, message: str, param: str | None
+    proxy: Proxy, server: ThriftServer, path: str, body: dict[str, Any], field: str | None, param: str | None
 ) -> None:
     def refusing(answer: Callable[..., Any]) -> Callable[..., Any]:
         def refuse_last(given: Any, *more: Any) -> Any:
             if given == "a" and body.get("prompt") == ["a", "b"]:
                 return answer(given, *more)
-            raise PredictionError(ErrorCode.INVALID_ARGUMENT, refused)
+            message = "wrong (setting max_tokens)"
+            raise PredictionError(
+                ErrorCode.INVALID_ARGUMENT, f"{field}: {message}" if field else message, None, None, field, "max_tokens"
+            )
 
         return refuse_last
 
@@ -368,8 +374,9 @@ async def test_openai_what_the_server_refuses_is_named_as_it_is_in_the_request(
         setattr(server, method, refusing(getattr(server, method)))
     for fields in (body, body | {"stream": True}) if path == COMPLETE else (body,):
         answer = await ask(proxy, path, fields)
-        error = answer.json["error"]
-        assert (answer.status, error["message"], error["param"]) == (400, message, param)
+        error, message = answer.json["error"], "wrong (setting max_tokens)"
+        assert (answer.status, error["param"], error["setting"]) == (400, param, "max_tokens")
+        assert error["message"] == (f"{param}: {message}" if param else message)
 
 
 async def test_openai_null_is_the_same_as_nothing(proxy: Proxy, server: ThriftServer) -> None:
@@ -409,14 +416,17 @@ async def test_openai_only_post(proxy: Proxy) -> None:
 async def test_openai_too_many_texts_are_413(new_proxy: Any, server: ThriftServer) -> None:
     proxy = await new_proxy(server, max_docs=2, max_generations=1)
     answers = [
-        (await ask(proxy, EMBED, {"model": "m", "input": ["a"] * 3}), "input has 3 items, over 2 (setting max_docs)"),
+        (
+            await ask(proxy, EMBED, {"model": "m", "input": ["a"] * 3}),
+            "input: 3 items are over the limit of 2 (setting max_docs)",
+        ),
         (
             await ask(proxy, COMPLETE, {"model": "m", "prompt": ["a"] * 3}),
-            "prompt has 3 items, over 2 (setting max_docs)",
+            "prompt: 3 items are over the limit of 2 (setting max_docs)",
         ),
         (
             await ask(proxy, COMPLETE, {"model": "m", "prompt": ["a"] * 2}),
-            "2 texts are over 1 (setting max_generations)",
+            "2 texts are over the limit of 1 at a time (setting max_generations)",
         ),
     ]
     for answer, message in answers:

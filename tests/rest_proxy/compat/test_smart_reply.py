@@ -19,8 +19,8 @@ async def post(proxy: Proxy, body: str, content_type: str = "application/json") 
     return await proxy.ask("POST", PATH, data=body, headers={"Content-Type": content_type, "X-Request-Id": "r-1"})
 
 
-def failure(code: str, message: str) -> dict[str, Any]:
-    error = {"code": code, "message": message, "request_id": "r-1"}
+def failure(code: str, message: str, **data: str) -> dict[str, Any]:
+    error = {"code": code, "message": message, "request_id": "r-1", **data}
     return {"error": error, "message": message, "success": False}
 
 
@@ -80,14 +80,17 @@ async def test_smartreply_better_another_content_type_is_415(proxy: Proxy, conte
 
 async def test_smartreply_better_a_list_item_that_is_no_string_is_400(proxy: Proxy) -> None:
     answer = await post(proxy, '{"input":["a",1]}')
-    assert (answer.status, answer.json) == (400, failure("INVALID_ARGUMENT", "input[1] is not a string"))
+    assert (answer.status, answer.json) == (
+        400,
+        failure("INVALID_ARGUMENT", "input[1]: expected a string, got a number", field="input[1]"),
+    )
 
 
 async def test_smartreply_too_many_inputs_are_413(new_proxy: Any, server: ThriftServer) -> None:
     proxy = await new_proxy(server, max_docs=2)
     answer = await post(proxy, '{"input":["a","b","c"]}')
     assert answer.status == 413
-    assert answer.json["message"] == "input has 3 items, over 2 (setting max_docs)"
+    assert answer.json["message"] == "input: 3 items are over the limit of 2 (setting max_docs)"
 
 
 async def test_smartreply_only_post(proxy: Proxy) -> None:
@@ -103,3 +106,19 @@ async def test_smartreply_errors_of_the_server_keep_their_status(proxy: Proxy, s
     server.reply = no_model
     answer = await post(proxy, '{"input":"Hello"}')
     assert (answer.status, answer.json) == (404, failure("NOT_FOUND", "load a smart-reply model first"))
+
+
+@pytest.mark.parametrize(("body", "field"), [('{"input":"Hello"}', "message"), ('{"input":["a","b"]}', "messages[1]")])
+async def test_smartreply_errors_of_the_server_name_the_input(
+    proxy: Proxy, server: ThriftServer, body: str, field: str
+) -> None:
+    def too_long(*_arguments: Any) -> None:
+        message = f"{field}: 9 bytes (setting max_message_bytes)"
+        raise PredictionError(ErrorCode.TOO_LARGE, message, field=field, setting="max_message_bytes")
+
+    server.reply = server.reply_batch = too_long
+    answer = await post(proxy, body)
+    named = "input[1]" if "[" in body else "input"
+    message = f"{named}: 9 bytes (setting max_message_bytes)"
+    assert answer.status == 413
+    assert answer.json == failure("TOO_LARGE", message, field=named, setting="max_message_bytes")

@@ -86,7 +86,7 @@ async def test_a_client_that_expects_100_continue_gets_it(proxy: Proxy) -> None:
 
 async def test_too_many_documents_are_413(new_proxy: Any, server: ThriftServer) -> None:
     proxy = await new_proxy(server, max_docs=3)
-    message = "docs has 4 items, over 3 (setting max_docs)"
+    message = "docs: 4 items are over the limit of 3 (setting max_docs)"
     answer = await proxy.ask("POST", "/predict", json={"docs": ["a"] * 4})
     assert (answer.status, answer.json["error"]["message"]) == (413, message)
     answer = await proxy.ask("GET", "/predict?" + "&".join(["docs=a"] * 4))
@@ -169,8 +169,9 @@ async def test_too_many_requests_are_429(new_proxy: Any, server: ThriftServer) -
         assert await asyncio.to_thread(server.held.acquire, timeout=60)
     answer = await proxy.ask("GET", "/predict?doc=x")
     assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
-    assert answer.json["error"]["code"] == "OVERLOADED"
-    assert answer.json["error"]["message"] == "over 2 requests are in progress (setting max_requests)"
+    error = answer.json["error"]
+    assert (error["code"], error["setting"]) == ("OVERLOADED", "max_requests")
+    assert error["message"] == "over 2 requests are in progress (setting max_requests)"
     assert (await proxy.ask("GET", "/healthz")).status == 200
     server.release.set()
     assert [(await task).status for task in held] == [200, 200]

@@ -1,25 +1,21 @@
-"""smls's POST /embed, row by row of the compatibility table, and the fields and answers of our own."""
+"""/embed: the fields and answers of our own; those of smls are in compat/test_smls.py."""
 
 from __future__ import annotations
 
 import json
 import struct
-import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import FormData
-from predictor.ttypes import EmbeddingMatrix, EmbedOptions, Lane, RequestOptions
+from predictor.ttypes import EmbeddingMatrix, EmbedOptions, ErrorCode, Lane, PredictionError, RequestOptions
 
-from rest_proxy.http.errors import HttpError
-from rest_proxy.routes.embeddings import texts_of
 from tests.rest_proxy.thrift_server import ThriftServer, vector
 
 if TYPE_CHECKING:
     from tests.rest_proxy.conftest import Answer, Proxy
 
-HELLO = ["Hello world!", "How are you today?"]
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -36,127 +32,6 @@ def vectors(*given: str) -> dict[str, Any]:
 
 async def embed(proxy: Proxy, **fields: Any) -> Answer:
     return await proxy.ask("POST", "/embed", json=fields)
-
-
-# ------------------------------------------------------------------------------------------------ smls, row by row
-
-
-async def test_smls_a_list_in_json_in_a_form_gives_two_vectors(proxy: Proxy, server: ThriftServer) -> None:
-    out = await proxy.curl("-d", 'message=["Hello world!", "How are you today?"]', "URL/embed")
-    assert out == '{"embeddings":[[0.1,12.0,-1e-9],[0.1,18.0,-1e-9]]}\n'
-    assert texts(server) == HELLO
-
-
-@pytest.mark.parametrize("message", ["Hello world!", ""])
-async def test_smls_a_text_gives_one_vector_and_so_does_none(proxy: Proxy, server: ThriftServer, message: str) -> None:
-    for body in ({"data": {"message": message}}, {"json": {"message": message}}):
-        answer = await proxy.ask("POST", "/embed", **body)
-        assert (answer.status, answer.json) == (200, vectors(message))
-        assert texts(server) == [message]
-        server.calls.clear()
-
-
-async def test_smls_a_json_body_with_a_list_in_json(proxy: Proxy, server: ThriftServer) -> None:
-    answer = await embed(proxy, message='["Hello world!", "How are you today?"]')
-    assert answer.json == vectors(*HELLO)
-    assert texts(server) == HELLO
-
-
-@pytest.mark.parametrize(
-    ("message", "wanted"),
-    [
-        ("['Hello world!', 'How are you today?']", HELLO),
-        (" [ 'a' ,\"b'c\" , ] ", ["a", "b'c"]),
-        (r"['it\'s', 'a\nb', 'Z\u00fcrich', '\d']", ["it's", "a\nb", "Zürich", r"\d"]),
-        ("[\"a\", 'b']", ["a", "b"]),
-        ("[]", []),
-    ],
-)
-async def test_smls_better_a_list_with_single_quotes(
-    proxy: Proxy, server: ThriftServer, message: str, wanted: list[str]
-) -> None:
-    answer = await proxy.ask("POST", "/embed", data={"message": message})
-    assert answer.json == vectors(*wanted)
-    assert [given for given, _, _ in server.named("embed_matrix")] == ([wanted] if wanted else [])
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "[hello",
-        "[hello]",
-        "['a",
-        "['a' 'b']",
-        "['a', b]",
-        "['a'] and more",
-        r"['\x']",
-        "['a', __import__('os')]",
-        "[" * 9000,
-        '"hello"',
-        '{"a": 1}',
-        "17",
-        "null",
-        "'a', 'b'",
-        "['" + "\\" * 9001 + "']",
-        "['a\nb']",
-        "['a\0b']",
-    ],
-)
-async def test_smls_what_is_no_list_of_texts_is_one_text(proxy: Proxy, server: ThriftServer, message: str) -> None:
-    answer = await proxy.ask("POST", "/embed", data={"message": message})
-    assert answer.json == vectors(message)
-    assert texts(server) == [message]
-
-
-async def test_smls_better_a_json_body_with_a_real_list(proxy: Proxy, server: ThriftServer) -> None:
-    answer = await embed(proxy, message=HELLO)
-    assert answer.json == vectors(*HELLO)
-    assert texts(server) == HELLO
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({}, "give either message, text or texts"),
-        ({"message": None}, "give either message, text or texts"),
-        ({"message": "a", "text": "b"}, "give either message, text or texts"),
-        ({"text": "a", "texts": ["b"]}, "give either message, text or texts"),
-        ({"message": 1}, "field 'message': Input should be a string or a list of strings"),
-        ({"message": {"a": "b"}}, "field 'message': Input should be a string or a list of strings"),
-        ({"message": ["a", 1]}, "field 'message': item 1 is not a string"),
-        ({"message": ["a", None]}, "field 'message': item 1 is not a string"),
-        ({"message": '["a", 1]'}, "message[1] is not a string"),
-        ({"message": "[[]]"}, "message[0] is not a string"),
-        ({"text": 1}, "field 'text': Input should be a valid string"),
-        ({"texts": ["a", 1]}, "field 'texts[1]': Input should be a valid string"),
-        ({"texts": "a"}, "field 'texts': Input should be a valid array"),
-        ({"text": "a", "truncate": "no"}, "field 'truncate': Input should be a valid boolean"),
-        ({"text": "a", "x": 1}, "field 'x': Extra inputs are not permitted"),
-        (["a"], "Input should be an object"),
-    ],
-)
-async def test_smls_better_a_missing_or_wrong_message_is_400(
-    proxy: Proxy, server: ThriftServer, body: Any, message: str
-) -> None:
-    answer = await proxy.ask("POST", "/embed", json=body)
-    assert (answer.status, answer.json["error"]["code"]) == (400, "INVALID_ARGUMENT")
-    assert answer.json["error"]["message"] == message
-    assert server.calls == []
-
-
-@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "nonsense"])
-async def test_smls_better_a_wrong_content_type_is_415(proxy: Proxy, content_type: str) -> None:
-    answer = await proxy.ask("POST", "/embed", data=b"message=a", headers={"Content-Type": content_type})
-    assert (answer.status, answer.json["error"]["code"]) == (415, "INVALID_ARGUMENT")
-
-
-@pytest.mark.parametrize("body", [b"", b"x=1", b"message"])
-async def test_smls_better_a_form_without_message_is_400(proxy: Proxy, body: bytes) -> None:
-    answer = await proxy.ask("POST", "/embed", data=body, headers=FORM)
-    assert answer.status == (400 if body != b"message" else 200)
-
-
-# --------------------------------------------------------------------------------------------------- our own fields
 
 
 async def test_text_is_taken_as_it_is(proxy: Proxy, server: ThriftServer) -> None:
@@ -213,23 +88,10 @@ async def test_a_matrix_that_is_none_is_500(proxy: Proxy, server: ThriftServer, 
 async def test_too_many_texts_are_413(new_proxy: Any, server: ThriftServer, fields: dict[str, Any]) -> None:
     answer = await embed(await new_proxy(server, max_docs=2), **fields)
     assert answer.status == 413
-    assert answer.json["error"]["message"] == f"{next(iter(fields))} has 3 items, over 2 (setting max_docs)"
+    assert (
+        answer.json["error"]["message"] == f"{next(iter(fields))}: 3 items are over the limit of 2 (setting max_docs)"
+    )
     assert server.calls == []
-
-
-async def test_a_list_with_single_quotes_of_too_many_texts_is_413(proxy: Proxy, server: ThriftServer) -> None:
-    answer = await embed(proxy, message="[" + "'a'," * 1025 + "]")
-    assert (answer.status, answer.json["error"]["message"]) == (413, "message has over 1024 items (setting max_docs)")
-    assert server.calls == []
-
-
-def test_no_list_with_single_quotes_takes_long_to_read() -> None:
-    began = time.process_time()
-    spaces = "['a'" + " " * 60_000
-    assert texts_of(spaces, 1024) == [spaces]
-    with pytest.raises(HttpError):
-        texts_of("[" + "'a'," * 400_000 + "]", 1024)
-    assert time.process_time() - began < 1  # 6 s, were each space looked at with each and every text read
 
 
 @pytest.mark.parametrize(
@@ -270,3 +132,27 @@ async def test_an_answer_of_some_megabytes(proxy: Proxy, server: ThriftServer, a
         assert answer.json == {"embeddings": [[0.25] * columns] * rows}
     else:
         assert answer.body == struct.pack("<f", 0.25) * rows * columns
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "named"),
+    [
+        ({"text": "a"}, "texts[0]", "text"),
+        ({"texts": ["a"]}, "texts[0]", "texts[0]"),
+        ({"texts": ["a", "b"]}, "texts[1]", "texts[1]"),
+        ({"message": "a"}, "texts[0]", "message"),
+        ({"message": '["a", "b"]'}, "texts[1]", "message[1]"),
+        ({"text": "a"}, "options.lane", "lane"),
+        ({"texts": ["a", "b"]}, "texts", "texts"),
+    ],
+)
+async def test_errors_of_the_server_name_the_fields_of_the_request(
+    proxy: Proxy, server: ThriftServer, fields: dict[str, Any], field: str, named: str
+) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise PredictionError(ErrorCode.TOO_LARGE, f"{field}: too long", field=field)
+
+    server.embed_matrix = refuse
+    answer = await embed(proxy, **fields)
+    error = answer.json["error"]
+    assert (answer.status, error["field"], error["message"]) == (413, named, f"{named}: too long")

@@ -109,29 +109,29 @@ async def test_one_stop_string_need_not_be_a_list(proxy: Proxy, server: ThriftSe
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "field 'prompt': Field required"),
-        ({"prompt": None}, "field 'prompt': Input should be a valid string"),
-        ({"prompt": ["a"]}, "field 'prompt': Input should be a valid string"),
-        ({"max_tokens": 0}, "field 'max_tokens': Input should be greater than or equal to 1"),
-        ({"max_tokens": -1}, "field 'max_tokens': Input should be greater than or equal to 1"),
-        ({"max_tokens": 2**31}, "field 'max_tokens': Input should be less than or equal to 2147483647"),
-        ({"max_tokens": 1.5}, "field 'max_tokens': Input should be a valid integer"),
-        ({"temperature": -1}, "field 'temperature': Input should be greater than or equal to 0"),
-        ({"temperature": 11}, "field 'temperature': Input should be less than or equal to 10"),
-        ({"temperature": math.nan}, "field 'temperature': Input should be a finite number"),
-        ({"temperature": "hot"}, "field 'temperature': Input should be a valid number"),
-        ({"top_k": -1}, "field 'top_k': Input should be greater than or equal to 0"),
-        ({"top_p": 0}, "field 'top_p': Input should be greater than 0"),
-        ({"top_p": math.inf}, "field 'top_p': Input should be a finite number"),
-        ({"repetition_penalty": 0}, "field 'repetition_penalty': Input should be greater than 0"),
-        ({"stop": ["x"] * 10_000}, "field 'stop': Value should have at most 16 items after validation, not 10000"),
-        ({"stop": ["x", 1]}, "field 'stop[1]': Input should be a valid string"),
-        ({"stop": 1}, "field 'stop': Input should be a valid array"),
-        ({"seed": 2**63}, "field 'seed': Input should be less than or equal to 9223372036854775807"),
-        ({"stream": "no"}, "field 'stream': Input should be a valid boolean"),
-        ({"lane": "fast"}, "field 'lane': Input should be 'interactive' or 'bulk'"),
-        ({"timeout_ms": 10**9}, "timeout_ms is over 60000 (setting max_timeout_ms)"),
-        ({"tokens": 1}, "field 'tokens': Extra inputs are not permitted"),
+        ({}, "prompt: this field is required"),
+        ({"prompt": None}, "prompt: expected a string"),
+        ({"prompt": ["a"]}, "prompt: expected a string"),
+        ({"max_tokens": 0}, "max_tokens: must be at least 1"),
+        ({"max_tokens": -1}, "max_tokens: must be at least 1"),
+        ({"max_tokens": 2**31}, "max_tokens: must be at most 2147483647"),
+        ({"max_tokens": 1.5}, "max_tokens: expected an integer"),
+        ({"temperature": -1}, "temperature: must be at least 0"),
+        ({"temperature": 11}, "temperature: must be at most 10"),
+        ({"temperature": math.nan}, "temperature: must be a finite number"),
+        ({"temperature": "hot"}, "temperature: expected a number"),
+        ({"top_k": -1}, "top_k: must be at least 0"),
+        ({"top_p": 0}, "top_p: must be over 0"),
+        ({"top_p": math.inf}, "top_p: must be a finite number"),
+        ({"repetition_penalty": 0}, "repetition_penalty: must be over 0"),
+        ({"stop": ["x"] * 10_000}, "stop: must have at most 16 items, got 10000"),
+        ({"stop": ["x", 1]}, "stop[1]: expected a string"),
+        ({"stop": 1}, "stop: expected a list"),
+        ({"seed": 2**63}, "seed: must be at most 9223372036854775807"),
+        ({"stream": "no"}, "stream: expected true or false"),
+        ({"lane": "fast"}, "lane: expected 'interactive' or 'bulk', got 'fast'"),
+        ({"timeout_ms": 10**9}, "timeout_ms: must lie between 1 and 60,000, got 1000000000 (setting max_timeout_ms)"),
+        ({"tokens": 1}, "tokens: there is no such field"),
     ],
 )
 async def test_a_wrong_request_is_400(proxy: Proxy, server: ThriftServer, fields: dict[str, Any], message: str) -> None:
@@ -145,12 +145,14 @@ async def test_a_wrong_request_is_400(proxy: Proxy, server: ThriftServer, fields
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_the_server_refuses_keeps_its_status(proxy: Proxy, server: ThriftServer, stream: bool) -> None:
     def refuse(*_arguments: Any) -> None:
-        raise PredictionError(ErrorCode.INVALID_ARGUMENT, "max_tokens is 1000000000; it must lie between 1 and 512")
+        field, reason = "generation_options.max_tokens", "must lie between 1 and 512, got 1000000000"
+        raise PredictionError(ErrorCode.INVALID_ARGUMENT, f"{field}: {reason}", field=field)
 
     server.generate = server.generate_begin = refuse
     answer = await generate(proxy, prompt="a", max_tokens=10**9, stream=stream)
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/json")
-    assert answer.json["error"]["message"] == "max_tokens is 1000000000; it must lie between 1 and 512"
+    assert answer.json["error"]["field"] == "max_tokens"
+    assert answer.json["error"]["message"] == "max_tokens: must lie between 1 and 512, got 1000000000"
 
 
 @pytest.mark.parametrize(

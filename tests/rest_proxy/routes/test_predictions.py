@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import FormData
-from predictor.ttypes import ErrorCode, Lane, ReplyOptions, RequestOptions
+from predictor.ttypes import ErrorCode, Lane, PredictionError, ReplyOptions, RequestOptions
 
 from tests.rest_proxy.thrift_server import REPLIES, SCORES, ThriftServer, refuse
 
@@ -105,21 +105,24 @@ async def test_several_messages(proxy: Proxy, server: ThriftServer) -> None:
         ({}, "give either doc or docs"),
         ({"doc": "a", "docs": ["b"]}, "give either doc or docs"),
         ({"doc": None}, "give either doc or docs"),
-        ({"doc": 1}, "field 'doc': Input should be a valid string"),
-        ({"doc": ["a"]}, "field 'doc': Input should be a valid string"),
-        ({"docs": "a"}, "field 'docs': Input should be a valid array"),
-        ({"docs": ["a", None]}, "field 'docs[1]': Input should be a valid string"),
-        ({"doc": "a", "model": 1}, "field 'model': Input should be a valid string"),
-        ({"doc": "a", "timeout_ms": "100"}, "field 'timeout_ms': Input should be a valid integer"),
-        ({"doc": "a", "timeout_ms": True}, "field 'timeout_ms': Input should be a valid integer"),
-        ({"doc": "a", "timeout_ms": 1.5}, "field 'timeout_ms': Input should be a valid integer"),
-        ({"doc": "a", "timeout_ms": 0}, "field 'timeout_ms': Input should be greater than or equal to 1"),
-        ({"doc": "a", "timeout_ms": 60_001}, "timeout_ms is over 60000 (setting max_timeout_ms)"),
-        ({"doc": "a", "timeout_ms": 10**400}, "timeout_ms is over 60000 (setting max_timeout_ms)"),
-        ({"doc": "a", "lane": "fast"}, "field 'lane': Input should be 'interactive' or 'bulk'"),
-        ({"doc": "a", "timeout": 5}, "field 'timeout': Extra inputs are not permitted"),
-        ([], "Input should be an object"),
-        ("doc", "Input should be an object"),
+        ({"doc": 1}, "doc: expected a string"),
+        ({"doc": ["a"]}, "doc: expected a string"),
+        ({"docs": "a"}, "docs: expected a list"),
+        ({"docs": ["a", None]}, "docs[1]: expected a string"),
+        ({"doc": "a", "model": 1}, "model: expected a string"),
+        ({"doc": "a", "timeout_ms": "100"}, "timeout_ms: expected an integer"),
+        ({"doc": "a", "timeout_ms": True}, "timeout_ms: expected an integer"),
+        ({"doc": "a", "timeout_ms": 1.5}, "timeout_ms: expected an integer"),
+        ({"doc": "a", "timeout_ms": 0}, "timeout_ms: must be at least 1"),
+        (
+            {"doc": "a", "timeout_ms": 60_001},
+            "timeout_ms: must lie between 1 and 60,000, got 60001 (setting max_timeout_ms)",
+        ),
+        ({"doc": "a", "timeout_ms": 10**400}, "timeout_ms: must be at most 2147483647"),
+        ({"doc": "a", "lane": "fast"}, "lane: expected 'interactive' or 'bulk', got 'fast'"),
+        ({"doc": "a", "timeout": 5}, "timeout: there is no such field"),
+        ([], "expected an object"),
+        ("doc", "expected an object"),
     ],
 )
 async def test_wrong_json_is_400_and_the_message_names_the_field(
@@ -130,6 +133,7 @@ async def test_wrong_json_is_400_and_the_message_names_the_field(
     assert answer.json["error"]["code"] == "INVALID_ARGUMENT"
     assert answer.json["error"]["request_id"] == answer.headers["X-Request-Id"]
     assert answer.json["error"]["message"].startswith(message)
+    assert answer.json["error"].get("field") == (message.partition(":")[0] if ":" in message else None)
     assert server.calls == []
 
 
@@ -158,11 +162,11 @@ async def test_malformed_json_is_400(proxy: Proxy, server: ThriftServer, body: b
     ("query", "message"),
     [
         ("", "give either doc or docs"),
-        ("doc=a&doc=b", "field 'doc' is given twice; 'docs' may be repeated"),
-        ("doc=a&timeout_ms=soon", "field 'timeout_ms': Input should be a valid integer"),
-        ("doc=a&timeout_ms=-1", "field 'timeout_ms': Input should be greater than or equal to 1"),
-        ("doc=a&x=1", "field 'x': Extra inputs are not permitted"),
-        ("doc=a&" + "x" * 1000 + "=1", f"field '{'x' * 64}': Extra inputs are not permitted"),
+        ("doc=a&doc=b", "doc: this field is given more than once; only 'docs' may be"),
+        ("doc=a&timeout_ms=soon", "timeout_ms: expected an integer"),
+        ("doc=a&timeout_ms=-1", "timeout_ms: must be at least 1"),
+        ("doc=a&x=1", "x: there is no such field"),
+        ("doc=a&" + "x" * 1000 + "=1", f"{'x' * 64}: there is no such field"),
     ],
 )
 async def test_a_wrong_query_is_400(proxy: Proxy, query: str, message: str) -> None:
@@ -174,10 +178,10 @@ async def test_a_wrong_query_is_400(proxy: Proxy, query: str, message: str) -> N
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("message=a&max_replies=0", "field 'max_replies': Input should be greater than or equal to 1"),
-        ("message=a&max_replies=1001", "field 'max_replies': Input should be less than or equal to 1000"),
-        ("message=a&threshold=NaN", "field 'threshold': Input should be a finite number"),
-        ("doc=a", "field 'doc': Extra inputs are not permitted"),
+        ("message=a&max_replies=0", "max_replies: must be at least 1"),
+        ("message=a&max_replies=1001", "max_replies: must be at most 1000"),
+        ("message=a&threshold=NaN", "threshold: must be a finite number"),
+        ("doc=a", "doc: there is no such field"),
     ],
 )
 async def test_a_wrong_query_for_replies_is_400(proxy: Proxy, query: str, message: str) -> None:
@@ -189,7 +193,10 @@ async def test_a_wrong_query_for_replies_is_400(proxy: Proxy, query: str, messag
 async def test_a_json_body_stands_alone(proxy: Proxy) -> None:
     answer = await proxy.ask("POST", "/predict?model=m", json={"doc": "a"})
     assert answer.status == 400
-    assert answer.json["error"]["message"] == "with a JSON body, 'model' belongs into it and not into the query"
+    assert (
+        answer.json["error"]["message"]
+        == "model: with a JSON body, every field belongs into the body, not into the query"
+    )
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "application/jsonp", "nonsense"])
@@ -221,7 +228,7 @@ async def test_another_content_encoding_is_415(proxy: Proxy) -> None:
     answer = await proxy.ask("POST", "/predict", data=b'{"doc":"a"}', headers=headers)
     assert (answer.status, answer.json["error"]["message"]) == (
         415,
-        "content encoding 'compress' is not known here; use gzip or deflate, or none",
+        "content encoding 'compress' is not supported; use gzip or deflate, or none",
     )
 
 
@@ -233,14 +240,14 @@ async def test_a_part_of_another_charset_is_400(proxy: Proxy, charset: str) -> N
     body = part.encode() + b"tda" + b"a" * 500_000 + b"\r\n--b--\r\n"
     answer = await asyncio.wait_for(proxy.ask("POST", "/predict", data=body, headers=headers), 60)
     assert answer.status == 400
-    assert f"charset '{charset}' of a part; UTF-8 is taken" in answer.json["error"]["message"]
+    assert f"a part has the charset '{charset}'; use UTF-8" in answer.json["error"]["message"]
 
 
 async def test_a_file_in_a_form_is_400(proxy: Proxy) -> None:
     form = FormData()
     form.add_field("doc", b"text", filename="doc.txt", content_type="text/plain")
     answer = await proxy.ask("POST", "/predict", data=form)
-    assert (answer.status, answer.json["error"]["message"]) == (400, "field 'doc' is a file or binary; send it as text")
+    assert (answer.status, answer.json["error"]["message"]) == (400, "doc: this is a file or binary; send it as text")
 
 
 PART = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n%b\r\ntext\r\n'
@@ -282,6 +289,27 @@ async def test_errors_of_the_server_have_the_status_of_the_table(
     name = ErrorCode._VALUES_TO_NAMES[code]
     assert answer.status == status
     assert answer.json == {"error": {"code": name, "message": f"refused with {name}", "request_id": "r-1"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "named"),
+    [
+        ("/predict?doc=x", "doc", "doc"),
+        ("/predict?docs=x", "docs[0]", "docs[0]"),
+        ("/predict?doc=x", "options.model", "model"),
+        ("/reply?message=x", "reply_options.max_replies", "max_replies"),
+    ],
+)
+async def test_errors_of_the_server_name_the_fields_of_the_request(
+    proxy: Proxy, server: ThriftServer, path: str, field: str, named: str
+) -> None:
+    def too_large(*_arguments: Any) -> Any:
+        raise PredictionError(ErrorCode.TOO_LARGE, f"{field}: 9 is over 8 (setting s)", None, None, field, "s")
+
+    server.answer = server.predict_batch = server.reply = too_large
+    answer = await proxy.ask("GET", path, headers={"X-Request-Id": "r-1"})
+    error = {"code": "TOO_LARGE", "message": f"{named}: 9 is over 8 (setting s)", "request_id": "r-1"}
+    assert (answer.status, answer.json) == (413, {"error": {**error, "field": named, "setting": "s"}})
 
 
 @pytest.mark.parametrize(("retry_after_ms", "seconds"), [(1, "1"), (1000, "1"), (1001, "2"), (0, "1"), (None, None)])

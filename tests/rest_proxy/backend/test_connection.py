@@ -14,7 +14,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 
-from rest_proxy.backend.client import Connection, ConnectionLost, DeadlinePassed
+from rest_proxy.backend.connection import Connection, ConnectionLost, DeadlinePassed
 from rest_proxy.backend.contract import PREDICT
 from tests.rest_proxy.thrift_server import ThriftServer, wait_until
 

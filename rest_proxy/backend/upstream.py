@@ -11,7 +11,7 @@ import structlog
 from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
-from rest_proxy.backend.client import Connection, ConnectionLost, DeadlinePassed
+from rest_proxy.backend.connection import Connection, ConnectionLost, DeadlinePassed
 from rest_proxy.backend.contract import STATUS
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from rest_proxy.backend.contract import Method
     from rest_proxy.config import Address, Settings
 
-_LEAST_INTERVAL_S = 0.05  # between two questions for status
+_MIN_INTERVAL_S = 0.05  # between two questions for status
+_MAX_COOLDOWN_MS = 60_000
 _STATUS_TIMEOUT_S = 2.0  # for the answer, once connected
 
 log = structlog.get_logger(__name__)
 
 
-class Backend:
+class Upstream:
     """A server and up to `settings.connections` connections to it.
 
     A call takes an idle connection, else a new one, and shares one only when there may be no more: replies on one
@@ -48,7 +49,7 @@ class Backend:
         self._idle: list[Connection] = []  # the last is used next
         self._unneeded = 0  # the first so many of them have not been used since the last question for status
         self._alone: set[Connection] = set()  # those with a call that shares with no other
-        self._rests_until = 0.0
+        self._cooldown_ends = 0.0
         self._monitor: Connection | None = None
         self._probe: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -63,7 +64,7 @@ class Backend:
     @property
     def ready(self) -> bool:
         """Whether it is up, says that it is ready, and has not just answered UNAVAILABLE."""
-        return self.reason is None and self._loop.time() >= self._rests_until
+        return self.reason is None and self._loop.time() >= self._cooldown_ends
 
     async def start(self) -> None:
         """Ask for its status, once before this returns, then at intervals until closed."""
@@ -98,10 +99,10 @@ class Backend:
         finally:
             self.calls -= 1
 
-    def rest(self, retry_after_ms: int | None) -> None:
+    def cool_down(self, retry_after_ms: int | None) -> None:
         """Prefer other servers for a while: it answered UNAVAILABLE."""
-        pause_ms = self._settings.cooldown_ms if retry_after_ms is None else min(retry_after_ms, 60_000)
-        self._rests_until = self._loop.time() + pause_ms / 1000
+        cooldown_ms = self._settings.cooldown_ms if retry_after_ms is None else min(retry_after_ms, _MAX_COOLDOWN_MS)
+        self._cooldown_ends = self._loop.time() + cooldown_ms / 1000
         self._doubted.set()
 
     async def probe(self) -> None:
@@ -121,14 +122,14 @@ class Backend:
         if len(self._connections) - len(self._alone) < self._settings.connections:
             return self._new_one()
         usable = [connection for connection in self._connections - self._alone if connection.usable]
-        least = min(usable, key=lambda connection: connection.calls, default=None)
-        if least is None or least.calls >= self._settings.calls_per_connection:
+        freest = min(usable, key=lambda connection: connection.calls, default=None)
+        if freest is None or freest.calls >= self._settings.calls_per_connection:
             message = (
                 f"all connections to {self.address} are full (settings connections = {self._settings.connections}, "
                 f"calls_per_connection = {self._settings.calls_per_connection})"
             )
-            raise PredictionError(ErrorCode.OVERLOADED, message, 1000)
-        return least
+            raise PredictionError(ErrorCode.OVERLOADED, message, 1000, setting="connections")
+        return freest
 
     def _idle_one(self) -> Connection | None:
         while self._idle:
@@ -175,11 +176,11 @@ class Backend:
 
     async def _watch_status(self) -> None:
         interval_s = self._settings.status_interval_ms / 1000
-        backoff_s = _LEAST_INTERVAL_S
+        backoff_s = _MIN_INTERVAL_S
         while True:
-            await asyncio.sleep(_LEAST_INTERVAL_S)
+            await asyncio.sleep(_MIN_INTERVAL_S)
             if self.reachable:
-                backoff_s = _LEAST_INTERVAL_S
+                backoff_s = _MIN_INTERVAL_S
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(interval_s):
                         await self._doubted.wait()

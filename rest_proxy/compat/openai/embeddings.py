@@ -1,0 +1,87 @@
+"""POST /v1/embeddings: a vector for each text."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from rest_proxy.compat.openai.errors import ERRORS
+from rest_proxy.compat.openai.requests import EmbeddingsRequest
+from rest_proxy.http.content import INTEGER, JSON, NUMBER, STRING, array_of, object_of
+from rest_proxy.http.errors import invalid_argument
+from rest_proxy.http.requests import read_json
+from rest_proxy.http.responses import numbers_response
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.routes.embeddings import embed
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from rest_proxy.backend.pool import Pool
+    from rest_proxy.config import Settings
+
+_BYTES_PER_TOKEN = 4  # https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
+_DESCRIPTION = "`usage` counts the tokens that the model read; where it does not tell, 4 bytes are taken for one."
+
+
+class Embeddings:
+    """The route's answers. Where a model does not tell the tokens of texts, `usage` takes 4 bytes for each."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+
+    async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """A vector for each text of `input`."""
+        fields = await read_json(EmbeddingsRequest, request, self._settings)
+        options = fields.options(self._settings, request_id)
+        vectors, tokens = await embed(self._settings, self._pool, "input", fields.input, options, fields.truncate)
+        columns = vectors.shape[1]
+        if fields.dimensions not in (None, columns):
+            message = f"the model's vectors have {columns} dimensions, not {fields.dimensions}"
+            raise invalid_argument(message, field="dimensions")
+        rows = (base64.b64encode(row).decode() for row in vectors) if fields.encoding_format == "base64" else vectors
+        data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+        if tokens is None:
+            tokens = _estimated_tokens([fields.input] if isinstance(fields.input, str) else fields.input)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return numbers_response({"object": "list", "data": data, "model": fields.model, "usage": usage}, request_id)
+
+
+def _estimated_tokens(texts: list[str]) -> int:
+    return sum(-(-len(text.encode(errors="replace")) // _BYTES_PER_TOKEN) for text in texts)
+
+
+def routes(settings: Settings, pool: Pool) -> list[Route]:
+    """/v1/embeddings."""
+    item = object_of(object={"const": "embedding"}, index=INTEGER, embedding={"oneOf": [STRING, array_of(NUMBER)]})
+    usage = object_of(prompt_tokens=INTEGER, total_tokens=INTEGER)
+    answer = object_of(object={"const": "list"}, data=array_of(item), model=STRING, usage=usage)
+    return [
+        Route(
+            path="/v1/embeddings",
+            methods=("POST",),
+            answer=Embeddings(settings, pool),
+            name="openaiEmbeddings",
+            summary="Turn texts into vectors, as OpenAI does",
+            description=_DESCRIPTION,
+            tag="openai",
+            request=EmbeddingsRequest,
+            example=Example({"model": "encoder", "input": "Hello world!"}),
+            answers=(
+                Answer(
+                    {JSON: answer},
+                    examples={
+                        JSON: {
+                            "object": "list",
+                            "data": [{"object": "embedding", "index": 0, "embedding": [0.0341, -0.0512]}],
+                            "model": "encoder",
+                            "usage": {"prompt_tokens": 5, "total_tokens": 5},
+                        }
+                    },
+                ),
+            ),
+            errors=MODEL_ERRORS,
+            error_format=ERRORS,
+        )
+    ]

@@ -1,0 +1,38 @@
+"""Errors as OpenAI's clients read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rest_proxy.http.content import JSON, STRING, object_of
+from rest_proxy.http.responses import ErrorFormat, error_headers, json_response
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from rest_proxy.http.errors import HttpError
+
+
+def error_object(error: HttpError, _request_id: str) -> dict[str, Any]:
+    """An error as JSON has it; the request's id is in the header that OpenAI's clients look at."""
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    if error.status == 429:
+        kind = "rate_limit_error"
+    code = "model_not_found" if error.code == "NOT_FOUND" else error.code.lower()
+    content = {"message": error.message, "type": kind, "param": error.field, "code": code}
+    if error.setting is not None:
+        content["setting"] = error.setting
+    return {"error": content}
+
+
+def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+    return json_response(error_object(error, request_id), request_id, error.status, error_headers(error))
+
+
+def _schema() -> dict[str, Any]:
+    error = object_of(message=STRING, type=STRING, param={"type": ["string", "null"]}, code=STRING)
+    error["properties"]["setting"] = {**STRING, "description": "Ours: the setting whose limit was hit."}
+    return object_of(error=error)
+
+
+ERRORS = ErrorFormat("OpenAiError", _error, {JSON: _schema()})

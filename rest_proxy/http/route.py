@@ -1,0 +1,96 @@
+"""A route: what dispatches a request, and what the OpenAPI document says of it, in one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import ErrorCode
+
+from rest_proxy.http.content import FORM, JSON, MULTIPART
+from rest_proxy.http.errors import STATUS
+from rest_proxy.http.responses import JSON_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiohttp import web
+    from pydantic import BaseModel
+
+    from rest_proxy.http.content import Schema
+    from rest_proxy.http.responses import ErrorFormat
+
+GET = ("GET", "HEAD")
+GET_OR_POST = (*GET, "POST")
+ANY_FORM = (JSON, FORM, MULTIPART)
+
+SERVER_ERRORS = (ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL)
+"""What any call to a Thrift server may end with."""
+MODEL_ERRORS = tuple(STATUS)
+"""What a call to a model may end with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request gets when all is well, or with another `status` that is no error."""
+
+    content: Mapping[str, Schema]
+    """The media types of the body, each with its JSON Schema."""
+    status: int = 200
+    description: str = "The answer"
+    headers: Mapping[str, Schema] = field(default_factory=dict)
+    """Headers beside those of every answer, each with its JSON Schema."""
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    """An example for some of the media types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request that works: its fields, those of the path among them, and the status of the answer."""
+
+    fields: Mapping[str, Any]
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A path and the methods that it is asked with."""
+
+    path: str
+    """One `{name}` in it stands for the last segment of the path; `/` without methods for every path that is no other
+    route's."""
+    methods: tuple[str, ...]
+    """Empty: any method."""
+    answer: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+    """Called with a request and its id."""
+    name: str
+    """The operation's id in the document."""
+    summary: str
+    tag: str
+    answers: tuple[Answer, ...]
+    """The first is that to the example."""
+    description: str = ""
+    request: type[BaseModel] | Schema | None = None
+    """What a request says: in its query if the method has no body, else in its body. A Schema where no model reads
+    it."""
+    request_types: tuple[str, ...] = (JSON,)
+    """Media types of the body, for methods that have one."""
+    example: Example = field(default_factory=lambda: Example({}))
+    errors: tuple[int, ...] = ()
+    """ErrorCodes that the route may answer with, beside those of every request of its kind."""
+    error_format: ErrorFormat = JSON_ERRORS
+    call_fields: Mapping[str, str] = field(default_factory=dict)
+    """The request's names of the call's fields that have other names there; see `request_field`."""
+    claims: Callable[[web.BaseRequest], bool] | None = None
+    """Of several routes at `/`: whether a request is for this one."""
+    bounded: bool = True
+    """Whether requests count against max_requests."""
+    label: str = ""
+    """The route's name in metrics and errors. Default: the path, up to its `{name}`."""
+    prefix: str = field(init=False)
+    """The path up to its `{name}`."""
+
+    def __post_init__(self) -> None:
+        prefix = self.path.partition("{")[0]
+        object.__setattr__(self, "prefix", prefix)
+        object.__setattr__(self, "label", self.label or prefix)
