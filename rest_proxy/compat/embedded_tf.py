@@ -6,14 +6,13 @@ It runs as a job: a client that goes away leaves it running, and /batches/ID sho
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING
 
 import structlog
-from predictor.ttypes import BatchRequest, BatchState, ErrorCode, PredictionError
+from predictor.ttypes import BatchRequest, BatchStage, BatchState, ErrorCode, PredictionError
 
 from rest_proxy.http.content import STRING, TEXT
-from rest_proxy.http.errors import HttpError, invalid_argument
+from rest_proxy.http.errors import HttpError, invalid_argument, request_field
 from rest_proxy.http.responses import ErrorFormat, text_error, text_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
 
@@ -31,13 +30,11 @@ _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.0
 _SILENCE_S = 120.0  # a server that has crashed may take so long to be back
 _ENDED = (BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED)
-_WRONG_FIELD = re.compile(r"(?:request\.)?(model|input|output): (?:.*: (?=location must start with ))?(.*)", re.DOTALL)
-# How a failed job's error begins, and what embedded-tf said then.
 _FAILURES = {
-    "cannot get the model: ": "error when downloading model files",
-    "cannot start TensorFlow: ": "error when starting tensorflow",
+    BatchStage.MODEL: "error when downloading model files",
+    BatchStage.TENSORFLOW: "error when starting tensorflow",
+    BatchStage.PREDICTIONS: "error when making predictions",
 }
-_OTHER_FAILURE = "error when making predictions"
 _DESCRIPTION = (
     "GET / without `doc`, with `model`, `input` and `output` is embedded-tf's: it predicts the files at `input` "
     "with the SavedModel at `model` into `output` as a job, and answers when the job has ended; the job goes on "
@@ -69,16 +66,18 @@ class EmbeddedTf:
             message = f"the server is stopping; job {job.id} goes on when it runs again\n"
             return text_response(message, request_id, 503, headers)
         log.warning("a job failed", job=job.id, why=job.error, request_id=request_id)
-        return text_response(f"{_failure(job.error or '')}\n", request_id, 500, headers)
+        failure = _FAILURES.get(job.failed_stage, _FAILURES[BatchStage.PREDICTIONS])
+        return text_response(f"{failure}\n", request_id, 500, headers)
 
     async def _submit(self, request: BatchRequest) -> tuple[BatchJob, Upstream]:
         try:
             return await self._jobs.submit(request)
         except PredictionError as error:
-            wrong = _WRONG_FIELD.fullmatch(error.message)
-            if error.code != ErrorCode.INVALID_ARGUMENT or wrong is None:
+            field = error.field and request_field(error.field)
+            if error.code != ErrorCode.INVALID_ARGUMENT or field not in _PARAMETERS:
                 raise
-            raise invalid_argument(f"'{wrong[1]}' bad formatted: {wrong[2]}") from None
+            reason = error.message.removeprefix(f"{error.field}: ")
+            raise invalid_argument(f"'{field}' bad formatted: {reason}") from None
 
     async def _ended(self, job: BatchJob, upstream: Upstream) -> BatchJob:
         """The job when it has ended, or when the proxy is to end."""
@@ -100,10 +99,6 @@ class EmbeddedTf:
                 return await self._draining.wait()
         except TimeoutError:
             return False
-
-
-def _failure(error: str) -> str:
-    return next((text for beginning, text in _FAILURES.items() if error.startswith(beginning)), _OTHER_FAILURE)
 
 
 def _claims(request: web.BaseRequest) -> bool:

@@ -81,8 +81,8 @@ def _local(text: str) -> Location:
     if not text.startswith("/"):
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
             known = ", ".join(f"'{scheme}://'" for scheme in SCHEMES)
-            raise LocationError(f"{text!r} is not allowed: location must start with {known} or '/'")
-        raise LocationError(f"{text!r} is not allowed: a local location must start with '/'")
+            raise LocationError(f"location must start with {known} or '/'; {text!r} is not allowed")
+        raise LocationError(f"location must start with '/'; {text!r} is not allowed")
     segments = [segment for segment in text.split("/") if segment]
     _check_segments(text, segments)
     path = "/" + "/".join(segments)

@@ -58,7 +58,7 @@ class AllowedLocations:
             return LocationError(f"{location.text!r} is not allowed: no location is ({_SETTINGS})", setting)
         *others, last = map(repr, self._prefixes)
         choices = f"{', '.join(others)} or {last}" if others else last
-        message = f"{location.text!r} is not allowed ({_SETTINGS}): location must start with {choices}"
+        message = f"location must start with {choices}; {location.text!r} is not allowed ({_SETTINGS})"
         return LocationError(message, setting)
 
 
