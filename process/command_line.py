@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, EnvSettingsSource, InitSettingsSource, TomlConfigSettingsSource
 
 from process.settings import CommandSettings, declared, is_list
-from process.version import VERSION
+from process.version import VERSION_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -87,7 +87,7 @@ def parse(settings: type[S], command: Command, arguments: Sequence[str] | None =
     )
     given = parser.parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        config = given.pop("config", None) or _variable(f"{settings.model_config['env_prefix']}CONFIG", command.config)
+        config = given.pop("config", None)
         # Not by the source, which would part what a list's flag was given at its commas.
         lists = {name: given.pop(name) for name in list(given) if is_list(known[name].field.annotation)}
         return load(settings, command, lists, source(parsed_args=given), config)
@@ -102,26 +102,38 @@ def load(
     source: PydanticBaseSettingsSource | None = None,
     config: str | None = None,
 ) -> S:
-    """The settings given by a program, from a source, from the environment and from a TOML file, in this order.
+    """The settings given by a program, from the flags' source, the environment and a TOML file, in this order.
+
+    The file is the one that the variable CONFIG names where `config` does not.
 
     Raises SettingError.
     """
     known = declared(settings)
-    _check_environment(settings, command, known)
+    prefix = settings.model_config["env_prefix"]
+    _check_environment(prefix, command, known)
+    if config is None and command.config:
+        config = next((value for name, value in os.environ.items() if name.upper() == f"{prefix}CONFIG"), None)
+    config_name = f"{prefix}CONFIG" if source is None else "argument --config"
     sources: list[PydanticBaseSettingsSource] = [InitSettingsSource(settings, dict(given))]
     sources += [] if source is None else [source]
     sources.append(EnvSettingsSource(settings))
     try:
-        if config is not None:
+        if config:
             Path(config).open("rb").close()  # the source takes a file that is not there for an empty one
             sources.append(TomlConfigSettingsSource(settings, Path(config)))
     except (OSError, ValueError) as error:  # no file, no TOML, no UTF-8
-        raise SettingError(f"argument --config: {config}: {error}") from None
+        raise SettingError(f"{config_name}: {config}: {error}") from None
     build: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
     try:
         return settings(**build)
     except ValidationError as error:
-        raise SettingError(_problem(error, known, config)) from None
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if name not in known:
+            raise SettingError(f"{config_name}: {config}: unknown setting {name}{_nearest(name, known)}") from None
+        about = known[name]
+        where = about.variable if source is None else f"argument {about.flag} ({about.variable})"
+        raise SettingError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -138,7 +150,7 @@ class _Parser(argparse.ArgumentParser):
         )
         self._known = known
         self._command = command
-        self.add_argument("--version", action="version", version=f"predictor-service {VERSION}")
+        self.add_argument("--version", action="version", version=VERSION_LINE)
         if command.config:
             help_text = f"TOML file with settings [{next(iter(known.values())).prefix}CONFIG]"
             self.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=help_text)
@@ -191,28 +203,14 @@ def _in_brackets(about: Declared) -> str:
     return f"({'; '.join(parts)}) [{about.variable}]" if parts else f"[{about.variable}]"
 
 
-def _variable(name: str, wanted: bool) -> str | None:
-    return next((value for key, value in os.environ.items() if key.upper() == name), None) if wanted else None
-
-
-def _check_environment(settings: type[CommandSettings], command: Command, known: Mapping[str, Declared]) -> None:
+def _check_environment(prefix: str, command: Command, known: Mapping[str, Declared]) -> None:
     """Raises SettingError where a variable begins as those of the settings do and is none of them."""
-    prefix = settings.model_config["env_prefix"]
     names = {about.variable for about in known.values()} | set(command.others)
     if command.config:
         names.add(f"{prefix}CONFIG")
     for name in sorted(os.environ):
         if name.upper().startswith(prefix) and name.upper() not in names:
             raise SettingError(f"unknown environment variable {name}{_nearest(name.upper(), names, prefix)}")
-
-
-def _problem(error: ValidationError, known: Mapping[str, Declared], config: str | None) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    if name not in known:
-        return f"argument --config: {config}: unknown setting {name}{_nearest(name, known)}"
-    about = known[name]
-    return f"argument {about.flag} ({about.variable}): {first['msg'].removeprefix('Value error, ')}"
 
 
 def _nearest(name: str, names: Iterable[str], prefix: str = "") -> str:

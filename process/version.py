@@ -6,3 +6,6 @@ try:
     VERSION = version("predictor-service")
 except PackageNotFoundError:  # run from a checkout that nobody installed
     VERSION = "0+unknown"
+
+VERSION_LINE = f"predictor-service {VERSION}"
+"""What --version prints."""

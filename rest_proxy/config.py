@@ -54,15 +54,15 @@ class Addresses(SettingsGroup, title="Addresses"):
         (Address("127.0.0.1", 9090),),
         "Thrift servers to call, HOST:PORT, separated by commas",
         unit="host:port",
-        to="rest_proxy.backend",
+        to="rest_proxy",
     )
-    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="rest_proxy.lifecycle")
-    port: int = setting(8080, "port to listen on; 0: the system chooses", ge=0, le=65535, to="rest_proxy.lifecycle")
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="rest_proxy")
+    port: int = setting(8080, "port to listen on; 0: the system chooses", ge=0, le=65535, to="rest_proxy")
     ready_fd: int | None = setting(
         None,
         "inherited file descriptor to which the proxy writes its port, as one line, once it listens",
         ge=3,
-        to="rest_proxy.lifecycle",
+        to="rest_proxy",
     )
 
 
@@ -75,10 +75,10 @@ class Deadlines(SettingsGroup, title="Deadlines"):
         unit="ms",
         ge=1,
         le=(1 << 31) - 1,
-        to=("rest_proxy.http", "server.rpc"),
+        to=("rest_proxy", "server.rpc"),
     )
     timeout_ms: int = setting(
-        10_000, "timeout of a request that does not ask for one", unit="ms", ge=1, to=("rest_proxy.http", "server.rpc")
+        10_000, "timeout of a request that does not ask for one", unit="ms", ge=1, to=("rest_proxy", "server.rpc")
     )
 
 
@@ -90,20 +90,20 @@ class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
         "timeout of a request that generates text and does not ask for one",
         unit="ms",
         ge=1,
-        to="rest_proxy.routes",
+        to="rest_proxy",
     )
     body_timeout_ms: int = setting(
-        30_000, "maximum time for a request's body to arrive", unit="ms", ge=1, to="rest_proxy.http"
+        30_000, "maximum time for a request's body to arrive", unit="ms", ge=1, to="rest_proxy"
     )
     keep_alive_ms: int = setting(
-        75_000, "time after which an idle HTTP connection is closed", unit="ms", ge=1, to="rest_proxy.http"
+        75_000, "time after which an idle HTTP connection is closed", unit="ms", ge=1, to="rest_proxy"
     )
     drain_timeout_ms: int = setting(
         10_000,
         "maximum time to finish requests in progress when the proxy stops",
         unit="ms",
         ge=1,
-        to="rest_proxy.lifecycle",
+        to="rest_proxy",
     )
     heartbeat_ms: int = setting(
         10_000,
@@ -111,7 +111,7 @@ class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
         unit="ms",
         ge=10,
         le=60_000,
-        to="rest_proxy.backend",
+        to="rest_proxy",
     )
     stream_interval_ms: int = setting(
         20,
@@ -119,7 +119,7 @@ class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
         unit="ms",
         ge=0,
         le=1000,
-        to="rest_proxy.backend",
+        to="rest_proxy",
     )
 
 
@@ -127,17 +127,17 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
     """How much one client, and all together, may ask for."""
 
     max_requests: int = setting(
-        1024, "maximum number of requests in progress; more are answered with 429", ge=1, to="rest_proxy.application"
+        1024, "maximum number of requests in progress; more are answered with 429", ge=1, to="rest_proxy"
     )
     max_connections: int = setting(
-        4096, "maximum number of HTTP connections; more are answered with 503", ge=1, to="rest_proxy.http"
+        4096, "maximum number of HTTP connections; more are answered with 503", ge=1, to="rest_proxy"
     )
     max_generations: int = setting(
         256,
         "maximum number of texts that are generated at a time; more are answered with 429",
         ge=1,
         le=1024,
-        to="rest_proxy.backend",
+        to="rest_proxy",
     )
     max_body_bytes: int = setting(
         1 << 20,
@@ -145,30 +145,28 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
         unit="bytes",
         ge=1024,
         le=1 << 30,
-        to="rest_proxy.http",
+        to="rest_proxy",
     )
     max_line_bytes: int = setting(
-        65_536, "maximum size of a URL or a header line", unit="bytes", ge=1024, le=1 << 20, to="rest_proxy.http"
+        65_536, "maximum size of a URL or a header line", unit="bytes", ge=1024, le=1 << 20, to="rest_proxy"
     )
     max_docs: int = setting(
-        1024, "maximum number of documents, messages or texts in one request", ge=1, to="rest_proxy.http"
+        1024, "maximum number of documents, messages or texts in one request", ge=1, to="rest_proxy"
     )
 
 
 class Backends(SettingsGroup, title="Calls to the Thrift servers"):
     """How the proxy calls the servers."""
 
-    connections: int = setting(
-        32, "maximum number of connections to one server", ge=1, le=1024, to="rest_proxy.backend"
-    )
+    connections: int = setting(32, "maximum number of connections to one server", ge=1, le=1024, to="rest_proxy")
     calls_per_connection: int = setting(
-        32, "maximum number of calls in flight on one connection", ge=1, le=4096, to="rest_proxy.backend"
+        32, "maximum number of calls in flight on one connection", ge=1, le=4096, to="rest_proxy"
     )
     connect_timeout_ms: int = setting(
-        1000, "maximum time to connect to a server", unit="ms", ge=1, le=60_000, to="rest_proxy.backend"
+        1000, "maximum time to connect to a server", unit="ms", ge=1, le=60_000, to="rest_proxy"
     )
     status_interval_ms: int = setting(
-        1000, "time between two questions for a server's status", unit="ms", ge=10, le=60_000, to="rest_proxy.backend"
+        1000, "time between two questions for a server's status", unit="ms", ge=10, le=60_000, to="rest_proxy"
     )
     cooldown_ms: int = setting(
         1000,
@@ -176,7 +174,7 @@ class Backends(SettingsGroup, title="Calls to the Thrift servers"):
         unit="ms",
         ge=1,
         le=60_000,
-        to="rest_proxy.backend",
+        to="rest_proxy",
     )
     grace_ms: int = setting(
         500,
@@ -184,17 +182,17 @@ class Backends(SettingsGroup, title="Calls to the Thrift servers"):
         unit="ms",
         ge=0,
         le=60_000,
-        to="rest_proxy.backend",
+        to="rest_proxy",
     )
     max_reply_bytes: int = setting(
-        64 << 20, "maximum size of a server's reply", unit="bytes", ge=1024, le=1 << 30, to="rest_proxy.backend"
+        64 << 20, "maximum size of a server's reply", unit="bytes", ge=1024, le=1 << 30, to="rest_proxy"
     )
 
 
 class AccessLog(SettingsGroup, title="Access log"):
     """What is logged beside errors."""
 
-    access_log: bool = setting(False, "log every request", to="rest_proxy.application")
+    access_log: bool = setting(False, "log every request", to="rest_proxy")
 
 
 class Settings(Addresses, ProxyDeadlines, ProxyLimits, Backends, AccessLog, LogSettings, CommandSettings):

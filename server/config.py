@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 from pydantic_settings import SettingsConfigDict
@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 import rest_proxy.config
 from process.command_line import Command, parse
 from process.logs import LogSettings
-from process.settings import CommandSettings, Paths, SettingsGroup, Strings, prefixed, setting
+from process.settings import CommandSettings, Paths, SettingsGroup, Strings, declared, prefixed, setting
 from rest_proxy.config import Deadlines
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ MAX_NESTING = 64
 MAX_BYTES = 2**30 - 1
 """The longest frame that Thrift's header transport writes; no message may be longer."""
 
-_TEXT_ENGINES = ("torchscript", "smart_reply", "tflite", "saved_model")
-_BATCH_ENGINES = (*_TEXT_ENGINES, "encoder")
+# "messages" is the queue of models that read messages whole: Smart Reply, TensorFlow Lite, SavedModels.
+_BATCH_ENGINES = ("torchscript", "encoder", "messages")
 _ENGINES = (*_BATCH_ENGINES, "generator")
 
 # How settings of the proxy follow from the server's, where they are not given.
-_FOLLOW = {
+FOLLOW = {
     "host": "host",
     "max_timeout_ms": "max_timeout_ms",
     "timeout_ms": "timeout_ms",
@@ -47,7 +47,7 @@ _FOLLOW = {
 }
 
 # What the server alone can say to its proxy.
-_GIVEN = ("thrift", "ready_fd")
+GIVEN = ("thrift", "ready_fd")
 
 # Of the time for draining, the share that the proxy may use: its calls end before the Thrift server's may.
 _PROXY_DRAIN_SHARE = 0.8
@@ -161,7 +161,7 @@ class Batches(SettingsGroup, title="Batches"):
         "batches of one model that run at a time; 0: one less than the cores, for a sentence encoder one a core",
         ge=0,
         le=256,
-        to=_BATCH_ENGINES,
+        to=("torchscript", "encoder", "server.models"),
     )
     threads: int = setting(1, "threads within one batch", ge=1, le=256, to=("torchscript", "encoder", "generator"))
     batch_items: int = setting(64, "maximum number of requests in one batch", ge=1, le=65536, to=_BATCH_ENGINES)
@@ -178,7 +178,7 @@ class Batches(SettingsGroup, title="Batches"):
         unit="tokens",
         ge=1,
         le=1 << 24,
-        to=_TEXT_ENGINES,
+        to=("torchscript", "messages"),
     )
     encoder_batch_tokens: int = setting(
         512,
@@ -217,7 +217,7 @@ class Batches(SettingsGroup, title="Batches"):
         unit="tokens",
         ge=0,
         le=65536,
-        to="torchscript",
+        to=("torchscript", "encoder"),
     )
     inline_us: int = setting(
         200,
@@ -225,7 +225,7 @@ class Batches(SettingsGroup, title="Batches"):
         unit="us",
         ge=0,
         le=100_000,
-        to=("torchscript", "smart_reply"),
+        to=("torchscript", "server.models"),
     )
     busy_poll_us: int = setting(
         100,
@@ -267,7 +267,7 @@ class Queues(SettingsGroup, title="Queues and sizes of requests"):
         unit="bytes",
         ge=1,
         le=1 << 24,
-        to=(*_TEXT_ENGINES, "server.models"),
+        to=("torchscript", "server.models"),
     )
     tensorflow_start_s: float = setting(
         120,
@@ -345,9 +345,7 @@ if TYPE_CHECKING:
 
         rest_port: int
 else:
-    Rest = prefixed(
-        rest_proxy.config.Settings, "rest_", title="HTTP proxy", to="proxy", left_out=_GIVEN, follow=_FOLLOW
-    )
+    Rest = prefixed(rest_proxy.config.Settings, "rest_", title="HTTP proxy", to="proxy", left_out=GIVEN, follow=FOLLOW)
 
 
 class Settings(
@@ -376,6 +374,10 @@ class Settings(
         device = self.devices.get(name, self.device)
         return self if device == self.device else self.model_copy(update={"device": device})
 
+    def of_engine(self, engine: str) -> dict[str, Any]:
+        """The settings that go to an engine by their declarations: what it is built with, by name."""
+        return {name: getattr(self, name) for name, about in declared(type(self)).items() if engine in about.to}
+
     @property
     def workers(self) -> int:
         """Batches of one model that run at a time. The event loop keeps a core for itself where there is one."""
@@ -384,12 +386,10 @@ class Settings(
     def of_proxy(self, thrift: rest_proxy.config.Address) -> rest_proxy.config.Settings:
         """What the proxy that this server starts is to run with: all of its settings."""
         follow = {
-            name: getattr(self, source) for name, source in _FOLLOW.items() if source in type(self).model_fields
+            name: getattr(self, source) for name, source in FOLLOW.items() if source in type(self).model_fields
         } | {"drain_timeout_ms": max(1, int(self.drain_timeout_ms * _PROXY_DRAIN_SHARE))}
         own = {
-            name: getattr(self, f"rest_{name}")
-            for name in rest_proxy.config.Settings.model_fields
-            if name not in _GIVEN
+            name: getattr(self, f"rest_{name}") for name in rest_proxy.config.Settings.model_fields if name not in GIVEN
         }
         given = {name: value for name, value in own.items() if name not in follow or value is not None}
         return rest_proxy.config.Settings(**{**follow, **given, "thrift": (thrift,), "ready_fd": None})
@@ -414,7 +414,7 @@ the config file. A flag goes before its variable, and a variable before the file
     switches_off={"--norest": "rest"},
     others={
         "PREDICTOR_NO_EXTENSION",  # of setup.py
-        *(f"{rest_proxy.config.ENV_PREFIX}{name.upper()}" for name in _GIVEN),  # of a proxy that runs by itself
+        *(f"{rest_proxy.config.ENV_PREFIX}{name.upper()}" for name in GIVEN),  # of a proxy that runs by itself
     },
 )
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from predictor.ttypes import BatchState
-from pydantic import ValidationError
 
 from process import logs
+from process.command_line import SettingError, load
 from server.batch.command_line.arguments import MODEL_NAME, parse_arguments
 from server.batch.command_line.progress_bar import show_progress
 from server.batch.methods.local_executors import LocalExecutors
@@ -27,7 +26,7 @@ from server.batch.state.job_store import JobStore, StoreError
 from server.batch.storage.access import Storage
 from server.batch.storage.errors import LocationError
 from server.batch.storage.overlap import check_apart
-from server.config import ENV_PREFIX, Settings
+from server.config import COMMAND, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,9 +83,10 @@ def main() -> int:
     options = parse_arguments()
     try:
         models = (f"{MODEL_NAME}={options.model}",) if options.model else ()
-        given: dict[str, Any] = {"model": models, "log_level": os.environ.get(f"{ENV_PREFIX}LOG_LEVEL", "warning")}
-        settings = Settings(**given)
-    except ValidationError as error:
+        settings = load(Settings, COMMAND, {"model": models})
+        if "log_level" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"log_level": "warning"})
+    except SettingError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE
     logs.configure(settings)

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from server.models.tokenizer import Tokens
 
 ABOUT = "encoder.json"
-_QUEUE_SETTINGS = (
-    "threads batch_items bulk_items max_delay_ms look_ahead bulk_share queue_items queue_tokens warm_up_tokens hold"
-)
 
 
 class About(BaseModel):
@@ -155,16 +152,14 @@ def _read_about(path: Path) -> About:
 
 
 def _open_engine(path: Path, about: About, max_tokens: int, settings: Settings) -> _torchscript.EncoderEngine:
-    same = {name: getattr(settings, name) for name in _QUEUE_SETTINGS.split()}
+    own = settings.of_engine("encoder")
+    own |= {
+        "replicas": settings.replicas or len(os.sched_getaffinity(0)),
+        "batch_tokens": own.pop("encoder_batch_tokens"),
+        "max_tokens": max_tokens,
+        "vocabulary": about.vocabulary,
+    }
     try:
-        return _torchscript.EncoderEngine(
-            str(path / "model.pt"),
-            replicas=settings.replicas or len(os.sched_getaffinity(0)),
-            batch_tokens=settings.encoder_batch_tokens,
-            max_tokens=max_tokens,
-            vocabulary=about.vocabulary,
-            device=settings.device,
-            **same,
-        )
+        return _torchscript.EncoderEngine(str(path / "model.pt"), **own)
     except ValueError as error:  # the file cannot be served, or settings do not fit together
         raise ModelError(str(error)) from None

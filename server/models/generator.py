@@ -164,14 +164,8 @@ def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.Genera
             folder.token_bytes,
             folder.end_tokens,
             precision=folder.precision,
-            device=settings.device,
-            slots=settings.slots,
-            threads=settings.threads,
-            queue_items=settings.queue_items,
-            queue_tokens=settings.queue_tokens,
             max_tokens=folder.sizes["context"],
-            bulk_share=settings.bulk_share,
-            hold=settings.hold,
+            **settings.of_engine("generator"),
         )
     except (ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(str(error)) from None

@@ -15,25 +15,13 @@ if TYPE_CHECKING:
 
 _TOKEN_BYTES = 16  # about three words: then a batch holds as much work as one of a classifier's
 
-_QUEUE_SETTINGS = (
-    "batch_items",
-    "bulk_items",
-    "batch_tokens",
-    "max_delay_ms",
-    "look_ahead",
-    "bulk_share",
-    "queue_items",
-    "queue_tokens",
-    "hold",
-)
-
 
 class MessageCost:
     """Bytes and tokens of messages that are answered together, as if they were one, parted by a byte each."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_bytes = settings.max_message_bytes
-        self._queue = {name: getattr(settings, name) for name in _QUEUE_SETTINGS}
+        self._queue = settings.of_engine("messages")
         self.max_tokens = _tokens(self._max_bytes)
         if settings.queue_tokens < self.max_tokens:
             raise ModelError(

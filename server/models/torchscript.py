@@ -91,12 +91,8 @@ def _in_one_line(message: str) -> str:
 
 
 def _engine_settings(settings: Settings) -> dict[str, object]:
-    names = (
-        "threads batch_items bulk_items batch_tokens max_delay_ms look_ahead bulk_share queue_items queue_tokens"
-        " max_tokens max_token_bytes max_message_bytes warm_up_tokens device inline_us hold"
-    )
-    same = {name: getattr(settings, name) for name in names.split()}
-    return same | {"replicas": settings.workers, "equal_lengths": _EQUAL_LENGTHS[settings.equal_lengths]}
+    own = settings.of_engine("torchscript")
+    return own | {"replicas": settings.workers, "equal_lengths": _EQUAL_LENGTHS[settings.equal_lengths]}
 
 
 def _details(native: _torchscript.TorchScriptEngine, device: str) -> dict[str, str]:

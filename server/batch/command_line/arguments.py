@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from predictor.ttypes import OnError
 
+from process.version import VERSION_LINE
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.state.job import JobRequest
 from server.batch.storage.locations import absolute
@@ -57,6 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("--version", action="version", version=VERSION_LINE)
     add("--model", required=True, metavar="LOCATION", help="a model as the server loads it, or a SavedModel")
     add("--input", required=True, metavar="LOCATION", help="a file, or everything below a location that ends in /")
     add("--output", required=True, metavar="LOCATION", help="a folder: the same paths and names appear below it")

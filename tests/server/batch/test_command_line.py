@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from process.version import VERSION_LINE
+from server.batch.__main__ import main
 from server.batch.command_line.arguments import parse_arguments
 from tests.server.batch.jobs import files_below, read_lines, write_lines
 from tests.support.service import ROOT, environment, eventually
@@ -169,3 +171,21 @@ def test_user_without_a_home_folder_names_the_states(
     assert refused.value.code == 2
     assert "--state: must be given" in capsys.readouterr().err
     assert parse_arguments([*given, f"--state={tmp_path}"]).state.parent == tmp_path
+
+
+def test_wrong_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["batch", "--model=m.pt", "--input=/in/", "--output=/out", "--state=/state"])
+    monkeypatch.setenv("PREDICTOR_BATCH_ITEMS", "none")
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: PREDICTOR_BATCH_ITEMS: Input should be a valid integer")
+    monkeypatch.delenv("PREDICTOR_BATCH_ITEMS")
+    monkeypatch.setenv("PREDICTOR_BATCH_ITEM", "1")
+    assert main() == 2
+    wrong = "error: unknown environment variable PREDICTOR_BATCH_ITEM; did you mean PREDICTOR_BATCH_ITEMS?\n"
+    assert capsys.readouterr().err == wrong
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{VERSION_LINE}\n")
