@@ -63,7 +63,8 @@ class Application:
         """Answer a request, whatever happens."""
         started = time.perf_counter()
         request_id = self._request_id(request)
-        route = self._table.find(request)
+        path = request.rel_url.raw_path
+        route = self._table.find(path, request)
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
@@ -75,7 +76,7 @@ class Application:
                 log.info(
                     "request",
                     method=request.method,
-                    path=request.rel_url.raw_path,
+                    path=path,
                     status=status,
                     ms=round(1000 * seconds, 3),
                     client=request.remote,
@@ -112,24 +113,24 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_prefix: dict[str, dict[str, Route]] = {}
-        self._at_root: list[Route] = []  # in order; the last claims everything
+        at_root: list[Route] = []
         for route in routes:
             if route.path == "/":
-                self._at_root.append(route)
+                at_root.append(route)
             else:
                 self._by_prefix.setdefault(route.prefix, {}).update(dict.fromkeys(route.methods, route))
-        self._at_root.sort(key=lambda route: route.claims is None)
+        self._claims = [(route.claims, route) for route in at_root if route.claims is not None]
+        [self._everything_else] = [route for route in at_root if route.claims is None]
 
-    def find(self, request: web.BaseRequest) -> Route:
+    def find(self, path: str, request: web.BaseRequest) -> Route:
         """The route; where it does not answer the request's method, one of the routes of its path."""
-        path = request.rel_url.raw_path
         methods = self._by_prefix.get(path) or self._by_prefix.get(path[: path.rfind("/") + 1])
         if methods is not None:
             return methods.get(request.method) or next(iter(methods.values()))
-        for route in self._at_root:
-            if route.claims is None or route.claims(request):
+        for claims, route in self._claims:
+            if claims(request):
                 return route
-        raise LookupError("no route claims every path")
+        return self._everything_else
 
     def allowed(self, route: Route) -> str:
         """The methods of a route's path, comma-separated."""

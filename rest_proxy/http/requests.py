@@ -86,7 +86,7 @@ class ModelRequest(BaseModel):
         timeout_ms = self.timeout_ms
         if timeout_ms is None:
             timeout_ms = self.default_timeout_ms(settings)
-        elif wrong := TIMEOUT_MS.wrong(timeout_ms, settings.max_timeout_ms):
+        elif timeout_ms > settings.max_timeout_ms and (wrong := TIMEOUT_MS.wrong(timeout_ms, settings.max_timeout_ms)):
             raise invalid_argument(wrong, field="timeout_ms", setting="max_timeout_ms")
         return RequestOptions(self.model, timeout_ms, _LANES[self.lane] if self.lane else None, request_id)
 
