@@ -1,9 +1,9 @@
-"""Smart Reply: our operators against straightforward ones on the same model, without a server and over Thrift.
+"""Smart Reply: our executor against tflite-runtime on the same model, without a server and over Thrift.
 
     python -m benchmarks.smart_reply
 
-Straightforward: the runtime's own LSH_PROJECTION, Normalize with the published patterns by std::regex, and over Thrift
-the plain Apache server for Python. Both sides get as many interpreters.
+Straightforward: the runtime's own operators, Normalize with the published patterns by std::regex, and over Thrift the
+plain Apache server for Python, with as many interpreters as ours has workers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from benchmarks.measure import MeasureError, Plan, measure_server
 from benchmarks.process import ROOT, StartError
 from benchmarks.report import machine_line
 from benchmarks.servers import Endpoint, Server
-from benchmarks.straightforward import BuildError, straightforward
+from benchmarks.straightforward import BuildError, StraightforwardInterpreter
 from benchmarks.table import check_table, markdown, server_table
-from ext import _tflite_ops
+from ext import _smart_reply
 from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
@@ -61,7 +61,7 @@ MOST_CPU_US = 100
 LEAST_RATIO = 5
 
 
-def cpu_us(interpreter: SmartReplyInterpreter, message: str, seconds: float) -> float:
+def cpu_us(interpreter: SmartReplyInterpreter | StraightforwardInterpreter, message: str, seconds: float) -> float:
     """CPU microseconds a message, over at least so many seconds."""
     count, begin = 0, time.process_time()
     while (spent := time.process_time() - begin) < seconds:
@@ -70,7 +70,7 @@ def cpu_us(interpreter: SmartReplyInterpreter, message: str, seconds: float) -> 
     return spent / count * 1e6
 
 
-def in_process(stock: SmartReplyInterpreter, ours: SmartReplyInterpreter, rounds: int, seconds: float) -> str:
+def in_process(stock: StraightforwardInterpreter, ours: SmartReplyInterpreter, rounds: int, seconds: float) -> str:
     """CPU microseconds a message on one thread, medians of rounds in which both take turns, as a table."""
     rows = []
     for name, message in MESSAGES.items():
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; the exit status, as --help gives it."""
     options = parse_arguments(arguments)
     try:
-        stock, ours = straightforward(options.model), SmartReplyInterpreter(options.model)
+        stock, ours = StraightforwardInterpreter(options.model), SmartReplyInterpreter(options.model)
         alone = in_process(stock, ours, options.rounds, options.seconds / 4)
         with tempfile.TemporaryDirectory() as folder:
             rows = over_thrift(options, ours.replies(MESSAGES[MEDIUM]), Path(folder))
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     verdict = list(checks({row: middle_row(rounds) for row, rounds in rows.items()}))
-    print(f"Smart Reply, LSH_PROJECTION with {_tflite_ops.best_instructions().name}; {machine_line()}\n")
+    print(f"Smart Reply, the projection with {_smart_reply.best_instructions().name}; {machine_line()}\n")
     print(f"CPU on one thread, without a server:\n\n{alone}\n")
     print(f"Over Thrift:\n\n{server_table(rows)}\n\n{check_table(verdict, 'on the medium message')}")
     return 0 if all(check.holds for check in verdict) else 1

@@ -83,13 +83,13 @@ class GraphWriter:
         """An operator of the runtime's own. `options`: kind in the schema's union, and offset of the table."""
         self._operator(self._code(code, None), inputs, outputs, builtin_options=options)
 
-    def skip_gram_options(self, ngram_size: int, max_skip: int) -> tuple[int, int]:
-        """All n-grams of up to `ngram_size` words that skip up to `max_skip` words between two."""
+    def skip_gram_options(self, ngram_size: int = 3, max_skip: int = 2, include_all: bool = True) -> tuple[int, int]:
+        """N-grams of `ngram_size` words, up to `max_skip` left out between two; with `include_all` shorter ones too."""
         builder = self._builder
         tflite.SkipGramOptionsStart(builder)
         tflite.SkipGramOptionsAddNgramSize(builder, ngram_size)
         tflite.SkipGramOptionsAddMaxSkipSize(builder, max_skip)
-        tflite.SkipGramOptionsAddIncludeAllNgrams(builder, True)
+        tflite.SkipGramOptionsAddIncludeAllNgrams(builder, include_all)
         return tflite.BuiltinOptions.SkipGramOptions, tflite.SkipGramOptionsEnd(builder)
 
     def projection_options(self, kind: int = tflite.LSHProjectionType.SPARSE) -> tuple[int, int]:
@@ -189,26 +189,11 @@ class GraphWriter:
         return int(builder.EndVector())
 
 
-def projection_graph(seeds: NDArray[np.float32], *, ngram_size: int = 3, max_skip: int = 2) -> bytes:
-    """From one segment to its signatures, int32[h]; seeds: [h, b]."""
-    writer = GraphWriter()
-    message, signatures = _projection(writer, seeds, ngram_size, max_skip)
-    return writer.finish([message], [signatures], "Smart Reply projection")
-
-
-def reply_graph(
-    seeds: NDArray[np.float32],
-    table: ReplyTable,
-    responses: Sequence[str],
-    limits: Limits,
-    *,
-    ngram_size: int = 3,
-    max_skip: int = 2,
-) -> bytes:
+def reply_graph(seeds: NDArray[np.float32], table: ReplyTable, responses: Sequence[str], limits: Limits) -> bytes:
     """From one segment to its replies and their scores. Response i is what label i stands for."""
     kinds = tflite.TensorType
     writer = GraphWriter()
-    message, signatures = _projection(writer, seeds, ngram_size, max_skip)
+    message, signatures = _projection(writer, seeds)
     labels, scores = writer.variable("predicted_label", kinds.INT32), writer.variable("score", kinds.FLOAT32)
     constants = [
         writer.constant("model_signature", table.keys),
@@ -224,7 +209,7 @@ def reply_graph(
     return writer.finish([message], [replies, scores], "Smart Reply")
 
 
-def _projection(writer: GraphWriter, seeds: NDArray[np.float32], ngram_size: int, max_skip: int) -> tuple[int, int]:
+def _projection(writer: GraphWriter, seeds: NDArray[np.float32]) -> tuple[int, int]:
     kinds = tflite.TensorType
     message = writer.variable("message", kinds.STRING)
     normalized, ngrams = writer.variable("normalized", kinds.STRING), writer.variable("ngrams", kinds.STRING)
@@ -233,7 +218,7 @@ def _projection(writer: GraphWriter, seeds: NDArray[np.float32], ngram_size: int
     hash_seeds = writer.constant("hash_seed", seeds)
     code = tflite.BuiltinOperator
     writer.custom("Normalize", [message], [normalized])
-    writer.builtin(code.SKIP_GRAM, [normalized], [ngrams], writer.skip_gram_options(ngram_size, max_skip))
+    writer.builtin(code.SKIP_GRAM, [normalized], [ngrams], writer.skip_gram_options())
     writer.custom("ExtractFeatures", [ngrams], [features, weights])
     writer.builtin(code.LSH_PROJECTION, [hash_seeds, features, weights], [signatures], writer.projection_options())
     return message, signatures

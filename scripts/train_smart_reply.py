@@ -25,29 +25,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from tflite_runtime.interpreter import InterpreterWithCustomOps, OpResolverType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ext import _tflite_ops
+from ext import _smart_reply
 from process.files import write_atomically
 from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
 
 try:
-    from scripts.smart_reply_graph import Limits, ReplyTable, projection_graph, reply_graph
+    from scripts.smart_reply_graph import Limits, ReplyTable, reply_graph
 except ModuleNotFoundError as missing:  # the schema of .tflite files, which a server does not need
     sys.exit(f"error: {missing}; get it by: {sys.executable} -m pip install tflite==2.18.0")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
 MAX_LINE_BYTES = 65_536
 MAX_RESPONSES = 1_000_000
 MAX_ROWS = 10_000_000
-NOTHING = _tflite_ops.normalized(b"")
+NOTHING = _smart_reply.normalized(b"")
 
 
 class DataError(Exception):
@@ -99,39 +96,22 @@ def _parse(line: bytes, where: str, max_replies: int) -> Example:
 
 def segments_of(message: str) -> list[bytes]:
     """The segments of which normalizing leaves something."""
-    return [part for part in _tflite_ops.segments(message.encode()) if _tflite_ops.normalized(part) != NOTHING]
-
-
-class Projection:
-    """From segments to signatures, by the graph that will serve."""
-
-    def __init__(self, seeds: NDArray[np.float32]) -> None:
-        self._interpreter = InterpreterWithCustomOps(
-            custom_op_registerers=[_tflite_ops.register_operators],
-            model_content=projection_graph(seeds),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-        self._interpreter.allocate_tensors()
-
-    def signatures(self, segment: bytes) -> NDArray[np.int32]:
-        """One for each row of seeds."""
-        self._interpreter.set_tensor(self._input, np.array(segment))
-        self._interpreter.invoke()
-        signatures: NDArray[np.int32] = self._interpreter.get_tensor(self._output)
-        return signatures
+    return [part for part in _smart_reply.segments(message.encode()) if _smart_reply.normalized(part) != NOTHING]
 
 
 def reply_table(
-    examples: Sequence[Example], labels: dict[str, int], projection: Projection, width: int, console: Console
+    examples: Sequence[Example],
+    labels: dict[str, int],
+    projection: _smart_reply.Projection,
+    width: int,
+    console: Console,
 ) -> ReplyTable:
     """How often each reply was given where a signature was seen, as a share; the `width` most frequent of each."""
     counts: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for example in track(examples, "projecting messages", console=console, transient=True):
         replies = [labels[reply] for reply in example.replies]
         for segment in segments_of(example.message):
-            for signature in projection.signatures(segment).tolist():
+            for signature in projection.signatures(segment):
                 counts[signature].update(replies)
     if len(counts) > MAX_ROWS:
         raise DataError(f"{len(counts)} signatures, the limit is {MAX_ROWS}: fewer --hashes or --bits")
@@ -157,7 +137,8 @@ def train(examples: Sequence[Example], options: argparse.Namespace, console: Con
     generator = np.random.default_rng(options.seed)
     bits = options.bits or min(max(6, len(examples).bit_length() + 3), 12)
     seeds = generator.uniform(0, 1000, (options.hashes, bits)).astype(np.float32)
-    table = reply_table(examples, labels, Projection(seeds), options.replies_per_signature, console)
+    projection = _smart_reply.Projection(seeds.tolist(), _smart_reply.SkipGramOptions())
+    table = reply_table(examples, labels, projection, options.replies_per_signature, console)
     console.print(f"{len(examples)} messages, {len(responses)} replies, {len(table.keys)} signatures of {bits} bits")
     return reply_graph(seeds, table, responses, Limits(options.max_replies, options.threshold))
 

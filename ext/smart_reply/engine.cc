@@ -15,7 +15,7 @@ constexpr int kTimedRuns = 3;
 
 class ReplyExecutor : public Executor {
  public:
-  explicit ReplyExecutor(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+  explicit ReplyExecutor(const Model& model) : model_(model) {}
 
   void run(std::span<Request* const> batch) override {
     for (Request* request : batch) answer(static_cast<ReplyRequest&>(*request));
@@ -23,7 +23,7 @@ class ReplyExecutor : public Executor {
 
  private:
   void answer(ReplyRequest& request) {
-    request.replies = session_->replies({request.messages.begin(), request.messages.end()});
+    request.replies = model_.replies(request.messages, scratch_);
     if (const auto& threshold = request.reply_filter.threshold) {
       std::erase_if(request.replies, [&](const Reply& reply) { return reply.score < *threshold; });
     }
@@ -32,7 +32,8 @@ class ReplyExecutor : public Executor {
     }
   }
 
-  const std::shared_ptr<Session> session_;
+  const Model& model_;
+  Model::Scratch scratch_;
 };
 
 // Text that costs most for its length: words that are segments.
@@ -42,46 +43,46 @@ std::string probe(size_t bytes) {
   return text;
 }
 
-Nanoseconds time_of(Session& session, const std::string& message) {
+Nanoseconds time_of(const Model& model, const std::string& message, Model::Scratch& scratch) {
   const Nanoseconds begin = Queue::monotonic_now();
-  session.replies({message});
+  model.replies({&message, 1}, scratch);
   return Queue::monotonic_now() - begin;
 }
 
 // The longest message, in bytes, that takes no longer than `time` whatever it says; 0 for none.
-size_t longest_within(Session& session, Nanoseconds time) {
+size_t longest_within(const Model& model, Nanoseconds time) {
+  Model::Scratch scratch;
   size_t longest = 0;
   for (size_t bytes = kShortestProbe; bytes <= kLongestProbe; bytes *= 2) {
     const std::string message = probe(bytes);
     Nanoseconds best = kNever;
-    for (int i = 0; i < kTimedRuns; ++i) best = std::min(best, time_of(session, message));
+    for (int i = 0; i < kTimedRuns; ++i) best = std::min(best, time_of(model, message, scratch));
     if (best > time) break;
     longest = bytes;
   }
   return longest;
 }
 
-const std::vector<std::shared_ptr<Session>>& checked(const std::vector<std::shared_ptr<Session>>& sessions) {
-  if (sessions.empty()) throw std::invalid_argument("there must be a session for at least one worker");
-  return sessions;
+uint32_t checked(uint32_t workers) {
+  if (workers == 0) throw std::invalid_argument("there must be at least one worker");
+  return workers;
 }
 
-std::vector<std::unique_ptr<Executor>> executors(const std::vector<std::shared_ptr<Session>>& sessions) {
+std::vector<std::unique_ptr<Executor>> executors(const Model& model, uint32_t workers) {
   std::vector<std::unique_ptr<Executor>> made;
-  for (const auto& session : sessions) made.push_back(std::make_unique<ReplyExecutor>(session));
+  for (uint32_t i = 0; i < workers; ++i) made.push_back(std::make_unique<ReplyExecutor>(model));
   return made;
 }
 
 }  // namespace
 
-// The first worker's session serves lone requests too: they run while no batch does, and a session's callers take
-// turns.
-SmartReplyEngine::SmartReplyEngine(std::vector<std::shared_ptr<Session>> sessions, uint32_t inline_us,
+SmartReplyEngine::SmartReplyEngine(std::shared_ptr<const Model> model, uint32_t workers, uint32_t inline_us,
                                    const QueueLimits& limits, const PolicyConfig& policy)
-    : queue_(limits, policy, static_cast<uint32_t>(checked(sessions).size())),
-      quick_bytes_(longest_within(*sessions[0], Nanoseconds{inline_us} * 1000)),
-      inline_runner_(queue_, std::make_unique<ReplyExecutor>(sessions[0])),
-      workers_(queue_, executors(sessions)) {}
+    : model_(std::move(model)),
+      queue_(limits, policy, checked(workers)),
+      quick_bytes_(longest_within(*model_, Nanoseconds{inline_us} * 1000)),
+      inline_runner_(queue_, std::make_unique<ReplyExecutor>(*model_)),
+      workers_(queue_, executors(*model_, workers)) {}
 
 Submission SmartReplyEngine::submit(std::unique_ptr<ReplyRequest> request) {
   for (const std::string& message : request->messages) request->bytes += message.size() + 1;

@@ -12,7 +12,7 @@
 #include "queue/inline_runner.h"
 #include "queue/queue.h"
 #include "queue/workers.h"
-#include "smart_reply/session.h"
+#include "smart_reply/model.h"
 
 namespace predictor::smart_reply {
 
@@ -31,10 +31,10 @@ struct ReplyRequest : Request {
 
 class SmartReplyEngine {
  public:
-  // A worker for each session. A request that is alone and takes no longer than `inline_us` microseconds, as measured
-  // here, is run by the caller of wake(). Throws std::invalid_argument, naming the setting, when one is out of range,
-  // and std::runtime_error when the graph fails.
-  SmartReplyEngine(std::vector<std::shared_ptr<Session>> sessions, uint32_t inline_us, const QueueLimits& limits,
+  // So many workers share the model. A request that is alone and takes no longer than `inline_us` microseconds, as
+  // measured here, is run by the caller of wake(). Throws std::invalid_argument, naming the setting, when one is out of
+  // range.
+  SmartReplyEngine(std::shared_ptr<const Model> model, uint32_t workers, uint32_t inline_us, const QueueLimits& limits,
                    const PolicyConfig& policy);
 
   Submission submit(std::unique_ptr<ReplyRequest> request);
@@ -44,6 +44,7 @@ class SmartReplyEngine {
   Queue& queue() { return queue_; }
 
  private:
+  const std::shared_ptr<const Model> model_;  // what requests that were answered refer to
   Queue queue_;
   size_t quick_bytes_;
   InlineRunner inline_runner_;

@@ -1,101 +1,27 @@
 #include "tflite/model_file.h"
 
-#include <cstdio>
-#include <cstring>
+#include <algorithm>
+#include <cstdint>
 #include <set>
-#include <vector>
+#include <utility>
 
-#include "tflite/library.h"
+#include "tflite/schema.h"
 #include "tflite/strings.h"
+#include "weights/model_error.h"
 
 namespace predictor::tflite {
 
 namespace {
 
-class Messages : public ErrorReporter {
- public:
-  int Report(const char* format, va_list arguments) override {
-    char line[512];
-    int length = std::vsnprintf(line, sizeof(line), format, arguments);
-    if (!text_.empty()) text_ += "; ";
-    text_ += line;
-    return length;
+constexpr std::string_view kIdentifier = "TFL3";
+constexpr size_t kIdentifierPlace = 4;
+
+std::string fault_of(std::string_view bytes) {
+  if (bytes.size() < kIdentifierPlace || bytes.substr(kIdentifierPlace, kIdentifier.size()) != kIdentifier) {
+    return "the file does not begin as one";
   }
-
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
-// A table of a verified flatbuffer (https://flatbuffers.dev/internals): it begins with the distance back to its vtable,
-// which gives, from its fifth byte on, each field's place in the table, 0 for a field that is absent.
-class Table {
- public:
-  explicit Table(const char* at) : at_(at) {}
-  static Table root(std::string_view bytes) { return Table(bytes.data() + read<uint32_t>(bytes.data())); }
-
-  bool has(int field) const { return place(field) != 0; }
-
-  std::vector<Table> tables(int field) const {
-    std::vector<Table> found;
-    for (const char* element : elements(field)) found.emplace_back(element + read<uint32_t>(element));
-    return found;
-  }
-
-  std::vector<int32_t> indices(int field) const {
-    std::vector<int32_t> found;
-    for (const char* element : elements(field)) found.push_back(read<int32_t>(element));
-    return found;
-  }
-
-  // Of a vector of bytes; empty when the field is absent.
-  std::string_view bytes(int field) const {
-    if (!has(field)) return {};
-    const char* offset = at_ + place(field);
-    const char* vector = offset + read<uint32_t>(offset);
-    return {vector + sizeof(uint32_t), read<uint32_t>(vector)};
-  }
-
-  // A field that is absent is 0.
-  template <typename Number>
-  Number number(int field) const {
-    return has(field) ? read<Number>(at_ + place(field)) : Number{0};
-  }
-
- private:
-  template <typename Number>
-  static Number read(const char* at) {
-    Number number;
-    std::memcpy(&number, at, sizeof(number));
-    return number;
-  }
-
-  // Of a vector of four-byte elements.
-  std::vector<const char*> elements(int field) const {
-    const char* offset = at_ + place(field);
-    const char* vector = offset + read<uint32_t>(offset);
-    std::vector<const char*> found(read<uint32_t>(vector));
-    for (size_t i = 0; i < found.size(); ++i) found[i] = vector + (i + 1) * sizeof(uint32_t);
-    return found;
-  }
-
-  uint16_t place(int field) const {
-    const char* vtable = at_ - read<int32_t>(at_);
-    size_t entry = 4 + 2 * static_cast<size_t>(field);
-    return entry < read<uint16_t>(vtable) ? read<uint16_t>(vtable + entry) : 0;
-  }
-
-  const char* at_;
-};
-
-// Fields by their number in the schema.
-enum ModelField { kOperatorCodes = 1, kSubgraphs = 2, kBuffers = 4 };
-enum SubgraphField { kTensors = 0, kInputs = 1, kOutputs = 2, kOperators = 3 };
-enum OperatorField { kOperatorInputs = 1, kOperatorOutputs = 2 };
-enum TensorField { kShape = 0, kType = 1, kBuffer = 2, kIsVariable = 5 };
-constexpr int8_t kStringType = 5;  // of the schema's TensorType, which numbers other types unlike the runtime
-enum BufferField { kData = 0, kOffset = 1 };
+  return schema_fault(bytes);
+}
 
 std::string absence_in(const Table& model) {
   if (!model.has(kOperatorCodes) || !model.has(kSubgraphs) || !model.has(kBuffers)) {
@@ -112,42 +38,34 @@ std::string absence_in(const Table& model) {
   return {};
 }
 
-size_t elements_of(const Table& tensor) {
-  if (!tensor.has(kShape)) return 1;
-  size_t elements = 1;
-  for (int32_t size : tensor.indices(kShape)) elements *= static_cast<size_t>(size);
-  return elements;
-}
-
-std::string string_fault_in(const Table& subgraph, const std::vector<Table>& buffers) {
+std::string string_fault_in(const ModelFile& file, const Table& subgraph) {
   const std::vector<Table> tensors = subgraph.tables(kTensors);
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto buffer = tensors[i].number<uint32_t>(kBuffer);
-    const bool strings = tensors[i].number<int8_t>(kType) == kStringType;
-    if (!strings || buffer >= buffers.size() || !buffers[buffer].has(kData)) continue;
-    const std::string fault = string_fault(buffers[buffer].bytes(kData), elements_of(tensors[i]));
+    const std::string_view content = file.content_of(tensors[i]);
+    const bool strings = TensorType{tensors[i].number<int8_t>(kType)} == TensorType::kString;
+    if (!strings || content.empty()) continue;
+    const std::string fault = string_fault(content, elements_of(tensors[i]));
     if (!fault.empty()) return "tensor " + std::to_string(i) + " " + fault;
   }
   return {};
 }
 
 // What holds something before the first operator runs, or has nothing to hold, by index: inputs, constants, variables.
-std::set<int32_t> given_tensors(const Table& subgraph, const std::vector<Table>& buffers) {
+std::set<int32_t> given_tensors(const ModelFile& file, const Table& subgraph) {
   const std::vector<int32_t> inputs = subgraph.indices(kInputs);
   std::set<int32_t> given(inputs.begin(), inputs.end());
   given.insert(-1);  // an optional input that is left out
   const std::vector<Table> tensors = subgraph.tables(kTensors);
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto buffer = tensors[i].number<uint32_t>(kBuffer);
-    const bool constant = buffer < buffers.size() && (buffers[buffer].has(kData) || buffers[buffer].has(kOffset));
+    const bool constant = !file.content_of(tensors[i]).empty();
     if (constant || tensors[i].number<uint8_t>(kIsVariable) || elements_of(tensors[i]) == 0)
       given.insert(static_cast<int32_t>(i));
   }
   return given;
 }
 
-std::string unwritten_read_in(const Table& subgraph, const std::vector<Table>& buffers) {
-  std::set<int32_t> written = given_tensors(subgraph, buffers);
+std::string unwritten_read_in(const ModelFile& file, const Table& subgraph) {
+  std::set<int32_t> written = given_tensors(file, subgraph);
   const auto fault = [&](const std::vector<int32_t>& read, const std::string& reader) -> std::string {
     for (int32_t index : read) {
       if (!written.contains(index)) return reader + " reads tensor " + std::to_string(index) + ", which nobody wrote";
@@ -164,26 +82,72 @@ std::string unwritten_read_in(const Table& subgraph, const std::vector<Table>& b
   return fault(subgraph.indices(kOutputs), "the graph's caller");
 }
 
-}  // namespace
-
-std::string tensor_fault(std::string_view bytes) {
-  const Table model = Table::root(bytes);
-  const std::vector<Table> buffers = model.tables(kBuffers);
-  for (const Table& subgraph : model.tables(kSubgraphs)) {
-    for (const auto& look : {string_fault_in, unwritten_read_in}) {
-      const std::string fault = look(subgraph, buffers);
-      if (!fault.empty()) return fault;
-    }
+std::string name_of(const Table& code) {
+  const int32_t old = code.number<int8_t>(kDeprecatedBuiltinCode);  // where the number was before it had 32 bits
+  switch (const int32_t builtin = std::max(old, code.number<int32_t>(kBuiltinCode))) {
+    case kCustom:
+      return std::string(code.bytes(kCustomCode));
+    case kSkipGram:
+      return "SKIP_GRAM";
+    case kLshProjection:
+      return "LSH_PROJECTION";
+    case kHashtableLookup:
+      return "HASHTABLE_LOOKUP";
+    default:
+      return "builtin " + std::to_string(builtin);
   }
-  return {};
 }
 
-std::string model_fault(std::string_view bytes) {
-  Messages messages;
-  if (!library().verify_and_build(bytes.data(), bytes.size(), nullptr, &messages)) {
-    return messages.text().empty() ? "not a TensorFlow Lite model" : messages.text();
+}  // namespace
+
+ModelFile::ModelFile(Content content) : content_(std::move(content)) {
+  std::string fault = fault_of(*content_);
+  if (fault.empty()) fault = absence_in(root());
+  if (!fault.empty()) throw ModelError("no TensorFlow Lite model, or damaged: " + fault);
+  buffers_ = root().tables(kBuffers);
+}
+
+std::vector<std::string> ModelFile::operator_names() const {
+  const std::vector<Table> codes = root().tables(kOperatorCodes), subgraphs = root().tables(kSubgraphs);
+  std::vector<std::string> names;
+  if (subgraphs.empty()) return names;
+  for (const Table& node : subgraphs[0].tables(kOperators)) {
+    const auto code = node.number<uint32_t>(kOpcodeIndex);
+    if (code >= codes.size()) {
+      throw ModelError("operator " + std::to_string(names.size()) + " has code " + std::to_string(code) + " of " +
+                       std::to_string(codes.size()));
+    }
+    names.push_back(name_of(codes[code]));
   }
-  return absence_in(Table::root(bytes));
+  return names;
+}
+
+void ModelFile::check_tensors() const {
+  for (const Table& subgraph : root().tables(kSubgraphs)) {
+    for (const auto& look : {string_fault_in, unwritten_read_in}) {
+      const std::string fault = look(*this, subgraph);
+      if (!fault.empty()) throw ModelError(fault);
+    }
+  }
+}
+
+std::string_view ModelFile::content_of(const Table& tensor) const {
+  const auto index = tensor.number<uint32_t>(kBuffer);
+  if (index >= buffers_.size()) return {};
+  const Table& buffer = buffers_[index];
+  const auto offset = buffer.number<uint64_t>(kOffset);
+  if (offset <= 1) return buffer.bytes(kData);  // 1 stands for content that a writer left out
+  const auto size = buffer.number<uint64_t>(kSize);
+  const bool fits = offset <= content_->size() && size <= content_->size() - offset;
+  return fits ? content_->substr(offset, size) : std::string_view();
+}
+
+size_t elements_of(const Table& tensor) {
+  size_t elements = 1;
+  for (int32_t size : tensor.indices(kShape)) {
+    if (__builtin_mul_overflow(elements, static_cast<size_t>(size), &elements)) return SIZE_MAX;
+  }
+  return elements;
 }
 
 }  // namespace predictor::tflite

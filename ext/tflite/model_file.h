@@ -1,18 +1,39 @@
-// Looks into a model file before the runtime does.
+// A .tflite file, looked through before anybody relies on it: runtimes trust their files, and crash on broken ones.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "tflite/content.h"
+#include "tflite/flatbuffer.h"
 
 namespace predictor::tflite {
 
-// What is wrong with the bytes as a flatbuffer of tensorflow/lite/schema/schema.fbs; empty when nothing is. The library
-// has the verifier that the schema's compiler writes, but does not call it, and follows vectors that may be absent.
-std::string model_fault(std::string_view bytes);
+class ModelFile {
+ public:
+  // Throws ModelError when the bytes are no well-formed model, or when it lacks what every model has.
+  explicit ModelFile(Content content);
 
-// What is wrong with the tensors of a model whose flatbuffer is well formed: strings that lie outside of their buffer,
-// or an operator that reads what neither the graph's caller, nor an operator before it, nor the file wrote. Empty when
-// nothing is. The runtime would follow a wild pointer there.
-std::string tensor_fault(std::string_view bytes);
+  const Content& content() const { return content_; }
+  Table root() const { return Table::root(*content_); }
+
+  // Names of the first subgraph's operators, in their order. Throws ModelError for one that the file does not name.
+  std::vector<std::string> operator_names() const;
+
+  // Throws ModelError when strings lie outside of their buffer, or when an operator reads what neither the graph's
+  // caller, nor an operator before it, nor the file wrote: a runtime would follow a wild pointer there.
+  void check_tensors() const;
+
+  // The content that the file gives a tensor; empty when there is none.
+  std::string_view content_of(const Table& tensor) const;
+
+ private:
+  Content content_;
+  std::vector<Table> buffers_;
+};
+
+// The number of elements that a tensor's shape says; the largest number there is when that does not fit.
+size_t elements_of(const Table& tensor);
 
 }  // namespace predictor::tflite

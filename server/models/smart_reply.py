@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ext import _tflite_ops
+from ext import _smart_reply
 from server.errors import ModelError
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 from server.models.message_cost import MessageCost
-from server.models.smart_reply_engine import SmartReplyInterpreter
+from server.models.smart_reply_engine import read_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class SmartReplyModel(EngineModel):
-    """An interpreter for each worker, behind one queue."""
+    """One model, which all workers share, behind a queue."""
 
     kind = "smart-reply"
     capabilities = (Capability.REPLY,)
     equal_lengths_only = False
 
-    def __init__(self, native: _tflite_ops.SmartReplyEngine, cost: MessageCost) -> None:
+    def __init__(self, native: _smart_reply.SmartReplyEngine, cost: MessageCost) -> None:
         super().__init__(Engine(native, cost.max_tokens))
         self._cost = cost
         self.limits = cost.limits()
@@ -35,7 +35,7 @@ class SmartReplyModel(EngineModel):
             "input": "texts",
             "output": "replies",
             "device": "cpu",
-            "projection": _tflite_ops.best_instructions().name.lower(),
+            "projection": _smart_reply.best_instructions().name.lower(),
         }
 
     def reply(
@@ -46,16 +46,20 @@ class SmartReplyModel(EngineModel):
         return self._engine.submit(messages, reply_filter.max_replies, reply_filter.threshold, tokens, context=context)
 
 
-async def load(content: bytes, settings: Settings) -> SmartReplyModel:
-    """Make and warm up the interpreters, off the event loop. Raises ModelError."""
+async def load(file: _smart_reply.ModelFile, settings: Settings) -> SmartReplyModel:
+    """Read the graph and warm it up, off the event loop. Raises ModelError."""
     cost = MessageCost(settings)
-    native = await asyncio.to_thread(_native_engine, content, settings, cost)
+    native = await asyncio.to_thread(_native_engine, file, settings, cost)
     return SmartReplyModel(native, cost)
 
 
-def _native_engine(content: bytes, settings: Settings, cost: MessageCost) -> _tflite_ops.SmartReplyEngine:
-    sessions = tuple(SmartReplyInterpreter(content).session for _ in range(settings.workers))
+def _native_engine(
+    file: _smart_reply.ModelFile, settings: Settings, cost: MessageCost
+) -> _smart_reply.SmartReplyEngine:
+    model = read_graph(file)
     try:
-        return _tflite_ops.SmartReplyEngine(sessions, inline_us=settings.inline_us, **cost.queue_settings())
-    except (ValueError, RuntimeError) as error:  # a setting out of range; a graph that fails on longer messages
+        return _smart_reply.SmartReplyEngine(
+            model, workers=settings.workers, inline_us=settings.inline_us, **cost.queue_settings()
+        )
+    except (ValueError, RuntimeError) as error:  # a setting out of range; no threads
         raise ModelError(str(error)) from None

@@ -1,4 +1,4 @@
-"""The comparison with straightforward operators builds, agrees, and shows what the issue asks for."""
+"""The comparison with tflite-runtime builds, agrees, and shows what is asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.figures import Figures, Row
 from benchmarks.smart_reply import MEDIUM, MESSAGES, checks, cpu_us, main
-from benchmarks.straightforward import straightforward
+from benchmarks.straightforward import StraightforwardInterpreter
 from server.models.smart_reply_engine import SmartReplyInterpreter
 from tests.support.smart_reply_models import HELLO, google_model
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_a_medium_message_costs_less_than_100_us_and_a_fifth_of_straightforward_operators() -> None:
-    stock, ours = straightforward(google_model()), SmartReplyInterpreter(google_model())
+    stock, ours = StraightforwardInterpreter(google_model()), SmartReplyInterpreter(google_model())
     assert stock.replies("Hello") == HELLO
     message = MESSAGES[MEDIUM]
     assert stock.replies(message) == ours.replies(message)

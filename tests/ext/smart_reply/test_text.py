@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ext import _tflite_ops
+from ext import _smart_reply
 from tests.support import plain_smart_reply as plain
 
 PIECES = [
@@ -25,7 +25,7 @@ texts = st.one_of(spoken, st.binary(max_size=64), st.text(max_size=64).map(str.e
 @example(b"?!?!a?!?b!!")
 @example(b"x,\v")
 def test_normalized_is_what_the_patterns_give(text: bytes) -> None:
-    assert _tflite_ops.normalized(text) == plain.normalized(text)
+    assert _smart_reply.normalized(text) == plain.normalized(text)
 
 
 @settings(max_examples=2000)
@@ -33,7 +33,7 @@ def test_normalized_is_what_the_patterns_give(text: bytes) -> None:
 @example(b"a. .b")
 @example(b"\t\t. a\t")
 def test_segments_are_what_the_patterns_give(text: bytes) -> None:
-    assert _tflite_ops.segments(text) == plain.segments(text)
+    assert _smart_reply.segments(text) == plain.segments(text)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_segments_are_what_the_patterns_give(text: bytes) -> None:
     ],
 )
 def test_normalized_of_one_text_of_each_kind(text: bytes, wanted: bytes) -> None:
-    assert _tflite_ops.normalized(text) == wanted
+    assert _smart_reply.normalized(text) == wanted
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,25 @@ def test_normalized_of_one_text_of_each_kind(text: bytes, wanted: bytes) -> None
     ],
 )
 def test_segments_of_one_message_of_each_kind(message: bytes, wanted: list[bytes]) -> None:
-    assert _tflite_ops.segments(message) == wanted
+    assert _smart_reply.segments(message) == wanted
+
+
+@settings(max_examples=1000)
+@given(texts, st.integers(1, 5), st.integers(0, 10))
+@example(b"a b c d e f g h", 3, 2)
+def test_skip_grams_are_what_their_description_says(text: bytes, size: int, skip: int) -> None:
+    text = plain.normalized(text[:40])  # white space at the beginning is the operator's own matter (test_executor.py)
+    options = _smart_reply.SkipGramOptions(size, skip)
+    assert _smart_reply.skip_grams(text, options) == plain.ngrams(text, size, skip)
+    ids, weights = _smart_reply.features(text, options)
+    assert (ids, weights) == plain.features(plain.ngrams(text, size, skip))
+
+
+@pytest.mark.parametrize("options", [(0, 2), (6, 2), (3, -1), (3, 11)])
+def test_skip_gram_options_out_of_range_are_refused(options: tuple[int, int]) -> None:
+    for call in (_smart_reply.skip_grams, _smart_reply.features):
+        with pytest.raises(ValueError, match="of 1 to 5 words and skip 0 to 10"):
+            call(b"a b c", _smart_reply.SkipGramOptions(*options))
 
 
 @pytest.mark.parametrize(
@@ -76,5 +94,5 @@ def test_segments_of_one_message_of_each_kind(message: bytes, wanted: list[bytes
 )
 def test_100_kb_take_the_time_of_100_kb(message: bytes) -> None:
     """Rules that look back over the text would take minutes here."""
-    assert b"".join(_tflite_ops.segments(message)).count(b"?") == message.count(b"?")
-    assert _tflite_ops.normalized(message).startswith(b"<S> ")
+    assert b"".join(_smart_reply.segments(message)).count(b"?") == message.count(b"?")
+    assert _smart_reply.normalized(message).startswith(b"<S> ")

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ext import _tflite_ops
 from server.errors import ModelError
-from server.models.smart_reply_engine import MAX_MESSAGE_BYTES, MessageError, SmartReplyInterpreter, best, read_model
+from server.models.smart_reply_engine import MAX_MESSAGE_BYTES, MessageError, SmartReplyInterpreter, best
 from tests.support.smart_reply_models import HELLO, google_model, small_parts
 
 
@@ -34,12 +33,6 @@ def various_messages(count: int) -> list[str]:
 def test_hello_gives_the_published_result_to_the_last_digit(engine: SmartReplyInterpreter) -> None:
     assert engine.replies("Hello") == HELLO
     assert list(engine.replies("Hello")) == sorted(HELLO, key=lambda reply: -HELLO[reply])
-
-
-def test_the_runtimes_own_projection_gives_the_same(engine: SmartReplyInterpreter) -> None:
-    stock = SmartReplyInterpreter(google_model(), registerers=(_tflite_ops.register_operators_with_stock_projection,))
-    messages = various_messages(100)
-    assert stock.replies_many(messages) == engine.replies_many(messages)
 
 
 def test_scores_add_up_over_segments_as_the_first_smartreply_did(engine: SmartReplyInterpreter) -> None:
@@ -89,7 +82,7 @@ def test_many_threads_lose_and_mix_nothing(engine: SmartReplyInterpreter) -> Non
 
 
 def test_the_interpreter_lock_is_free_while_replies_are_computed() -> None:
-    """Two interpreters at a time must not take turns: Python counts on while long calls run."""
+    """Threads must not take turns: Python counts on while long calls run."""
     code = """
 import threading, time
 from server.models.smart_reply_engine import SmartReplyInterpreter
@@ -125,13 +118,30 @@ def resident_kib() -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))
 
 
-def test_interpreters_share_the_bytes_of_a_model() -> None:
-    model = read_model(google_model())
-    engines = [SmartReplyInterpreter(model)]
-    before = resident_kib()
-    engines += [SmartReplyInterpreter(model) for _ in range(4)]
-    assert resident_kib() - before < 4 * len(model) / 1024 / 4
-    assert [engine.replies("Hello") for engine in engines] == [HELLO] * 5
+def test_a_model_is_mapped_and_not_copied() -> None:
+    """Interpreters of one file have their pages in common: they are the file's."""
+    first = SmartReplyInterpreter(google_model())
+    before = private_kib()
+    more = [SmartReplyInterpreter(google_model()) for _ in range(8)]
+    assert [engine.replies("Hello") for engine in (first, *more)] == [HELLO] * 9
+    assert private_kib() - before < 8 * google_model().stat().st_size / 1024 / 4
+
+
+def private_kib() -> int:
+    """Memory of this process alone."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+
+
+def test_a_file_may_be_replaced_by_another_while_its_model_answers(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(google_model().read_bytes())
+    first = SmartReplyInterpreter(path)
+    other = tmp_path / "other"
+    other.write_bytes(small_parts().graph())
+    other.replace(path)
+    assert first.replies("Hello") == HELLO
+    assert SmartReplyInterpreter(path).replies("Hello") != HELLO
 
 
 def test_best_counts_from_the_top_and_cuts_at_the_threshold() -> None:
@@ -143,11 +153,14 @@ def test_best_counts_from_the_top_and_cuts_at_the_threshold() -> None:
 
 
 def test_files_that_are_no_model_are_refused_by_name(tmp_path: Path) -> None:
-    text, cut = tmp_path / "text.tflite", tmp_path / "cut.tflite"
+    text, cut, empty = (tmp_path / f"{name}.tflite" for name in ("text", "cut", "empty"))
     text.write_text("no model")
     cut.write_bytes(small_parts().graph()[:-400])
+    empty.touch()
     for path in (text, cut):
         with pytest.raises(ModelError, match=f"{path}: no TensorFlow Lite model, or damaged"):
             SmartReplyInterpreter(path)
+    with pytest.raises(ModelError, match=f"{empty}: the file is empty"):
+        SmartReplyInterpreter(empty)
     with pytest.raises(FileNotFoundError):
         SmartReplyInterpreter(tmp_path / "none.tflite")

@@ -7,13 +7,12 @@ import gc
 import random
 import re
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from predictor.ttypes import ReplyOptions, RequestOptions, ServerStatus
 
-from ext import _tflite_ops
+from ext import _smart_reply
 from server.config import Settings
 from server.errors import ErrorCode, ModelError
 from server.models import kinds
@@ -22,7 +21,7 @@ from server.models.registry import Registry
 from server.models.requests import ReplyFilter, RequestContext
 from server.models.smart_reply_engine import SmartReplyInterpreter, best
 from server.rpc.handler import Handler
-from tests.ext.smart_reply.test_operators import BROKEN
+from tests.ext.smart_reply.test_broken_models import BROKEN
 from tests.server.waiting import error_of, result
 from tests.support.smart_reply_models import HELLO, google_model, small_parts
 
@@ -188,9 +187,8 @@ class Native:
     """The engine without an event loop."""
 
     def __init__(self, **settings: Any) -> None:
-        self.engine = _tflite_ops.SmartReplyEngine(
-            tuple(SmartReplyInterpreter(small_parts().graph()).session for _ in range(2)), max_tokens=10_000, **settings
-        )
+        self.model = _smart_reply.Model(_smart_reply.ModelFile.copied(small_parts().graph()))
+        self.engine = _smart_reply.SmartReplyEngine(self.model, max_tokens=10_000, **{"workers": 2} | settings)
 
     def submit(self, message: str) -> int:
         return self.engine.submit([message], None, None, 1, 0, time.monotonic_ns() + 10**10, message)
@@ -230,16 +228,14 @@ def test_without_time_inline_every_message_needs_a_worker() -> None:
     native.engine.close()
 
 
-def test_an_engine_keeps_its_interpreters_as_long_as_it_lives() -> None:
-    interpreter = SmartReplyInterpreter(small_parts().graph())
-    alive = weakref.ref(interpreter._interpreter)
-    engine = _tflite_ops.SmartReplyEngine((interpreter.session,))
-    del interpreter
+def test_an_engine_keeps_its_model_as_long_as_it_lives() -> None:
+    native = Native()
+    del native.model
     gc.collect()
-    assert alive() is not None
-    del engine
-    gc.collect()
-    assert alive() is None
+    native.submit("Hello")
+    native.engine.wake()
+    assert native.answer("Hello") == SmartReplyInterpreter(small_parts().graph()).replies("Hello")
+    native.engine.close()
 
 
 def test_settings_out_of_range_are_named() -> None:
@@ -248,7 +244,7 @@ def test_settings_out_of_range_are_named() -> None:
     with pytest.raises(TypeError, match="unknown setting 'bach_items'"):
         Native(bach_items=1)
     with pytest.raises(ValueError, match="at least one worker"):
-        _tflite_ops.SmartReplyEngine(())
+        Native(workers=0)
 
 
 def test_a_closed_engine_says_so() -> None:

@@ -1,11 +1,10 @@
 """Any other TensorFlow Lite graph that reads one text: replies, vectors and labels, and what is refused at load.
 
-The graphs are built here, of the projection's operators; their answers are compared with the plain model of these.
+The graphs are built here, of operators that every runtime has; their answers are compared with plain models of these.
 """
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import sys
 import time
@@ -23,83 +22,82 @@ from server.models import kinds
 from server.models.capabilities import Capability
 from server.models.requests import ReplyFilter, RequestContext
 from tests.server.waiting import error_of, result
-from tests.support.plain_smart_reply import features, ngrams, normalized, predicted, projection_sum, signatures
+from tests.support.plain_smart_reply import fingerprint64
 from tests.support.service import ROOT
-from tests.support.smart_reply_models import small_parts
+from tests.support.smart_reply_models import google_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 KIND, CODE = tflite.TensorType, tflite.BuiltinOperator
+SPARSE, DENSE = tflite.LSHProjectionType.SPARSE, tflite.LSHProjectionType.DENSE
 SEEDS = np.random.default_rng(3).uniform(0, 9, (2, 3)).astype(np.float32)
 TEXTS = ["Hello", "see you at ten", "", "thank you so much", "\U0001f600 \0 é"]
+REPLIES = ["yes", "no", "", "maybe", "yes", "never", "ok", "fine"] * 2
+"""By signature, of which the first three bits are random; one reply is empty, and some are the same."""
+SCORES = np.random.default_rng(4).uniform(0, 1, len(REPLIES)).astype(np.float32)
 
 
 class Graph(GraphWriter):
-    """From one text to its features: what all graphs here begin with."""
+    """From one text to bits of its hashes: what all graphs here begin with."""
 
-    def __init__(self, shape: tuple[int, ...] = (), *, normalize: bool = True) -> None:
+    def __init__(self, shape: tuple[int, ...] = (), kind: int = DENSE) -> None:
         super().__init__()
         self.text = self.variable("text", KIND.STRING, shape)
-        self.ngrams = self.variable("ngrams", KIND.STRING)
-        self.ids, self.weights = self.variable("id", KIND.INT32), self.variable("weight", KIND.FLOAT32)
-        text = self.text
-        if normalize:
-            text = self.variable("normalized", KIND.STRING)
-            self.custom("Normalize", [self.text], [text])
-        self.builtin(CODE.SKIP_GRAM, [text], [self.ngrams], self.skip_gram_options(3, 2))
-        self.custom("ExtractFeatures", [self.ngrams], [self.ids, self.weights])
+        self.bits = self.variable("bits", KIND.INT32)
+        self.builtin(
+            CODE.LSH_PROJECTION, [self.constant("seed", SEEDS), self.text], [self.bits], self.projection_options(kind)
+        )
 
-    def projected(self, kind: int, seeds: np.ndarray) -> int:
-        """The projection of the features."""
-        output = self.variable("projection", KIND.INT32)
-        inputs = [self.constant("seed", seeds), self.ids, self.weights]
-        self.builtin(CODE.LSH_PROJECTION, inputs, [output], self.projection_options(kind))
+    def cast(self, tensor: int, name: str, kind: int) -> int:
+        """The same numbers of another type."""
+        output = self.variable(name, kind)
+        self.builtin(CODE.CAST, [tensor], [output])
         return output
 
 
 def bits_graph(shape: tuple[int, ...] = ()) -> bytes:
     """One string in; each bit of the dense projection as a float."""
     graph = Graph(shape)
-    bits = graph.projected(tflite.LSHProjectionType.DENSE, SEEDS)
-    vector = graph.variable("vector", KIND.FLOAT32)
-    graph.builtin(CODE.CAST, [bits], [vector])
-    return graph.finish([graph.text], [vector], "bits")
+    return graph.finish([graph.text], [graph.cast(graph.bits, "vector", KIND.FLOAT32)], "bits")
 
 
 def bits(text: str) -> list[float]:
-    """What it answers."""
-    ids, weights = features(ngrams(normalized(text.encode())))
-    return [float(projection_sum(seed, ids, weights) > 0) for seed in SEEDS.ravel()]
+    """What it answers: the sign of each seed's hash of the whole tensor, which holds the text behind its offsets."""
+    content = np.array([1, 12, 12 + len(text.encode())], dtype="<i4").tobytes() + text.encode()
+    return [float(0 < fingerprint64(seed.tobytes() + content) < 1 << 63) for seed in SEEDS.ravel()]
 
 
-def reply_graph_without_normalize(*, scores_first: bool) -> bytes:
+def places_graph() -> bytes:
+    """One string in; the places of the bits that are set: more or fewer numbers for each text."""
+    graph = Graph()
+    places = graph.variable("places", KIND.INT64)
+    graph.builtin(CODE.WHERE, [graph.cast(graph.bits, "set", KIND.BOOL)], [places])
+    return graph.finish([graph.text], [graph.cast(places, "vector", KIND.FLOAT32)], "places")
+
+
+def replies_graph(*, scores_first: bool = False) -> bytes:
     """Strings and scores out, as Smart Reply's, but not its graph."""
-    parts = small_parts()
-    graph = Graph((1,), normalize=False)
-    found = graph.projected(tflite.LSHProjectionType.SPARSE, parts.seeds)
-    labels, scores = graph.variable("label", KIND.INT32), graph.variable("score", KIND.FLOAT32)
-    table = [graph.constant(name, getattr(parts.table, name)) for name in ("keys", "labels", "weights")]
-    graph.custom("Predict", [found, *table], [labels, scores], struct.pack("<if", 6, 0.2))
-    ids = graph.constant("response_id", np.arange(len(parts.responses), dtype=np.int32))
-    responses = graph.strings("response_text", [response.encode() for response in parts.responses])
-    replies, hits = graph.variable("reply", KIND.STRING), graph.variable("hit", KIND.UINT8)
-    graph.builtin(CODE.HASHTABLE_LOOKUP, [labels, ids, responses], [replies, hits])
-    outputs = [scores, replies] if scores_first else [replies, scores]
-    return graph.finish([graph.text], outputs, "replies")
+    graph = Graph((1,), SPARSE)
+    keys = graph.constant("key", np.arange(len(REPLIES), dtype=np.int32))
+    replies, scores = graph.variable("reply", KIND.STRING), graph.variable("score", KIND.FLOAT32)
+    texts, weights = graph.strings("text", [text.encode() for text in REPLIES]), graph.constant("weight", SCORES)
+    for values, output in ((texts, replies), (weights, scores)):
+        hits = graph.variable("hit", KIND.UINT8)
+        graph.builtin(CODE.HASHTABLE_LOOKUP, [graph.bits, keys, values], [output, hits])
+    return graph.finish([graph.text], [scores, replies] if scores_first else [replies, scores], "replies")
 
 
 def plain_replies(messages: list[str]) -> dict[str, float]:
     """What it answers, best first."""
-    parts = small_parts()
     sums: dict[str, float] = {}
     for message in messages:
-        found = signatures(parts.seeds, *features(ngrams(message.encode())))
-        table = parts.table
-        for label, score in predicted(found, table.keys, table.labels, table.weights, 6, 0.2):
-            if text := parts.responses[label]:
-                sums[text] = sums.get(text, 0.0) + float(score)
+        found = bits(message)
+        for row in range(2):
+            signature = int("".join(str(int(bit)) for bit in found[3 * row : 3 * row + 3]), 2) + (row << 3)
+            if text := REPLIES[signature]:
+                sums[text] = sums.get(text, 0.0) + float(SCORES[signature])
     return dict(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -148,7 +146,7 @@ async def test_a_file_of_labels_makes_it_predict(load: Callable[..., Any]) -> No
 
 @pytest.mark.parametrize("scores_first", [False, True])
 async def test_strings_and_scores_serve_reply(load: Callable[..., Any], scores_first: bool) -> None:
-    model = await load(reply_graph_without_normalize(scores_first=scores_first))
+    model = await load(replies_graph(scores_first=scores_first))
     assert (model.kind, model.capabilities) == ("tflite-replies", (Capability.REPLY,))
     for messages in ([], ["a b c d"], ["a b c d", "c d e", "a b c d"]):
         wanted = plain_replies(messages)
@@ -171,16 +169,18 @@ async def test_answers_do_not_depend_on_mates_and_every_worker_answers(load: Cal
 
 
 async def test_a_text_on_which_the_graph_fails_fails_alone(load: Callable[..., Any]) -> None:
-    """Its vector has a number for each n-gram: only texts of one word, as the one at load, give as many."""
-    graph = Graph()
-    model = await load(graph.finish([graph.text], [graph.weights], "weights"), hold=3)
+    """Its vector has another number of numbers than that of the text at load."""
+    wanted = sum(bits("Hello"))
+    texts = [f"text {number}" for number in range(40)]
+    like, other = (next(text for text in texts if (sum(bits(text)) == wanted) is same) for same in (True, False))
+    model = await load(places_graph(), hold=3)
     with capture_logs() as logs:
-        pending = [model.embed(text, True, context()) for text in ("one", "two words", "three")]
+        pending = [model.embed(text, True, context()) for text in ("Hello", other, like)]
         error = await error_of(pending[1])
     assert error.code == ErrorCode.INTERNAL
-    assert [entry["error"] for entry in logs] == ["14 numbers came out instead of 7"]
-    weights = features(ngrams(b"<S> one <E>"))[1]
-    assert numbers(await result(pending[0])) == numbers(await result(pending[2])) == weights
+    assert [entry["error"] for entry in logs] == [f"{sum(bits(other)):g} numbers came out instead of {wanted:g}"]
+    for answer, text in ((pending[0], "Hello"), (pending[2], like)):
+        assert numbers(await result(answer)) == [float(place) for place, bit in enumerate(bits(text)) if bit]
     await model.close()
 
 
@@ -202,28 +202,26 @@ async def test_a_text_over_the_limit_is_refused(load: Callable[..., Any]) -> Non
 def other_graph(inputs: list[int], outputs: list[int]) -> bytes:
     """Strings come in by one tensor, numbers by another; each kind of output is there."""
     graph = Graph()
-    number = graph.variable("number", KIND.FLOAT32, (1,))
-    tensors = [graph.text, number, graph.ngrams, graph.ids, graph.weights]
+    number, ngrams = graph.variable("number", KIND.FLOAT32, (1,)), graph.variable("ngrams", KIND.STRING)
+    graph.builtin(CODE.SKIP_GRAM, [graph.text], [ngrams], graph.skip_gram_options())
+    tensors = [graph.text, number, ngrams, graph.bits, graph.cast(graph.bits, "vector", KIND.FLOAT32)]
     return graph.finish([tensors[i] for i in inputs], [tensors[i] for i in outputs], "other")
 
 
-def reading(name: str) -> bytes:
-    """A graph whose operator reads what nobody wrote, or does what nobody knows."""
+def custom(name: str) -> bytes:
+    """A graph whose operator nobody knows."""
     graph = GraphWriter()
-    text, loose = graph.variable("text", KIND.STRING), graph.variable("loose", KIND.STRING)
-    output = graph.variable("output", KIND.STRING)
-    if name == "unwritten":
-        graph.custom("Normalize", [loose], [output])
-    else:
-        graph.custom("Conjure", [text], [output])
+    text, output = graph.variable("text", KIND.STRING), graph.variable("output", KIND.STRING)
+    graph.custom(name, [text], [output])
     return graph.finish([text], [output], name)
 
 
 def with_wild_string() -> bytes:
     """A reply that lies outside of the file."""
-    graph = bytearray(reply_graph_without_normalize(scores_first=False))
-    begin = graph.index(np.array([12, 4 * 14], dtype="<i4").tobytes())
-    graph[begin + 11] = 0x40
+    graph = bytearray(replies_graph())
+    first = 4 * (len(REPLIES) + 2)
+    begin = graph.index(np.array([first, first + len(REPLIES[0])], dtype="<i4").tobytes())
+    graph[begin + 7] = 0x40
     return bytes(graph)
 
 
@@ -231,13 +229,13 @@ def with_wild_string() -> bytes:
     ("graph", "message"),
     [
         (lambda: other_graph([0, 1], [4]), r"the inputs are text \(bytes_\), number \(float32\)"),
-        (lambda: other_graph([1], [4]), r"the inputs are number \(float32\)"),
-        (lambda: other_graph([0], [3]), r"the outputs are id \(int32\)"),
+        (lambda: other_graph([1], [4]), "operator 0 reads tensor 0, which nobody wrote"),
+        (lambda: other_graph([0], [3]), r"the outputs are bits \(int32\)"),
         (lambda: other_graph([0], [2]), r"the outputs are ngrams \(bytes_\)"),
-        (lambda: other_graph([0], [4, 3]), r"the outputs are weight \(float32\), id \(int32\)"),
+        (lambda: other_graph([0], [4, 3]), r"the outputs are vector \(float32\), bits \(int32\)"),
         (lambda: bits_graph((2,)), r"one string is all that a request carries, but the inputs are text"),
-        (lambda: reading("unwritten"), "operator 0 reads tensor 1, which nobody wrote"),
-        (lambda: reading("unknown"), "Conjure"),
+        (lambda: custom("Conjure"), "Conjure"),
+        (lambda: custom("Normalize"), "Normalize"),
         (lambda: with_wild_string(), r"tensor \d+ has an offset of \d+ at string 1"),
         (lambda: bits_graph()[:-100], "no TensorFlow Lite model, or damaged"),
         (lambda: b"\x1c\0\0\0TFL3" + bytes(100), "no TensorFlow Lite model, or damaged"),
@@ -276,7 +274,7 @@ import asyncio, pathlib, random, sys
 from server.config import Settings
 from server.models import kinds
 from server.errors import ModelError
-from tests.server.models.test_tflite_model import bits_graph, reply_graph_without_normalize
+from tests.server.models.test_tflite_model import bits_graph, places_graph, replies_graph
 from tests.support.service import ROOT
 from tests.support.smart_reply_models import small_parts
 
@@ -291,7 +289,7 @@ async def refused(path, content):
 
 async def main():
     chance, count = random.Random(1), 0
-    for graph in (bits_graph(), reply_graph_without_normalize(scores_first=False), small_parts().graph()):
+    for graph in (bits_graph(), replies_graph(), places_graph(), small_parts().graph()):
         for _ in range(150):
             damaged = bytearray(graph)
             for _ in range(chance.randint(1, 4)):
@@ -304,8 +302,62 @@ asyncio.run(main())
 
 
 def test_no_damage_ends_the_process(tmp_path: Path) -> None:
-    """450 damaged files of three graphs: each loads, as what it then is, or is refused with a message."""
+    """600 damaged files of four graphs: each loads, as what it then is, or is refused with a message."""
     command = [sys.executable, "-c", DAMAGE, str(tmp_path / "damaged.tflite")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert 100 < int(done.stdout) < 450
+    assert 100 < int(done.stdout) < 600
+
+
+# ----------------------------------------------------------------------------------------------------------- runtimes
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """As if they were not installed."""
+    for package in packages:
+        monkeypatch.delitem(sys.modules, f"{package}.interpreter", raising=False)
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+async def test_without_a_runtime_the_refusal_names_what_to_install(
+    load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "tflite_runtime", "ai_edge_litert")
+    with pytest.raises(ModelError) as caught:
+        await load(bits_graph())
+    assert "pip install tflite-runtime (for Python 3.11) or ai-edge-litert (for later ones too)" in str(caught.value)
+    assert "is here" not in str(caught.value)
+
+
+async def test_a_runtime_that_cannot_be_imported_is_named(
+    load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "interpreter.py").write_text("import a_library_that_is_missing")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ai_edge_litert", raising=False)
+    hide(monkeypatch, "tflite_runtime")
+    with pytest.raises(ModelError, match="ai_edge_litert is here, but cannot be imported: No module named 'a_library"):
+        await load(bits_graph())
+    sys.modules.pop("ai_edge_litert", None)
+
+
+async def test_the_other_runtime_will_do(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its name the one that is installed stands in: they have the same interface."""
+    from tflite_runtime import interpreter
+
+    hide(monkeypatch, "tflite_runtime")
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", sys)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", interpreter)
+    model = await load(bits_graph())
+    assert numbers(await result(model.embed("Hello", True, context()))) == bits("Hello")
+    await model.close()
+
+
+async def test_smart_reply_needs_no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "tflite_runtime", "ai_edge_litert")
+    model: Any = await kinds.load(google_model(), Settings(replicas=1))
+    assert model.kind == "smart-reply"
+    await model.close()

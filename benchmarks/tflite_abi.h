@@ -1,17 +1,17 @@
 // The part of TensorFlow Lite's binary interface that a custom operator touches, for tflite-runtime 2.14.0 on 64 bits.
+// Only what is compared with needs it: serving does without.
 //
 // The wheel is the runtime that everyone can install, but it ships no headers. These declarations repeat, field for
 // field, what its library was compiled with (tensorflow/lite/core/c/common.h and c/builtin_op_data.h of release 2.14);
 // names that nothing here reads are kept only for the place that they take. The layout changes between releases, and
-// tensors are indexed as an array, so the size of Tensor matters as much as its fields: tflite_library.cc refuses
+// tensors are indexed as an array, so the size of Tensor matters as much as its fields: stock_operators.cc refuses
 // every other version.
 #pragma once
 
-#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 
-namespace predictor::tflite {
+namespace stock {
 
 inline constexpr char kSupportedVersion[] = "2.14.0";
 
@@ -85,25 +85,4 @@ struct Registration {
 };
 static_assert(sizeof(Registration) == 88);
 
-// Options of the builtin operator LSH_PROJECTION.
-inline constexpr int kLshProjection = 15;
-struct LshProjectionOptions {
-  enum class Kind : int { kUnknown = 0, kSparse = 1, kDense = 2 } kind;
-};
-
-// Options of the builtin operator SKIP_GRAM.
-inline constexpr int kSkipGram = 30;
-struct SkipGramOptions {
-  int ngram_size;
-  int max_skip_size;
-  bool include_all_ngrams;
-};
-
-// tflite::ErrorReporter: the library calls Report through the virtual table.
-class ErrorReporter {
- public:
-  virtual ~ErrorReporter() = default;
-  virtual int Report(const char* format, va_list arguments) = 0;
-};
-
-}  // namespace predictor::tflite
+}  // namespace stock
