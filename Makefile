@@ -1,4 +1,4 @@
-# `make run` and `make test` do all the set-up themselves; `make help` lists the rest.
+# `make run`, `make check` and `make test` do all the set-up themselves; `make help` lists the rest.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,12 +18,22 @@ BUILT := build/.built
 EXT_SOURCES := setup.py pyproject.toml ext/CMakeLists.txt $(shell find ext -mindepth 1 -not -name __pycache__ -type d -o -name "*.cc" -o -name "*.h")
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.h')
 
+# Tests find the Thrift compiler in PATH.
+PYTEST = PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest
+WORKERS ?= auto
+# One worker a core; each test file runs as a whole in one of them. tests/conftest.py puts those with slow tests first.
+IN_PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+LINTS = lint-ruff lint-types lint-cxx lint-image
+CHECKS = lint-ruff lint-types lint-cxx quick-tests
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z/-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z\/-]+):.*## */\1\t/' | expand -t 16
+	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z\/-]+):.*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+##@ Use it
 
 .PHONY: run
 run: setup $(MODEL) fetch $(ENCODER) $(GENERATOR)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
@@ -35,25 +45,39 @@ fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; RE
 		|| { test '$(REPLIES)' = models/smart_reply.tflite && $(BIN)/python scripts/fetch_models.py smart-reply; } \
 		|| echo "WARNING: there is no $(REPLIES): the server will not answer /reply and /api/inference" >&2
 
+.PHONY: setup-tf setup-ray setup-stores
+setup-tf: $(INSTALLED)  ## TensorFlow SavedModels, online and in batch jobs
+	scripts/setup.sh $(VENV) --edit tensorflow
+
+setup-ray: $(INSTALLED)  ## batch jobs on a Ray cluster
+	scripts/setup.sh $(VENV) --edit ray
+
+setup-stores: $(INSTALLED)  ## batch jobs on gs:// and s3://
+	scripts/setup.sh $(VENV) --edit gs,s3
+
+models/classifier.pt: | $(INSTALLED)
+	$(BIN)/python scripts/train_classifier.py --output $@
+
+models/encoder: | $(INSTALLED)  ## the sentence encoder; PRECISION=bfloat16 or int8: faster; ENCODER= for none
+	$(BIN)/python scripts/export_encoder.py --precision $(PRECISION) $@
+
+models/generator: | $(INSTALLED) $(BUILT)  ## a small GPT-2, trained in a few minutes; GENERATOR= for none
+	$(BIN)/python scripts/train_generator.py --output $@ $$(test -e $@.checkpoint && echo --resume)
+
+##@ Change it
+
+.PHONY: check
+check: setup $(TESTED)  ## before every commit, in two minutes: ruff, mypy, clang-format and the quick tests, at once
+	@begin=$$(date +%s); \
+		$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(CHECKS) \
+		&& echo "make check: all is well, after $$(($$(date +%s) - begin)) s"
+
 .PHONY: test
-test: setup $(TESTED)  ## run all tests, with branch coverage
-	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
-
-.PHONY: test-clients
-test-clients: setup $(DEVELOPED)  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
-	PATH="$$(dirname "$$(scripts/get_thrift.sh)"):$$PATH" $(BIN)/python -m pytest tests/clients/languages.py $(ARGS)
-
-.PHONY: test-browser
-test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
-	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)
+test: setup $(TESTED)  ## all tests, with branch coverage; ARGS='-k NAME' or ARGS=FOLDER for some of them
+	$(PYTEST) $(IN_PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: lint
-lint: setup $(TESTED)  ## ruff, mypy, clang-format, hadolint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
-	$(BIN)/hadolint Dockerfile
+lint: setup $(TESTED) $(LINTS)  ## ruff, mypy, clang-format, hadolint
 
 .PHONY: format
 format: setup $(DEVELOPED)  ## let ruff and clang-format write
@@ -61,9 +85,46 @@ format: setup $(DEVELOPED)  ## let ruff and clang-format write
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
+.PHONY: $(LINTS) quick-tests
+$(LINTS) quick-tests: setup $(TESTED)
+
+lint-ruff:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lint-types:
+	$(BIN)/mypy
+
+lint-cxx:
+	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+
+lint-image:
+	$(BIN)/hadolint Dockerfile
+
+quick-tests:
+	$(PYTEST) $(IN_PARALLEL) -q -m quick $(ARGS)
+
+.PHONY: test-clients
+test-clients: setup $(DEVELOPED)  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
+	$(PYTEST) tests/clients/languages.py $(ARGS)
+
+.PHONY: test-browser
+test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
+	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)
+
+.PHONY: sanitize
+sanitize:  ## stress the queue and its workers under ThreadSanitizer and AddressSanitizer
+	scripts/sanitize.sh
+
+.PHONY: image-test
+image-test:  ## run the Dockerfile's steps without Docker, and the server as the image would
+	$(PYTHON) scripts/image_test.py
+
 .PHONY: gen
 gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
+
+##@ Measure it
 
 BENCHMARKS = smart_reply embeddings generation batch
 
@@ -78,16 +139,10 @@ bench: setup $(TESTED) models/classifier.pt fetch models/encoder models/generato
 bench-peers: setup $(DEVELOPED) models/classifier.pt  ## the same with mosec and LitServe beside it
 	$(BIN)/python -m benchmarks --peers $(ARGS)
 
-.PHONY: sanitize
-sanitize:  ## stress the queue and its workers under ThreadSanitizer and AddressSanitizer
-	scripts/sanitize.sh
-
-.PHONY: image-test
-image-test:  ## run the Dockerfile's steps without Docker, and the server as the image would
-	$(PYTHON) scripts/image_test.py
+##@ Set-up, which the others do by themselves
 
 .PHONY: setup
-setup: $(INSTALLED) $(BUILT)
+setup: $(INSTALLED) $(BUILT)  ## .venv with what `make run` needs, and the extension
 
 $(INSTALLED): pyproject.toml scripts/setup.sh
 	PYTHON=$(PYTHON) scripts/setup.sh $(VENV) --edit models
@@ -101,29 +156,10 @@ $(TESTED): $(INSTALLED)
 	scripts/setup.sh $(VENV) --edit dev,models,test,gs,s3,tensorflow,ray
 	touch $@
 
-.PHONY: setup-tf setup-ray setup-stores
-setup-tf: $(INSTALLED)  ## TensorFlow SavedModels, online and in batch jobs
-	scripts/setup.sh $(VENV) --edit tensorflow
-
-setup-ray: $(INSTALLED)  ## batch jobs on a Ray cluster
-	scripts/setup.sh $(VENV) --edit ray
-
-setup-stores: $(INSTALLED)  ## batch jobs on gs:// and s3://
-	scripts/setup.sh $(VENV) --edit gs,s3
-
 $(BUILT): $(EXT_SOURCES) | $(INSTALLED)
 	@mkdir -p $(@D)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python setup.py --quiet build_ext --inplace
 	touch $@
-
-models/classifier.pt: | $(INSTALLED)
-	$(BIN)/python scripts/train_classifier.py --output $@
-
-models/encoder: | $(INSTALLED)  ## the sentence encoder; PRECISION=bfloat16 or int8: faster; ENCODER= for none
-	$(BIN)/python scripts/export_encoder.py --precision $(PRECISION) $@
-
-models/generator: | $(INSTALLED) $(BUILT)  ## a small GPT-2, trained in a few minutes; GENERATOR= for none
-	$(BIN)/python scripts/train_generator.py --output $@ $$(test -e $@.checkpoint && echo --resume)
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models

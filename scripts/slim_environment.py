@@ -56,7 +56,7 @@ def needed(extras: Iterable[str], installed: dict[str, metadata.Distribution], c
 
 def remove_package(distribution: metadata.Distribution) -> None:
     """Everything that its list of files names, and the folders that are empty then."""
-    folders = set()
+    folders: set[Path] = set()
     for file in distribution.files or ():
         path = Path(str(file.locate()))
         path.unlink(missing_ok=True)
@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.prefix == sys.base_prefix:
         print("error: this Python is in no virtual environment, and would lose packages of others", file=sys.stderr)
         return 1
-    installed = {canonicalize_name(found.metadata["Name"]): found for found in metadata.distributions(path=[str(SITE)])}
+    found = metadata.distributions(path=[str(SITE)])
+    installed: dict[str, metadata.Distribution] = {canonicalize_name(each.metadata["Name"]): each for each in found}
     cards = "+cpu" not in installed["torch"].version
     libraries = {path.name for path in (SITE / "torch" / "lib").iterdir()} if cards else loaded_libraries()
     kept = needed(extras, installed, cards)

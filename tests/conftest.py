@@ -1,4 +1,4 @@
-"""Models and servers that many tests share."""
+"""Models and servers that many tests share, and which tests are slow."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scripts.export_encoder import default_folder
 from tests.server.tensorflow.standin import StandIn
 from tests.support.gate import Gate
 from tests.support.service import ROOT, Service
+from tests.support.shared import SharedFiles
 from tests.support.zoo import save_named
 
 if TYPE_CHECKING:
@@ -31,6 +32,41 @@ settings.register_profile("any machine", settings.default, deadline=None)
 settings.load_profile("any machine")
 
 
+# Slow is what starts the service or another heavy program: all tests of these folders, and whoever asks for one of
+# these fixtures. Other modules and tests say so themselves: pytestmark = pytest.mark.slow.
+SLOW_FOLDERS = [ROOT / "tests" / name for name in ("benchmarks", "e2e", "install", "scripts")]
+SLOW_FIXTURES = {
+    "encoder",
+    "gcs_port",
+    "s3_port",
+    "saved_model_server",
+    "saved_models",
+    "sentence_vectors",
+    "service",
+    "slow_generator",
+}
+QUICK_S = 5  # a quick test that takes longer is named at the end of the run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test as quick or slow. The files with slow ones come first: no worker is left alone with them."""
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            slow = not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+            slow |= not set(SLOW_FOLDERS).isdisjoint(item.path.parents)
+            item.add_marker("slow" if slow else "quick")
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the quick tests that were not quick. It is no failure: the machine may have been busy."""
+    passed = terminalreporter.stats.get("passed", [])
+    late = [report for report in passed if "quick" in report.keywords and report.duration > QUICK_S]
+    for report in sorted(late, key=lambda report: report.duration, reverse=True):
+        terminalreporter.write_line(f"{report.duration:.1f} s, not marked as slow: {report.nodeid}")
+
+
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tests that are coroutines run on the loop that the server and the proxy run on."""
     return {"uvloop": uvloop.new_event_loop}
@@ -43,23 +79,21 @@ def _one_thread_for_torch() -> None:
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo classifier, trained as `make run` trains it."""
-    path = tmp_path_factory.mktemp("classifier") / "classifier.pt"
-    command = [sys.executable, "scripts/train_classifier.py", "--output", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return path
+def shared_files(tmp_path_factory: pytest.TempPathFactory) -> SharedFiles:
+    """Files that are made once for all workers of the run."""
+    return SharedFiles(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classifier(shared_files: SharedFiles) -> Path:
+    """The demo classifier, trained as `make run` trains it."""
+    return shared_files.made("classifier.pt", lambda path: run_python("scripts/train_classifier.py", "--output", path))
+
+
+@pytest.fixture(scope="session")
+def saved_models(shared_files: SharedFiles) -> Path:
     """A folder with the SavedModels of scripts/make_saved_models.py, and tests/server/tensorflow/models.py's: zoo."""
-    folder = tmp_path_factory.mktemp("saved_models")
-    command = [sys.executable, "-m", "tests.server.tensorflow.models", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return shared_files.made("saved_models", lambda folder: run_python("-m", "tests.server.tensorflow.models", folder))
 
 
 @pytest.fixture(scope="session")
@@ -70,15 +104,9 @@ def saved_model_server(saved_models: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def zoo(shared_files: SharedFiles) -> Callable[[str], Path]:
     """zoo(name): the file of a model of tests/support/zoo.py, built when it is first asked for."""
-    folder = tmp_path_factory.mktemp("zoo")
-
-    def path_of(name: str) -> Path:
-        path = folder / f"{name}.pt"
-        return path if path.exists() else save_named(name, folder)
-
-    return path_of
+    return lambda name: shared_files.made(f"zoo/{name}.pt", lambda path: save_named(name, path.parent))
 
 
 @pytest.fixture
@@ -88,18 +116,9 @@ def gate(tmp_path: Path) -> Gate:
 
 
 @pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(shared_files: SharedFiles) -> Path:
     """The default sentence encoder, exported as `make run` exports it."""
-    folder = tmp_path_factory.mktemp("encoder") / "encoder"
-    done = subprocess.run(
-        [sys.executable, "scripts/export_encoder.py", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+    return shared_files.made("encoder", lambda folder: run_python("scripts/export_encoder.py", folder))
 
 
 @pytest.fixture(scope="session")
@@ -112,11 +131,11 @@ def sentence_vectors() -> Callable[[list[str]], NDArray[np.float32]]:
 
 
 @pytest.fixture(scope="session")
-def slow_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slow_generator(shared_files: SharedFiles) -> Path:
     """A GPT-2 whose texts are long enough for their callers to leave in the middle."""
     from tests.support.generators import train_slow  # it needs the extension, which some tests do without
 
-    return train_slow(tmp_path_factory.mktemp("slow") / "generator")
+    return shared_files.made("slow_generator", train_slow)
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +143,10 @@ def service(classifier: Path) -> Iterator[Service]:
     """The service as `make run` starts it, on free ports. Tests that use it must leave it as it was."""
     with Service(classifier) as running:
         yield running
+
+
+def run_python(*arguments: object) -> None:
+    """Run one of our programs, which must end with 0."""
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -126,6 +126,7 @@ def damage(whole: Path, part: str, at: int, byte: int) -> Path:
     return damaged
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(part=st.sampled_from(["data.pkl", "zoo.py", "sparse.py", "constants.pkl", "version"]), data=st.data())
 def test_a_damaged_file_is_refused_or_served_and_never_crashes(whole: Path, part: str, data: st.DataObject) -> None:

@@ -19,6 +19,8 @@ from tests.support.service import ROOT, environment, eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 LINES = 40_000
 
 

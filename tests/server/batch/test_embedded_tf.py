@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.support.service import Answer
 
+pytestmark = pytest.mark.slow
+
 INPUT = {
     "in/a.json": b"1.0\n2.0\n-5\n",
     "in/b.json": b'{"x": 100}\n\n  \n{"x": 0.5}',

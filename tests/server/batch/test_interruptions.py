@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 FILES, LINES = 20, 10_000
 NAMES = [f"{number:02}.jsonl" for number in range(FILES)]
 

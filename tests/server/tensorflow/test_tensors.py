@@ -38,6 +38,7 @@ print("all the same")
 """
 
 
+@pytest.mark.slow
 def test_messages_are_those_of_tensorflow() -> None:
     """In a process of its own: all types, of several shapes, scalars and empty ones among them."""
     done = subprocess.run(

@@ -18,6 +18,8 @@ from tests.support.service import Service, child_pids, eventually, is_running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 FILES, LINES = 4, 50_000
 
 

@@ -24,6 +24,8 @@ from tests.support.service import ROOT, child_pids, eventually, is_running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 LINES = 100_000
 _READY = re.compile(r'"pid": (\d+).*"worker ready"')
 
