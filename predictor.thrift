@@ -26,11 +26,11 @@ namespace rs predictor
 
 /** Why a call failed. One table for Thrift and HTTP; the HTTP status stands beside each. */
 enum ErrorCode {
-  /** The input is wrong; the message says what and where. HTTP 400. */
+  /** The input is wrong; field says where. HTTP 400. */
   INVALID_ARGUMENT = 1,
   /** No such model, version, stream or job. HTTP 404. */
   NOT_FOUND = 2,
-  /** Over a size limit; the message names the limit and its setting. HTTP 413. */
+  /** Over a size limit; setting names it, where one sets it. HTTP 413. */
   TOO_LARGE = 3,
   /** The queue is full; try again after retry_after_ms. HTTP 429 with Retry-After. */
   OVERLOADED = 4,
@@ -54,11 +54,14 @@ exception PredictionError {
   /** The id under which the server's log knows this call. */
   4: optional string request_id,
   /**
-   * The argument that is wrong, or over a limit: its path in the call, such as doc, texts[3], options.top_k or
-   * request.output. Where it is set, the message begins with it and ": ".
+   * The argument that is wrong, or over a limit: its path in the call, such as doc, texts[3], options.timeout_ms,
+   * generation_options.top_k or request.output; in a call with many items, the item that failed, whatever failed it. Where it is set, the message begins with it and ": ".
    */
   5: optional string field,
-  /** The server's setting whose limit was hit, or that would help: its name, such as max_tokens. */
+  /**
+   * The server's setting whose limit was hit, or that would help: its name, such as max_tokens. timeout_ms: the call
+   * named no deadline of its own. Where it is set, the message ends with (setting NAME).
+   */
   6: optional string setting
 } (python.immutable = "false") // else Python cannot give it a traceback when it leaves a context manager
 
@@ -324,7 +327,7 @@ service Predictor {
   /** Label -> score of one document. */
   map<string, double> predict(1: string doc, 2: RequestOptions options) throws (1: PredictionError error),
 
-  /** The same for many, in their order. One document that fails fails the call; the message names its index. */
+  /** The same for many, in their order. One document that fails fails the call; field names it: docs[3]. */
   list<map<string, double>> predict_batch(1: list<string> docs, 2: RequestOptions options)
       throws (1: PredictionError error),
 
@@ -353,7 +356,7 @@ service Predictor {
   Generation generate(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
       throws (1: PredictionError error),
 
-  /** Starts a streamed text and gives its id. A stream that nobody asks for is cancelled after timeout_ms. */
+  /** Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms. */
   string generate_begin(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
       throws (1: PredictionError error),
 

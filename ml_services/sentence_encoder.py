@@ -99,16 +99,16 @@ class SentenceEncoder:
         Raises TypeError for what are no strings, and EmbeddingError.
         """
         if isinstance(texts, str):
-            raise TypeError("texts must be a list of strings, not a string")
+            raise TypeError("texts: expected a list of strings, got a string")
         texts = list(texts)
         for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise TypeError(f"texts[{index}] is a {type(text).__name__}; it must be a string")
+                raise TypeError(f"texts[{index}]: expected a string, got {type(text).__name__}")
             try:
                 text.encode()
             except UnicodeEncodeError as error:
                 raise EmbeddingError(
-                    f"texts[{index}] is not valid Unicode: {error.reason} at character {error.start}"
+                    f"texts[{index}]: not valid Unicode: {error.reason} at character {error.start}"
                 ) from None
         answered: Future[list[bytes]] = Future()
         try:

@@ -36,7 +36,7 @@ class Option:
     """The setting that is the default."""
 
     def wrong(self, value: float, maximum: float | None = None) -> str | None:
-        """What is wrong with a number, for an error's message; None when it lies in the range.
+        """What is wrong with a number, or with a string's or list's length, for an error's message; None: nothing.
 
         `maximum` is that of the setting or model which `maximum_of` names.
         """
@@ -46,11 +46,21 @@ class Option:
             return f"must be a finite number, got {value}"
         if (least < value or (value == least and not self.over_minimum)) and (most is None or value <= most):
             return None
+        if self.type in (str, list):
+            unit = "characters" if self.type is str else "items"
+            return f"must have {self.range} {unit}, got {value}"
         if most is None:
             return f"must be at least {_number(least)}, got {value}"
         if self.over_minimum:
             return f"must be over {_number(least)} and at most {_number(most)}, got {value}"
         return f"must lie between {_number(least)} and {_number(most)}, got {value}"
+
+    def wrong_item(self, item: str) -> str | None:
+        """What is wrong with an item of a list of strings, likewise."""
+        size = len(item.encode())
+        if self.item_bytes is None or 1 <= size <= self.item_bytes:
+            return None
+        return f"must have 1 to {self.item_bytes} bytes, got {size}"
 
     @property
     def range(self) -> str:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ext import _generator
 from process.files import replacing
 from server.errors import ModelError
-from server.models import gpt2_folder
+from server.models import formats, gpt2_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,12 +123,12 @@ def _write_descriptions(folder: gpt2_folder.Gpt2Folder, made: Path, precision: s
     (made / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (made / "tokenizer.json").write_text(folder.tokenizer.to_str(pretty=True), encoding="utf-8")
     marker = {"format": gpt2_folder.FORMAT, "precision": precision, "measured": asdict(found)}
-    (made / gpt2_folder.MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    (made / formats.GENERATOR_JSON).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_replaceable(target: Path) -> None:
     """What is there already must be one of this script's. Raises ModelError."""
-    if target.exists() and not (target / gpt2_folder.MARKER).is_file() and any(target.iterdir()):
+    if target.exists() and not (target / formats.GENERATOR_JSON).is_file() and any(target.iterdir()):
         raise ModelError(f"{target} is there already, and was not made by this script")
 
 

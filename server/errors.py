@@ -23,6 +23,7 @@ __all__ = [
     "overloaded",
     "too_large",
     "unavailable",
+    "with_setting",
 ]
 
 
@@ -74,6 +75,12 @@ def at(error: PredictionError, field: str) -> PredictionError:
     """The same error, of the argument `field`: who raised it knew the value, but not which argument it is."""
     message = f"{field}: {error.message}"
     return PredictionError(error.code, message, error.retry_after_ms, error.request_id, field, error.setting)
+
+
+def with_setting(error: PredictionError, setting: str) -> PredictionError:
+    """The same error, with the setting that would help: who raised it did not know that it was the setting's doing."""
+    message = f"{error.message} (setting {setting})"
+    return PredictionError(error.code, message, error.retry_after_ms, error.request_id, error.field, setting)
 
 
 def _error(

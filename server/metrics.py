@@ -1,4 +1,4 @@
-"""Prometheus metrics: the counters that queues and transport keep anyway, read when they are asked for."""
+"""Prometheus metrics: the counters that queues and transport keep anyway, read at every scrape."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COUNTERS = {
 _TRANSPORT_COUNTERS = {
     "accepted_connections": "Thrift connections opened",
     "refused_connections": "Thrift connections refused: over the setting connections",
-    "calls": "Thrift calls begun",
+    "calls": "Thrift calls started",
     "bad_messages": "Thrift messages answered with an error before their call, and bytes that were no message",
     "closed_idle": "Thrift connections closed because nothing came, or not the rest of a message",
     "abandoned_calls": "Thrift calls cancelled because their connection was lost",

@@ -32,7 +32,7 @@ class Iface(object):
 
     def predict_batch(self, docs, options):
         """
-        The same for many, in their order. One document that fails fails the call; the message names its index.
+        The same for many, in their order. One document that fails fails the call; field names it: docs[3].
 
         Parameters:
          - docs
@@ -121,7 +121,7 @@ class Iface(object):
 
     def generate_begin(self, prompt, generation_options, options):
         """
-        Starts a streamed text and gives its id. A stream that nobody asks for is cancelled after timeout_ms.
+        Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms.
 
         Parameters:
          - prompt
@@ -262,7 +262,7 @@ class Client(Iface):
 
     def predict_batch(self, docs, options):
         """
-        The same for many, in their order. One document that fails fails the call; the message names its index.
+        The same for many, in their order. One document that fails fails the call; field names it: docs[3].
 
         Parameters:
          - docs
@@ -574,7 +574,7 @@ class Client(Iface):
 
     def generate_begin(self, prompt, generation_options, options):
         """
-        Starts a streamed text and gives its id. A stream that nobody asks for is cancelled after timeout_ms.
+        Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms.
 
         Parameters:
          - prompt

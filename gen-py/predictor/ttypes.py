@@ -190,9 +190,10 @@ class PredictionError(TException):
      - message: For people: what is wrong, which limit, which setting.
      - retry_after_ms: Milliseconds after which a new try makes sense; set with OVERLOADED and UNAVAILABLE.
      - request_id: The id under which the server's log knows this call.
-     - field: The argument that is wrong, or over a limit: its path in the call, such as doc, texts[3], options.top_k or
-    request.output. Where it is set, the message begins with it and ": ".
-     - setting: The server's setting whose limit was hit, or that would help: its name, such as max_tokens.
+     - field: The argument that is wrong, or over a limit: its path in the call, such as doc, texts[3], options.timeout_ms,
+    generation_options.top_k or request.output; in a call with many items, the item that failed, whatever failed it. Where it is set, the message begins with it and ": ".
+     - setting: The server's setting whose limit was hit, or that would help: its name, such as max_tokens. timeout_ms: the call
+    named no deadline of its own. Where it is set, the message ends with (setting NAME).
 
     """
 

@@ -15,6 +15,7 @@ from server.calls import Pending, drive
 from server.errors import ModelError, too_large
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
+from server.models.formats import ENCODER_JSON
 from server.models.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from server.config import Settings
     from server.models.requests import RequestContext
     from server.models.tokenizer import Tokens
-
-ABOUT = "encoder.json"
 
 
 class About(BaseModel):
@@ -65,7 +64,7 @@ class EncoderModel(EngineModel):
     def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
         """The text's vector. A long text that must be read whole to be cut is tokenised in a thread."""
         if len(text) * 4 > self._max_bytes and len(text.encode()) > self._max_bytes:
-            raise too_large(f"the text has more than {self._max_bytes} bytes (setting max_message_bytes)")
+            raise too_large(f"the text has more than {self._max_bytes} bytes", setting="max_message_bytes")
         tokens = self._tokenizer.quickly(text)
         if tokens is None:
             return self._embed_later(text, truncate, context)
@@ -120,7 +119,7 @@ async def load(path: Path, settings: Settings) -> EncoderModel:
         raise ModelError(f"tokenizer.json has {tokenizer.vocabulary} tokens, the model {about.vocabulary}")
     native = await asyncio.to_thread(_open_engine, path, about, max_tokens, settings)
     if native.dimensions != about.dimensions:
-        raise ModelError(f"model.pt gives {native.dimensions} numbers a text, {ABOUT} says {about.dimensions}")
+        raise ModelError(f"model.pt gives {native.dimensions} numbers a text, {ENCODER_JSON} says {about.dimensions}")
     limits = ModelLimits(
         max_tokens=max_tokens,
         queue_items=settings.queue_items,
@@ -143,12 +142,12 @@ async def load(path: Path, settings: Settings) -> EncoderModel:
 
 def _read_about(path: Path) -> About:
     try:
-        return About(**json.loads((path / ABOUT).read_text(encoding="utf-8")))
+        return About(**json.loads((path / ENCODER_JSON).read_text(encoding="utf-8")))
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise ModelError(f"{ABOUT}: {wrong['loc'][0]}: {wrong['msg']}") from None
+        raise ModelError(f"{ENCODER_JSON}: {wrong['loc'][0]}: {wrong['msg']}") from None
     except (TypeError, ValueError, RecursionError) as error:  # no object, no JSON, no UTF-8
-        raise ModelError(f"{ABOUT}: {error}") from None
+        raise ModelError(f"{ENCODER_JSON}: {error}") from None
 
 
 def _open_engine(path: Path, about: About, max_tokens: int, settings: Settings) -> _torchscript.EncoderEngine:

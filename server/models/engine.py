@@ -35,7 +35,7 @@ log = structlog.get_logger()
 SWEEP_S = 0.01
 
 # Minus these is what submit returns for a request that it refuses (Admission in ext/queue/queue.h).
-_QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING, _TOO_MANY_BYTES = 1, 2, 3, 4, 5
+_QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING, _TOO_MANY_BYTES, _QUEUE_TOKENS_FULL = 1, 2, 3, 4, 5, 6
 
 _LONGEST_RETRY_MS = 10_000
 
@@ -63,10 +63,12 @@ class _Request(Pending[Any]):
 class Engine:
     """Belongs to the event loop that runs when it is made.
 
-    `byte_limit`: what a text is told that the native engine refuses for its bytes.
+    `byte_limit`: what a text is told that the native engine refuses for its bytes, and the setting of that limit.
     """
 
-    def __init__(self, native: NativeEngine, max_tokens: int, busy_poll_us: int = 0, byte_limit: str = "") -> None:
+    def __init__(
+        self, native: NativeEngine, max_tokens: int, busy_poll_us: int = 0, byte_limit: tuple[str, str] = ("", "")
+    ) -> None:
         self._native = native
         self._max_tokens = max_tokens
         self._byte_limit = byte_limit
@@ -155,15 +157,17 @@ class Engine:
         return internal("the model failed on this input; the server's log has the details", request_id)
 
     def _refusal(self, admission: int) -> PredictionError:
-        if admission == _QUEUE_FULL:
+        if admission in (_QUEUE_FULL, _QUEUE_TOKENS_FULL):
             retry_after_ms = self._rate.milliseconds_for(self._native.stats()["waiting"])
-            return overloaded("the model's queue is full (settings queue_items, queue_tokens)", retry_after_ms)
+            setting = "queue_items" if admission == _QUEUE_FULL else "queue_tokens"
+            return overloaded("the model's queue is full", retry_after_ms, setting=setting)
         if admission == _TOO_LONG:
-            return too_large(f"the text has more than {self._max_tokens} tokens (setting max_tokens)")
+            return too_large(f"the text has more than {self._max_tokens} tokens", setting="max_tokens")
         if admission == _TOO_MANY_BYTES:
-            return too_large(self._byte_limit)
+            message, setting = self._byte_limit
+            return too_large(message, setting=setting)
         if admission == _DEADLINE_PASSED:
-            return deadline_exceeded("the deadline had passed when the request came (timeout_ms)")
+            return deadline_exceeded("the deadline had passed when the request came")
         return unavailable("the model is being unloaded", retry_after_ms=1000)
 
 

@@ -82,8 +82,10 @@ class GeneratorModel(EngineModel):
         super().__init__(GeneratorEngine(native, context))
         self._tokenizer = folder.tokenizer
         self._first_token = folder.first_token
-        self._most_bytes = settings.max_message_bytes
+        self._max_bytes = settings.max_message_bytes
         self._context = context
+        # None where it is the model's positions that end it, which no setting could change
+        self._tokens_setting = "max_tokens" if settings.max_tokens < context else None
         self.limits = ModelLimits(
             max_tokens=min(settings.max_tokens, context - 1),
             queue_items=settings.queue_items,
@@ -106,8 +108,9 @@ class GeneratorModel(EngineModel):
         tokens = await self._tokens(prompt)
         if len(tokens) + max_tokens > self._context:
             raise invalid_argument(
-                f"prompt has {len(tokens)} tokens, which with generation_options.max_tokens of {max_tokens} is over"
-                f" the model's {self._context} positions"
+                f"{len(tokens)} tokens and {max_tokens} new ones (generation_options.max_tokens) are more than the"
+                f" model's {self._context} positions",
+                field="prompt",
             )
         return tokens
 
@@ -131,8 +134,10 @@ class GeneratorModel(EngineModel):
 
     async def _tokens(self, prompt: str) -> list[int]:
         size = len(prompt.encode())
-        if size > self._most_bytes:
-            raise too_large(f"prompt has {size} bytes, more than {self._most_bytes} (setting max_message_bytes)")
+        if size > self._max_bytes:
+            raise too_large(
+                f"{size} bytes, over the limit of {self._max_bytes}", field="prompt", setting="max_message_bytes"
+            )
         if size <= _INLINE_BYTES:
             tokens: list[int] = self._tokenizer.encode(prompt).ids
         else:
@@ -140,11 +145,13 @@ class GeneratorModel(EngineModel):
         if not tokens and self._first_token is not None:
             tokens = [self._first_token]
         if not tokens:
-            raise invalid_argument("prompt is empty, and the model has no token to begin a text with")
+            raise invalid_argument("is empty, and the model has no token to begin a text with", field="prompt")
         if len(tokens) > self.limits.max_tokens:
+            of_model = "" if self._tokens_setting else " (max_tokens of the model)"
             raise too_large(
-                f"prompt has {len(tokens)} tokens; the model takes {self.limits.max_tokens} (its positions less one, or"
-                " the setting max_tokens)"
+                f"{len(tokens)} tokens, over the limit of {self.limits.max_tokens}{of_model}",
+                field="prompt",
+                setting=self._tokens_setting,
             )
         return tokens
 

@@ -11,6 +11,7 @@ import safetensors
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from server.errors import ModelError
+from server.models.formats import GENERATOR_JSON, model_folder, read_json
 from server.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 
     Weight = tuple[str, list[int], bytes | bytearray]
 
-MARKER = "generator.json"
 FORMAT = 1
 PRECISIONS = ("float32", "bfloat16", "int8")
-_MOST_JSON_BYTES = 64 << 20
-_MOST = 1 << 20  # of each size, so that what is made for each is bounded; the engine checks them again
+_MAX_SIZE = 1 << 20  # of each size, so that what is made for each is bounded; the engine checks them again
 _ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 _SIZES = {
     "layers": "n_layer",
@@ -53,20 +52,10 @@ class Gpt2Folder:
     """config.json as it is."""
 
 
-def holds(path: Path) -> bool:
-    """Whether the folder is a generator, however broken."""
-    if (path / MARKER).is_file():
-        return True
-    try:
-        return _json(_model_folder(path) / "config.json").get("model_type") == "gpt2"
-    except ModelError:
-        return False
-
-
 def read(path: Path) -> Gpt2Folder:
     """Everything in the folder. Raises ModelError, OSError."""
-    folder = _model_folder(path)
-    config = _json(folder / "config.json")
+    folder = model_folder(path)
+    config = read_json(folder / "config.json")
     precision = _precision(path)
     sizes = _sizes(config)
     tokenizer = _tokenizer(path, config)
@@ -86,7 +75,7 @@ def read_weights(folder: Path) -> dict[str, Weight]:
     files = sorted(folder.glob("*.safetensors"))
     pickled = folder / "pytorch_model.bin"
     if not files and not pickled.is_file():
-        raise ModelError("there are no weights: model.safetensors or pytorch_model.bin is wanted")
+        raise ModelError("there are no weights: expected model.safetensors or pytorch_model.bin")
     found = _pickled(pickled) if not files else {}
     for file in files:
         try:
@@ -129,50 +118,32 @@ def _pickled(path: Path) -> dict[str, Weight]:
     return weights
 
 
-def _model_folder(path: Path) -> Path:
-    return path / "model" if (path / "model").is_dir() else path
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
-            raise ModelError(f"{path.name} has more than {_MOST_JSON_BYTES} bytes")
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelError(f"there is no {path.name}") from None
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.name} is not a JSON object")
-    return content
-
-
 def _precision(path: Path) -> str:
-    if not (path / MARKER).exists():
+    if not (path / GENERATOR_JSON).exists():
         return "float32"
-    marker = _json(path / MARKER)
+    marker = read_json(path / GENERATOR_JSON)
     if marker.get("format") != FORMAT:
-        raise ModelError(f"{MARKER}: format is {marker.get('format')!r}; this server knows {FORMAT}")
+        raise ModelError(f"{GENERATOR_JSON}: format is {marker.get('format')!r}; this server knows {FORMAT}")
     precision = marker.get("precision")
     if precision not in PRECISIONS:
-        raise ModelError(f"{MARKER}: precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        raise ModelError(f"{GENERATOR_JSON}: precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     return str(precision)
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("model_type") != "gpt2":
         raise ModelError(f"config.json: model_type is {config.get('model_type')!r}; only gpt2 is served")
-    wanted = {
+    served = {
         "activation_function": _ACTIVATIONS,
         "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
         "add_cross_attention": (False,),
         "tie_word_embeddings": (True,),
     }
-    for name, served in wanted.items():
-        value = config.get(name, served[0])
-        if value not in served:
-            raise ModelError(f"config.json: {name} is {value!r}; only {', '.join(map(str, served))} is served")
+    for name, values in served.items():
+        value = config.get(name, values[0])
+        if value not in values:
+            raise ModelError(f"config.json: {name} is {value!r}; only {', '.join(map(str, values))} is served")
     sizes: dict[str, Any] = {name: _size(config, key) for name, key in _SIZES.items()}
     if sizes["context"] < 2:
         raise ModelError("config.json: n_positions is 1; there is no room for a new token")
@@ -184,15 +155,15 @@ def _sizes(config: dict[str, Any]) -> dict[str, Any]:
 
 def _size(config: dict[str, Any], key: str) -> int:
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
-        raise ModelError(f"config.json: {key} is {value!r}; a number from 1 to {_MOST} is wanted")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_SIZE:
+        raise ModelError(f"config.json: {key}: expected a number from 1 to {_MAX_SIZE}, got {value!r}")
     return value
 
 
 def _end_tokens(folder: Path, config: dict[str, Any]) -> list[Any]:
     ends = config.get("eos_token_id")
     if (folder / "generation_config.json").is_file():
-        ends = _json(folder / "generation_config.json").get("eos_token_id", ends)
+        ends = read_json(folder / "generation_config.json").get("eos_token_id", ends)
     if ends is None:
         return []
     return list(ends) if isinstance(ends, list) else [ends]
@@ -206,7 +177,7 @@ def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
     elif vocabulary.is_file() and merges.is_file():
         tokenizer = open_tokenizer(lambda: _of_merges(vocabulary, merges, config))
     else:
-        raise ModelError(f"there is no tokenizer in {folder}: tokenizer.json, or vocab.json and merges.txt, is wanted")
+        raise ModelError(f"there is no tokenizer in {folder}: expected tokenizer.json, or vocab.json and merges.txt")
     decoder = json.loads(tokenizer.to_str())["decoder"]
     if not decoder or decoder["type"] != "ByteLevel":
         raise ModelError("the tokenizer is not of bytes (its decoder is not ByteLevel), as GPT-2's is")

@@ -22,5 +22,5 @@ def labels_beside(path: Path) -> list[str] | None:
     except UnicodeDecodeError as error:
         raise ModelError(f"{file}: not UTF-8: {error}") from None
     if len(labels) > _MAX_LABELS or len(set(labels)) != len(labels) or not all(labels):
-        raise ModelError(f"{file}: wanted are at most {_MAX_LABELS} labels, one a line, none empty and none twice")
+        raise ModelError(f"{file}: expected at most {_MAX_LABELS} labels, one a line, none empty and none twice")
     return labels

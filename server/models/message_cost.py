@@ -33,8 +33,8 @@ class MessageCost:
         """1 + bytes / 16. Raises TOO_LARGE."""
         size = sum(map(_bytes, messages)) + max(len(messages) - 1, 0)
         if size > self._max_bytes:
-            has = "the message has" if len(messages) == 1 else "the messages of a conversation together have"
-            raise too_large(f"{has} {size} bytes, over the limit of {self._max_bytes} (setting max_message_bytes)")
+            have = "the message has" if len(messages) == 1 else "the messages of a conversation together have"
+            raise too_large(f"{have} {size} bytes, over the limit of {self._max_bytes}", setting="max_message_bytes")
         return _tokens(size)
 
     def queue_settings(self) -> dict[str, Any]:

@@ -59,6 +59,13 @@ def parse_location(text: str) -> tuple[str, str]:
     return name[:_NAME_CHARACTERS] or "model", text
 
 
+def check_name(name: str) -> None:
+    """Raise ModelError for what cannot be a model's name."""
+    if not _NAME.fullmatch(name):
+        allowed = f"at most {_NAME_CHARACTERS} letters, digits, '.', '_' and '-'"
+        raise ModelError(f"{name[:_NAME_CHARACTERS]!r} cannot be a model's name, which has {allowed}")
+
+
 class Registry:
     """Belongs to one event loop."""
 
@@ -80,8 +87,7 @@ class Registry:
 
     async def load(self, name: str, location: str) -> ModelInfo:
         """Load a model; when the name is taken the old model serves until the new one is warm. Raises ModelError."""
-        if not _NAME.fullmatch(name):
-            raise ModelError(f"{name!r} is no name of a model: letters, digits, '.', '_' and '-', at most 128")
+        check_name(name)
         async with self._loading:
             entry = self._entries.setdefault(name, Entry(name, location))
             try:

@@ -17,7 +17,7 @@ class RequestContext(NamedTuple):
 
 
 class ReplyFilter(NamedTuple):
-    """Which of a message's replies are wanted."""
+    """Which of a message's replies are given."""
 
     max_replies: int | None = None
     """So many, the best; None: all."""

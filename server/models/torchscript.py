@@ -39,7 +39,8 @@ class TorchScriptModel(EngineModel):
     """A module behind its own queue and workers."""
 
     def __init__(self, native: _torchscript.TorchScriptEngine, limits: ModelLimits, settings: Settings) -> None:
-        super().__init__(Engine(native, limits.max_tokens, settings.busy_poll_us, native.byte_limit))
+        byte_limit = _byte_limit(native, settings)
+        super().__init__(Engine(native, limits.max_tokens, settings.busy_poll_us, byte_limit))
         self._native = native
         self.kind = "torchscript-embedder" if native.output == "vectors" else "torchscript-classifier"
         self.capabilities = (_CAPABILITIES[native.output],)
@@ -79,6 +80,13 @@ async def load(path: Path, settings: Settings) -> TorchScriptModel:
         max_output_tokens=0,
     )
     return TorchScriptModel(native, limits, settings)
+
+
+def _byte_limit(native: _torchscript.TorchScriptEngine, settings: Settings) -> tuple[str, str]:
+    """What a text is told that has too many bytes, and the setting of that limit."""
+    if native.takes_texts:
+        return f"the text has more than {settings.max_message_bytes} bytes", "max_message_bytes"
+    return f"a token of the text has more than {settings.max_token_bytes} bytes", "max_token_bytes"
 
 
 def _in_one_line(message: str) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from array import array
 from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import (
@@ -16,7 +13,6 @@ from predictor.ttypes import (
     Generation,
     GenerationChunk,
     GenerationOptions,
-    Lane,
     ModelInfo,
     ReplyOptions,
     RequestOptions,
@@ -24,30 +20,29 @@ from predictor.ttypes import (
 )
 
 from server.batch.jobs import NoJobs
-from server.errors import ModelError, invalid_argument, too_large
+from server.errors import ModelError, PredictionError, invalid_argument
 from server.models.capabilities import Capability
-from server.models.requests import ReplyFilter, RequestContext
+from server.models.registry import check_name
 from server.models.sampling import sampling_of
+from server.rpc.admission import Admission, explained
 from server.rpc.fan_out import answer_all
+from server.rpc.model_root import ModelRoot
+from server.rpc.options import reply_filter, truncates
 from server.rpc.streams import Streams
+from server.rpc.vectors import DOUBLE_BYTES, FLOAT_BYTES, matrix, numbers, require_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
     from server.batch.jobs import Jobs
     from server.calls import Pending
     from server.config import Settings
-    from server.models.model import Model
     from server.models.registry import Registry
+    from server.models.requests import Generated
+    from server.rpc.streams import Listener
 
 # A look at an attribute of an enumeration takes four times as long as a look at a name.
 _CLASSIFY, _REPLY, _EMBED, _GENERATE = Capability
-
-_REQUEST_ID_CHARACTERS = 128
-_MOST_REPLIES = 1000
-_ALL_REPLIES = ReplyFilter()
-_FLOAT_BYTES, _DOUBLE_BYTES = 4, 8
 
 
 class Handler:
@@ -62,67 +57,90 @@ class Handler:
     ) -> None:
         self._registry = registry
         self._jobs = jobs or NoJobs()
-        self._settings = settings
+        self._admit = Admission(registry, settings).admit
+        self._model_root = ModelRoot(settings.model_root)
+        self._max_answer_bytes = settings.message_bytes
         self._server_status = server_status
-        self._timeout_ns = settings.timeout_ms * 1_000_000
         self._tasks: set[asyncio.Task[Any]] = set()
         self.streams = Streams(settings.streams)
 
+    # ------------------------------------------------------------------------------------------------------ predictions
+
     async def predict(self, doc: str, options: RequestOptions | None) -> dict[str, float]:
         model, context = self._admit(_CLASSIFY, options)
-        return await model.predict(doc, context)
+        try:
+            return await model.predict(doc, context)
+        except PredictionError as error:
+            raise explained(error, "doc", options) from None
 
     async def predict_batch(self, docs: list[str], options: RequestOptions | None) -> list[dict[str, float]]:
         model, context = self._admit(_CLASSIFY, options)
-        return await answer_all(docs, lambda doc: model.predict(doc, context), "docs")
+        try:
+            return await answer_all(docs, lambda doc: model.predict(doc, context), "docs")
+        except PredictionError as error:
+            raise explained(error, "docs", options) from None
 
     async def reply(
         self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        reply_filter = _reply_filter(reply_options)
+        chosen = reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
-        return await model.reply([message], reply_filter, context)
+        try:
+            return await model.reply([message], chosen, context)
+        except PredictionError as error:
+            raise explained(error, "message", options) from None
 
     async def reply_batch(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> list[dict[str, float]]:
-        reply_filter = _reply_filter(reply_options)
+        chosen = reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
-        return await answer_all(messages, lambda message: model.reply([message], reply_filter, context), "messages")
+        try:
+            return await answer_all(messages, lambda message: model.reply([message], chosen, context), "messages")
+        except PredictionError as error:
+            raise explained(error, "messages", options) from None
 
     async def reply_conversation(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        reply_filter = _reply_filter(reply_options)
+        chosen = reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
-        return await model.reply(messages, reply_filter, context)
+        try:
+            return await model.reply(messages, chosen, context)
+        except PredictionError as error:
+            raise explained(error, "messages", options) from None
 
     async def embed(self, text: str, options: RequestOptions | None, embed_options: EmbedOptions | None) -> list[float]:
         model, context = self._admit(_EMBED, options)
-        return _numbers(await model.embed(text, _truncate(embed_options), context))
+        try:
+            return numbers(await model.embed(text, truncates(embed_options), context))
+        except PredictionError as error:
+            raise explained(error, "text", options) from None
 
     async def embed_batch(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> list[list[float]]:
         vectors, _ = await self._vectors(texts, options, embed_options)
-        self._require_fit(vectors, _DOUBLE_BYTES, "; embed_matrix takes half as many")
-        return [_numbers(vector) for vector in vectors]
+        require_fit(vectors, DOUBLE_BYTES, self._max_answer_bytes, "; embed_matrix takes half as many")
+        return [numbers(vector) for vector in vectors]
 
     async def embed_matrix(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> EmbeddingMatrix:
         vectors, tokens = await self._vectors(texts, options, embed_options)
-        self._require_fit(vectors, _FLOAT_BYTES)
-        columns = len(vectors[0]) // _FLOAT_BYTES if vectors else 0
-        return EmbeddingMatrix(len(vectors), columns, b"".join(vectors), tokens)
+        require_fit(vectors, FLOAT_BYTES, self._max_answer_bytes)
+        return matrix(vectors, tokens)
 
     async def generate(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> Generation:
         model, context = self._admit(_GENERATE, options)
         sampling = sampling_of(generation_options, model.limits.max_output_tokens)
-        tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
-        done = await model.generate(tokens, sampling, context)
+        try:
+            tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
+            done = await model.generate(tokens, sampling, context)
+        except PredictionError as error:
+            raise explained(error, "prompt", options) from None
         return Generation(prompt, done.text, done.token_count, done.finish_reason, done.prompt_tokens)
 
     async def generate_begin(
@@ -130,16 +148,23 @@ class Handler:
     ) -> str:
         model, context = self._admit(_GENERATE, options)
         sampling = sampling_of(generation_options, model.limits.max_output_tokens)
+
+        async def text(on_text: Listener) -> Generated:
+            try:
+                return await model.generate(tokens, sampling, context, on_text)
+            except PredictionError as error:
+                raise explained(error, "prompt", options) from None
+
         tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
-        return self.streams.begin(
-            lambda on_text: model.generate(tokens, sampling, context, on_text), context.deadline_ns
-        )
+        return self.streams.begin(text, context.deadline_ns)
 
     async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
         return await self.streams.next(stream_id, wait_ms)
 
     async def generate_cancel(self, stream_id: str) -> None:
         self.streams.cancel(stream_id)
+
+    # ------------------------------------------------------------------------------------------------------- batch jobs
 
     async def submit_batch(self, request: BatchRequest) -> BatchJob:
         return await self._finish(self._jobs.submit(request))
@@ -153,51 +178,36 @@ class Handler:
     async def list_batches(self, limit: int) -> list[BatchJob]:
         return await self._jobs.newest(limit)
 
+    # ----------------------------------------------------------------------------------------------- models and status
+
     async def list_models(self) -> list[ModelInfo]:
         return self._registry.infos()
 
     async def load_model(self, name: str, location: str) -> ModelInfo:
-        path = self._below_model_root(location)
+        path = self._model_root.path_of(location)
+        try:
+            check_name(name)
+        except ModelError as error:
+            raise invalid_argument(str(error), field="name") from None
         try:
             return await self._finish(self._registry.load(name, str(path)))
         except ModelError as error:
-            raise invalid_argument(str(error)) from None
+            raise invalid_argument(str(error), field="location") from None
 
     async def unload_model(self, name: str) -> None:
-        self._model_root()
+        self._model_root.require()
         await self._finish(self._registry.unload(name))
 
     async def status(self) -> ServerStatus:
         return self._server_status()
 
-    def _admit(self, capability: Capability, options: RequestOptions | None) -> tuple[Model, RequestContext]:
-        """The model that answers and the context on which the request waits. Raises PredictionError."""
-        now = time.monotonic_ns()
-        if options is None:
-            context = RequestContext(Lane.INTERACTIVE, now + self._timeout_ns, None)
-            return self._registry.model(capability, None), context
-        lane = Lane.INTERACTIVE if options.lane is None else options.lane
-        if lane not in Lane._VALUES_TO_NAMES:
-            raise invalid_argument(f"options.lane is {lane}; it must be 0 (INTERACTIVE) or 1 (BULK)")
-        timeout_ms, longest = options.timeout_ms, self._settings.max_timeout_ms
-        if timeout_ms is None:
-            timeout_ms = self._settings.timeout_ms
-        elif not 1 <= timeout_ms <= longest:
-            raise invalid_argument(
-                f"options.timeout_ms is {timeout_ms}; it must lie between 1 and {longest} (setting max_timeout_ms)"
-            )
-        request_id = options.request_id
-        if request_id is not None and len(request_id) > _REQUEST_ID_CHARACTERS:
-            raise invalid_argument(f"options.request_id has more than {_REQUEST_ID_CHARACTERS} characters")
-        return self._registry.model(capability, options.model), RequestContext(
-            lane, now + timeout_ms * 1_000_000, request_id
-        )
+    # ---------------------------------------------------------------------------------------------------------- helpers
 
     async def _vectors(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> tuple[list[bytes], int | None]:
         """The texts' vectors, and how many tokens they are together where the model tells."""
-        truncate = _truncate(embed_options)
+        truncate = truncates(embed_options)
         model, context = self._admit(_EMBED, options)
         requests: list[Pending[bytes]] = []
 
@@ -206,32 +216,12 @@ class Handler:
             requests.append(request)
             return request
 
-        vectors = await answer_all(texts, submit, "texts")
+        try:
+            vectors = await answer_all(texts, submit, "texts")
+        except PredictionError as error:
+            raise explained(error, "texts", options) from None
         counts = [request.tokens for request in requests if request.tokens is not None]
         return vectors, sum(counts) if len(counts) == len(requests) else None
-
-    def _require_fit(self, vectors: list[bytes], number_bytes: int, hint: str = "") -> None:
-        """Raise TOO_LARGE for an answer that would keep the event loop, and be too long for its reader."""
-        size, most = sum(map(len, vectors)) // _FLOAT_BYTES * number_bytes, self._settings.message_bytes
-        if size > most:
-            what = f"{len(vectors)} vectors take {size} bytes, over the limit of {most} (setting message_bytes)"
-            raise too_large(f"texts: {what}; ask for fewer at a time{hint}")
-
-    def _model_root(self) -> Path:
-        root = self._settings.model_root
-        if root is None:
-            raise invalid_argument("loading and unloading over RPC is off; the setting model_root turns it on")
-        return root
-
-    def _below_model_root(self, location: str) -> Path:
-        root = self._model_root().resolve()
-        try:
-            path = (root / location).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # too long a name, a loop of links, a NUL
-            raise invalid_argument(f"location: {error}") from None
-        if not path.is_relative_to(root):
-            raise invalid_argument("location lies outside of the folder that the setting model_root names")
-        return path
 
     async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in a task of its own, which goes on when the caller goes away."""
@@ -239,25 +229,3 @@ class Handler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await task
-
-
-def _reply_filter(options: ReplyOptions | None) -> ReplyFilter:
-    """Which replies are wanted. Raises INVALID_ARGUMENT."""
-    if options is None:
-        return _ALL_REPLIES
-    most, threshold = options.max_replies, options.threshold
-    if most is not None and not 1 <= most <= _MOST_REPLIES:
-        raise invalid_argument(f"reply_options.max_replies is {most}; it must lie between 1 and {_MOST_REPLIES}")
-    if threshold is not None and not math.isfinite(threshold):
-        raise invalid_argument(f"reply_options.threshold is {threshold}; it must be a finite number")
-    return ReplyFilter(most, threshold)
-
-
-def _truncate(options: EmbedOptions | None) -> bool:
-    """Whether a text that is too long is cut."""
-    return options is None or options.truncate is not False
-
-
-def _numbers(vector: bytes) -> list[float]:
-    """What a model gives, as the contract's list<double>."""
-    return array("f", vector).tolist()

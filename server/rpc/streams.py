@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import FinishReason, GenerationChunk
 
+from process.options import WAIT_MS
 from server.calls import Pending, drive
 from server.errors import invalid_argument, not_found, overloaded, unavailable
 
@@ -20,17 +21,16 @@ if TYPE_CHECKING:
 
     Listener = Callable[[str, int], object]
 
-MOST_WAIT_MS = 60_000
 _RETRY_MS = 1000
 _SHOWN = 128
 
 
 class _Stream:
-    """One text: what has come of it and was not asked for yet, and who waits for more."""
+    """One text: what has come of it and was not read yet, and who waits for more."""
 
     __slots__ = (
         *("_call", "_error", "_finish_reason", "_parts", "_prompt_tokens", "_tokens"),
-        *("last_asked_ns", "timeout_ns", "waiter"),
+        *("last_read_ns", "timeout_ns", "waiter"),
     )
 
     def __init__(self, timeout_ns: int) -> None:
@@ -42,7 +42,7 @@ class _Stream:
         self._call: Call | None = None
         self.waiter: Pending[None] | None = None
         self.timeout_ns = timeout_ns
-        self.last_asked_ns = time.monotonic_ns()
+        self.last_read_ns = time.monotonic_ns()
 
     def start(self, text: Coroutine[Any, Any, Generated]) -> None:
         """Run `text`, up to its first wait. Raises what it raises up to there."""
@@ -104,10 +104,10 @@ class _Stream:
 
 
 class Streams:
-    """The streams of a server, at most `most`; belongs to the event loop."""
+    """The streams of a server, at most `max_streams`; belongs to the event loop."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_streams: int) -> None:
+        self._max_streams = max_streams
         self._streams: dict[str, _Stream] = {}
         self._draining = False
 
@@ -117,12 +117,12 @@ class Streams:
     def begin(self, generate: Callable[[Listener], Coroutine[Any, Any, Generated]], deadline_ns: int) -> str:
         """The id of a new stream of what `generate(on_text)` gives.
 
-        It is cancelled when nobody asks for it for as long as `deadline_ns` is from now. Raises PredictionError.
+        It is cancelled when nobody reads it for as long as `deadline_ns` is from now. Raises PredictionError.
         """
         if self._draining:
             raise unavailable("the server is draining", _RETRY_MS)
-        if len(self._streams) >= self._most:
-            raise overloaded(f"there are {self._most} streams (setting streams)", _RETRY_MS)
+        if len(self._streams) >= self._max_streams:
+            raise overloaded(f"there are {self._max_streams} streams", _RETRY_MS, setting="streams")
         stream = _Stream(max(0, deadline_ns - time.monotonic_ns()))
         stream.start(generate(stream.on_text))
         stream_id = secrets.token_urlsafe(16)
@@ -133,14 +133,14 @@ class Streams:
     async def next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
         """What the text has grown by; waits for it up to `wait_ms`. Raises PredictionError."""
         stream = self._stream(stream_id)
-        if not 0 <= wait_ms <= MOST_WAIT_MS:
-            raise invalid_argument(f"wait_ms is {wait_ms}; it must lie between 0 and {MOST_WAIT_MS}")
+        if wrong := WAIT_MS.wrong(wait_ms):
+            raise invalid_argument(wrong, field=WAIT_MS.name)
         if stream.waiter is not None:
-            raise invalid_argument("stream_id: another call waits for this stream")
-        stream.last_asked_ns = time.monotonic_ns()
+            raise invalid_argument("another call waits for this stream", field="stream_id")
+        stream.last_read_ns = time.monotonic_ns()
         if wait_ms and not stream.has_news:
             await self._news(stream, wait_ms)
-            stream.last_asked_ns = time.monotonic_ns()
+            stream.last_read_ns = time.monotonic_ns()
         try:
             chunk = stream.take()
         except BaseException:
@@ -168,7 +168,7 @@ class Streams:
     def _stream(self, stream_id: str) -> _Stream:
         stream = self._streams.get(stream_id)
         if stream is None:
-            raise not_found(f"no stream has the id {stream_id[:_SHOWN]!r}")
+            raise not_found(f"no stream has the id {stream_id[:_SHOWN]!r}", field="stream_id")
         return stream
 
     async def _news(self, stream: _Stream, wait_ms: int) -> None:
@@ -186,11 +186,11 @@ class Streams:
         asyncio.get_running_loop().call_later(wait_ns / 1e9, self._look, stream_id)
 
     def _look(self, stream_id: str) -> None:
-        """Cancel the stream if nobody has asked for it for too long; else look again when that may be so."""
+        """Cancel the stream if nobody has read it for too long; else look again when that may be so."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return
-        silent_ns = 0 if stream.waiter is not None else time.monotonic_ns() - stream.last_asked_ns
+        silent_ns = 0 if stream.waiter is not None else time.monotonic_ns() - stream.last_read_ns
         if silent_ns >= stream.timeout_ns:
             self.cancel(stream_id)
         else:

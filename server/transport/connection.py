@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
-        self._most_calls = endpoint.limits.pipelined_calls
+        self._max_calls = endpoint.limits.pipelined_calls
         self._exchanges: deque[Exchange] = deque()
         self._output: list[bytes] = []
         self._messages = 0
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         flow = self._flow
         try:
             while position < size:
-                if len(self._exchanges) + len(self._output) >= self._most_calls or not flow.peer_reads:
+                if len(self._exchanges) + len(self._output) >= self._max_calls or not flow.peer_reads:
                     flow.hold(data, position)
                     return
                 after = self._reader.take(data, position)
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        """Announce the end when nothing is left to answer, now that no more calls are wanted."""
+        """Announce the end when nothing is left to answer, now that no more calls are taken."""
         waiting = self._exchanges or self._output or self._flow.held is not None or self._drain.waits_for_bytes
         if not waiting and not self._transport.is_closing():
             self._drain.announce_end()

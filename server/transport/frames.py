@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     """Puts a message into its frame; None where there are no frames."""
 
 _FIXED = 14  # bytes before what varies: two lengths, magic, flags, sequence id
-_MOST_BYTES = 1 << 14  # of what varies: transforms and key-value pairs, which Python reads one by one
+_MAX_BYTES = 1 << 14  # of what varies: transforms and key-value pairs, which Python reads one by one
 
 PROTOCOLS = (THeaderSubprotocolID.BINARY, THeaderSubprotocolID.COMPACT)
 
@@ -70,8 +70,8 @@ class HeaderFrame(THeaderTransport):  # type: ignore[misc]  # the thrift package
         end = _FIXED + 4 * words
         if end > len(frame):
             raise ValueError("it is longer than the frame")
-        if 4 * words > _MOST_BYTES:
-            raise ValueError(f"it has {4 * words} bytes; at most {_MOST_BYTES} are taken")
+        if 4 * words > _MAX_BYTES:
+            raise ValueError(f"it has {4 * words} bytes; at most {_MAX_BYTES} are taken")
         self._transport = TMemoryBuffer(struct.pack("!I", end - 4) + frame[4:end])
         self.readFrame(0)
         message = frame[end:]

@@ -15,7 +15,7 @@ class Overdue(enum.Enum):
     MESSAGE = "message"
     """Any message: the limit idle_s."""
     REST = "rest"
-    """The rest of a message that had begun: the limit message_s."""
+    """The rest of a message of which a part has come: the limit message_s."""
     CLOSE = "close"
     """The peer's end of a connection that has ended: the limit message_s."""
 

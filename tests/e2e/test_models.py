@@ -156,7 +156,7 @@ def test_only_below_the_model_root(root: Path, tmp_path: Path) -> None:
         for location in outside:
             refused = error_of(predictor.load_model, "stranger", location)
             assert refused.code == ErrorCode.INVALID_ARGUMENT, location
-            assert "outside of the folder that the setting model_root names" in refused.message, location
+            assert "location: lies outside of the folder for models (setting model_root)" in refused.message, location
         assert [model.name for model in predictor.list_models()] == ["one"]
         assert predictor.load_model("absolute", str(root / "below" / "two.pt")).name == "absolute"
         assert predictor.load_model("linked", "inner.pt").name == "linked"
@@ -176,9 +176,9 @@ def test_what_cannot_be_loaded_changes_nothing(root: Path, zoo: Callable[[str], 
             ("one", "nul\0.pt", "location: "),
             ("one", "x" * 5000, "File name too long"),
             ("one", "loop.pt", "location: "),
-            ("bad name", "one.pt", "'bad name' is no name of a model"),
-            ("", "one.pt", "is no name of a model"),
-            ("x" * 129, "one.pt", "is no name of a model"),
+            ("bad name", "one.pt", "name: 'bad name' cannot be a model's name"),
+            ("", "one.pt", "cannot be a model's name"),
+            ("x" * 129, "one.pt", "cannot be a model's name"),
         ]:
             refused = error_of(predictor.load_model, name, location)
             assert refused.code == ErrorCode.INVALID_ARGUMENT, refused.message

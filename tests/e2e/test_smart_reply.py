@@ -192,9 +192,9 @@ def test_options_choose_the_best(service: Service) -> None:
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        (ReplyOptions(max_replies=0), "reply_options.max_replies is 0; it must lie between 1 and 1000"),
-        (ReplyOptions(max_replies=1001), "reply_options.max_replies is 1001; it must lie between 1 and 1000"),
-        (ReplyOptions(threshold=float("nan")), "reply_options.threshold is nan"),
+        (ReplyOptions(max_replies=0), "reply_options.max_replies: must lie between 1 and 1000, got 0"),
+        (ReplyOptions(max_replies=1001), "reply_options.max_replies: must lie between 1 and 1000, got 1001"),
+        (ReplyOptions(threshold=float("nan")), "reply_options.threshold: must be a finite number, got nan"),
     ],
 )
 def test_bad_options_are_refused_by_name(service: Service, options: ReplyOptions, names: str) -> None:

@@ -78,10 +78,20 @@ def test_the_contract_has_the_same_limits_of_other_arguments() -> None:
         (options.TEMPERATURE, math.nan, "must be a finite number, got nan"),
         (options.THRESHOLD, math.inf, "must be a finite number, got inf"),
         (options.THRESHOLD, -1e300, None),
+        (options.REQUEST_ID, 128, None),
+        (options.REQUEST_ID, 129, "must have at most 128 characters, got 129"),
+        (options.KEY_FIELD, 0, "must have 1 to 256 characters, got 0"),
+        (options.STOP, 17, "must have at most 16 items, got 17"),
     ],
 )
 def test_a_number_lies_in_its_range(option: Option, value: float, complaint: str | None) -> None:
     assert option.wrong(value) == complaint
+
+
+@pytest.mark.parametrize(("item", "complaint"), [("a", None), ("é" * 128, None), ("", "got 0"), ("é" * 129, "got 258")])
+def test_an_item_of_a_list_has_its_bytes(item: str, complaint: str | None) -> None:
+    found = options.STOP.wrong_item(item)
+    assert found == (complaint and f"must have 1 to 256 bytes, {complaint}")
 
 
 def test_a_setting_or_a_model_may_be_the_maximum() -> None:

@@ -33,7 +33,7 @@ _TYPE_NAMES = dict(enumerate(TType._VALUES_TO_NAMES))
 class Scanner(ABC):
     """The walk through one struct, in `data` from `position` on. `spec` is its thrift_spec, None when it is unknown.
 
-    `message` is where the message begins, and `end` where it ends, None when that is what is asked.
+    `message` is where the message begins, and `end` where it ends; None where the walk is to find that.
     """
 
     def __init__(

@@ -88,6 +88,7 @@ async def test_refusals() -> None:
     with pytest.raises(PredictionError) as caught:
         desk.submit("b")
     assert (caught.value.code, caught.value.retry_after_ms) == (ErrorCode.OVERLOADED, 100)
+    assert caught.value.setting == "queue_items"
     desk.engine.drain()
     with pytest.raises(PredictionError) as caught:
         desk.submit("c")

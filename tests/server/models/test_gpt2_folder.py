@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from server.config import Settings
 from server.errors import ModelError
-from server.models import gpt2_folder, kinds
+from server.models import formats, gpt2_folder, kinds
 from tests.support.generators import train_tiny
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def in_two_folders(folder: Path) -> None:
 def test_layouts(trained: Path, folder: Path, change: Any) -> None:
     expected = gpt2_folder.read(trained)
     change(folder)
-    assert gpt2_folder.holds(folder)
+    assert formats.is_generator(folder)
     found = gpt2_folder.read(folder)
     assert found.weights == expected.weights
     assert (found.sizes, found.token_bytes, found.end_tokens) == (expected.sizes, expected.token_bytes, [0])
@@ -106,10 +106,14 @@ BREAKS: dict[str, Any] = {
     "activation_function is 'relu'": lambda folder: configure(folder, activation_function="relu"),
     "pytorch_model.bin holds no weights by name": lambda folder: pickle_instead(folder, [1, 2]),
     "there is no weight": lambda folder: pickle_instead(folder, {1: torch.ones(3), "a": {"b": torch.ones(3)}}),
-    f"vocab_size is {10**30}": lambda folder: configure(folder, vocab_size=10**30),
-    "n_positions is 1048577; a number from 1 to 1048576": lambda folder: configure(folder, n_positions=2**20 + 1),
-    "n_inner is -4": lambda folder: configure(folder, n_inner=-4),
-    "n_head is 0": lambda folder: configure(folder, n_head=0),
+    f"vocab_size: expected a number from 1 to 1048576, got {10**30}": lambda folder: configure(
+        folder, vocab_size=10**30
+    ),
+    "n_positions: expected a number from 1 to 1048576, got 1048577": lambda folder: configure(
+        folder, n_positions=2**20 + 1
+    ),
+    "n_inner: expected a number from 1 to 1048576, got -4": lambda folder: configure(folder, n_inner=-4),
+    "n_head: expected a number from 1 to 1048576, got 0": lambda folder: configure(folder, n_head=0),
     "multiple of the number of heads": lambda folder: configure(folder, n_head=5),
     "1000 is not a token": lambda folder: configure(folder, eos_token_id=1000),
     "token 511 is not in the model's vocabulary": lambda folder: configure(folder, vocab_size=511),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from server.errors import ModelError
 from server.models import kinds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -33,6 +35,41 @@ async def test_version_of_a_folder_is_that_of_all_its_files(tmp_path: Path) -> N
     assert version == hashlib.sha256(listed).hexdigest()[:12]
     (tmp_path / "deep" / "a").rename(tmp_path / "deep" / "d")
     assert await kinds.version_of(tmp_path) != version
+
+
+WITHOUT_TFLITE = """
+import asyncio, sys
+sys.modules["tflite_runtime"] = None
+from server.config import Settings
+from server.errors import ModelError
+from server.models import kinds
+print(sorted(name for name in sys.modules if name.startswith("ext._")))
+
+async def main():
+    settings = Settings(warm_up_tokens=0, replicas=1)
+    model = await kinds.load(sys.argv[1], settings)
+    print(model.kind)
+    await model.close()
+    try:
+        await kinds.load(sys.argv[2], settings)
+    except ModelError as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_kind_s_libraries_are_loaded_with_its_first_model(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+    """Where the TensorFlow Lite runtime is missing, classifiers are served, and a .tflite file says what is missing."""
+    tflite = tmp_path / "any.tflite"
+    tflite.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))
+    printed = subprocess.check_output(
+        [sys.executable, "-c", WITHOUT_TFLITE, str(zoo("doc_model")), str(tflite)], text=True
+    )
+    before, *lines, refusal = printed.splitlines()
+    assert before == "[]"
+    assert "torchscript-classifier" in lines
+    assert refusal == (f"{tflite}: this kind of model needs the package tflite-runtime, which is not installed")
 
 
 async def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -124,9 +124,9 @@ def test_smls_model_a_saved_model_of_strings_to_vectors(saved_models: Path) -> N
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("Hello", "texts must be a list of strings, not a string"),
-        (["a", 1], r"texts\[1\] is a int; it must be a string"),
-        ([None], r"texts\[0\] is a NoneType; it must be a string"),
+        ("Hello", "texts: expected a list of strings, got a string"),
+        (["a", 1], r"texts\[1\]: expected a string, got int"),
+        ([None], r"texts\[0\]: expected a string, got NoneType"),
     ],
 )
 def test_what_is_no_list_of_strings(runner: SentenceEncoder, texts: Any, message: str) -> None:
@@ -141,7 +141,7 @@ def test_texts_may_come_one_by_one(runner: SentenceEncoder) -> None:
 def test_a_text_that_is_too_large_or_cannot_be_sent(runner: SentenceEncoder) -> None:
     with pytest.raises(EmbeddingError, match=r"texts\[1\]: the text has more than 131072 bytes"):
         runner.run(["a", "a" * 200_000])
-    with pytest.raises(EmbeddingError, match=r"texts\[1\] is not valid Unicode: surrogates not allowed at character 2"):
+    with pytest.raises(EmbeddingError, match=r"texts\[1\]: not valid Unicode: surrogates not allowed at character 2"):
         runner.run(["a", "ab\ud800"])
     assert len(runner.run(["a"])) == 1
 

@@ -12,7 +12,7 @@ from predictor.ttypes import ModelState
 
 from server.config import Settings
 from server.errors import ErrorCode, ModelError, PredictionError
-from server.models import kinds
+from server.models import torchscript
 from server.models.capabilities import Capability
 from server.models.registry import Registry, parse_location
 from server.models.requests import RequestContext
@@ -86,7 +86,7 @@ async def test_what_no_loader_expects_is_a_model_that_failed(
 
     registry.announce("one", path)
     with monkeypatch.context() as patched:
-        patched.setattr(kinds, "_loader_of", lambda _location: fail)
+        patched.setattr(torchscript, "load", fail)
         for name in ("one", "two"):
             with pytest.raises(ModelError) as caught:
                 await registry.load(name, path)
@@ -102,7 +102,7 @@ async def test_a_load_that_is_cancelled_leaves_no_name(
     async def wait(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(kinds, "_loader_of", lambda _location: wait)
+    monkeypatch.setattr(torchscript, "load", wait)
     loading = asyncio.ensure_future(registry.load("one", str(zoo("doc_model"))))
     await asyncio.sleep(0)
     loading.cancel()
@@ -190,7 +190,7 @@ async def test_a_new_name_that_fails_is_forgotten_unless_the_command_line_named_
 
 async def test_names_that_are_no_names(registry: Registry, zoo: Callable[[str], Path]) -> None:
     for name in ("", " ", "a b", ".hidden", "x" * 129, "a/b", "ö", "a\n"):
-        with pytest.raises(ModelError, match="no name of a model"):
+        with pytest.raises(ModelError, match="cannot be a model's name"):
             await registry.load(name, str(zoo("doc_model")))
     registry.announce("twice", str(zoo("doc_model")))
     with pytest.raises(ModelError, match="two models are named 'twice'"):

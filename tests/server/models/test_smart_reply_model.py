@@ -283,11 +283,11 @@ async def test_reply_methods(handler: Handler, interpreter: SmartReplyInterprete
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ReplyOptions(max_replies=0), "reply_options.max_replies is 0; it must lie between 1 and 1000"),
-        (ReplyOptions(max_replies=1001), "reply_options.max_replies is 1001; it must lie between 1 and 1000"),
-        (ReplyOptions(max_replies=-(2**31)), "reply_options.max_replies is -2147483648; it must lie"),
-        (ReplyOptions(threshold=float("nan")), "reply_options.threshold is nan; it must be a finite number"),
-        (ReplyOptions(threshold=float("-inf")), "reply_options.threshold is -inf; it must be a finite number"),
+        (ReplyOptions(max_replies=0), "reply_options.max_replies: must lie between 1 and 1000, got 0"),
+        (ReplyOptions(max_replies=1001), "reply_options.max_replies: must lie between 1 and 1000, got 1001"),
+        (ReplyOptions(max_replies=-(2**31)), "reply_options.max_replies: must lie between 1 and 1000, got -2147483648"),
+        (ReplyOptions(threshold=float("nan")), "reply_options.threshold: must be a finite number, got nan"),
+        (ReplyOptions(threshold=float("-inf")), "reply_options.threshold: must be a finite number, got -inf"),
     ],
 )
 async def test_options_out_of_range_are_refused_by_every_method(

@@ -80,11 +80,12 @@ async def test_vectors_that_take_too_much_are_refused(desk: Desk) -> None:
     error = await error_of(small.embed_batch(["a"] * 9, None, None))
     assert (error.code, error.message) == (
         ErrorCode.TOO_LARGE,
-        "texts: 9 vectors take 1152 bytes, over the limit of 1024 (setting message_bytes); ask for fewer at a time;"
-        " embed_matrix takes half as many",
+        "texts: 9 vectors take 1152 bytes, over the limit of 1024; ask for fewer at a time; embed_matrix takes half as"
+        " many (setting message_bytes)",
     )
     error = await error_of(small.embed_matrix(["a"] * 17, None, None))
-    assert error.message.startswith("texts: 17 vectors take 1088 bytes, over the limit of 1024 (setting message_bytes)")
+    assert (error.field, error.setting) == ("texts", "message_bytes")
+    assert error.message.startswith("texts: 17 vectors take 1088 bytes, over the limit of 1024")
 
 
 async def test_no_texts_give_no_vectors(desk: Desk) -> None:
@@ -97,10 +98,10 @@ async def test_no_texts_give_no_vectors(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (RequestOptions(timeout_ms=0), "options.timeout_ms is 0; it must lie between 1 and 600000"),
+        (RequestOptions(timeout_ms=0), "options.timeout_ms: must lie between 1 and 600,000, got 0"),
         (RequestOptions(timeout_ms=600_001), "(setting max_timeout_ms)"),
-        (RequestOptions(lane=-1), "options.lane is -1"),
-        (RequestOptions(request_id="x" * 129), "options.request_id has more than 128 characters"),
+        (RequestOptions(lane=-1), "options.lane: must be 0 (INTERACTIVE) or 1 (BULK), got -1"),
+        (RequestOptions(request_id="x" * 129), "options.request_id: must have at most 128 characters, got 129"),
     ],
 )
 async def test_options_out_of_range(desk: Desk, options: RequestOptions, complaint: str) -> None:
@@ -153,7 +154,7 @@ async def test_streams_and_jobs_that_do_not_exist(desk: Desk) -> None:
     for limit in (0, -1, 1001):
         error = await error_of(desk.handler.list_batches(limit))
         assert error.code == ErrorCode.INVALID_ARGUMENT
-        assert f"limit is {limit}" in error.message
+        assert error.message == f"limit: must lie between 1 and 1000, got {limit}"
     assert await result(desk.handler.list_batches(1)) == []
     error = await error_of(desk.handler.submit_batch(BatchRequest("predict", None, "in", "out")))
     assert error.code == ErrorCode.UNAVAILABLE

@@ -1,0 +1,69 @@
+"""How the formats of models are told apart: by names and first bytes, without any library that reads them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+from server.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENCODER_JSON = "encoder.json"
+"""What describes a sentence encoder beside its module and tokenizer."""
+
+GENERATOR_JSON = "generator.json"
+"""What describes a generator whose weights were converted."""
+
+_MAX_JSON_BYTES = 64 << 20
+
+
+def is_torchscript(path: Path) -> bool:
+    """TorchScript files are zip archives with a folder `code`; those of torch.save have none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def is_tflite(path: Path) -> bool:
+    """The identifier of the schema, in the place where flatbuffers have it."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
+def is_encoder(path: Path) -> bool:
+    """Whether the folder is a sentence encoder, however broken."""
+    return (path / ENCODER_JSON).is_file()
+
+
+def is_generator(path: Path) -> bool:
+    """Whether the folder is a GPT-2, however broken."""
+    if (path / GENERATOR_JSON).is_file():
+        return True
+    try:
+        return read_json(model_folder(path) / "config.json").get("model_type") == "gpt2"
+    except ModelError:
+        return False
+
+
+def model_folder(path: Path) -> Path:
+    """Where a generator's weights lie: in the folder itself, or in `model` beside `tokenizer`."""
+    return path / "model" if (path / "model").is_dir() else path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ModelError(f"{path.name} has more than {_MAX_JSON_BYTES} bytes")
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"there is no {path.name}") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.name} is not a JSON object")
+    return content
