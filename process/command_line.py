@@ -168,10 +168,12 @@ class _Parser(argparse.ArgumentParser):
         about = self._known[options["dest"]]
         options["help"] = f"{about.help} {_in_brackets(about)}".replace("%", "%%")
         if "metavar" in options:
-            options["metavar"] = about.unit.upper() or _metavar(about.field.annotation)
+            choices = "{" + ",".join(about.choices) + "}" if about.choices else ""
+            options["metavar"] = about.unit.upper() or choices or _metavar(about.field.annotation)
         shown = [name for name in flags if name.removeprefix("--") not in self._command.old_flags.values()]
         group = self._groups[about.title]
         action = group.add_argument(*flags, **options)
+        # What is shown: neither the old flags nor `--no-` before one of them.
         action.option_strings = [*shown, *(name for name in action.option_strings if name.startswith("--no-"))]
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
@@ -194,12 +196,12 @@ class _Parser(argparse.ArgumentParser):
 def _metavar(annotation: Any) -> str:
     if annotation in _METAVARS:
         return _METAVARS[annotation]
-    first, *others = typing.get_args(annotation)  # of `int | None`, of a Literal
-    return "{" + ",".join([first, *others]) + "}" if isinstance(first, str) else _metavar(first)
+    return _metavar(typing.get_args(annotation)[0])  # of `int | None`, of a tuple
 
 
 def _in_brackets(about: Declared) -> str:
-    parts = [part for part in (about.range, f"default {about.default}") if part and part != "default none"]
+    parts = [] if about.choices or not about.range else [about.range]  # choices are the flag's metavar
+    parts += [] if about.default == "none" else [f"default {about.default}"]
     return f"({'; '.join(parts)}) [{about.variable}]" if parts else f"[{about.variable}]"
 
 

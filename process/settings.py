@@ -52,17 +52,15 @@ def setting(
     *,
     to: str | tuple[str, ...],
     unit: str = "",
-    default_text: str = "",
     **limits: Any,
 ) -> Any:
     """A setting.
 
     `help`: in plain English, with no word about default, range and variable, which are added. `to`: who gets it, in
     words that the test of all settings knows: packages whose code reads it, engines that are built with it. `unit`:
-    ms, s, us, bytes, tokens, or another word for what is counted. `default_text`: what a default of None means.
-    `limits`: ge, gt, le, lt.
+    ms, s, us, bytes, tokens, or another word for what is counted. `limits`: ge, gt, le, lt.
     """
-    extra: dict[str, Any] = {"to": (to,) if isinstance(to, str) else to, "unit": unit, "default_text": default_text}
+    extra: dict[str, Any] = {"to": (to,) if isinstance(to, str) else to, "unit": unit, "default_text": ""}
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
@@ -80,7 +78,7 @@ class Declared:
     @property
     def flag(self) -> str:
         """On the command line."""
-        return flag(self.name)
+        return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -116,10 +114,15 @@ class Declared:
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that are taken; empty where there are others."""
+        return _choices(self.field.annotation)
+
+    @property
     def range(self) -> str:
         """In words, as "1 to 1024", or the choices; empty where any value is taken."""
-        if choices := _choices(self.field.annotation):
-            return ", ".join(choices)
+        if self.choices:
+            return ", ".join(self.choices)
         bounds = {
             name: getattr(item, name)
             for item in self.field.metadata
@@ -172,16 +175,11 @@ def prefixed(
         kind: Any = field.annotation
         if name in follow:
             field.default = None
-            extra["default_text"] = follow[name]
+            extra["default_text"] = f"that of {follow[name]}" if follow[name].isidentifier() else follow[name]
             kind = kind | None
         field.json_schema_extra = extra
         fields[prefix + name] = (kind, field)
     return create_model("Prefixed", __base__=SettingsGroup, __cls_kwargs__={"title": title}, **fields)
-
-
-def flag(name: str) -> str:
-    """The command line flag of a setting."""
-    return "--" + name.replace("_", "-")
 
 
 def is_list(annotation: Any) -> bool:
@@ -190,6 +188,6 @@ def is_list(annotation: Any) -> bool:
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    if isinstance(annotation, types.UnionType):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return next(filter(None, map(_choices, typing.get_args(annotation))), ())
     return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.service import HOST, Service, free_port, http_request, run_server
+from tests.support.service import HOST, Service, eventually, free_port, http_request, is_listening, run_server
 from tests.support.zoo import save_broken
 
 if TYPE_CHECKING:
@@ -187,6 +189,23 @@ def test_the_proxy_asks_for_no_more_time_than_the_server_gives(zoo: Callable[[st
     assert refused.status == 400
     message = "timeout_ms: must lie between 1 and 5000, got 5001 (setting max_timeout_ms)"
     assert refused.json()["error"]["message"] == message
+
+
+def test_the_proxy_has_the_settings_that_the_server_was_given(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+    """From the command line, the environment and the file; also once it has died and is started again."""
+    config = tmp_path / "server.toml"
+    config.write_text('rest_max_body_bytes = 3000\nlog_level = "error"\n')
+    flags = ("--rest-max-docs=2", "--rest-access-log", "--rest-log-level=info", f"--config={config}")
+    with Service(zoo("doc_model"), *flags, env={"PREDICTOR_REST_MAX_LINE_BYTES": "2000"}) as service:
+        for _ in range(2):
+            described = service.http("/openapi.json").json()["info"]["description"]
+            assert "3000 bytes body, 2000 bytes URL, 2 documents" in described
+            (proxy,) = service.children()
+            os.kill(proxy, signal.SIGKILL)
+            eventually(lambda gone=proxy: service.children() not in ([], [gone]), "another is started")
+            eventually(lambda: is_listening(service.rest_port), "it listens")
+        requests = [entry for entry in service.log if entry.get("event") == "request"]
+    assert [entry["path"] for entry in requests] == ["/openapi.json"] * 2
 
 
 def test_norest(zoo: Callable[[str], Path]) -> None:

@@ -90,7 +90,7 @@ def test_settings_of_a_child() -> None:
     found = declared(Parent)
     assert list(found) == ["child_width", "child_share", "child_names", "child_folders"]
     assert {(about.title, about.to) for about in found.values()} == {("Child", ("child",))}
-    assert (found["child_width"].default, found["child_width"].range) == ("height", "1 to 9")
+    assert (found["child_width"].default, found["child_width"].range) == ("that of height", "1 to 9")
     assert Parent().model_dump() == {
         "child_width": None,
         "child_share": 0.5,

@@ -81,7 +81,8 @@ def test_every_setting_is_in_the_help(capsys: pytest.CaptureFixture[str], monkey
     for setting in declared(Settings).values():
         assert f" {setting.flag} " in shown or f" {setting.flag}, " in shown
         assert f"{setting.title}: " in shown
-        brackets = [text for text in (setting.range, f"default {setting.default}") if text not in ("", "default none")]
+        brackets = [setting.range] if setting.range and not setting.choices else []
+        brackets += [f"default {setting.default}"] if setting.default != "none" else []
         parts = [setting.help, f"({'; '.join(brackets)})" if brackets else "", f"[{setting.variable}]"]
         assert " ".join(part for part in parts if part) in shown
 
