@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import settings
 
 from scripts.export_encoder import default_folder
-from tests.server.tensorflow.standin import StandIn
+from tests.server.tensorflow.model_server import ModelServer
 from tests.support.gate import Gate
 from tests.support.service import ROOT, Service
 from tests.support.shared import SharedFiles
@@ -99,7 +99,7 @@ def saved_models(shared_files: SharedFiles) -> Path:
 @pytest.fixture(scope="session")
 def saved_model_server(saved_models: Path) -> Iterator[str]:
     """The URL of a TensorFlow server's model that has the signatures of tests/server/tensorflow/models.py."""
-    with StandIn(saved_models / "zoo", "zoo") as server:
+    with ModelServer(saved_models / "zoo", "zoo") as server:
         yield server.url
 
 

@@ -9,12 +9,12 @@ from predictor.ttypes import OnError
 
 from process.options import KEY_FIELD, MAX_ERRORS
 from server.batch.methods.local_executors import is_location
-from server.batch.methods.saved_model import TFSERVING
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.storage.errors import LocationError
 from server.batch.storage.overlap import check_apart
 from server.errors import ErrorCode, PredictionError, invalid_argument
 from server.models.capabilities import Capability
+from server.tensorflow.location import SCHEME, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from server.batch.storage.access import Storage
     from server.models.registry import Registry
 
-TFSERVING_SCHEME = TFSERVING.removesuffix("://")
+TFSERVING_SCHEME = SCHEME.removesuffix("://")
 
 _SHOWN_CHARACTERS = 128
 
@@ -65,11 +65,11 @@ class Admission:
             return
         if TEXT_METHODS[request.method].capability != Capability.CLASSIFY:
             raise invalid_argument(f"must be predict for a SavedModel, got {request.method!r}", field="request.method")
-        if not request.model.startswith(TFSERVING):
+        if not is_url(request.model):
             with _field("request.model"):
                 self._storage.check(request.model, "read")
         elif not self._tfserving:
-            raise invalid_argument(f"{TFSERVING} is not allowed", field="request.model", setting="batch_schemes")
+            raise invalid_argument(f"{SCHEME} is not allowed", field="request.model", setting="batch_schemes")
 
 
 def _check_method(request: JobRequest) -> None:

@@ -55,7 +55,7 @@ class Jobs:
         self._stopping = False
 
     def start(self) -> None:
-        """Go on with the jobs that have not ended, the oldest first: when the models are loaded."""
+        """Resume the jobs that have not ended, the oldest first: when the models are loaded."""
         self._scheduler.start(self._settings.batch_jobs)
 
     async def submit(self, request: BatchRequest) -> BatchJob:
@@ -93,15 +93,15 @@ class Jobs:
         return [self._shown(job) for job in await asyncio.to_thread(self._store.newest, limit)]
 
     async def stop(self) -> None:
-        """End running jobs where they are, however long that takes; they go on at the next start.
+        """End running jobs where they are, however long that takes; they resume at the next start.
 
-        What has been accepted can still be asked for, and cancelled.
+        Accepted jobs can still be looked up and cancelled.
         """
         self._stopping = True
         await asyncio.to_thread(self._scheduler.stop)
 
     def close(self) -> None:
-        """After `stop`; nothing may be asked any more."""
+        """After `stop`; nothing may be called any more."""
         self._store.close()
 
     async def _find(self, job_id: str) -> Job:
@@ -145,7 +145,7 @@ class NoJobs:
         return []
 
     def start(self) -> None:
-        """There is nothing to go on with."""
+        """There is nothing to resume."""
 
     async def stop(self) -> None:
         """There is nothing to stop."""

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MEMBERS = {"instances", "inputs", "signature_name"}
+_EPILOG = """
+examples:
+  python -m server.tensorflow models/half_plus_two
+  python -m server.tensorflow models/half_plus_two '{"instances": [1, 2, 5]}'
+  python -m server.tensorflow tfserving://host:8500/model '{"inputs": {"x": [1, 2]}, "signature_name": "other"}'
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,15 +70,16 @@ async def _predicted(predictor: SavedModelPredictor, request: dict[str, Any], ti
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m server.tensorflow", description=__doc__.partition("\n")[0])
-    parser.add_argument("location", help="a SavedModel's folder, or tfserving://HOST:PORT/NAME[/VERSION]")
-    parser.add_argument(
-        "request",
-        nargs="?",
-        help='{"instances": [...]} or {"inputs": ...}, and "signature_name" where it is not the default; - for stdin;'
-        " without it the signature is shown",
+    parser = argparse.ArgumentParser(
+        prog="python -m server.tensorflow",
+        description="Try a SavedModel: show its signature, or answer a request of TensorFlow Serving's REST API.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="at most; default 120")
+    add = parser.add_argument
+    add("location", metavar="LOCATION", help="A SavedModel's folder, or tfserving://HOST:PORT/NAME[/VERSION].")
+    add("request", metavar="REQUEST", nargs="?", help="JSON as in the examples; - reads it from stdin.")
+    add("--timeout", type=float, default=120, metavar="SECONDS", help="Maximum time for each step. Default: 120.")
     return parser
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from server.errors import ModelError, deadline_exceeded, internal, unavailable
-from server.tensorflow.child import Child
-from server.tensorflow.client import RefusedError, RemoteServer, UnreachableError
+from server.tensorflow.child_server import ChildServer
+from server.tensorflow.client import RefusedError, UnreachableError
 from server.tensorflow.location import is_url, parse_url
+from server.tensorflow.remote_server import RemoteServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _TRIES = 4
 
 
-class Source(Protocol):
-    """A Child or a RemoteServer."""
+class Server(Protocol):
+    """A ChildServer or a RemoteServer."""
 
     version: int
 
@@ -52,15 +53,15 @@ class Caller:
         Without a name the signature is serving_default, or the only one. Raises ModelError.
         """
         self._signature_name = signature_name
-        self._source = _source(location, timeout_s)
+        self._server = _server_of(location, timeout_s)
         self._timeout_s = timeout_s
         self._signature: Signature | None = None
 
     def start(self) -> None:
         """Returns when the model is AVAILABLE. Raises ModelError, also when it is closed meanwhile."""
-        self._source.start()
+        self._server.start()
         try:
-            self._signature = self._source.client(time.monotonic() + self._timeout_s).signature(self._signature_name)
+            self._signature = self._server.client(time.monotonic() + self._timeout_s).signature(self._signature_name)
         except UnreachableError as error:
             raise ModelError(str(error)) from None
 
@@ -73,11 +74,11 @@ class Caller:
     @property
     def version(self) -> int:
         """The number of the model's version when it was opened."""
-        return self._source.version
+        return self._server.version
 
     def close(self) -> None:
         """End the process, if it is ours. Another thread may be in `start`."""
-        self._source.close()
+        self._server.close()
 
     def run(self, inputs: Arrays, count: int, deadline: float) -> list[Part]:
         """Outputs for `count` instances, in their order. Raises PredictionError, at the deadline if not before.
@@ -99,7 +100,7 @@ class Caller:
         """One call for all, tried again where the server dies. Raises RefusedError, PredictionError."""
         problem = ""
         for _ in range(_TRIES):
-            client = self._source.client(deadline)
+            client = self._server.client(deadline)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise deadline_exceeded(f"the deadline passed before the TensorFlow server answered{problem}")
@@ -107,18 +108,18 @@ class Caller:
                 return client.predict(self.signature, inputs, left)
             except UnreachableError as error:
                 problem = f": {error}"
-                self._source.lost(client, deadline)
+                self._server.lost(client, deadline)
             except ValueError as error:  # the channel was closed meanwhile: gRPC has no better exception for it
                 problem = f": {error}"
-        if isinstance(self._source, RemoteServer):
+        if isinstance(self._server, RemoteServer):
             raise unavailable(f"the TensorFlow server cannot be reached{problem}", retry_after_ms=1000)
         raise internal(f"the TensorFlow process died {_TRIES} times at these instances{problem}")
 
 
-def _source(location: str, timeout_s: float) -> Source:
+def _server_of(location: str, timeout_s: float) -> Server:
     if is_url(location):
         return RemoteServer(parse_url(location), timeout_s)
-    return Child(Path(location), timeout_s)
+    return ChildServer(Path(location), timeout_s)
 
 
 def _slice(inputs: Arrays, begin: int, end: int) -> Arrays:

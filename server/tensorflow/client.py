@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.05
 _CALL_S = 10.0
-_PAUSE_S = 0.5
 _PROTOBUF_BYTES = (1 << 31) - 1  # the longest message that Protocol Buffers can have
 
 _NOISE = ("Graph execution error", "[[", "Detected at node", "(0)", "(1)")
@@ -157,35 +155,3 @@ def _in_one_line(details: str) -> str:
     lines = (line.strip() for line in details.splitlines())
     said = [line for line in lines if line and not line.startswith(_NOISE)]
     return " ".join(said)[:_SHOWN_CHARACTERS]
-
-
-class RemoteServer:
-    """A server that others keep running. What a Caller needs of it is what it needs of a Child."""
-
-    def __init__(self, address: Address, timeout_s: float) -> None:
-        """`timeout_s`: seconds that the model may take until it is AVAILABLE. Raises ModelError."""
-        self._client = ModelClient(address)
-        self._timeout_s = timeout_s
-        self._closing = threading.Event()
-        self.version = 0
-
-    def start(self) -> None:
-        """Returns when the model is AVAILABLE. Raises ModelError, also when it is closed meanwhile."""
-        self.version = self._client.wait_available(self._timeout_s, self._check)
-
-    def _check(self) -> None:
-        if self._closing.is_set():
-            raise ModelError("it is being closed")
-
-    def client(self, deadline: float) -> ModelClient:
-        """The client of calls."""
-        return self._client
-
-    def lost(self, client: ModelClient, deadline: float) -> None:
-        """A call of the client found nobody: wait a moment, no longer than until the deadline."""
-        self._closing.wait(max(0.0, min(_PAUSE_S, deadline - time.monotonic())))
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._closing.set()
-        self._client.close()

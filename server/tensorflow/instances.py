@@ -66,7 +66,9 @@ def columns(signature: Signature, values: Any) -> dict[str, Array]:
     _check_names(values, ports)
     for name in ports:
         if type(values[name]) is not list:
-            raise ValueError(f"input {name!r}: a list is wanted, a value for each instance, not {_shown(values[name])}")
+            raise ValueError(
+                f"input {name!r}: expected a list with a value for each instance, got {_shown(values[name])}"
+            )
     return {name: _tensor(values[name], port) for name, port in ports.items()}
 
 
@@ -103,7 +105,7 @@ def _arrays(signature: Signature, instances: Sequence[Any]) -> dict[str, Array]:
 def _named(ports: dict[str, Port], instance: Any) -> dict[str, Any]:
     if type(instance) is not dict or (len(ports) == 1 and _is_bytes(instance)):
         if len(ports) > 1:
-            raise ValueError(f"an object with {_names(ports)} is wanted, not {_shown(instance)}")
+            raise ValueError(f"expected an object with {_names(ports)}, got {_shown(instance)}")
         return dict.fromkeys(ports, instance)
     _check_names(instance, ports)
     return instance
@@ -115,7 +117,7 @@ def _check_names(values: dict[str, Any], ports: dict[str, Port]) -> None:
     missing = [name for name in ports if name not in values]
     unknown = [name for name in values if name not in ports]
     what = f"input {missing[0]!r} is missing" if missing else f"there is no input {_shown(unknown[0])}"
-    raise ValueError(f"{what}; wanted: {_names(ports)}")
+    raise ValueError(f"{what}; expected {_names(ports)}")
 
 
 def _names(ports: dict[str, Port]) -> str:
@@ -131,17 +133,19 @@ def _tensor(values: Sequence[Any], port: Port) -> Array:
         shape.append(len(values[0]))
         values = list(chain.from_iterable(values))
     if not _fits(shape[1:], port.shape):
-        raise ValueError(f"input {port.name!r} has shape {shape[1:]}, but the signature wants {port}, n instances")
+        raise ValueError(f"input {port.name!r} has shape {shape[1:]}; expected {port}, n instances")
     try:
         return _CONVERTERS[port.type.dtype.kind](values, port).reshape(shape)
     except ValueError as error:
         raise ValueError(f"input {port.name!r}: {error}") from None
 
 
-def _fits(shape: list[int], wanted: tuple[int | None, ...] | None) -> bool:
-    if wanted is None:
+def _fits(shape: list[int], expected: tuple[int | None, ...] | None) -> bool:
+    if expected is None:
         return True
-    return len(shape) == len(wanted) and all(size in (None, given) for size, given in zip(wanted, shape, strict=True))
+    return len(shape) == len(expected) and all(
+        size in (None, given) for size, given in zip(expected, shape, strict=True)
+    )
 
 
 def _floats(values: Sequence[Any], port: Port) -> Array:
@@ -196,12 +200,12 @@ _CONVERTERS: dict[str, Callable[[Sequence[Any], Port], Array]] = {
 }
 
 
-def _only(values: Sequence[Any], wanted: set[type], what: str) -> set[type]:
+def _only(values: Sequence[Any], expected: set[type], what: str) -> set[type]:
     """The types of the values. bool is not int here."""
     kinds = set(map(type, values))
-    if not kinds <= wanted:
-        odd = next(value for value in values if type(value) not in wanted)
-        raise ValueError(f"{what} is wanted, not {_shown(odd)}")
+    if not kinds <= expected:
+        odd = next(value for value in values if type(value) not in expected)
+        raise ValueError(f"expected {what}, got {_shown(odd)}")
     return kinds
 
 
@@ -216,7 +220,7 @@ def _bytes_of(value: Any) -> bytes:
         except UnicodeEncodeError as error:
             raise ValueError(f"not valid Unicode: {error.reason} at character {error.start}") from None
     if not _is_bytes(value):
-        raise ValueError(f'a string or {{"b64": ...}} is wanted, not {_shown(value)}')
+        raise ValueError(f'expected a string or {{"b64": ...}}, got {_shown(value)}')
     try:
         return base64.b64decode(value[B64], validate=True)
     except (binascii.Error, ValueError) as error:

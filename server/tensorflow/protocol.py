@@ -48,8 +48,8 @@ def _without_tensorflow() -> Protocol:
 
     So while they are imported the package is there, found but not run; a later import of TensorFlow runs it.
     """
-    stand_in = "tensorflow" not in sys.modules
-    if stand_in:
+    absent = "tensorflow" not in sys.modules
+    if absent:
         spec = importlib.util.find_spec("tensorflow")
         assert spec is not None
         sys.modules["tensorflow"] = importlib.util.module_from_spec(spec)
@@ -66,5 +66,5 @@ def _without_tensorflow() -> Protocol:
             model_service=importlib.import_module("tensorflow_serving.apis.model_service_pb2_grpc"),
         )
     finally:
-        if stand_in:
+        if absent:
             del sys.modules["tensorflow"]

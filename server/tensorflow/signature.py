@@ -42,17 +42,17 @@ class Signature(NamedTuple):
         return f"signature {self.name!r} ({' -> '.join(sides)})"
 
 
-def served_signature(metadata: Any, wanted: str | None = None) -> Signature:
-    """The signature of a GetModelMetadataResponse that is called: `wanted`, else serving_default, else the only one.
+def served_signature(metadata: Any, chosen: str | None = None) -> Signature:
+    """The signature of a GetModelMetadataResponse that is called: `chosen`, else serving_default, else the only one.
 
     Raises ModelError when there is none, or it cannot be called with JSON instances.
     """
-    packed = metadata.metadata["signature_def"]
+    message = metadata.metadata["signature_def"]
     definitions = protocol().metadata.SignatureDefMap()
-    if not packed.Unpack(definitions):
+    if not message.Unpack(definitions):
         raise ModelError("the TensorFlow server tells nothing about the model's signatures")
     known = {name: d for name, d in definitions.signature_def.items() if not name.startswith(_INTERNAL)}
-    name = wanted or (DEFAULT if DEFAULT in known or len(known) != 1 else next(iter(known)))
+    name = chosen or (DEFAULT if DEFAULT in known or len(known) != 1 else next(iter(known)))
     if name not in known:
         listed = ", ".join(map(repr, sorted(known)[:_SHOWN])) or "none"
         raise ModelError(f"the model has no signature {name!r}; its signatures: {listed}")
@@ -92,5 +92,5 @@ def _batch_size(infos: Any) -> int | None:
     if not fixed:
         return None
     if fixed != {1}:
-        raise ValueError(f"its inputs want batches of {', '.join(map(str, sorted(fixed)))} instances, no more, no less")
+        raise ValueError(f"its inputs take batches of exactly {', '.join(map(str, sorted(fixed)))} instances")
     return 1

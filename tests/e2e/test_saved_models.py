@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from predictor.ttypes import EmbedOptions, ModelState, RequestOptions
 
-from tests.server.tensorflow.standin import StandIn
+from tests.server.tensorflow.model_server import ModelServer
 from tests.support.service import Service, child_pids, eventually, is_running, run_server
 
 if TYPE_CHECKING:
@@ -35,14 +35,17 @@ machinery.PathFinder.find_spec = find_spec
 def running(saved_models: Path) -> Iterator[Service]:
     """The encoder in its own process, and by URL on another's."""
     folder = saved_models / "sentence_encoder"
-    with StandIn(folder, "use") as server, Service(folder, f"--model=remote={server.url}", "--replicas=1") as service:
+    with (
+        ModelServer(folder, "use") as server,
+        Service(folder, f"--model=remote={server.url}", "--replicas=1") as service,
+    ):
         yield service
 
 
 def tensorflow_of(service: Service) -> int:
     """The process id of its TensorFlow process."""
     command_lines = {pid: read(f"/proc/{pid}/cmdline") for pid in child_pids(service.pid)}
-    (pid,) = (pid for pid, line in command_lines.items() if b"server.tensorflow.standin" in line)
+    (pid,) = (pid for pid, line in command_lines.items() if b"server.tensorflow.model_server" in line)
     return pid
 
 

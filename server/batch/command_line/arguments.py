@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from predictor.ttypes import OnError
 
+from process.options import KEY_FIELD, MAX_ERRORS, ON_ERROR
 from process.version import VERSION_LINE
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.state.job import JobRequest
@@ -21,15 +22,22 @@ from server.tensorflow.location import is_saved_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_STATE = "~/.local/state/predictor/batch, or below $XDG_STATE_HOME"
+_STATE = "~/.local/state/predictor/batch"
 _ON_ERROR = {"fail": OnError.FAIL, "record": OnError.RECORD}
+_USAGE = "python -m server.batch --model LOCATION --input LOCATION --output LOCATION [OPTIONS]"
 _EPILOG = """
-Each line of the input is JSON: the text itself, or an object with it as "doc" (predict), "message" (reply), "text"
-(embed) or "prompt" (generate); for a SavedModel one instance, as TensorFlow Serving's REST API takes them. Files whose
-names end in .gz are packed. Blank lines are skipped.
+examples:
+  python -m server.batch --model models/classifier.pt --input in/ --output out/
+  python -m server.batch --model models/half_plus_two --input gs://bucket/in/ --output gs://bucket/out --on-error record
+  python -m server.batch --model models/generator --method generate --input prompts.jsonl --output out --runner ray
 
-Interrupted or failed, the same command goes on where the files stand. Exit status: 0 all is done; 1 the job has failed;
-2 the options are wrong; 130 interrupted. The server's settings are taken from the environment (PREDICTOR_...).
+A line of the input is JSON: the text itself, or an object that has it as "doc" (predict), "message" (reply), "text"
+(embed) or "prompt" (generate); for a SavedModel one instance of TensorFlow Serving's REST API. Files named *.gz are
+compressed with gzip, and so are their results. Blank lines are skipped. Settings of the server are read from
+PREDICTOR_... variables.
+
+Run the same command again to resume after an interruption or a failure. Exit status: 0 completed, 1 failed, 2 wrong
+options, 130 interrupted.
 """
 
 
@@ -51,38 +59,19 @@ class Options:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     """The options; ends the program when they are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m server.batch",
-        description="Predicts every line of every file, without a server.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--version", action="version", version=VERSION_LINE)
-    add("--model", required=True, metavar="LOCATION", help="a model as the server loads it, or a SavedModel")
-    add("--input", required=True, metavar="LOCATION", help="a file, or everything below a location that ends in /")
-    add("--output", required=True, metavar="LOCATION", help="a folder: the same paths and names appear below it")
-    add("--method", choices=TEXT_METHODS, default="predict", help="(default: predict)")
-    add("--on-error", choices=_ON_ERROR, default="fail", help="what a bad line does to the job (default: fail)")
-    add("--max-errors", type=_count, metavar="N", help="with record: more of them fail the job (default: any number)")
-    add("--key-field", metavar="NAME", help="a field of each line that is carried into its result")
-    add("--runner", choices=("embedded", "ray"), default="embedded", help="this process, or a Ray cluster's workers")
-    add("--address", metavar="ADDRESS", help="with ray: the cluster's, HOST:PORT or auto (default: a new one, here)")
-    add("--workers", type=_count, metavar="N", help="with ray, without --address: workers (default: one for each core)")
-    add("--state", type=Path, metavar="FOLDER", help=f"where the job's progress is kept (default: {_STATE})")
-    add("--fresh", action="store_true", help="begin anew instead of going on")
+    parser = _parser()
     given = parser.parse_args(arguments)
     if given.max_errors is not None and given.on_error != "record":
-        parser.error("argument --max-errors: goes with --on-error record only")
+        parser.error("argument --max-errors: can only be given with --on-error record")
     if given.runner != "ray" and (given.address is not None or given.workers is not None):
-        parser.error("arguments --address and --workers: go with --runner ray only")
+        parser.error("arguments --address and --workers: can only be given with --runner ray")
     if given.key_field == "":
         parser.error("argument --key-field: is empty")
     location = absolute(given.model)
-    saved = given.method == "predict" and ("://" in location or is_saved_model_at(location))
+    is_saved_model = given.method == "predict" and ("://" in location or is_saved_model_at(location))
     request = JobRequest(
         method=given.method,
-        model=location if saved else MODEL_NAME,
+        model=location if is_saved_model else MODEL_NAME,
         input=absolute(given.input),
         output=absolute(given.output),
         on_error=_ON_ERROR[given.on_error],
@@ -94,8 +83,41 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
         state = (given.state or _state_folder()) / f"{identity}.db"
     except RuntimeError:
         parser.error("argument --state: must be given, as the user has no home folder")
-    loads = None if saved else location
-    return Options(request, loads, state, given.fresh, given.runner, given.address, given.workers)
+    model = None if is_saved_model else location
+    return Options(request, model, state, given.fresh, given.runner, given.address, given.workers)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m server.batch",
+        usage=_USAGE,
+        description="Predict every line of every file, without a server.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    add = parser.add_argument_group("what to predict").add_argument
+    add("--model", required=True, metavar="LOCATION", help="A model as the server loads it, or a SavedModel.")
+    add("--input", required=True, metavar="LOCATION", help="A file, or everything below a location that ends in /.")
+    add("--output", required=True, metavar="LOCATION", help="A folder, where results get their inputs' relative paths.")
+    methods = f"{', '.join(TEXT_METHODS)}. Default: predict."
+    add("--method", choices=TEXT_METHODS, default="predict", metavar="METHOD", help=methods)
+    add("--key-field", metavar="NAME", help=KEY_FIELD.help)
+    add = parser.add_argument_group("errors").add_argument
+    on_error = f"{ON_ERROR.help} Default: {ON_ERROR.default}."
+    add("--on-error", choices=_ON_ERROR, default=ON_ERROR.default, metavar="fail|record", help=on_error)
+    add("--max-errors", type=_count, metavar="N", help=MAX_ERRORS.help)
+    add = parser.add_argument_group("where it runs").add_argument
+    runner = "In this process (the default), or on a Ray cluster."
+    add("--runner", choices=("embedded", "ray"), default="embedded", metavar="embedded|ray", help=runner)
+    add("--address", metavar="HOST:PORT", help="Of the Ray cluster, or auto. Default: a new one on this machine.")
+    add("--workers", type=_count, metavar="N", help="Of a new Ray cluster. Default: one for each core.")
+    add = parser.add_argument_group("state").add_argument
+    add("--state", type=Path, metavar="FOLDER", help=f"Keep the job's progress here. Default: {_STATE}.")
+    add("--fresh", action="store_true", help="Start over instead of resuming.")
+    add("--version", action="version", version=VERSION_LINE, help="Print the version and exit.")
+    add("--help", "-h", action="help", help="Show this and exit.")
+    return parser
 
 
 MODEL_NAME = "model"
@@ -118,5 +140,5 @@ def _state_folder() -> Path:
 def _count(text: str) -> int:
     number = int(text)
     if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
     return number

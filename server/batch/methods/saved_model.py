@@ -12,6 +12,7 @@ from predictor.ttypes import BatchStage, ErrorCode, PredictionError
 from server.batch.state.errors import JobError, RowError
 from server.batch.storage.errors import LocationError, StorageError
 from server.errors import ModelError
+from server.tensorflow.location import is_url
 from server.tensorflow.predictor import InstanceError, SavedModelPredictor, open_predictor
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from server.batch.pipeline.method import PendingResults, Result
     from server.batch.state.control import Control
     from server.batch.storage.access import Storage
-
-TFSERVING = "tfserving://"
 
 _CALL_S = 600.0
 
@@ -74,7 +73,7 @@ def opened(
     `start_s` seconds are what it may take to start.
     """
     with contextlib.ExitStack() as stack:
-        if location.startswith(TFSERVING):
+        if is_url(location):
             local = location
         else:
             try:

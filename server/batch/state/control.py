@@ -1,4 +1,4 @@
-"""What a running job is told and asked by others."""
+"""How others stop a running job, and see how far it has come."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Control:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self.cancelled = False
-        """Stopped for good; else the job goes on at the next start."""
+        """Stopped for good; else the job resumes at the next start."""
         self.progress: Progress | None = None
         """Counts the file in work too; None before the job runs."""
 

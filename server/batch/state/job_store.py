@@ -64,7 +64,7 @@ class JobStore:
             raise StoreError(f"{path}: {error}") from None
 
     def close(self) -> None:
-        """Nothing may be asked after this."""
+        """Nothing may be called after this."""
         with self._mutex:
             self._database.close()
             self._lock.close()

@@ -45,10 +45,10 @@ def request(folder: Path, method: str = "predict", **fields: Any) -> BatchReques
     return BatchRequest(method=method, **({"input": f"{folder}/in/", "output": f"{folder}/out"} | fields))
 
 
-def run(service: Service, asked: BatchRequest) -> BatchJob:
+def run(service: Service, job_request: BatchRequest) -> BatchJob:
     """Submit the job and wait until it has ended."""
     with service.client() as client:
-        return ended(client, client.submit_batch(asked).id)
+        return ended(client, client.submit_batch(job_request).id)
 
 
 def ended(client: Any, job_id: str) -> BatchJob:
@@ -62,15 +62,15 @@ def ended(client: Any, job_id: str) -> BatchJob:
     raise AssertionError(f"not ended in {_PATIENCE_S} s: {job}")
 
 
-def completed(service: Service, asked: BatchRequest) -> BatchJob:
+def completed(service: Service, job_request: BatchRequest) -> BatchJob:
     """The same for a job that must succeed."""
-    job = run(service, asked)
+    job = run(service, job_request)
     assert job.state == BatchState.COMPLETED, job.error
     return job
 
 
-def failed(service: Service, asked: BatchRequest) -> BatchJob:
+def failed(service: Service, job_request: BatchRequest) -> BatchJob:
     """The same for a job that must fail."""
-    job = run(service, asked)
+    job = run(service, job_request)
     assert job.state == BatchState.FAILED, job
     return job

@@ -125,8 +125,8 @@ def test_saved_model(tmp_path: Path, saved_models: Path) -> None:
     ("arguments", "status", "message"),
     [
         (["--method=sing"], 2, "invalid choice: 'sing'"),
-        (["--max-errors=1"], 2, "--on-error record only"),
-        (["--max-errors=-1", "--on-error=record"], 2, "below 0"),
+        (["--max-errors=1"], 2, "can only be given with --on-error record"),
+        (["--max-errors=-1", "--on-error=record"], 2, "must be at least 0, got -1"),
         (["--key-field="], 2, "is empty"),
         (["--model=none.pt"], 1, "no such file"),
         (["--method=reply"], 1, "cannot get the model: 'model' does not serve reply"),

@@ -38,7 +38,7 @@ def assert_every_line_once_and_in_order(folder: Path, files: int = FILES, lines:
         assert [line["id"] for line in read_lines(folder / "out" / name)] == list(range(lines))
 
 
-def begun(client: Any, folder: Path, files: int = 1, **fields: Any) -> str:
+def job_in_progress(client: Any, folder: Path, files: int = 1, **fields: Any) -> str:
     """Id of a job that has done so many files and is at work on the next one."""
     job_id = client.submit_batch(request(folder, key_field="id", **fields)).id
 
@@ -54,7 +54,7 @@ def begun(client: Any, folder: Path, files: int = 1, **fields: Any) -> str:
 def test_job_survives_the_death_of_its_server(tmp_path: Path, classifier: Path) -> None:
     write_input(tmp_path)
     with Service(classifier, *flags(tmp_path)) as service, service.client() as client:
-        job_id = begun(client, tmp_path, files=5)
+        job_id = job_in_progress(client, tmp_path, files=5)
         service.signal(signal.SIGKILL)
         service.wait()
     written = {name: (tmp_path / "out" / name).stat() for name in files_below(tmp_path / "out") if name in NAMES}
@@ -71,7 +71,7 @@ def test_job_survives_the_death_of_its_server(tmp_path: Path, classifier: Path) 
 def test_job_survives_many_deaths(tmp_path: Path, classifier: Path) -> None:
     write_input(tmp_path)
     with Service(classifier, *flags(tmp_path)) as service, service.client() as client:
-        job_id = begun(client, tmp_path, files=0)
+        job_id = job_in_progress(client, tmp_path, files=0)
         service.signal(signal.SIGKILL)
         service.wait()
     for _ in range(3):
@@ -110,7 +110,7 @@ def test_death_while_an_output_appears(tmp_path: Path, classifier: Path, appeare
 def test_orderly_stop_is_quick_and_the_job_goes_on(tmp_path: Path, classifier: Path) -> None:
     write_input(tmp_path)
     with Service(classifier, *flags(tmp_path)) as service, service.client() as client:
-        job_id = begun(client, tmp_path)
+        job_id = job_in_progress(client, tmp_path)
         other = client.submit_batch(request(tmp_path, input=f"{tmp_path}/in/{NAMES[0]}", output=f"{tmp_path}/other"))
         service.stop()
     assert len(files_below(tmp_path / "out")) < FILES, "it did not wait for the job"
@@ -152,9 +152,9 @@ def test_storage_that_keeps_a_job_does_not_keep_the_server(
     with Service(classifier, *given) as service, service.client() as client:
         job = client.submit_batch(request(tmp_path, input=f"{endless}/{file}"))
         eventually(lambda: client.get_batch(job.id).files_total, "the job reads")
-        began = time.monotonic()
+        started = time.monotonic()
         service.stop()
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - started < 30
     with Service(classifier, *given) as service, service.client() as client:
         assert client.get_batch(job.id).state in (BatchState.QUEUED, BatchState.RUNNING)
         if file == "slow":
@@ -166,7 +166,7 @@ def test_cancelled_job_ends_at_once_and_leaves_no_half_file(tmp_path: Path, clas
     write_input(tmp_path, files=3, lines=LINES)
     write_lines(tmp_path / "in" / "99", ({"id": n, "doc": "x"} for n in range(20 * LINES)))
     with Service(classifier, *flags(tmp_path)) as service, service.client() as client:
-        job_id = begun(client, tmp_path, files=3)
+        job_id = job_in_progress(client, tmp_path, files=3)
         waiting = client.submit_batch(request(tmp_path, output=f"{tmp_path}/other"))
         assert client.cancel_batch(waiting.id).state == BatchState.CANCELLED
         job = client.cancel_batch(job_id)
@@ -187,12 +187,12 @@ def test_job_goes_on_with_the_model_that_takes_its_models_place(tmp_path: Path, 
         Service(f"m={models / 'm.pt'}", f"--model-root={models}", *flags(tmp_path)) as service,
         service.client() as client,
     ):
-        job_id = begun(client, tmp_path, model="m")
+        job_id = job_in_progress(client, tmp_path, model="m")
         for _ in range(3):
             client.load_model("m", "m.pt")
         assert ended(client, job_id).state == BatchState.COMPLETED
         assert_every_line_once_and_in_order(tmp_path)
-        job_id = begun(client, tmp_path, model="m", output=f"{tmp_path}/out2")
+        job_id = job_in_progress(client, tmp_path, model="m", output=f"{tmp_path}/out2")
         client.unload_model("m")
         job = ended(client, job_id)
     assert job.state == BatchState.FAILED
@@ -202,7 +202,7 @@ def test_job_goes_on_with_the_model_that_takes_its_models_place(tmp_path: Path, 
 def test_job_leaves_room_in_a_small_queue(tmp_path: Path, classifier: Path) -> None:
     write_input(tmp_path, files=4)
     with Service(classifier, "--queue-items=64", *flags(tmp_path)) as service, service.client() as client:
-        job_id = begun(client, tmp_path)
+        job_id = job_in_progress(client, tmp_path)
         for number in range(100):
             assert client.predict(f"document {number}", None)
         assert ended(client, job_id).state == BatchState.COMPLETED

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """A method's answers wait for `open`. `outputs` are those of the jobs that have begun, in their order."""
+    """A method's answers wait for `open`. `outputs` are those of the jobs that have started, in their order."""
 
     rows, rows_ahead, bare, exact = 1, 1, False, False
 
     def __init__(self) -> None:
         self.open = threading.Event()
         self.deaf = False
-        self.asked = threading.Event()
+        self.waited_for = threading.Event()
         self.outputs: list[str] = []
 
     @contextlib.contextmanager
@@ -56,7 +56,7 @@ class Gate:
         return self
 
     def wait(self, control: Control) -> list[bytes]:
-        self.asked.set()
+        self.waited_for.set()
         while not self.open.wait(0.01):
             if not self.deaf:
                 control.check()
@@ -95,7 +95,7 @@ async def new_jobs(tmp_path: Path, gate: Gate, classifier: Path) -> AsyncIterato
         jobs.close()
 
 
-def asked(folder: Path, output: str = "out", read: str = "in/") -> BatchRequest:
+def request_of(folder: Path, output: str = "out", read: str = "in/") -> BatchRequest:
     return BatchRequest("predict", "m", f"{folder}/{read}", f"{folder}/{output}")
 
 
@@ -106,8 +106,8 @@ async def reached(jobs: Jobs, job_id: str, state: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def begun(gate: Gate, count: int) -> None:
-    """Wait until so many jobs have begun."""
+async def started(gate: Gate, count: int) -> None:
+    """Wait until so many jobs have started."""
     async with asyncio.timeout(60):
         while len(gate.outputs) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -117,11 +117,11 @@ async def test_job_accepted_while_models_load_waits_and_runs_once(
     new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path
 ) -> None:
     jobs = new_jobs(batch_jobs=2)
-    job = await jobs.submit(asked(tmp_path))
+    job = await jobs.submit(request_of(tmp_path))
     await asyncio.sleep(0.1)
     assert (await jobs.job(job.id)).state == BatchState.QUEUED
     jobs.start()
-    await begun(gate, 1)
+    await started(gate, 1)
     gate.open.set()
     await reached(jobs, job.id, BatchState.COMPLETED)
     assert len(gate.outputs) == 1
@@ -131,7 +131,7 @@ async def test_job_of_a_killed_server_can_be_cancelled_while_models_load(
     new_jobs: Callable[..., Jobs], tmp_path: Path, gate: Gate
 ) -> None:
     jobs = new_jobs()
-    job = await jobs.submit(asked(tmp_path))
+    job = await jobs.submit(request_of(tmp_path))
     await jobs.stop()
     jobs.close()
     with contextlib.closing(JobStore(tmp_path / "jobs.db")) as store:
@@ -140,17 +140,17 @@ async def test_job_of_a_killed_server_can_be_cancelled_while_models_load(
     assert (await jobs.job(job.id)).state == BatchState.QUEUED
     assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
     jobs.start()
-    await jobs.submit(asked(tmp_path, "other"))
-    await begun(gate, 1)
+    await jobs.submit(request_of(tmp_path, "other"))
+    await started(gate, 1)
     assert gate.outputs == [f"{tmp_path}/other"]
 
 
 async def test_cancelled_jobs_count_among_the_kept(new_jobs: Callable[..., Jobs], tmp_path: Path) -> None:
     jobs = new_jobs(batch_queue=1, batch_kept=2)
     for _ in range(5):
-        job = await jobs.submit(asked(tmp_path))
+        job = await jobs.submit(request_of(tmp_path))
         with pytest.raises(PredictionError, match="1 jobs are waiting") as full:
-            await jobs.submit(asked(tmp_path))
+            await jobs.submit(request_of(tmp_path))
         assert (full.value.code, full.value.setting) == (ErrorCode.OVERLOADED, "batch_queue")
         await jobs.cancel(job.id)
     assert len(await jobs.newest(1000)) == 2
@@ -162,9 +162,9 @@ async def test_jobs_whose_results_meet_run_one_after_the_other(
     jobs = new_jobs(batch_jobs=3)
     (tmp_path / "link").symlink_to(tmp_path / "out")
     outputs = ["out", "link/deep", "out/", "other"]
-    ids = [(await jobs.submit(asked(tmp_path, output))).id for output in outputs]
+    ids = [(await jobs.submit(request_of(tmp_path, output))).id for output in outputs]
     jobs.start()
-    await begun(gate, 2)
+    await started(gate, 2)
     await asyncio.sleep(0.1)
     assert sorted(gate.outputs) == [f"{tmp_path}/other", f"{tmp_path}/out"]
     gate.open.set()
@@ -181,8 +181,8 @@ async def test_jobs_of_different_files_run_at_the_same_time(
     write_lines(tmp_path / "in" / "b", ["three"])
     jobs.start()
     for name in ("a", "b"):
-        await jobs.submit(asked(tmp_path, read=f"in/{name}"))
-    await begun(gate, 2)
+        await jobs.submit(request_of(tmp_path, read=f"in/{name}"))
+    await started(gate, 2)
 
 
 async def test_cancelling_a_job_that_does_not_end_is_answered(
@@ -192,8 +192,8 @@ async def test_cancelling_a_job_that_does_not_end_is_answered(
     gate.deaf = True
     jobs = new_jobs()
     jobs.start()
-    job = await jobs.submit(asked(tmp_path))
-    await asyncio.to_thread(gate.asked.wait, 60)
+    job = await jobs.submit(request_of(tmp_path))
+    await asyncio.to_thread(gate.waited_for.wait, 60)
     async with asyncio.timeout(30):
         assert (await jobs.cancel(job.id)).state == BatchState.RUNNING
     gate.deaf = False
@@ -206,13 +206,13 @@ async def test_jobs_can_be_asked_for_while_the_server_drains(
 ) -> None:
     jobs = new_jobs()
     jobs.start()
-    job = await jobs.submit(asked(tmp_path))
-    await begun(gate, 1)
+    job = await jobs.submit(request_of(tmp_path))
+    await started(gate, 1)
     await jobs.stop()
     assert (await jobs.job(job.id)).state == BatchState.QUEUED
     assert [listed.id for listed in await jobs.newest(10)] == [job.id]
     with pytest.raises(PredictionError) as caught:
-        await jobs.submit(asked(tmp_path))
+        await jobs.submit(request_of(tmp_path))
     assert caught.value.code == ErrorCode.UNAVAILABLE
     assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
 
@@ -224,7 +224,7 @@ async def test_job_that_was_stored_is_answered_for_when_the_server_stops(
     jobs.start()
     count = JobStore.count_queued
     monkeypatch.setattr(JobStore, "count_queued", lambda store: time.sleep(0.2) or count(store))
-    submitting = asyncio.create_task(jobs.submit(asked(tmp_path)))
+    submitting = asyncio.create_task(jobs.submit(request_of(tmp_path)))
     await asyncio.sleep(0.1)
     await jobs.stop()
     assert (await submitting).state == BatchState.QUEUED
@@ -235,7 +235,7 @@ async def test_half_files_of_a_killed_server_go_with_their_job(
     new_jobs: Callable[..., Jobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int
 ) -> None:
     jobs = new_jobs()
-    job = await jobs.submit(asked(tmp_path))
+    job = await jobs.submit(request_of(tmp_path))
     await jobs.stop()
     jobs.close()
     storage = Storage([tmp_path])
@@ -278,7 +278,7 @@ async def test_end_that_cannot_be_kept_is_kept_later(
     jobs = new_jobs()
     jobs.start()
     gate.open.set()
-    await reached(jobs, (await jobs.submit(asked(tmp_path))).id, BatchState.COMPLETED)
+    await reached(jobs, (await jobs.submit(request_of(tmp_path))).id, BatchState.COMPLETED)
     assert len(refused) == 4
 
 
@@ -288,8 +288,8 @@ async def test_cancelled_job_whose_end_cannot_be_kept_can_be_cancelled_again(
     refuse(monkeypatch, BatchState.CANCELLED, times=3)
     jobs = new_jobs()
     jobs.start()
-    job = await jobs.submit(asked(tmp_path))
-    await begun(gate, 1)
+    job = await jobs.submit(request_of(tmp_path))
+    await started(gate, 1)
     assert (await jobs.cancel(job.id)).state == BatchState.RUNNING
     assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
 
@@ -300,7 +300,7 @@ async def test_any_exception_ends_a_job(
     monkeypatch.setattr("server.batch.methods.local_executors.LocalExecutors.open", lambda *_: sys.exit("no reason"))
     jobs = new_jobs()
     jobs.start()
-    job = await jobs.submit(asked(tmp_path))
+    job = await jobs.submit(request_of(tmp_path))
     await reached(jobs, job.id, BatchState.FAILED)
     failed = await jobs.job(job.id)
     assert (failed.error, failed.failed_stage) == (

@@ -42,9 +42,9 @@ def folder(root: Path) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def refused(service: Service, asked: Any) -> PredictionError:
+def refused(service: Service, job_request: Any) -> PredictionError:
     with service.client() as client, pytest.raises(PredictionError) as caught:
-        client.submit_batch(asked)
+        client.submit_batch(job_request)
     return caught.value
 
 

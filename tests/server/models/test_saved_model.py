@@ -22,8 +22,8 @@ from server.models.registry import parse_location
 from server.models.requests import RequestContext
 from server.models.saved_model import Text, TextReader
 from server.tensorflow.caller import Caller
+from tests.server.tensorflow.model_server import ModelServer
 from tests.server.tensorflow.models import LABELS
-from tests.server.tensorflow.standin import StandIn
 from tests.server.waiting import error_of, result
 from tests.support.service import child_pids, is_running
 
@@ -54,7 +54,7 @@ def numbers(vector: bytes) -> list[float]:
 @pytest.fixture(scope="module")
 def server(saved_models: Path) -> Iterator[str]:
     """A URL of the sentence encoder's: a TensorFlow server that others keep running."""
-    with StandIn(saved_models / "sentence_encoder", "use") as running:
+    with ModelServer(saved_models / "sentence_encoder", "use") as running:
         yield running.url
 
 
@@ -167,7 +167,7 @@ async def test_a_killed_process_is_started_again_and_requests_wait_for_it(saved_
 
 
 async def test_a_server_that_is_gone(saved_models: Path) -> None:
-    with StandIn(saved_models / "sentence_encoder") as server:
+    with ModelServer(saved_models / "sentence_encoder") as server:
         model = await kinds.load(server.url, settings())
         for url in (f"{server.url}2", f"{server.url}/2"):
             with pytest.raises(ModelError, match="no such model"):

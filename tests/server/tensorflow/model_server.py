@@ -1,41 +1,25 @@
-#!/usr/bin/env python3
-"""The stand-in with the command line of tensorflow_model_server, for a machine that has none.
-
-It takes the flags that the keeper gives, and refuses others. It is run as `tensorflow_model_server` by a link in PATH.
-"""
+"""Our own model server as a process of its own: a TensorFlow server that others keep running."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-
-from server.tensorflow.location import versions_of
-from server.tensorflow.protocol import protocol
-from server.tensorflow.standin import Servable, Server
+from tests.support.service import HOST, Child
 
 
-def main() -> None:
-    """Until it is killed."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in ("--port", "--rest_api_port"):
-        parser.add_argument(flag, choices=["0"], required=True)
-    for flag in ("--grpc_socket_path", "--model_name", "--model_base_path"):
-        parser.add_argument(flag, required=True)
-    options = parser.parse_args()
-    versions = versions_of(Path(options.model_base_path))
-    newest = max(versions)
-    server = Server(options.model_name, newest)
-    listener = protocol().grpc.server(ThreadPoolExecutor(2), server.handlers())
-    listener.add_insecure_port(f"unix:{options.grpc_socket_path}")
-    listener.start()
-    server.servable = Servable(versions[newest])
-    time.sleep(3600)
+class ModelServer(Child):
+    """`python -m server.tensorflow.model_server FOLDER --name NAME`; it listens soon after the block begins."""
 
+    def __init__(self, folder: object, name: str = "model") -> None:
+        super().__init__("server.tensorflow.model_server", folder, f"--name={name}")
+        self.name = name
+        self.port = 0
 
-if __name__ == "__main__":
-    main()
+    def started(self) -> None:
+        """Wait for its port."""
+        line = self.read_stdout_line()
+        assert line, "it ended without a port"
+        self.port = int(line)
+
+    @property
+    def url(self) -> str:
+        """Where the model is."""
+        return f"tfserving://{HOST}:{self.port}/{self.name}"

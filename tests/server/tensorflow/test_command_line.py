@@ -54,7 +54,7 @@ def test_rows_and_columns(saved_model_server: str) -> None:
         ('{"instances": [], "signature_name": 1}', '"signature_name" must be a string'),
         ('{"instances": []}', "the model has no signature 'serving_default'"),
         ('{"instances": [NaN], "signature_name": "root"}', "instance 0: input 'x': nan is no number that JSON has"),
-        ('{"inputs": 1, "signature_name": "root"}', "input 'x': a list is wanted"),
+        ('{"inputs": 1, "signature_name": "root"}', "input 'x': expected a list"),
         ('{"inputs": ["x"], "signature_name": "fragile"}', "the model failed: StringToNumberOp could not"),
         ('{"instances": [1, 2], "signature_name": "total"}', "output 'y' has shape [1] for 2 instances"),
     ],

@@ -68,20 +68,20 @@ def test_booleans_strings_and_bytes() -> None:
         ("float", 2**24 + 1, "input 'x': 16777217 is not exact as float"),
         ("double", 2**53 + 1, "input 'x': 9007199254740993 is not exact as double"),
         ("double", 10**400, "input 'x': 1" + "0" * 59 + "... is out of the range of double"),
-        ("float", True, "input 'x': a number is wanted, not true"),
-        ("float", "1", "input 'x': a number is wanted, not \"1\""),
-        ("float", None, "input 'x': a number is wanted, not null"),
-        ("float", {"b64": "AA=="}, 'input \'x\': a number is wanted, not {"b64": "AA=="}'),
-        ("int64", 1.0, "input 'x': an integer is wanted, not 1.0"),
-        ("int64", False, "input 'x': an integer is wanted, not false"),
-        ("bool", 1, "input 'x': true or false is wanted, not 1"),
-        ("string", 1, "input 'x': a string is wanted, not 1"),
+        ("float", True, "input 'x': expected a number, got true"),
+        ("float", "1", "input 'x': expected a number, got \"1\""),
+        ("float", None, "input 'x': expected a number, got null"),
+        ("float", {"b64": "AA=="}, 'input \'x\': expected a number, got {"b64": "AA=="}'),
+        ("int64", 1.0, "input 'x': expected an integer, got 1.0"),
+        ("int64", False, "input 'x': expected an integer, got false"),
+        ("bool", 1, "input 'x': expected true or false, got 1"),
+        ("string", 1, "input 'x': expected a string, got 1"),
         ("string", {"b64": "?"}, "input 'x': b64: "),
-        ("string", {"b64": 1}, "input 'x' is missing; wanted: 'x'"),
+        ("string", {"b64": 1}, "input 'x' is missing; expected 'x'"),
         ("string", "\ud800", "input 'x': not valid Unicode: surrogates not allowed at character 0"),
-        ("float", {"y": 1}, "input 'x' is missing; wanted: 'x'"),
-        ("float", {"x": 1, "y": 2}, "there is no input \"y\"; wanted: 'x'"),
-        ("float", [1], "input 'x' has shape [1], but the signature wants x: float[n], n instances"),
+        ("float", {"y": 1}, "input 'x' is missing; expected 'x'"),
+        ("float", {"x": 1, "y": 2}, "there is no input \"y\"; expected 'x'"),
+        ("float", [1], "input 'x' has shape [1]; expected x: float[n], n instances"),
         ("float", [[1], 2], "input 'x': lists of different lengths, or lists beside other values"),
         ("float", [[1], [2, 3]], "input 'x': lists of different lengths, or lists beside other values"),
     ],
@@ -91,9 +91,9 @@ def test_what_does_not_fit_is_named(kind: str, value: Any, message: str) -> None
 
 
 def test_shapes_that_do_not_fit() -> None:
-    wanted = "but the signature wants x: float[n, ?, 2], n instances"
-    assert problem("float", [[1, 2, 3]], None, 2) == f"input 'x' has shape [1, 3], {wanted}"
-    assert problem("float", [1, 2], None, 2) == f"input 'x' has shape [2], {wanted}"
+    expected = "expected x: float[n, ?, 2], n instances"
+    assert problem("float", [[1, 2, 3]], None, 2) == f"input 'x' has shape [1, 3]; {expected}"
+    assert problem("float", [1, 2], None, 2) == f"input 'x' has shape [2]; {expected}"
     assert tensor("float", [[[1, 2]] * 5], None, 2) == [[[1, 2]] * 5]
 
 
@@ -116,10 +116,10 @@ def test_objects_with_several_inputs() -> None:
     found, errors = batches(both, ["a", {"text": "a"}, {"text": "a", "size": 1, "more": 1}, {"b64": "Yg=="}])
     assert found == []
     assert [error.message for error in errors.values()] == [
-        "an object with 'text', 'size' is wanted, not \"a\"",
-        "input 'size' is missing; wanted: 'text', 'size'",
-        "there is no input \"more\"; wanted: 'text', 'size'",
-        "input 'text' is missing; wanted: 'text', 'size'",
+        "expected an object with 'text', 'size', got \"a\"",
+        "input 'size' is missing; expected 'text', 'size'",
+        "there is no input \"more\"; expected 'text', 'size'",
+        "input 'text' is missing; expected 'text', 'size'",
     ]
 
 
@@ -152,7 +152,7 @@ def test_columns() -> None:
         "x": [1, 2],
         "y": [b"a"],
     }
-    for value, message in (([1], "inputs must be an object with 'x', 'y'"), ({"x": 1, "y": ["a"]}, "a list is wanted")):
+    for value, message in (([1], "inputs must be an object with 'x', 'y'"), ({"x": 1, "y": ["a"]}, "expected a list")):
         with pytest.raises(ValueError, match=message):
             columns(two, value)
 

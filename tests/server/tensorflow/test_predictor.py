@@ -42,7 +42,7 @@ async def test_half_plus_two(saved_models: Path) -> None:
         assert await predictor.predict([1.0, 2, 5, {"x": 7}], timeout_s=CALL_S) == [2.5, 3.0, 4.5, 5.5]
         assert await predictor.predict([], timeout_s=CALL_S) == []
         assert await predictor.predict_columns([1.0, 2.0], timeout_s=CALL_S) == [2.5, 3.0]
-        with pytest.raises(InstanceError, match="instance 1: input 'x': a number is wanted, not \"2\"") as caught:
+        with pytest.raises(InstanceError, match="instance 1: input 'x': expected a number, got \"2\"") as caught:
             await predictor.predict([1.0, "2", None], timeout_s=CALL_S)
         assert caught.value.index == 1
         with pytest.raises(PredictionError) as late:
@@ -77,9 +77,9 @@ async def test_every_instance_is_answered_as_if_it_were_alone(saved_model_server
         found = await predictor.predict_each([[1], [[2]], [3, [4]], "x", [5]], timeout_s=CALL_S)
         assert [found[0], found[4]] == [1, 5]
         assert [str(error) for error in found[1:4]] == [
-            "instance 1: input 'x' has shape [1, 1], but the signature wants x: float[n, ?], n instances",
-            "instance 2: input 'x': a number is wanted, not [4]",
-            "instance 3: input 'x' has shape [], but the signature wants x: float[n, ?], n instances",
+            "instance 1: input 'x' has shape [1, 1]; expected x: float[n, ?], n instances",
+            "instance 2: input 'x': expected a number, got [4]",
+            "instance 3: input 'x' has shape []; expected x: float[n, ?], n instances",
         ]
     async with opened(saved_model_server, "alone") as predictor:
         assert await predictor.predict([1, 2, 3], timeout_s=CALL_S) == [2, 3, 4]

@@ -60,8 +60,8 @@ def test_how_it_reads() -> None:
         ({"x": (FLOAT, [-1])}, {}, "signature 's' has no outputs"),
         ({"x": (RESOURCE, [-1])}, {"y": (FLOAT, [-1])}, "'x' is of type resource, which JSON cannot carry"),
         ({"x": (FLOAT, [])}, {"y": (FLOAT, [-1])}, "'x' is a scalar"),
-        ({"x": (FLOAT, [8])}, {"y": (FLOAT, [8])}, "its inputs want batches of 8 instances, no more, no less"),
-        ({"x": (FLOAT, [1]), "z": (FLOAT, [2])}, {"y": (FLOAT, [8])}, "want batches of 1, 2 instances"),
+        ({"x": (FLOAT, [8])}, {"y": (FLOAT, [8])}, "its inputs take batches of exactly 8 instances"),
+        ({"x": (FLOAT, [1]), "z": (FLOAT, [2])}, {"y": (FLOAT, [8])}, "take batches of exactly 1, 2 instances"),
     ],
 )
 def test_what_cannot_be_served(inputs: dict[str, Any], outputs: dict[str, Any], message: str) -> None:

@@ -94,10 +94,10 @@ class RangeFile(io.RawIOBase):
         return self._place
 
     def _next_block(self) -> bytes:
-        wanted = min(BLOCK_BYTES, self._size - self._place)
-        if wanted <= 0:
+        size = min(BLOCK_BYTES, self._size - self._place)
+        if size <= 0:
             return b""
-        block = self._fetch(self._place, self._place + wanted)
-        if len(block) != wanted:
-            raise EOFError(f"{len(block)} bytes came of {wanted} at byte {self._place}")
+        block = self._fetch(self._place, self._place + size)
+        if len(block) != size:
+            raise EOFError(f"{len(block)} bytes came of {size} at byte {self._place}")
         return block

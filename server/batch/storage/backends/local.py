@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from process.files import AtomicFile
 from server.batch.storage.backends.backend import READ_BYTES
 from server.batch.storage.errors import StorageError
 from server.batch.storage.locations import Location, parse
@@ -59,43 +58,15 @@ class LocalBackend:
             raise StorageError(f"{location.text} is no regular file")
         return io.FileIO(opened)
 
-    def create(self, location: Location) -> LocalOutput:
+    def create(self, location: Location) -> AtomicFile:
         path = _resolved(location)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return LocalOutput(path)
+        return AtomicFile(path, _temporary_prefix(path), READ_BYTES)
 
     def delete_leftovers(self, location: Location) -> None:
         path = _resolved(location)
         for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):
             leftover.unlink(missing_ok=True)
-
-
-class LocalOutput:
-    """A file with a hidden temporary name in the folder where it will appear."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f"{_temporary_prefix(path)}{secrets.token_hex(8)}")
-        self._file = self._temporary.open("xb", buffering=READ_BYTES)
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-
-    def commit(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # so that the new name survives a loss of power
-        finally:
-            os.close(folder)
-
-    def discard(self) -> None:
-        with contextlib.suppress(OSError):  # closing writes what is buffered, and the disk may be full
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
 
 
 def _temporary_prefix(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 from predictor.ttypes import BatchStage, BatchState, OnError
 
 from tests.server.batch.jobs import completed, ended, failed, files_below, flags, read_lines, request, write_lines
-from tests.server.tensorflow.standin import StandIn
+from tests.server.tensorflow.model_server import ModelServer
 from tests.support.service import Service, child_pids, eventually, is_running
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def service(classifier: Path, saved_models: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def half_plus_two(saved_models: Path) -> Iterator[str]:
     """The URL of a TensorFlow server's model, for jobs that need no process of their own."""
-    with StandIn(saved_models / "half_plus_two") as server:
+    with ModelServer(saved_models / "half_plus_two") as server:
         yield server.url
 
 
@@ -107,7 +107,7 @@ def test_a_cancelled_job_ends_its_process(service: Service, saved_models: Path, 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('"text"', "input 'x': a number is wanted, not \"text\""),
+        ('"text"', "input 'x': expected a number, got \"text\""),
         ('{"y": 1}', "input 'x' is missing"),
         ("9007199254740993", "9007199254740993 is not exact as float"),
         ("NaN", "JSON has no NaN"),

@@ -12,31 +12,26 @@ import time
 from collections import deque
 from typing import IO, TYPE_CHECKING
 
-import structlog
-
+from process.supervision import Restarts
 from server.errors import ModelError, unavailable
 from server.tensorflow.client import ModelClient
 from server.tensorflow.location import Address, newest_version
+from server.tensorflow.model_server import HOST, MODEL_NAME
 from server.tensorflow.protocol import protocol
-from server.tensorflow.standin import HOST, MODEL_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-log = structlog.get_logger()
-
 PROGRAM = "tensorflow_model_server"
 
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
 _END_S = 5.0
 _POLL_S = 0.1
 _LAST_LINES = 20
 _LINE_CHARACTERS = 2000
 
 
-class Child:
-    """tensorflow_model_server where that program is in PATH, else the stand-in. May be used by several threads."""
+class ChildServer:
+    """tensorflow_model_server where that program is in PATH, else our own. May be used by several threads."""
 
     def __init__(self, folder: Path, timeout_s: float) -> None:
         """`timeout_s`: seconds that the process may take until the model is AVAILABLE, at first and after each death.
@@ -52,12 +47,12 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._client: ModelClient | None = None
         self._problem = ""
-        self._said: deque[str] = deque(maxlen=_LAST_LINES)
+        self._stderr: deque[str] = deque(maxlen=_LAST_LINES)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
         """Returns when the model is AVAILABLE. Raises ModelError, also when it is closed meanwhile."""
-        self._begin()
+        self._start_process()
         self._watcher.start()
 
     @property
@@ -88,7 +83,7 @@ class Child:
         if self._watcher.is_alive():
             self._watcher.join()
 
-    def _begin(self) -> None:
+    def _start_process(self) -> None:
         """Start a process and wait until the model is AVAILABLE. Raises ModelError."""
         with self._changed:
             if self._closing.is_set():
@@ -107,26 +102,20 @@ class Child:
             self._changed.notify_all()
 
     def _watch(self) -> None:
-        """Start it again whenever it dies, with longer pauses when it does so at once."""
-        pause = _FIRST_PAUSE_S
+        """Start it again whenever it dies."""
+        restarts = Restarts("the TensorFlow process")
         while self._process is not None:
-            started = time.monotonic()
+            restarts.started()
             code = self._process.wait()
             with self._changed:
                 self._drop_client()
             if self._closing.is_set():
                 return
             self._end_process()
-            if time.monotonic() - started > _LONGEST_PAUSE_S:
-                pause = _FIRST_PAUSE_S
-            log.error(
-                "the TensorFlow process died and is started again", exit_code=code, pause_s=pause, last=self._last()
-            )
-            if self._closing.wait(pause):
+            if self._closing.wait(restarts.pause_s(code, last=self._last_lines())):
                 return
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
             try:
-                self._begin()
+                self._start_process()
             except ModelError as error:
                 self._problem = f": {error}"
 
@@ -138,7 +127,7 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = shutil.which(PROGRAM)
-        module = ["standin"] if program is None else ["keeper", program]
+        module = ["model_server"] if program is None else ["launcher", program]
         # -P: not from the current folder, which may hold a server.py of somebody else's.
         command = [sys.executable, "-P", "-m", f"server.tensorflow.{module[0]}", *module[1:], str(self._folder)]
         if program is None:
@@ -153,8 +142,8 @@ class Child:
             env=environment,
             start_new_session=True,
         )
-        self._said = deque(maxlen=_LAST_LINES)
-        threading.Thread(target=_listen, args=(process.stderr, self._said), daemon=True).start()
+        self._stderr = deque(maxlen=_LAST_LINES)
+        threading.Thread(target=_listen, args=(process.stderr, self._stderr), daemon=True).start()
         return process
 
     def _connected(self, process: subprocess.Popen[bytes]) -> ModelClient:
@@ -192,11 +181,11 @@ class Child:
             raise ModelError("it is being closed")
         code = process.poll()
         if code is not None:
-            raise ModelError(f"the TensorFlow process ended with exit code {code}: {self._last()}")
+            raise ModelError(f"the TensorFlow process ended with exit code {code}: {self._last_lines()}")
 
-    def _last(self) -> str:
+    def _last_lines(self) -> str:
         """The last that it wrote to stderr."""
-        return "\n".join(self._said)
+        return "\n".join(self._stderr)
 
     def _end_process(self) -> None:
         """The process is gone after it, and so are its pipes."""
@@ -214,8 +203,8 @@ class Child:
         process.stdout.close()
 
 
-def _listen(stderr: IO[bytes], said: deque[str]) -> None:
+def _listen(stderr: IO[bytes], lines: deque[str]) -> None:
     """Keep the last lines: most of what TensorFlow writes tells nobody anything, until it dies."""
     with stderr:
         for line in iter(lambda: stderr.readline(_LINE_CHARACTERS), b""):
-            said.append(line.decode(errors="replace").rstrip())
+            lines.append(line.decode(errors="replace").rstrip())

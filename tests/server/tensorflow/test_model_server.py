@@ -1,4 +1,4 @@
-"""The stand-in on the wire, called with tensorflow-serving-api's own stubs."""
+"""Our own model server on the wire, called with tensorflow-serving-api's own stubs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.tensorflow.client import ModelClient
 from server.tensorflow.location import parse_url
 from server.tensorflow.protocol import protocol
 from server.tensorflow.tensors import to_array, to_proto
-from tests.server.tensorflow.standin import StandIn
+from tests.server.tensorflow.model_server import ModelServer
 from tests.support.service import HOST, ROOT
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_predict_answers_with_the_outputs_and_says_who_answered(channel: Any) ->
         (predict_request("sums", {"x": numbers([1.0])}, version=2), "NOT_FOUND", "only 'zoo', version 1"),
         (predict_request("none", {}), "INVALID_ARGUMENT", "there is no signature 'none'"),
         (predict_request("", {}), "INVALID_ARGUMENT", "there is no signature 'serving_default'"),
-        (predict_request("sums", {}), "INVALID_ARGUMENT", r"inputs \[\] came, \['x'\] are wanted"),
+        (predict_request("sums", {}), "INVALID_ARGUMENT", r"expected the inputs \['x'\], got \[\]"),
         (predict_request("sums", {"x": texts(b"a")}), "INVALID_ARGUMENT", "could not convert string to float"),
         (predict_request("sums", {"x": numbers(1.0)}), "INVALID_ARGUMENT", "Cannot feed|shape|dimension"),
         (predict_request("fragile", {"text": texts(b"a")}), "INVALID_ARGUMENT", "could not correctly convert"),
@@ -100,7 +100,7 @@ def test_metadata_has_only_signatures(channel: Any) -> None:
 def test_a_model_that_cannot_be_loaded_is_at_its_end(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(protocol().saved_model.SavedModel().SerializeToString())
     with (
-        StandIn(tmp_path) as running,
+        ModelServer(tmp_path) as running,
         contextlib.closing(ModelClient(parse_url(running.url))) as client,
         pytest.raises(ModelError, match=r"it could not be loaded: .*no SavedModel with a graph for serving"),
     ):
@@ -111,7 +111,7 @@ def test_a_model_that_cannot_be_loaded_is_at_its_end(tmp_path: Path) -> None:
 def test_what_it_cannot_start_with(saved_models: Path, tmp_path: Path, what: str) -> None:
     with socket.create_server((HOST, 0)) as holder:
         folder = tmp_path if what == "no model" else saved_models / "zoo"
-        command = [sys.executable, "-m", "server.tensorflow.standin", folder, f"--port={holder.getsockname()[1]}"]
+        command = [sys.executable, "-m", "server.tensorflow.model_server", folder, f"--port={holder.getsockname()[1]}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert ("is no SavedModel" if what == "no model" else "Failed to bind") in done.stderr

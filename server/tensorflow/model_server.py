@@ -1,6 +1,6 @@
-"""A stand-in for tensorflow_model_server: TensorFlow behind the same gRPC API, for one SavedModel.
+"""Our own model server, where there is no tensorflow_model_server: the same gRPC API, for one SavedModel.
 
-    python -m server.tensorflow.standin FOLDER --port 0
+    python -m server.tensorflow.model_server FOLDER --port 0
 
 It listens on 127.0.0.1, prints its port, and then loads the model; GetModelStatus says when it is AVAILABLE, or END
 when it cannot be loaded. It serves Predict, GetModelMetadata and GetModelStatus.
@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from process.supervision import end_with_stdin
 from server.errors import ModelError
-from server.tensorflow.leash import end_with_stdin
 from server.tensorflow.location import GRAPH, newest_version
 from server.tensorflow.protocol import protocol
 from server.tensorflow.tensors import to_array, to_proto
@@ -59,14 +59,14 @@ class Servable:
             tf.compat.v1.saved_model.loader.load(self._session, [_TAG], str(folder))
         self._calls = {name: self._callable(signature) for name, signature in self.signatures.items()}
 
-    def predict(self, name: str, inputs: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """A signature's outputs, or those `wanted`, for its inputs: by name, as TensorProtos. Raises CallError."""
+    def predict(self, name: str, inputs: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        """A signature's outputs, or those of these `names`, for its inputs, as TensorProtos. Raises CallError."""
         signature = self.signatures.get(name)
         if signature is None:
             raise CallError(_INVALID_ARGUMENT, f"there is no signature {name!r}")
         if inputs.keys() != set(signature.inputs):
-            raise CallError(_INVALID_ARGUMENT, f"inputs {sorted(inputs)} came, {sorted(signature.inputs)} are wanted")
-        unknown = set(wanted) - set(signature.outputs)
+            raise CallError(_INVALID_ARGUMENT, f"expected the inputs {sorted(signature.inputs)}, got {sorted(inputs)}")
+        unknown = set(names) - set(signature.outputs)
         if unknown:
             raise CallError(_INVALID_ARGUMENT, f"there are no outputs {sorted(unknown)}")
         try:
@@ -78,7 +78,7 @@ class Servable:
         return {
             each: to_proto(value, signature.outputs[each].dtype)
             for each, value in zip(sorted(signature.outputs), values, strict=True)
-            if not wanted or each in wanted
+            if not names or each in names
         }
 
     def _callable(self, signature: Any) -> Any:
@@ -88,7 +88,7 @@ class Servable:
         return self._session.make_callable(fetched, fed)
 
 
-class Server:
+class ModelServer:
     """What answers the calls: `servable` once it is loaded, or `failure`."""
 
     def __init__(self, name: str, version: int) -> None:
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_with_stdin()
     try:
         folder, version = newest_version(options.folder)
-        server = Server(options.name, version)
+        server = ModelServer(options.name, version)
         listener = protocol().grpc.server(ThreadPoolExecutor(_CALLS_AT_A_TIME), server.handlers(), options=NO_LIMIT)
         port = listener.add_insecure_port(f"{HOST}:{options.port}")
     except (ModelError, RuntimeError) as error:
@@ -231,7 +231,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m server.tensorflow.standin", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m server.tensorflow.model_server", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("folder", type=Path, help="a SavedModel, or a folder with numbered versions: the newest is it")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) lets the system choose")
     parser.add_argument("--name", default=MODEL_NAME, help=f"what clients call the model; default {MODEL_NAME}")

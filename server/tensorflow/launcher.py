@@ -1,17 +1,14 @@
 """Runs tensorflow_model_server for one SavedModel, on a UNIX socket that nobody else can reach.
 
-    python -m server.tensorflow.keeper PROGRAM FOLDER
+    python -m server.tensorflow.launcher PROGRAM FOLDER
 
-It prints the socket's address and ends with its stdin, and with it the program. The program itself would listen on
-every interface of the machine, wants versions in numbered folders, and would go on when the one that started it is
-killed.
+It prints the socket's address. When its stdin ends, the program ends too. The program itself listens on every interface
+of the machine, needs versions in numbered folders, and goes on when the process that started it is killed.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import shutil
 import signal
 import subprocess
@@ -20,20 +17,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from process.supervision import die_with_parent, end_with_stdin
 from server.errors import ModelError
-from server.tensorflow.leash import end_with_stdin
 from server.tensorflow.location import newest_version
-from server.tensorflow.standin import MODEL_NAME
+from server.tensorflow.model_server import MODEL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it until stdin ends. Gives the program's exit code."""
-    parser = argparse.ArgumentParser(prog="python -m server.tensorflow.keeper", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m server.tensorflow.launcher", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("program", help="tensorflow_model_server")
     parser.add_argument("folder", type=Path, help="a SavedModel, or a folder with numbered versions: the newest is it")
     options = parser.parse_args(arguments)
@@ -63,7 +60,7 @@ def _run(program: str, folder: Path, own: Path) -> int:
         f"--model_base_path={own / MODEL_NAME}",
     ]
     # Only this thread is there yet: what runs between fork and exec is safe, and the signal is bound to it.
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_parent)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=die_with_parent)
     end_with_stdin(lambda: _end(child, own))
     print(f"unix:{socket}", flush=True)
     try:
@@ -76,12 +73,6 @@ def _end(child: subprocess.Popen[bytes], own: Path) -> None:
     child.kill()
     child.wait()
     shutil.rmtree(own, ignore_errors=True)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)
 
 
 if __name__ == "__main__":

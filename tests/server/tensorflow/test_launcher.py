@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.errors import ModelError
-from server.tensorflow.child import PROGRAM
+from server.tensorflow.child_server import PROGRAM
 from server.tensorflow.predictor import open_predictor
 from tests.support.service import ROOT, child_pids, eventually, is_running
 
@@ -37,7 +37,7 @@ def in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The program, the first in PATH."""
     program = tmp_path / "bin" / PROGRAM
     program.parent.mkdir()
-    install(program, f'exec {sys.executable} {ROOT}/tests/server/tensorflow/model_server.py "$@"')
+    install(program, f'exec {sys.executable} {ROOT}/tests/server/tensorflow/tensorflow_model_server.py "$@"')
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return program
 
@@ -99,18 +99,18 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("program", ["keeper", "standin"])
+@pytest.mark.parametrize("program", ["launcher", "model_server"])
 def test_nothing_remains_of_an_owner_that_is_killed(
     saved_models: Path, temporary: Path, program: str, request: pytest.FixtureRequest
 ) -> None:
-    if program == "keeper":
+    if program == "launcher":
         request.getfixturevalue("in_path")
     command = [sys.executable, "-c", OWNER, str(saved_models / "half_plus_two")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"open\n"
         processes = family(owner.pid)
-        assert any(program in command_line(pid) for pid in processes)
+        assert any(f"server.tensorflow.{program} " in command_line(pid) for pid in processes)
         owner.kill()
     eventually(lambda: not any(is_running(pid) for pid in processes), "its processes end")
     eventually(lambda: not files(temporary), "its temporary files are gone")
