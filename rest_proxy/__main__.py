@@ -11,7 +11,6 @@ import uvloop
 from process import logs
 from process.files import raise_open_files_limit
 from rest_proxy.config import SETTINGS_ON_STDIN, Settings, parse_settings
-from rest_proxy.lifecycle import serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     is_child = list(arguments) == [SETTINGS_ON_STDIN]
     settings = Settings.model_validate_json(sys.stdin.buffer.readline()) if is_child else parse_settings(arguments)
+    # Only now: the HTTP library takes longer to import than --help and a refusal take altogether.
+    from rest_proxy.lifecycle import serve
+
     logs.configure(settings)
     # Of forms that are badly made: Python would print and keep every one that differs.
     warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
