@@ -52,8 +52,8 @@ setup-tf: $(INSTALLED)  ## TensorFlow SavedModels, online and in batch jobs
 setup-ray: $(INSTALLED)  ## batch jobs on a Ray cluster
 	scripts/setup.sh $(VENV) --edit ray
 
-setup-stores: $(INSTALLED)  ## batch jobs on gs:// and s3://
-	scripts/setup.sh $(VENV) --edit gs,s3
+setup-stores: $(INSTALLED)  ## batch jobs on object stores
+	scripts/setup.sh $(VENV) --edit stores
 
 models/classifier.pt: | $(INSTALLED)
 	$(BIN)/python scripts/train_classifier.py --output $@

@@ -307,7 +307,7 @@ class Jobs(SettingsGroup, title="Batch jobs"):
     )
     batch_schemes: Strings = setting(
         (),
-        "scheme that jobs may use: gs, s3, http, https, tfserving; may be given more than once",
+        "scheme that jobs may use, such as gs, https or tfserving; may be given more than once",
         unit="scheme",
         to="server.batch",
     )
