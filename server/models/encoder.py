@@ -78,8 +78,7 @@ class EncoderModel(EngineModel):
         if tokens.is_cut:
             if not truncate:
                 raise too_large(
-                    f"the text has more than {self.limits.max_tokens} tokens, the model's limit, and"
-                    " embed_options.truncate is false"
+                    f"the text has more than {self.limits.max_tokens} tokens, the model's limit, and truncate is false"
                 )
             self._truncated += 1
         request: Pending[bytes] = self._engine.submit(tokens.ids, context=context)

@@ -108,7 +108,7 @@ class GeneratorModel(EngineModel):
         tokens = await self._tokens(prompt)
         if len(tokens) + max_tokens > self._context:
             raise invalid_argument(
-                f"{len(tokens)} tokens and {max_tokens} new ones (generation_options.max_tokens) are more than the"
+                f"{len(tokens)} tokens and {max_tokens} new ones (max_tokens) are more than the"
                 f" model's {self._context} positions",
                 field="prompt",
             )

@@ -92,7 +92,7 @@ async def test_a_long_text_is_cut_and_counted_or_refused(model: Any) -> None:
 
         error = await error_of(refused())
         assert error.code == ErrorCode.TOO_LARGE
-        assert "more than 256 tokens, the model's limit, and embed_options.truncate is false" in error.message
+        assert "more than 256 tokens, the model's limit, and truncate is false" in error.message
     assert model.stats()["truncated"] == 1
 
 
