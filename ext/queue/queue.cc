@@ -67,9 +67,10 @@ Submission Queue::submit(RequestPtr request) {
     ++stats_.expired;
     return {Admission::deadline_passed, 0};
   }
-  if (stats_.waiting >= limits_.queue_items || stats_.waiting_tokens + request->tokens > limits_.queue_tokens) {
+  const bool has_room = stats_.waiting < limits_.queue_items;
+  if (!has_room || stats_.waiting_tokens + request->tokens > limits_.queue_tokens) {
     ++stats_.overloaded;
-    return {Admission::queue_full, 0};
+    return {has_room ? Admission::queue_tokens_full : Admission::queue_full, 0};
   }
   const uint64_t id = request->id = ++last_id_;
   request->enqueued = now;

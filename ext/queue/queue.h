@@ -34,8 +34,14 @@ enum class Admission : int {
   too_long = 2,
   deadline_passed = 3,
   draining = 4,
-  too_many_bytes = 5
+  too_many_bytes = 5,
+  queue_tokens_full = 6
 };
+
+// Whether there is room later.
+inline bool is_full(Admission admission) {
+  return admission == Admission::queue_full || admission == Admission::queue_tokens_full;
+}
 
 struct Submission {
   Admission admission;

@@ -151,7 +151,7 @@ size_t TorchScriptEngine::submit_bulk(std::span<const std::string_view> texts, s
     request->collector = collector;
     request->place = first;
     const Admission admission = queue_->submit(std::move(request)).admission;
-    if (admission == Admission::queue_full) break;
+    if (is_full(admission)) break;
     if (admission == Admission::too_long) {
       const std::string most = std::to_string(queue_->limits().max_tokens);
       refuse(*collector, first, Status::too_large, "the text has more than " + most + " tokens (setting max_tokens)");

@@ -207,7 +207,7 @@ class Stress {
     check(admission != Admission::deadline_passed || entry.has_deadline, "a deadline out of nowhere");
     check(admission != Admission::too_long || round_.limits.max_tokens < 12, "a short request was too long");
     if (admission == Admission::deadline_passed) ++refused_late_;
-    if (admission == Admission::queue_full) std::this_thread::sleep_for(microseconds(200));
+    if (is_full(admission)) std::this_thread::sleep_for(microseconds(200));
   }
 
   void cancel() {

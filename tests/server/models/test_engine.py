@@ -99,6 +99,17 @@ async def test_refusals() -> None:
     await desk.close()
 
 
+async def test_a_queue_may_be_full_of_tokens() -> None:
+    desk = Desk(queue_tokens=10)
+    pending = desk.submit("a", tokens=6)
+    with pytest.raises(PredictionError) as caught:
+        desk.submit("b", tokens=5)
+    assert (caught.value.code, caught.value.setting) == (ErrorCode.OVERLOADED, "queue_tokens")
+    desk.work("done")
+    assert await result(pending) == "done"
+    await desk.close()
+
+
 async def test_a_deadline_in_the_queue_and_one_while_the_model_runs() -> None:
     clock = ManualClock()
     desk = Desk(clock, batch_items=1)
