@@ -14,7 +14,7 @@ from server.errors import ModelError
 _PACKAGES = ("tensorflow", "tensorflow_serving")
 _MISSING = (
     "TensorFlow SavedModels need the packages tensorflow and tensorflow-serving-api, which are not installed:"
-    " `make setup-tf`, or `pip install 'predictor-service[tensorflow]'`"
+    " `make setup-tf`, or `pip install tensorflow tensorflow-serving-api`"
 )
 
 

@@ -128,7 +128,7 @@ def test_without_the_optional_packages_the_message_names_them(
     place: Any = location if "://" in location else saved_models / location
     done = run_server(place, "--port=0", "--no-rest", env=without_tensorflow)
     assert done.returncode == 1
-    assert "`make setup-tf`, or `pip install 'predictor-service[tensorflow]'`" in done.stderr
+    assert "`make setup-tf`, or `pip install tensorflow tensorflow-serving-api`" in done.stderr
 
 
 def test_other_models_do_without_the_optional_packages(classifier: Path, without_tensorflow: dict[str, str]) -> None:

@@ -117,5 +117,5 @@ def _ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        how = "`make setup-ray`, or pip install 'predictor-service[ray]'"
+        how = "`make setup-ray`, or `pip install ray`"
         raise ClusterError(f"--runner ray needs the package ray: {how} ({error})") from None

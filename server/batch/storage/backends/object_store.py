@@ -91,5 +91,5 @@ def library(module: str, scheme: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        how = f"`make setup-stores`, or pip install 'predictor-service[{scheme}]'"
+        how = f"`make setup-stores`, or `pip install {package}`"
         raise StorageError(f"{scheme}:// needs the package {package}: {how} ({error})") from None

@@ -180,7 +180,7 @@ def test_without_the_package_the_message_names_it(tmp_path: Path, classifier: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
         log = _words(run(tmp_path, *flags, exit_code=1))
-    assert "--runner ray needs the package ray: `make setup-ray`, or pip install 'predictor-service[ray]'" in log
+    assert "--runner ray needs the package ray: `make setup-ray`, or `pip install ray`" in log
 
 
 def test_saved_models(tmp_path: Path, cluster: str) -> None:
