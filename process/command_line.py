@@ -52,6 +52,8 @@ class Command:
     """Setting -> what its flag was called elsewhere, without dashes."""
     switches_off: Mapping[str, str] = field(default_factory=dict)
     """Flag, with dashes -> the setting that it switches off."""
+    host_variables: Mapping[str, str] = field(default_factory=dict)
+    """Setting -> the variable in which a host gives it where its own variable is not set, as Cloud Run does by PORT."""
     others: Collection[str] = ()
     """Variables that begin as this command's do and are not its settings."""
 
@@ -117,6 +119,10 @@ def load(
     sources: list[PydanticBaseSettingsSource] = [InitSettingsSource(settings, dict(given))]
     sources += [] if source is None else [source]
     sources.append(EnvSettingsSource(settings))
+    by_host = {
+        name: os.environ[variable] for name, variable in command.host_variables.items() if variable in os.environ
+    }
+    sources.append(InitSettingsSource(settings, by_host))
     try:
         if config:
             Path(config).open("rb").close()  # the source takes a file that is not there for an empty one

@@ -214,7 +214,9 @@ COMMAND = Command(
   python -m rest_proxy                                        in front of a server on this machine
   python -m rest_proxy --thrift 10.0.0.1:9090,10.0.0.2:9090   in front of two servers
   PREDICTOR_REST_PORT=80 python -m rest_proxy --host 0.0.0.0  open to others, on port 80""",
-    epilog="Every flag is also the environment variable in square brackets; a flag goes before its variable.",
+    epilog="Every flag is also the environment variable in square brackets; a flag goes before its variable. PORT, as\n"
+    "Cloud Run sets it, is the port where neither is given.",
+    host_variables={"port": "PORT"},
 )
 
 

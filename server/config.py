@@ -406,12 +406,14 @@ COMMAND = Command(
   PREDICTOR_QUEUE_ITEMS=100 python -m server m.pt           a setting from the environment""",
     epilog="""\
 Every flag is also the environment variable in square brackets, and, by its name with underscores, a key of
-the config file. A flag goes before its variable, and a variable before the file. PyText's --port_thrift,
---port_rest and --norest work too.""",
+the config file. A flag goes before its variable, and a variable before the file. PORT, as Cloud Run sets it, is
+the HTTP port where neither --rest-port nor its variable is given. PyText's --port_thrift, --port_rest and
+--norest work too.""",
     config=True,
     positional=("model", "MODEL", "the model to serve: LOCATION or NAME=LOCATION"),
     old_flags={"port": "port_thrift", "rest_port": "port_rest"},
     switches_off={"--norest": "rest"},
+    host_variables={"rest_port": "PORT"},
     others={
         "PREDICTOR_NO_EXTENSION",  # of setup.py
         *(f"{rest_proxy.config.ENV_PREFIX}{name.upper()}" for name in GIVEN),  # of a proxy that runs by itself

@@ -21,7 +21,7 @@ from server.batch.state.job_store import StoreError
 from server.batch.storage.errors import LocationError
 from server.errors import ModelError
 from server.models.registry import Registry, parse_location
-from server.proxy import Proxy, ProxyError
+from server.proxy import Proxy, ProxyError, loopback
 from server.rpc.handler import Handler
 from server.transport.limits import limits_of
 from server.transport.server import ThriftServer
@@ -149,9 +149,14 @@ class Server:
             await self._proxy.start()
 
     def _announce(self) -> None:
-        """The line that PyText's server printed, by which scripts know that it is up."""
-        rest = f", REST port: {self._proxy.port}" if self._proxy else ""
+        """The line that PyText's server printed, by which scripts know that it is up; then, last, one for people."""
+        urls = {"thrift": f"{loopback(self._settings.host)}:{self._thrift.port}"}
+        rest = ""
+        if self._proxy is not None:
+            urls["http"] = self._proxy.url
+            rest = f", REST port: {self._proxy.port}"
         print(f"Server running. Thrift port: {self._thrift.port}{rest}", flush=True)
+        log.info("ready", **urls)
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1

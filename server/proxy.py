@@ -32,7 +32,7 @@ class Proxy:
     """`python -m rest_proxy` in front of the Thrift server at `thrift_port`."""
 
     def __init__(self, settings: Settings, thrift_port: int) -> None:
-        thrift = parse_address(f"{_loopback(settings.host)}:{thrift_port}")
+        thrift = parse_address(f"{loopback(settings.host)}:{thrift_port}")
         self._settings = settings.of_proxy(thrift)
         self.port = self._settings.port
         self._process: asyncio.subprocess.Process | None = None
@@ -45,6 +45,11 @@ class Proxy:
         except OSError as error:
             raise ProxyError(f"the REST proxy could not be started: {error}") from None
         self._watcher = asyncio.create_task(self._watch())
+
+    @property
+    def url(self) -> str:
+        """Where this machine finds it."""
+        return f"http://{loopback(self._settings.host)}:{self.port}/"
 
     async def stop(self, timeout_s: float) -> None:
         """Let it finish its requests, for `timeout_s` seconds at most."""
@@ -124,6 +129,6 @@ async def _read_line(fd: int) -> bytes:
         os.close(fd)
 
 
-def _loopback(host: str) -> str:
+def loopback(host: str) -> str:
     """Where this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

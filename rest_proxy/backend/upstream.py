@@ -218,9 +218,9 @@ class Upstream:
 
     def _note(self, reachable: bool, reason: str | None) -> None:
         if reason != self.reason:
-            log.info(
-                "server is ready" if reason is None else "server is not ready", server=str(self.address), why=reason
-            )
+            # A server that has started this proxy logs by itself that it loads, is ready or drains.
+            say = log.info if self._settings.ready_fd is None else log.debug
+            say("server is ready" if reason is None else "server is not ready", server=str(self.address), why=reason)
         self.reachable = reachable
         self.reason = reason
 

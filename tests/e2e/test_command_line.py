@@ -208,6 +208,21 @@ def test_the_proxy_has_the_settings_that_the_server_was_given(zoo: Callable[[str
     assert [entry["path"] for entry in requests] == ["/openapi.json"] * 2
 
 
+def test_the_last_line_at_the_start_is_for_people_to_click_on(zoo: Callable[[str], Path]) -> None:
+    """Nothing comes after it: the proxy does not say what its server has said."""
+    with Service(zoo("doc_model")) as service:
+        eventually(lambda: [line for line in service.log if line.get("event") == "ready"], "the line is written")
+        last = service.log[-1]
+        assert last["event"] == "ready"
+        assert last["http"] == f"http://{HOST}:{service.rest_port}/"
+        assert last["thrift"] == f"{HOST}:{service.port}"
+        eventually(lambda: service.http("/readyz").status == 200, "the proxy knows it")
+        seen = [line for line in service.log if "ready" in line.get("event", "")]
+        assert {line["level"] for line in seen} == {"info"}
+        assert [line["event"] for line in seen] == ["model ready", "ready"]
+        assert service.log[-1] == last
+
+
 def test_norest(zoo: Callable[[str], Path]) -> None:
     with Service(zoo("doc_model"), "--norest") as service:
         assert service.rest_port == 0

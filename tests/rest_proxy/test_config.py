@@ -118,3 +118,12 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse_settings(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"predictor-service {VERSION}\n")
+
+
+def test_a_host_gives_the_port_by_port_where_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Cloud Run does."""
+    monkeypatch.setenv("PORT", "2")
+    assert parse_settings([]).port == 2
+    monkeypatch.setenv("PREDICTOR_REST_PORT", "3")
+    assert parse_settings([]).port == 3
+    assert parse_settings(["--port=4"]).port == 4

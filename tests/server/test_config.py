@@ -200,6 +200,21 @@ def test_what_is_wrong_exits_with_2(argument: str, capsys: pytest.CaptureFixture
     assert argument.partition("=")[0] in capsys.readouterr().err
 
 
+def test_a_host_gives_the_http_port_by_port_where_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As Cloud Run does."""
+    config = tmp_path / "server.toml"
+    config.write_text("rest_port = 1")
+    monkeypatch.setenv("PORT", "2")
+    assert parse_settings(["m.pt"]).rest_port == 2
+    assert parse_settings(["m.pt", f"--config={config}"]).rest_port == 2
+    assert parse_settings(["m.pt", "--rest-port=4"]).rest_port == 4
+    monkeypatch.setenv("PREDICTOR_REST_PORT", "3")
+    assert parse_settings(["m.pt"]).rest_port == 3
+    assert parse_settings(["m.pt"]).port == 9090
+
+
 def test_one_core_is_left_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, workers in ((1, 1), (2, 1), (8, 7)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, count=cores: set(range(count)))

@@ -59,10 +59,10 @@ async def test_from_start_to_stop(zoo: Callable[[str], Path], capsys: pytest.Cap
 
 
 async def printed_port(capsys: pytest.CaptureFixture[str]) -> int:
-    """The port in the last line on stdout, when that has come."""
+    """The port in the line for scripts, when that has come; the log, which goes to stdout here, follows it."""
     out = ""
     async with asyncio.timeout(60):
-        while (running := re.search(r"^Server running\. Thrift port: (\d+)\n\Z", out, re.MULTILINE)) is None:
+        while (running := re.search(r"^Server running\. Thrift port: (\d+)\n", out, re.MULTILINE)) is None:
             await asyncio.sleep(0.01)
             out += capsys.readouterr().out
     return int(running[1])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.config import Settings
-from server.proxy import Proxy, ProxyError, _loopback, _read_line
+from server.proxy import Proxy, ProxyError, _read_line, loopback
 from tests.support.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
 if TYPE_CHECKING:
@@ -163,4 +163,4 @@ def is_closed(fd: int) -> bool:
     ],
 )
 def test_where_a_server_is_reached(host: str, reached_at: str) -> None:
-    assert _loopback(host) == reached_at
+    assert loopback(host) == reached_at

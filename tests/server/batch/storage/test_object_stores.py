@@ -250,7 +250,5 @@ class TestRefusedRequests:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
-    with pytest.raises(
-        StorageError, match=r"needs the package s3fs: `make setup-stores`, or `pip install s3fs`"
-    ):
+    with pytest.raises(StorageError, match=r"needs the package s3fs: `make setup-stores`, or `pip install s3fs`"):
         Storage(schemes=["s3"]).list_inputs("s3://bucket/a")
