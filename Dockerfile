@@ -1,12 +1,12 @@
 # docker build -t predictor:0.2.0 .
 # docker run -p 9090:9090 -p 8080:8080 -v "$PWD/models:/models" predictor:0.2.0 /models/classifier.pt
 #
-# EXTRAS: optional dependencies of pyproject.toml, with commas (tensorflow,gs,s3,ray). TORCH=cuda: for graphics cards.
+# EXTRAS: optional dependencies of pyproject.toml, with commas (tflite,tensorflow,gs,s3,ray). TORCH=cuda: for graphics cards.
 # TORCH_INDEX: a package index with PyTorch's builds for processors alone, which are small (docs/deploy.md).
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
-ARG EXTRAS=
+ARG EXTRAS=tflite
 ARG TORCH=cpu
 ARG TORCH_INDEX=
 # hadolint ignore=DL3008

@@ -77,7 +77,11 @@ def free_port() -> int:
 
 def check_packages(prefix: Path) -> None:
     """Import everything that the README lets a user import, and answer a message without a server."""
-    program = f"import {', '.join(PACKAGES)}; print('Hello ->', max(smartreply.SmartReplyRuntime().predict('Hello')))"
+    program = (
+        f"import {', '.join(PACKAGES)}\n"
+        "replies = smartreply.SmartReplyRuntime().predict('Hello')\n"
+        "print('Hello ->', max(replies, key=replies.get))\n"
+    )
     subprocess.run([prefix / "bin" / "python", "-c", program], cwd="/", env={"PATH": os.environ["PATH"]}, check=True)
 
 

@@ -79,8 +79,11 @@ def loaded_libraries() -> set[str]:
 
 
 def slim_torch(libraries: set[str]) -> None:
-    """Of torch its libraries, or those of these names; its metadata stay, which say its version."""
+    """Of torch its libraries of these names; its metadata stay, which say its version."""
     torch = SITE / "torch"
+    for other in ("functorch", "torchgen"):
+        if (SITE / other).exists():
+            remove(SITE / other)
     for entry in torch.iterdir():
         if entry.name != "lib":
             remove(entry)

@@ -128,8 +128,9 @@ def _runtime() -> Any:
         except ImportError as error:
             broken += f" ({package} is here, but cannot be imported: {error})"
     raise ModelError(
-        "a graph other than Smart Reply's needs a TensorFlow Lite runtime: pip install tflite-runtime (for Python 3.11)"
-        f" or ai-edge-litert (for later ones too){broken}"
+        "a graph other than Smart Reply's needs a TensorFlow Lite runtime: `make setup-tflite`, or"
+        " `pip install tflite-runtime 'numpy<2'` (Python 3.11), or `pip install ai-edge-litert` (later ones too)"
+        f"{broken}"
     )
 
 

@@ -113,7 +113,7 @@ def test_hello_needs_no_tensorflow_lite_runtime_and_another_graph_is_refused_wit
     (tmp_path / "bits.tflite").write_bytes(bits_graph())
     done = run_server(tmp_path / "bits.tflite", "--port=0", "--no-rest", env=hidden)
     assert done.returncode == 1
-    assert "needs a TensorFlow Lite runtime: pip install tflite-runtime" in done.stderr
+    assert "needs a TensorFlow Lite runtime: `make setup-tflite`, or `pip install tflite-runtime" in done.stderr
     assert "hidden by a test" in done.stderr
 
 
