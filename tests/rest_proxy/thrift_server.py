@@ -55,14 +55,6 @@ def vector(text: str) -> list[float]:
     return [0.1, float(len(text)), -1e-9]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Return as soon as the condition holds; fail when it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
-
-
 class ThriftServer:
     """The contract's methods, each with an answer that can be replaced (`predict = lambda doc, options: ...`)."""
 

@@ -282,7 +282,7 @@ def free_port() -> int:
             return port
 
 
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+def eventually(condition: Callable[[], Any], what: str = "what the test waits for", timeout_s: float = 120) -> Any:
     """The first true value of `condition()`, asked every 10 ms; fails when there is none in time."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

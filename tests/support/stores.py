@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import threading
@@ -18,13 +17,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
-from tests.support.service import ROOT, eventually
+from tests.support.service import HOST, ROOT, eventually, free_port, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-HOST = "127.0.0.1"
 _S3_XML = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _STOP_S = 30
 # moto asks who it is, but checks no signature
@@ -155,9 +153,7 @@ def gcs_server() -> Iterator[int]:
 
 @contextlib.contextmanager
 def _server(module: str, *arguments: str) -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", module, *arguments, str(port)],
         cwd=ROOT,
@@ -167,19 +163,11 @@ def _server(module: str, *arguments: str) -> Iterator[int]:
         env={**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
     )
     try:
-        eventually(lambda: _listens(port), f"{module} listens", 60)
+        eventually(lambda: is_listening(port), f"{module} listens")
         yield port
     finally:
         process.kill()
         process.wait(_STOP_S)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Refusing:

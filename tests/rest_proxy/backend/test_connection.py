@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from predictor import Predictor
@@ -16,7 +16,10 @@ from thrift.transport.TTransport import TMemoryBuffer
 
 from rest_proxy.backend.connection import Connection, ConnectionLost, DeadlinePassed
 from rest_proxy.backend.contract import PREDICT
-from tests.rest_proxy.thrift_server import ThriftServer, wait_until
+from tests.support.service import eventually
+
+if TYPE_CHECKING:
+    from tests.rest_proxy.thrift_server import ThriftServer
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -146,7 +149,7 @@ async def test_an_answer_that_nobody_asked_for_loses_the_connection() -> None:
     async with serving(script) as port:
         watched = Watched()
         await watched.connect(port)
-        await asyncio.to_thread(wait_until, lambda: watched.lost == 1)
+        await asyncio.to_thread(eventually, lambda: watched.lost == 1)
 
 
 async def test_calls_that_were_never_sent_say_so() -> None:
@@ -206,7 +209,7 @@ async def test_a_connection_that_cannot_write_is_not_usable() -> None:
         await asyncio.sleep(0.05)
         assert not watched.connection.usable
         go.set()
-        await asyncio.to_thread(wait_until, lambda: watched.connection.usable, 20)
+        await asyncio.to_thread(eventually, lambda: watched.connection.usable)
         watched.connection.close()
         with pytest.raises(ConnectionLost):
             await call

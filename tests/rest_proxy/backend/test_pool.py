@@ -14,8 +14,8 @@ from predictor.ttypes import BatchRequest, ErrorCode, PredictionError
 from rest_proxy.backend.contract import Method
 from rest_proxy.backend.pool import Pool
 from rest_proxy.config import Address, Settings
-from tests.rest_proxy.thrift_server import SCORES, ThriftServer, refuse, wait_until
-from tests.support.service import free_port
+from tests.rest_proxy.thrift_server import SCORES, ThriftServer, refuse
+from tests.support.service import eventually, free_port
 
 if TYPE_CHECKING:
     from tests.rest_proxy.conftest import Answer, Proxy
@@ -42,7 +42,7 @@ async def statuses(proxy: Proxy) -> list[dict[str, Any]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, condition)
+    await asyncio.to_thread(eventually, condition)
 
 
 async def test_two_servers_share_the_load(new_proxy: Any, new_server: NewServer) -> None:

@@ -11,8 +11,7 @@ from predictor.ttypes import BatchRequest, BatchStage, BatchState, ErrorCode, Pr
 
 from rest_proxy.config import Settings
 from rest_proxy.lifecycle import listening
-from tests.rest_proxy.thrift_server import wait_until
-from tests.support.service import free_port
+from tests.support.service import eventually, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +27,7 @@ async def answer_when_ended(
     proxy: Proxy, server: ThriftServer, state: int, error: str | None = None, stage: int | None = None
 ) -> Answer:
     asked = asyncio.create_task(proxy.ask("GET", PATH))
-    await asyncio.to_thread(wait_until, lambda: server.jobs)
+    await asyncio.to_thread(eventually, lambda: server.jobs)
     server.end_job(state, error, stage)
     return await asked
 
@@ -117,7 +116,7 @@ async def test_embedded_tf_better_errors_of_the_server_are_a_line_of_text(proxy:
 async def test_embedded_tf_better_the_request_outlives_every_timeout(new_proxy: Any, server: ThriftServer) -> None:
     proxy = await new_proxy(server, timeout_ms=2500, max_timeout_ms=2500, grace_ms=0)
     asked = asyncio.create_task(proxy.ask("GET", PATH))
-    await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
+    await asyncio.to_thread(eventually, lambda: server.named("get_batch"))
     await asyncio.sleep(2.6)
     assert not asked.done()
     server.end_job(BatchState.COMPLETED)
@@ -126,7 +125,7 @@ async def test_embedded_tf_better_the_request_outlives_every_timeout(new_proxy: 
 
 async def test_embedded_tf_better_a_client_that_goes_away_leaves_the_job(proxy: Proxy, server: ThriftServer) -> None:
     asked = asyncio.create_task(proxy.ask("GET", PATH))
-    await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
+    await asyncio.to_thread(eventually, lambda: server.named("get_batch"))
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     await asyncio.sleep(0.1)  # now the proxy knows
@@ -146,7 +145,7 @@ async def test_embedded_tf_better_the_answer_comes_though_the_server_crashed_mea
     server = new_server(free_port())
     proxy = await new_proxy(server)
     asked = asyncio.create_task(proxy.ask("GET", PATH))
-    await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
+    await asyncio.to_thread(eventually, lambda: server.named("get_batch"))
     server.stop()
     await asyncio.sleep(0.3)
     server.end_job(BatchState.COMPLETED)
@@ -156,7 +155,7 @@ async def test_embedded_tf_better_the_answer_comes_though_the_server_crashed_mea
 
 async def test_embedded_tf_better_a_job_that_is_forgotten(proxy: Proxy, server: ThriftServer) -> None:
     asked = asyncio.create_task(proxy.ask("GET", PATH))
-    await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
+    await asyncio.to_thread(eventually, lambda: server.named("get_batch"))
     (job_id,) = server.jobs
     server.jobs.clear()
     answer = await asked
@@ -169,7 +168,7 @@ async def test_embedded_tf_better_draining_does_not_wait_for_jobs(server: Thrift
         async with listening(settings) as port:
             command = ["curl", "-s", "-w", "%{http_code}", f"http://127.0.0.1:{port}{PATH}"]
             curl = await asyncio.create_subprocess_exec(*command, stdout=-1)
-            await asyncio.to_thread(wait_until, lambda: server.named("get_batch"))
+            await asyncio.to_thread(eventually, lambda: server.named("get_batch"))
         out, _ = await curl.communicate()
     (job_id,) = server.jobs
     assert out.decode() == f"the server is stopping; job {job_id} goes on when it runs again\n503"

@@ -21,7 +21,8 @@ from predictor.ttypes import (
     PredictionError,
 )
 
-from tests.rest_proxy.thrift_server import WORDS, ThriftServer, vector, wait_until
+from tests.rest_proxy.thrift_server import WORDS, ThriftServer, vector
+from tests.support.service import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -201,7 +202,7 @@ async def test_openai_first_part_comes_before_the_last_and_a_client_that_leaves_
     assert first.choices[0].text == WORDS[0]
     assert await asyncio.to_thread(server.held.acquire, timeout=60)
     await stream.close()
-    await asyncio.to_thread(wait_until, lambda: server.named("generate_cancel") == [("stream-1",)])
+    await asyncio.to_thread(eventually, lambda: server.named("generate_cancel") == [("stream-1",)])
 
 
 @pytest.mark.parametrize("prompts", [["a"], ["a", "b"]])
@@ -213,7 +214,7 @@ async def test_openai_error_in_the_middle_of_a_stream(
     with pytest.raises(openai.APIError, match="refused") as failed:
         await collected(stream)
     assert (failed.value.type, failed.value.code) == ("server_error", "deadline_exceeded")
-    await asyncio.to_thread(wait_until, lambda: len(server.named("generate_cancel")) == len(prompts))
+    await asyncio.to_thread(eventually, lambda: len(server.named("generate_cancel")) == len(prompts))
 
 
 async def test_openai_second_prompt_that_cannot_begin_cancels_the_first(

@@ -19,7 +19,8 @@ from predictor.ttypes import (
     RequestOptions,
 )
 
-from tests.rest_proxy.thrift_server import WORDS, ThriftServer, wait_until
+from tests.rest_proxy.thrift_server import WORDS, ThriftServer
+from tests.support.service import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def events(body: bytes) -> list[tuple[str, Any]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, condition)
+    await asyncio.to_thread(eventually, condition)
 
 
 async def held(server: ThriftServer) -> None:

@@ -19,7 +19,7 @@ import pytest
 from server.batch.pipeline.lines import Chunk
 from server.batch.ray.worker import FlatChunk
 from tests.server.batch.jobs import files_below, read_lines, write_lines
-from tests.support.service import ROOT, child_pids, eventually, is_running
+from tests.support.service import ROOT, child_pids, eventually, free_port, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def cluster() -> Iterator[str]:
     """A cluster's address; this process's children know its secret."""
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: there are sockets in it
-        port = 20_000 + os.getpid() % 10_000
+        port = free_port()
         command = ["ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=2", f"--temp-dir={folder}"]
         process = subprocess.Popen(
             [Path(sys.executable).with_name(command[0]), *command[1:], "--include-dashboard=false"],
