@@ -59,8 +59,9 @@ place_memory_plainly
 run queue_stress "$@"
 runner=""
 
-build_programs address,undefined queue_stress text_fuzz
+build_programs address,undefined queue_stress text_fuzz graph_fuzz
 run queue_stress "$@"
 run text_fuzz "$@"
+run graph_fuzz "$@"
 
 echo "== no sanitizer had anything to report"

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <span>
+#include <utility>
 
 namespace predictor::tflite {
 
@@ -192,6 +193,28 @@ Fields variant_fields(Shape one_of, int variant) {
   }
 }
 
+const char* name_of(Shape shape) {
+  static constexpr const char* kNames[] = {"plain table",
+                                           "Model",
+                                           "OperatorCode",
+                                           "SubGraph",
+                                           "Tensor",
+                                           "Quantization",
+                                           "QuantizationDetails",
+                                           "Sparsity",
+                                           "DimensionMetadata",
+                                           "SparseIndices",
+                                           "VariantSubType",
+                                           "Operator",
+                                           "BuiltinOptions",
+                                           "BuiltinOptions2",
+                                           "Buffer",
+                                           "Metadata",
+                                           "SignatureDef",
+                                           "TensorMap"};
+  return kNames[static_cast<size_t>(shape)];
+}
+
 struct Fault {
   std::string text;
 };
@@ -200,7 +223,7 @@ class Verifier {
  public:
   explicit Verifier(std::string_view bytes) : bytes_(bytes) {}
 
-  void check_file() { check_table(target(0), fields_of(Shape::kModel)); }
+  void check_file() { check_table(target(0), Shape::kModel, fields_of(Shape::kModel)); }
 
  private:
   template <typename Number>
@@ -212,13 +235,14 @@ class Verifier {
   }
 
   [[noreturn]] void fail(size_t at) const {
-    throw Fault{"something lies at byte " + std::to_string(at) + " or around it that does not fit into the file's " +
-                std::to_string(bytes_.size()) + " bytes"};
+    throw Fault{"the " + std::string(name_of(shape_)) + ", or what it refers to, at byte " + std::to_string(at) +
+                " does not lie within the file's " + std::to_string(bytes_.size()) + " bytes"};
   }
 
   size_t target(size_t at) const { return at + read<uint32_t>(at); }
 
-  void check_table(size_t at, Fields fields) {
+  void check_table(size_t at, Shape shape, Fields fields) {
+    const Shape outer = std::exchange(shape_, shape);
     if (++tables_ > kMaxTables) throw Fault{"it refers to more than 1,000,000 tables"};
     const int64_t vtable = static_cast<int64_t>(at) - read<int32_t>(at);
     if (vtable < 0) fail(at);
@@ -238,6 +262,7 @@ class Verifier {
       const size_t type = field.kind == Kind::kUnion ? place(field.number - 1) : 0;
       check_field(field, at + place(field.number), type ? read<uint8_t>(at + type) : 0);
     }
+    shape_ = outer;
   }
 
   void check_field(const Field& field, size_t at, int variant) {
@@ -250,13 +275,13 @@ class Verifier {
         return read<char>(end) == 0 ? void() : fail(end);
       }
       case Kind::kTable:
-        return check_table(target(at), fields_of(field.target));
+        return check_table(target(at), field.target, fields_of(field.target));
       case Kind::kUnion:
-        return check_table(target(at), variant_fields(field.target, variant));
+        return check_table(target(at), field.target, variant_fields(field.target, variant));
       case Kind::kTables:
         const size_t begin = target(at) + sizeof(uint32_t), end = check_vector(target(at), sizeof(uint32_t));
         for (size_t element = begin; element < end; element += sizeof(uint32_t)) {
-          check_table(target(element), fields_of(field.target));
+          check_table(target(element), field.target, fields_of(field.target));
         }
     }
   }
@@ -269,6 +294,7 @@ class Verifier {
 
   const std::string_view bytes_;
   int tables_ = 0;
+  Shape shape_ = Shape::kModel;  // of the table that is looked at
 };
 
 }  // namespace

@@ -44,7 +44,7 @@ class TextGraph:
             self._outputs = sorted(self._interpreter.get_output_details(), key=lambda detail: detail["dtype"].__name__)
             self.sample = self._run(_SAMPLE)
         except (ValueError, RuntimeError, MemoryError) as error:
-            raise ModelError(str(error)) from None
+            raise ModelError(" ".join(str(error).split())) from None  # the runtime's own has several lines
         self.output = self._kind_of_output()
 
     def answer(self, messages: Sequence[str], reply_filter: ReplyFilter) -> Any:

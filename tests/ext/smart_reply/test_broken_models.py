@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tflite
 
+from ext import _smart_reply
 from scripts.smart_reply_graph import GraphWriter
 from server.errors import ModelError
 from server.models.smart_reply_engine import SmartReplyInterpreter
@@ -116,6 +117,35 @@ def test_a_response_that_is_no_text_is_refused() -> None:
     graph = small_parts().graph().replace(b"Reply 3", b"Reply \xff")
     with pytest.raises(ModelError, match="response 3 is not UTF-8"):
         SmartReplyInterpreter(graph)
+
+
+def with_options_of_reshape(sizes: list[int]) -> bytes:
+    """A graph of another operator, whose options refer to a vector."""
+    writer = GraphWriter()
+    text, output = (writer.variable(name, tflite.TensorType.STRING) for name in ("text", "output"))
+    shape = writer._indices(sizes)
+    tflite.ReshapeOptionsStart(writer._builder)
+    tflite.ReshapeOptionsAddNewShape(writer._builder, shape)
+    options = tflite.BuiltinOptions.ReshapeOptions, tflite.ReshapeOptionsEnd(writer._builder)
+    writer.builtin(tflite.BuiltinOperator.RESHAPE, [text], [output], options)
+    return writer.finish([text], [output], "reshape")
+
+
+def test_what_any_operators_options_refer_to_must_lie_in_the_file() -> None:
+    """A runtime would follow it without looking."""
+    graph = with_options_of_reshape([111, 222, 333])
+    assert _smart_reply.ModelFile.copied(graph).operators == ["builtin 22"]
+    sizes = np.array([3, 111, 222, 333], dtype="<i4").tobytes()
+    assert graph.count(sizes) == 1
+    wild = graph.replace(sizes, np.array([1 << 28, 111, 222, 333], dtype="<i4").tobytes())
+    with pytest.raises(_smart_reply.ModelError, match="damaged: the BuiltinOptions, or what it refers to, at byte"):
+        _smart_reply.ModelFile.copied(wild)
+
+
+def test_a_name_without_an_end_is_refused() -> None:
+    graph = small_parts().graph().replace(b"ExtractFeatures\0", b"ExtractFeatures!")
+    with pytest.raises(_smart_reply.ModelError, match="the OperatorCode, or what it refers to, at byte"):
+        _smart_reply.ModelFile.copied(graph)
 
 
 MUTATIONS = """

@@ -247,6 +247,7 @@ async def test_what_cannot_be_served_is_refused_at_load(
     with pytest.raises(ModelError, match=message) as caught:
         await load(graph())
     assert "model.tflite: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 async def test_settings_that_do_not_fit_together_are_refused(load: Callable[..., Any]) -> None:
