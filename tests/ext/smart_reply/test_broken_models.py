@@ -174,6 +174,7 @@ print(refused)
 """
 
 
+@pytest.mark.slow
 def test_no_damage_ends_the_process() -> None:
     """400 damaged files, cut or with wrong bytes: each loads or is refused with a message."""
     done = subprocess.run([sys.executable, "-c", MUTATIONS], capture_output=True, text=True, timeout=120, check=False)

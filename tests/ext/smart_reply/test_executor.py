@@ -22,6 +22,8 @@ from tests.support.smart_reply_models import google_model, small_parts, variant
 if TYPE_CHECKING:
     from tests.support.smart_reply_models import Parts
 
+pytestmark = pytest.mark.slow  # builds the operators that it compares with
+
 SPARSE, DENSE = tflite.LSHProjectionType.SPARSE, tflite.LSHProjectionType.DENSE
 WORDS = "I you the meeting tomorrow thanks hello can't won't do n't they 've i'm dinner at ok ? ! .. , ?! é \U0001f600"
 GOOGLES_TEXTS = 2000

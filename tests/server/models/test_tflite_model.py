@@ -302,6 +302,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_no_damage_ends_the_process(tmp_path: Path) -> None:
     """600 damaged files of four graphs: each loads, as what it then is, or is refused with a message."""
     command = [sys.executable, "-c", DAMAGE, str(tmp_path / "damaged.tflite")]
