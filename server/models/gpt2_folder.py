@@ -100,10 +100,14 @@ def _renamed(weights: dict[str, Weight]) -> dict[str, Weight]:
 
 def _pickled(path: Path) -> dict[str, Weight]:
     """Of a file of torch.save; torch's Python part is loaded for that alone."""
-    import torch
-
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        from torch import load, strided, uint8
+    except ImportError:  # as in the image, which has libtorch alone
+        raise ModelError(
+            f"{path.name} is read by torch's Python part, which is not installed: save the weights as safetensors"
+        ) from None
+    try:
+        tensors = load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes of pickle and zip
         lines = str(error).splitlines() or [type(error).__name__]
         raise ModelError(f"{path.name} is damaged or no file of weights: {lines[0]}") from None
@@ -112,8 +116,8 @@ def _pickled(path: Path) -> dict[str, Weight]:
     weights: dict[str, Weight] = {}
     for name, tensor in tensors.items():
         dtype = _DTYPES.get(str(getattr(tensor, "dtype", None)))
-        if isinstance(name, str) and dtype is not None and tensor.layout == torch.strided:
-            content = tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+        if isinstance(name, str) and dtype is not None and tensor.layout == strided:
+            content = tensor.reshape(-1).contiguous().view(uint8).numpy().tobytes()
             weights[name] = (dtype, list(tensor.shape), content)
     return weights
 

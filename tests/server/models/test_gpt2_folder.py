@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,6 +138,16 @@ async def test_device(trained: Path) -> None:
     assert model.details["batch_invariant"] == "true"
     with pytest.raises(ModelError, match=r"there is no device cuda:99 \(setting device\): "):
         await kinds.load(trained, Settings(device="cuda:99"))
+
+
+async def test_pickled_weights_where_torch_is_its_libraries_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the image."""
+    pickle_instead(folder, {})
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    with pytest.raises(ModelError, match=r"is read by torch's Python part, .*: save the weights as safetensors"):
+        await kinds.load(folder, Settings())
 
 
 @pytest.mark.parametrize("message", BREAKS)
