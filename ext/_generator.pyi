@@ -1,9 +1,17 @@
+import enum
 from collections.abc import Sequence
 from typing import Any
 
 from ext._native import NativeEngine
 
 class ModelError(ValueError): ...
+
+class FinishReason(enum.IntEnum):
+    """Why a text ended. As the contract's FinishReason."""
+
+    LENGTH = ...
+    STOP = ...
+    END_OF_TEXT = ...
 
 class GeneratorEngine(NativeEngine):
     def __init__(

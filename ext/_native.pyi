@@ -4,14 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 class NativeEngine:
+    """Each engine adds `submit(..., lane, deadline_ns, tag)`, which gives a request's id, or minus the Admission."""
+
     @property
-    def fd(self) -> int: ...
+    def fd(self) -> int:
+        """A file descriptor that becomes readable when there are outcomes."""
     @property
     def submit(self) -> Any: ...  # of a kind of its own for each
-    def wake(self) -> bool: ...
-    def cancel(self, id: int) -> bool: ...  # noqa: A002
-    def sweep(self) -> None: ...
-    def drain(self) -> None: ...
+    def wake(self) -> bool:
+        """Run a request that waits alone and is quick, or wake a worker; whether there are outcomes by that."""
+    def cancel(self, id: int) -> bool:  # noqa: A002
+        """Take a request out, waiting or running; False when it was answered already."""
+    def sweep(self) -> None:
+        """Answer requests whose deadline has passed."""
+    def drain(self) -> None:
+        """Refuse what comes from now on."""
     def stats(self) -> dict[str, int]: ...
-    def results(self) -> Sequence[tuple[Any, int, Any]]: ...
-    def close(self) -> Sequence[tuple[Any, int, Any]]: ...
+    def results(self) -> Sequence[tuple[Any, int, Any]]:
+        """Outcomes since the last call: (tag, Status, value or message)."""
+    def close(self) -> Sequence[tuple[Any, int, Any]]:
+        """Fail what waits, end the workers; the outcomes not yet fetched."""

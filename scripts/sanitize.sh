@@ -59,9 +59,10 @@ place_memory_plainly
 run queue_stress "$@"
 runner=""
 
-build_programs address,undefined queue_stress text_fuzz graph_fuzz
+build_programs address,undefined queue_stress text_fuzz graph_fuzz kernel_tests
 run queue_stress "$@"
 run text_fuzz "$@"
 run graph_fuzz "$@"
+run kernel_tests
 
 echo "== no sanitizer had anything to report"

@@ -1,6 +1,5 @@
 #include "architectures/gpt2_model.h"
 
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -30,16 +29,17 @@ void check(const Gpt2Config& config, uint32_t slots, Precision precision) {
     if (!right) throw ModelError(message);
   };
   const uint32_t most = 1 << 20;
-  for (const uint32_t size :
-       {config.layers, config.heads, config.width, config.inner, config.context, config.vocabulary, slots}) {
+  for (const uint32_t size : {config.layers, config.heads, config.hidden_size, config.intermediate_size, config.context,
+                              config.vocabulary, slots}) {
     require(size >= 1 && size <= most, "every size in the configuration must be 1 to 1048576");
   }
-  for (const auto& [name, size] : {std::pair("width", config.width), std::pair("inner", config.inner)}) {
-    if (precision != Precision::int8 || size <= Panels::kMostInt8) continue;
+  for (const auto& [name, size] :
+       {std::pair("hidden_size", config.hidden_size), std::pair("intermediate_size", config.intermediate_size)}) {
+    if (precision != Precision::int8 || size <= kernels::PackedMatrix::kMaxInt8Inputs) continue;
     throw ModelError("the configuration's " + std::string(name) + " is " + std::to_string(size) + "; in int8 " +
-                     std::to_string(Panels::kMostInt8) + " is the most whose sums fit 32 bits");
+                     std::to_string(kernels::PackedMatrix::kMaxInt8Inputs) + " is the most whose sums fit 32 bits");
   }
-  require(config.width % config.heads == 0, "the width must be a multiple of the number of heads");
+  require(config.hidden_size % config.heads == 0, "the hidden_size must be a multiple of the number of heads");
   require(config.epsilon > 0, "layer_norm_epsilon must be over 0");
 }
 
@@ -55,8 +55,8 @@ std::unique_ptr<Gpt2Model> load(const Gpt2Config& config, const Gpt2Weights& wei
 // So that damaged weights are found now, and not by whoever asks first.
 void require_finite_logits(Gpt2Model& model) {
   const Gpt2Model::Row first{};
-  const uint32_t wanted = 0;
-  const std::span<const float> logits = model.read({&first, 1}, {&wanted, 1});
+  const uint32_t logit_rows = 0;
+  const std::span<const float> logits = model.forward({&first, 1}, {&logit_rows, 1});
   if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) {
     throw ModelError("the model gives numbers that are not finite; its weights may be damaged");
   }
@@ -68,19 +68,15 @@ std::unique_ptr<Gpt2Model> Gpt2Model::make(const Gpt2Config& config, const Weigh
                                            const Gpt2Execution& execution) {
   const Precision precision = to_precision(execution.precision);
   check(config, slots, precision);
-  const Gpt2Weights read(config, weights, precision);
+  const Gpt2Weights checked(config, weights, precision);
   const c10::InferenceMode inference;
   try {
-    std::unique_ptr<Gpt2Model> model = load(config, read, slots, precision, execution);
+    std::unique_ptr<Gpt2Model> model = load(config, checked, slots, precision, execution);
     require_finite_logits(*model);
     return model;
   } catch (const c10::Error& error) {
     throw ModelError("the model cannot be loaded: " + reason(error));  // no memory left, say
   }
-}
-
-void Gpt2Model::set_threads(int threads) {
-  at::set_num_threads(threads);
 }
 
 }  // namespace predictor

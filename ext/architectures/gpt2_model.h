@@ -15,9 +15,9 @@ namespace predictor {
 struct Gpt2Config {
   uint32_t layers = 0;
   uint32_t heads = 0;
-  uint32_t width = 0;    // numbers for a token; a multiple of `heads`
-  uint32_t inner = 0;    // numbers between the two products of a layer's network
-  uint32_t context = 0;  // positions
+  uint32_t hidden_size = 0;        // numbers for a token; a multiple of `heads`
+  uint32_t intermediate_size = 0;  // numbers between the two products of a layer's network
+  uint32_t context = 0;            // positions
   uint32_t vocabulary = 0;
   float epsilon = 1e-5f;
 };
@@ -38,7 +38,7 @@ struct Gpt2Execution {
 };
 
 // Tokens of one prompt that are read in one call, at most: a long prompt does not stop the other texts.
-inline constexpr uint32_t kPromptChunk = 64;
+inline constexpr uint32_t kPrefillChunk = 64;
 
 class Gpt2Model {
  public:
@@ -57,16 +57,15 @@ class Gpt2Model {
   virtual ~Gpt2Model() = default;
 
   // Reads `rows`, one for each of some slots, or several that follow each other in one slot, and gives the logits after
-  // each of those that `wanted` names by index: [wanted][vocabulary], to be changed at will until the next call. A
-  // row's logits depend on its own sequence only: not on what the others are, how many they are, or which slot it is
-  // in, as long as a text is cut into the same calls. One thread at a time.
-  virtual std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted) = 0;
+  // each of those that `logit_rows` names by index: [logit_rows][vocabulary], to be changed at will until the next
+  // call. A row's logits depend on its own sequence only: not on what the others are, how many they are, or which slot
+  // it is in, as long as a text is cut into the same calls. One thread at a time.
+  virtual std::span<float> forward(std::span<const Row> rows, std::span<const uint32_t> logit_rows) = 0;
 
   // Whether that holds to the last bit with the libraries at hand: tried when the model was loaded.
   virtual bool is_batch_invariant() const = 0;
 
   const Gpt2Config& config() const { return config_; }
-  static void set_threads(int threads);
 
  protected:
   explicit Gpt2Model(const Gpt2Config& config) : config_(config) {}

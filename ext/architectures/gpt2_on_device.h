@@ -1,8 +1,8 @@
 // GPT-2 by libtorch's operators, on any device that it has: what a graphics card runs.
 //
-// There a step always has one row for each slot, whether a text is in it or not, and always looks at all positions, of
-// which those to come are masked: the card's libraries choose their order of additions by the shape, and so a text's
-// numbers do not change with its batch mates. A prompt is read alone, in shapes that depend on it alone.
+// There a decode step always has one row for each slot, whether a text is in it or not, and always looks at all
+// positions, of which those to come are masked: the card's libraries choose their order of additions by the shape, and
+// so a text's numbers do not change with its batch mates. A prompt is read alone, in shapes that depend on it alone.
 #pragma once
 
 #include <vector>
@@ -19,7 +19,7 @@ class Gpt2OnDevice : public Gpt2Model {
   Gpt2OnDevice(const Gpt2Config& config, const Gpt2Weights& weights, Precision precision, Device device,
                uint32_t slots);
 
-  std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted) override;
+  std::span<float> forward(std::span<const Row> rows, std::span<const uint32_t> logit_rows) override;
   bool is_batch_invariant() const override { return batch_invariant_; }
 
  private:
@@ -31,28 +31,28 @@ class Gpt2OnDevice : public Gpt2Model {
     int64_t tokens;
     at::Tensor token;
     at::Tensor position;
-    at::Tensor place;   // in the cache
-    at::Tensor wanted;  // [wanted]: which of the rows
-    bool is_step() const { return tokens == 1; }
+    at::Tensor place;       // in the cache
+    at::Tensor logit_rows;  // [logits]: of which rows they are returned
+    bool is_decode_step() const { return tokens == 1; }
   };
 
-  Pass step(std::span<const Row> rows, std::span<const uint32_t> wanted) const;
-  Pass prompt(std::span<const Row> rows, std::span<const uint32_t> wanted) const;
-  at::Tensor forward(const Pass& pass);
-  at::Tensor attention(size_t layer, const Pass& pass, const at::Tensor& queries_keys_values, const at::Tensor& later);
-  at::Tensor normalised(const Gpt2Norm& norm, const at::Tensor& x) const;
+  Pass decode_step(std::span<const Row> rows, std::span<const uint32_t> logit_rows) const;
+  Pass prefill(std::span<const Row> rows, std::span<const uint32_t> logit_rows) const;
+  at::Tensor run(const Pass& pass);
+  at::Tensor attention(size_t layer, const Pass& pass, const at::Tensor& qkv, const at::Tensor& later);
+  at::Tensor normalized(const Gpt2Norm& norm, const at::Tensor& x) const;
   void warm_up();
 
   const Device device_;
   const int64_t slots_;
-  at::Tensor tokens_;     // [vocabulary, width]
-  at::Tensor positions_;  // [context, width]
+  at::Tensor token_embeddings_;     // [vocabulary, hidden_size]
+  at::Tensor position_embeddings_;  // [context, hidden_size]
   std::vector<Gpt2Layer> layers_;
-  Gpt2Norm last_;
-  Gpt2Matrix output_;
+  Gpt2Norm final_norm_;
+  Gpt2Matrix lm_head_;
   at::Tensor places_;  // [context + 1]: 0, 1, ...
-  at::Tensor cache_;   // [layers, keys and values, slots, heads, context + 1, head's width]; the last place is for rows
-                       // that nobody asked for
+  at::Tensor cache_;   // [layers, keys and values, slots, heads, context + 1, head_size]; the last place is for rows
+                       // that fill a shape up
   at::Tensor logits_;  // of the last call, on the processor
   bool batch_invariant_ = true;
 };

@@ -1,4 +1,4 @@
-// GPT-2 on the processor: products of matrices (linear.h), and loops of our own (row_math.h) for all the rest.
+// GPT-2 on the processor: products of matrices (linear.h), and loops of our own (kernels/) for all the rest.
 #pragma once
 
 #include <memory>
@@ -15,36 +15,36 @@ class Gpt2OnProcessor : public Gpt2Model {
   // Throws ModelError.
   Gpt2OnProcessor(const Gpt2Config& config, const Gpt2Weights& weights, Precision precision, uint32_t slots);
 
-  std::span<float> read(std::span<const Row> rows, std::span<const uint32_t> wanted) override;
-  bool is_batch_invariant() const override { return true; }  // least_rows_ is for that
+  std::span<float> forward(std::span<const Row> rows, std::span<const uint32_t> logit_rows) override;
+  bool is_batch_invariant() const override { return true; }  // min_rows_ is for that
 
  private:
   struct Layer {
-    Gpt2Norm before_attention;
-    std::unique_ptr<Linear> queries_keys_values;
-    std::unique_ptr<Linear> attended;
-    Gpt2Norm before_network;
-    std::unique_ptr<Linear> widen;
-    std::unique_ptr<Linear> narrow;
+    Gpt2Norm attention_norm;
+    std::unique_ptr<Linear> qkv_projection;
+    std::unique_ptr<Linear> output_projection;
+    Gpt2Norm mlp_norm;
+    std::unique_ptr<Linear> up_projection;
+    std::unique_ptr<Linear> down_projection;
   };
 
   size_t rows_of(size_t rows) const;
   at::Tensor zeros(size_t rows, size_t columns) const;
   void warm_up() const;
-  void normalise(const Gpt2Norm& norm, const float* x, size_t rows, float* out) const;
-  void attend_all(size_t layer, std::span<const Row> rows, const at::Tensor& queries_keys_values, float* out);
+  void normalize(const Gpt2Norm& norm, const float* x, size_t rows, float* out) const;
+  void attend_all(size_t layer, std::span<const Row> rows, const at::Tensor& qkv, float* out);
 
   const uint32_t slots_;
-  const bool is_compiled_;  // its products, for every number of rows
-  at::Tensor tokens_;       // [vocabulary, width]
-  at::Tensor positions_;    // [context, width]
+  const bool is_compiled_;          // its products, for every number of rows
+  at::Tensor token_embeddings_;     // [vocabulary, hidden_size]
+  at::Tensor position_embeddings_;  // [context, hidden_size]
   std::vector<Layer> layers_;
-  Gpt2Norm last_;
-  std::unique_ptr<Linear> output_;
-  at::Tensor cache_;   // [layers, keys and values, slots, heads, context, head's width in whole lanes]
+  Gpt2Norm final_norm_;
+  std::unique_ptr<Linear> lm_head_;
+  at::Tensor cache_;   // [layers, keys and values, slots, heads, context, head_size in whole vectors]
   at::Tensor logits_;  // of the last call
   std::vector<float> scratch_;
-  uint32_t least_rows_ = 1;  // of a step: with fewer a text would get other numbers (docs/generation.md)
+  uint32_t min_rows_ = 1;  // of a decode step: with fewer a text would get other numbers (docs/generation.md)
 };
 
 }  // namespace predictor

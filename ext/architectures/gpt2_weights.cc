@@ -27,34 +27,34 @@ std::optional<at::ScalarType> scalar_type(const std::string& dtype) {
 
 }  // namespace
 
-at::Tensor Gpt2Weights::tokens() const {
-  return floats("wte.weight", {config_.vocabulary, config_.width});
+at::Tensor Gpt2Weights::token_embeddings() const {
+  return floats("wte.weight", {config_.vocabulary, config_.hidden_size});
 }
 
-at::Tensor Gpt2Weights::positions() const {
-  return floats("wpe.weight", {config_.context, config_.width});
+at::Tensor Gpt2Weights::position_embeddings() const {
+  return floats("wpe.weight", {config_.context, config_.hidden_size});
 }
 
 Gpt2Layer Gpt2Weights::layer(uint32_t number) const {
   const std::string name = "h." + std::to_string(number);
-  const int64_t width = config_.width;
-  const int64_t inner = config_.inner;
+  const int64_t hidden_size = config_.hidden_size;
+  const int64_t intermediate_size = config_.intermediate_size;
   return {norm(name + ".ln_1"),
-          matrix(name + ".attn.c_attn", width, 3 * width, true),
-          matrix(name + ".attn.c_proj", width, width, true),
+          matrix(name + ".attn.c_attn", hidden_size, 3 * hidden_size, true),
+          matrix(name + ".attn.c_proj", hidden_size, hidden_size, true),
           norm(name + ".ln_2"),
-          matrix(name + ".mlp.c_fc", width, inner, true),
-          matrix(name + ".mlp.c_proj", inner, width, true)};
+          matrix(name + ".mlp.c_fc", hidden_size, intermediate_size, true),
+          matrix(name + ".mlp.c_proj", intermediate_size, hidden_size, true)};
 }
 
-Gpt2Norm Gpt2Weights::last() const {
+Gpt2Norm Gpt2Weights::final_norm() const {
   return norm("ln_f");
 }
 
-Gpt2Matrix Gpt2Weights::output() const {
+Gpt2Matrix Gpt2Weights::lm_head() const {
   const bool may_be_the_tokens = precision_ != Precision::int8;
   if (may_be_the_tokens && !weights_.contains("lm_head.weight")) return {};
-  return matrix("lm_head", config_.width, config_.vocabulary, false);
+  return matrix("lm_head", config_.hidden_size, config_.vocabulary, false);
 }
 
 at::Tensor Gpt2Weights::floats(const std::string& name, const std::vector<int64_t>& shape) const {
@@ -62,7 +62,7 @@ at::Tensor Gpt2Weights::floats(const std::string& name, const std::vector<int64_
 }
 
 Gpt2Norm Gpt2Weights::norm(const std::string& name) const {
-  const std::vector<int64_t> shape{config_.width};
+  const std::vector<int64_t> shape{config_.hidden_size};
   return {floats(name + ".weight", shape), floats(name + ".bias", shape)};
 }
 
@@ -77,13 +77,13 @@ at::Tensor Gpt2Weights::read(const std::string& name, const std::vector<int64_t>
   if (found == weights_.end()) throw ModelError("there is no weight " + name);
   const Weight& weight = found->second;
   if (weight.shape != shape) {
-    throw ModelError("weight " + name + " is of shape " + text(weight.shape) + "; the configuration asks for " +
+    throw ModelError("weight " + name + " is of shape " + text(weight.shape) + "; by the configuration it must be " +
                      text(shape));
   }
   const std::optional<at::ScalarType> type = scalar_type(weight.dtype);
   if (!type || (*type == at::kChar) != whole) {
     throw ModelError("weight " + name + " is of type " + weight.dtype + "; " +
-                     (whole ? "I8 is wanted" : "F32, F16 or BF16 is wanted"));
+                     (whole ? "expected I8" : "expected F32, F16 or BF16"));
   }
   at::Tensor tensor = at::empty(shape, *type);
   if (tensor.nbytes() != weight.bytes.size()) throw ModelError("weight " + name + " is cut short");

@@ -12,8 +12,8 @@
 namespace predictor {
 
 struct Gpt2Norm {
-  at::Tensor gain;   // float32 [width]
-  at::Tensor shift;  // float32 [width]
+  at::Tensor weight;  // float32 [hidden_size]
+  at::Tensor bias;    // float32 [hidden_size]
 };
 
 // What rows of `in` numbers are multiplied with.
@@ -24,12 +24,12 @@ struct Gpt2Matrix {
 };
 
 struct Gpt2Layer {
-  Gpt2Norm before_attention;
-  Gpt2Matrix queries_keys_values;
-  Gpt2Matrix attended;
-  Gpt2Norm before_network;
-  Gpt2Matrix widen;
-  Gpt2Matrix narrow;
+  Gpt2Norm attention_norm;
+  Gpt2Matrix qkv_projection;
+  Gpt2Matrix output_projection;
+  Gpt2Norm mlp_norm;
+  Gpt2Matrix up_projection;
+  Gpt2Matrix down_projection;
 };
 
 // Takes copies out of the named weights, one layer at a time: while a model is loaded it is in memory twice, as it was
@@ -41,12 +41,12 @@ class Gpt2Weights {
   Gpt2Weights(const Gpt2Config& config, const Weights& weights, Precision precision)
       : config_(config), weights_(weights), precision_(precision) {}
 
-  at::Tensor tokens() const;     // float32 [vocabulary, width]
-  at::Tensor positions() const;  // float32 [context, width]
+  at::Tensor token_embeddings() const;     // float32 [vocabulary, hidden_size]
+  at::Tensor position_embeddings() const;  // float32 [context, hidden_size]
   Gpt2Layer layer(uint32_t number) const;
-  Gpt2Norm last() const;
+  Gpt2Norm final_norm() const;
   // Of the output; its weight is undefined where the tokens' are meant, turned.
-  Gpt2Matrix output() const;
+  Gpt2Matrix lm_head() const;
 
  private:
   at::Tensor floats(const std::string& name, const std::vector<int64_t>& shape) const;

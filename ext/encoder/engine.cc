@@ -5,8 +5,9 @@
 #include <stdexcept>
 #include <utility>
 
-#include "torchscript/engine.h"
 #include "torchscript/warm_up.h"
+#include "transformer/threads.h"
+#include "weights/model_error.h"
 
 namespace predictor {
 
@@ -20,7 +21,7 @@ class EncoderExecutor : public Executor {
   EncoderExecutor(std::unique_ptr<EncoderModel> model, uint32_t threads)
       : model_(std::move(model)), threads_(threads) {}
 
-  void begin() override { TorchScriptModel::set_threads(static_cast<int>(threads_)); }
+  void begin() override { set_threads(threads_); }
 
   void run(std::span<Request* const> batch) override {
     requests_.clear();
@@ -45,9 +46,9 @@ void validate(const EncoderConfig& config) {
   const auto require = [](bool in_range, const char* message) {
     if (!in_range) throw std::invalid_argument(message);
   };
-  require(config.replicas >= 1 && config.replicas <= kMostReplicas, "replicas must be 1 to 256");
-  require(config.threads >= 1 && config.threads <= kMostThreads, "threads must be 1 to 256");
-  require(config.warm_up_tokens <= kLongestWarmUp, "warm_up_tokens must be 0 to 65536");
+  require(config.replicas >= 1 && config.replicas <= kMaxReplicas, "replicas must be 1 to 256");
+  require(config.threads >= 1 && config.threads <= kMaxThreads, "threads must be 1 to 256");
+  require(config.warm_up_tokens <= kMaxWarmUpTokens, "warm_up_tokens must be 0 to 65536");
   require(config.vocabulary >= 1 && config.vocabulary <= INT32_MAX, "vocabulary must be 1 to 2147483647");
   validate(config.limits, config.policy);
 }
@@ -68,7 +69,7 @@ std::vector<Vector> run_sample(EncoderModel& model, const EncoderConfig& config,
 
 EncoderEngine::EncoderEngine(const std::string& path, const EncoderConfig& config) : vocabulary_(config.vocabulary) {
   validate(config);
-  TorchScriptModel::set_threads(static_cast<int>(config.threads));
+  set_threads(config.threads);
   auto model = std::make_unique<EncoderModel>(path, config.device);
   // The longest text, of the last token: a file that does not go with the limits is found out now.
   const Vector sample = run_sample(*model, config, config.limits.max_tokens, 1).at(0);

@@ -1,5 +1,5 @@
 // A TorchScript module that gives vectors for texts in token ids, without padding (scripts/export_encoder.py). As
-// torchscript_model.h this header knows nothing of libtorch.
+// torchscript/model.h this header knows nothing of libtorch.
 #pragma once
 
 #include <cstdint>

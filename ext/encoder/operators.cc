@@ -31,37 +31,37 @@ void require_fit(const at::Tensor& qkv, int64_t heads, at::IntArrayRef counts, a
 // Where ours cannot, or (with several threads) not as fast: each run of texts of equal length on its own.
 at::Tensor attention_by_libtorch(const at::Tensor& qkv, int64_t heads, at::IntArrayRef counts,
                                  at::IntArrayRef lengths) {
-  const int64_t hidden = qkv.size(1) / 3;
+  const int64_t hidden_size = qkv.size(1) / 3;
   std::vector<at::Tensor> parts;
   int64_t begin = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
     const int64_t rows = counts[i] * lengths[i];
     const std::vector<at::Tensor> run = qkv.narrow(0, begin, rows)
-                                            .view({counts[i], lengths[i], 3, heads, hidden / heads})
+                                            .view({counts[i], lengths[i], 3, heads, hidden_size / heads})
                                             .permute({2, 0, 3, 1, 4})
                                             .unbind(0);
     const at::Tensor mixed = at::scaled_dot_product_attention(run[0], run[1], run[2]);
-    parts.push_back(mixed.transpose(1, 2).reshape({rows, hidden}));
+    parts.push_back(mixed.transpose(1, 2).reshape({rows, hidden_size}));
     begin += rows;
   }
   return at::cat(parts);
 }
 
 template <typename Number>
-void attend(const Number* qkv, int64_t heads, int64_t hidden, at::IntArrayRef counts, at::IntArrayRef lengths,
+void attend(const Number* qkv, int64_t heads, int64_t hidden_size, at::IntArrayRef counts, at::IntArrayRef lengths,
             float* out) {
-  TextAttention attention(static_cast<size_t>(heads), static_cast<size_t>(hidden / heads));
+  kernels::TextAttention attention(static_cast<size_t>(heads), static_cast<size_t>(hidden_size / heads));
   for (size_t i = 0; i < counts.size(); ++i) {
     for (int64_t text = 0; text < counts[i]; ++text) {
       attention.attend(qkv, static_cast<size_t>(lengths[i]), out);
-      qkv += lengths[i] * 3 * hidden;
-      out += lengths[i] * hidden;
+      qkv += lengths[i] * 3 * hidden_size;
+      out += lengths[i] * hidden_size;
     }
   }
 }
 
 // Multi-head attention within each of counts[i] texts of lengths[i] tokens, all one after the other: [tokens, 3 *
-// hidden] to [tokens, hidden], of the same type.
+// hidden_size] to [tokens, hidden_size], of the same type.
 at::Tensor attention(const at::Tensor& qkv, int64_t heads, at::IntArrayRef counts, at::IntArrayRef lengths) {
   require_fit(qkv, heads, counts, lengths);
   const at::ScalarType type = qkv.scalar_type();
@@ -70,13 +70,13 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, at::IntArrayRef count
     return attention_by_libtorch(qkv, heads, counts, lengths);
   }
   const at::Tensor numbers = qkv.contiguous();
-  const int64_t hidden = qkv.size(1) / 3;
-  at::Tensor out = at::empty({qkv.size(0), hidden}, at::kFloat);
+  const int64_t hidden_size = qkv.size(1) / 3;
+  at::Tensor out = at::empty({qkv.size(0), hidden_size}, at::kFloat);
   float* const to = out.mutable_data_ptr<float>();
   if (type == at::kFloat) {
-    attend(numbers.const_data_ptr<float>(), heads, hidden, counts, lengths, to);
+    attend(numbers.const_data_ptr<float>(), heads, hidden_size, counts, lengths, to);
   } else {
-    attend(reinterpret_cast<const uint16_t*>(numbers.const_data_ptr()), heads, hidden, counts, lengths, to);
+    attend(reinterpret_cast<const uint16_t*>(numbers.const_data_ptr()), heads, hidden_size, counts, lengths, to);
   }
   return out.to(type);
 }

@@ -5,15 +5,17 @@
 #include <stdexcept>
 #include <utility>
 
+#include "transformer/threads.h"
+
 namespace predictor {
 
 namespace {
 
-constexpr size_t kChunkBudget = 256;  // tokens of prompts that are read between two steps, about
+constexpr size_t kPrefillBudget = 256;  // tokens of prompts that are read between two steps, about
 
 GeneratorConfig checked(GeneratorConfig config) {
-  if (config.slots < 1 || config.slots > kMostSlots) throw std::invalid_argument("slots must be 1 to 256");
-  if (config.threads < 1 || config.threads > 256) throw std::invalid_argument("threads must be 1 to 256");
+  if (config.slots < 1 || config.slots > kMaxSlots) throw std::invalid_argument("slots must be 1 to 256");
+  if (config.threads < 1 || config.threads > kMaxThreads) throw std::invalid_argument("threads must be 1 to 256");
   config.policy.batch_items = 1;
   validate(config.limits, config.policy);
   return config;
@@ -21,18 +23,18 @@ GeneratorConfig checked(GeneratorConfig config) {
 
 }  // namespace
 
-struct GeneratorEngine::Text {
-  Text(Batch taken, uint32_t slot)
-      : batch(std::move(taken)), request(static_cast<GenerateRequest&>(*batch[0])), slot(slot), grown(request.stops) {}
+struct GeneratorEngine::Sequence {
+  Sequence(Batch taken, uint32_t slot)
+      : batch(std::move(taken)), request(static_cast<GenerateRequest&>(*batch[0])), slot(slot), text(request.stops) {}
 
-  bool reads_prompt() const { return read < request.prompt.size(); }
+  bool in_prefill() const { return read < request.prompt.size(); }
 
-  Batch batch;  // of this request alone; the queue wants it back
+  Batch batch;  // of this request alone; goes back to the queue
   GenerateRequest& request;
   const uint32_t slot;
   size_t read = 0;    // tokens of the prompt that the model has read
   uint32_t next = 0;  // the token to be read next, when the prompt is
-  GeneratedText grown;
+  GeneratedText text;
   size_t reported = 0;         // bytes of it that were sent as progress
   std::vector<uint32_t> seen;  // for the repetition penalty: each token once
   bool done = false;
@@ -58,14 +60,14 @@ GeneratorEngine::~GeneratorEngine() {
 
 Submission GeneratorEngine::submit(std::unique_ptr<GenerateRequest> request) {
   const Gpt2Config& config = model_->config();
-  if (request->prompt.empty() || request->most_tokens < 1) throw std::invalid_argument("there is nothing to do");
-  if (request->prompt.size() + request->most_tokens > config.context) {
+  if (request->prompt.empty() || request->max_tokens < 1) throw std::invalid_argument("there is nothing to do");
+  if (request->prompt.size() + request->max_tokens > config.context) {
     throw std::invalid_argument("more tokens than the model has positions");
   }
   for (const uint32_t token : request->prompt) {
     if (token >= config.vocabulary) throw std::invalid_argument("a token that is not in the vocabulary");
   }
-  request->tokens = static_cast<uint32_t>(request->prompt.size()) + request->most_tokens;
+  request->tokens = static_cast<uint32_t>(request->prompt.size()) + request->max_tokens;
   return queue_.submit(std::move(request));
 }
 
@@ -85,13 +87,13 @@ GeneratorStats GeneratorEngine::stats() const {
 }
 
 void GeneratorEngine::run() {
-  Gpt2Model::set_threads(static_cast<int>(threads_));
+  set_threads(threads_);
   for (;;) {
     queue_.sweep();
     release_abandoned();
     if (!admit()) return;
-    read_prompts();
-    step();
+    prefill();
+    decode();
     remove_finished();
     announce_progress();
   }
@@ -100,30 +102,30 @@ void GeneratorEngine::run() {
 // Gives free slots to those who wait; waits for someone when no text grows. False: the queue is closed.
 bool GeneratorEngine::admit() {
   while (!free_slots_.empty()) {
-    Batch batch = texts_.empty() ? queue_.take() : queue_.try_take();
+    Batch batch = sequences_.empty() ? queue_.take() : queue_.try_take();
     if (batch.empty()) {
-      if (texts_.empty()) return false;
+      if (sequences_.empty()) return false;
       break;
     }
-    auto text = std::make_unique<Text>(std::move(batch), free_slots_.back());
+    auto sequence = std::make_unique<Sequence>(std::move(batch), free_slots_.back());
     free_slots_.pop_back();
-    if (text->request.sampling.repetition_penalty != 1) {
-      text->seen = text->request.prompt;
-      std::sort(text->seen.begin(), text->seen.end());
-      text->seen.erase(std::unique(text->seen.begin(), text->seen.end()), text->seen.end());
+    if (sequence->request.sampling.repetition_penalty != 1) {
+      sequence->seen = sequence->request.prompt;
+      std::sort(sequence->seen.begin(), sequence->seen.end());
+      sequence->seen.erase(std::unique(sequence->seen.begin(), sequence->seen.end()), sequence->seen.end());
     }
-    texts_.push_back(std::move(text));
+    sequences_.push_back(std::move(sequence));
   }
   std::lock_guard lock(mutex_);
-  stats_.busy_slots = static_cast<uint32_t>(texts_.size());
+  stats_.busy_slots = static_cast<uint32_t>(sequences_.size());
   return true;
 }
 
 void GeneratorEngine::release_abandoned() {
   bool any = false;
-  for (auto& text : texts_) {
-    if (!text->request.abandoned) continue;
-    text->done = any = true;
+  for (auto& sequence : sequences_) {
+    if (!sequence->request.abandoned) continue;
+    sequence->done = any = true;
   }
   if (!any) return;
   remove_finished();
@@ -132,24 +134,25 @@ void GeneratorEngine::release_abandoned() {
 }
 
 // Reads the prompts of those who joined, oldest first, each in chunks of its own, so that the others do not matter.
-void GeneratorEngine::read_prompts() {
-  size_t budget = kChunkBudget;
+void GeneratorEngine::prefill() {
+  size_t budget = kPrefillBudget;
   std::vector<Gpt2Model::Row> rows;
-  for (auto& text : texts_) {
-    while (text->reads_prompt() && !text->done && budget > 0) {
-      const std::vector<uint32_t>& prompt = text->request.prompt;
-      const size_t end = std::min(text->read + kPromptChunk, prompt.size());
+  for (auto& sequence : sequences_) {
+    while (sequence->in_prefill() && !sequence->done && budget > 0) {
+      const std::vector<uint32_t>& prompt = sequence->request.prompt;
+      const size_t end = std::min(sequence->read + kPrefillChunk, prompt.size());
       rows.clear();
-      for (size_t i = text->read; i < end; ++i) rows.push_back({text->slot, static_cast<uint32_t>(i), prompt[i]});
+      for (size_t i = sequence->read; i < end; ++i)
+        rows.push_back({sequence->slot, static_cast<uint32_t>(i), prompt[i]});
       budget -= std::min(budget, rows.size());
       const uint32_t last = static_cast<uint32_t>(rows.size()) - 1;
       const bool complete = end == prompt.size();
       try {
-        const auto logits = model_->read(rows, {&last, complete ? 1u : 0u});
-        text->read = end;
-        if (complete) take_token(*text, logits);
+        const auto logits = model_->forward(rows, {&last, complete ? 1u : 0u});
+        sequence->read = end;
+        if (complete) sample(*sequence, logits);
       } catch (const std::exception& error) {
-        fail({text.get()}, error.what());
+        fail({sequence.get()}, error.what());
       }
       std::lock_guard lock(mutex_);
       stats_.prompt_tokens += rows.size();
@@ -159,80 +162,80 @@ void GeneratorEngine::read_prompts() {
 }
 
 // One more token for every text whose prompt is read.
-void GeneratorEngine::step() {
-  std::vector<Text*> growing;
+void GeneratorEngine::decode() {
+  std::vector<Sequence*> decoding;
   std::vector<Gpt2Model::Row> rows;
-  std::vector<uint32_t> wanted;
-  for (auto& text : texts_) {
-    if (text->reads_prompt() || text->done) continue;
-    const size_t position = text->request.prompt.size() + text->request.generated.size() - 1;
-    wanted.push_back(static_cast<uint32_t>(rows.size()));
-    rows.push_back({text->slot, static_cast<uint32_t>(position), text->next});
-    growing.push_back(text.get());
+  std::vector<uint32_t> logit_rows;
+  for (auto& sequence : sequences_) {
+    if (sequence->in_prefill() || sequence->done) continue;
+    const size_t position = sequence->request.prompt.size() + sequence->request.generated.size() - 1;
+    logit_rows.push_back(static_cast<uint32_t>(rows.size()));
+    rows.push_back({sequence->slot, static_cast<uint32_t>(position), sequence->next});
+    decoding.push_back(sequence.get());
   }
-  if (growing.empty()) return;
+  if (decoding.empty()) return;
   try {
-    const std::span<float> logits = model_->read(rows, wanted);
+    const std::span<float> logits = model_->forward(rows, logit_rows);
     const size_t vocabulary = model_->config().vocabulary;
-    for (size_t i = 0; i < growing.size(); ++i) {
+    for (size_t i = 0; i < decoding.size(); ++i) {
       try {
-        take_token(*growing[i], logits.subspan(i * vocabulary, vocabulary));
+        sample(*decoding[i], logits.subspan(i * vocabulary, vocabulary));
       } catch (const std::exception& error) {
-        fail({growing[i]}, error.what());
+        fail({decoding[i]}, error.what());
       }
     }
   } catch (const std::exception& error) {
-    fail(growing, error.what());
+    fail(decoding, error.what());
   }
   std::lock_guard lock(mutex_);
   ++stats_.steps;
 }
 
-void GeneratorEngine::take_token(Text& text, std::span<float> logits) {
-  const GenerateRequest& request = text.request;
-  grow(text, sampler_.choose(logits, request.sampling, text.seen, request.generated.size()));
+void GeneratorEngine::sample(Sequence& sequence, std::span<float> logits) {
+  const GenerateRequest& request = sequence.request;
+  append(sequence, sampler_.choose(logits, request.sampling, sequence.seen, request.generated.size()));
   std::lock_guard lock(mutex_);
   ++stats_.tokens;
 }
 
-void GeneratorEngine::grow(Text& text, uint32_t token) {
-  GenerateRequest& request = text.request;
+void GeneratorEngine::append(Sequence& sequence, uint32_t token) {
+  GenerateRequest& request = sequence.request;
   request.generated.push_back(token);
-  text.next = token;
+  sequence.next = token;
   const bool ends = vocabulary_.ends[token];
-  const bool stopped = !ends && text.grown.append(vocabulary_.bytes[token]);
-  if (ends || stopped || request.generated.size() == request.most_tokens) {
-    request.finish = ends ? Finish::end_of_text : stopped ? Finish::stop : Finish::length;
-    finish(text);
+  const bool stopped = !ends && sequence.text.append(vocabulary_.bytes[token]);
+  if (ends || stopped || request.generated.size() == request.max_tokens) {
+    request.finish = ends ? FinishReason::end_of_text : stopped ? FinishReason::stop : FinishReason::length;
+    finish(sequence);
     return;
   }
   if (request.sampling.repetition_penalty != 1 &&
-      std::find(text.seen.begin(), text.seen.end(), token) == text.seen.end()) {
-    text.seen.push_back(token);
+      std::find(sequence.seen.begin(), sequence.seen.end(), token) == sequence.seen.end()) {
+    sequence.seen.push_back(token);
   }
-  if (request.streamed) report(text);
+  if (request.streamed) stream(sequence);
 }
 
-void GeneratorEngine::report(Text& text) {
-  const size_t sure = text.grown.sure();
-  std::string more = text.grown.bytes().substr(text.reported, sure - text.reported);
-  text.reported = sure;
+void GeneratorEngine::stream(Sequence& sequence) {
+  const size_t sure = sequence.text.sure();
+  std::string more = sequence.text.bytes().substr(sequence.reported, sure - sequence.reported);
+  sequence.reported = sure;
   std::lock_guard lock(mutex_);
-  progress_.push_back({text.request.id, std::move(more), static_cast<uint32_t>(text.request.generated.size())});
+  progress_.push_back({sequence.request.id, std::move(more), static_cast<uint32_t>(sequence.request.generated.size())});
 }
 
-void GeneratorEngine::finish(Text& text) {
-  text.grown.end();
-  const std::string& bytes = text.grown.bytes();
-  text.request.text = bytes.substr(std::min(text.reported, bytes.size()));
-  text.done = true;
+void GeneratorEngine::finish(Sequence& sequence) {
+  sequence.text.end();
+  const std::string& bytes = sequence.text.bytes();
+  sequence.request.text = bytes.substr(std::min(sequence.reported, bytes.size()));
+  sequence.done = true;
 }
 
-void GeneratorEngine::fail(const std::vector<Text*>& texts, const char* message) {
-  for (Text* text : texts) {
-    text->request.status = Status::internal;
-    text->request.message = message;
-    text->done = true;
+void GeneratorEngine::fail(const std::vector<Sequence*>& sequences, const char* message) {
+  for (Sequence* sequence : sequences) {
+    sequence->request.status = Status::internal;
+    sequence->request.message = message;
+    sequence->done = true;
   }
 }
 
@@ -248,15 +251,15 @@ void GeneratorEngine::announce_progress() {
 // Hands finished texts back and frees their slots; first the count, which who is answered may ask for.
 void GeneratorEngine::remove_finished() {
   std::vector<Batch> finished;
-  for (auto& text : texts_) {
-    if (!text->done) continue;
-    free_slots_.push_back(text->slot);
-    finished.push_back(std::move(text->batch));
+  for (auto& sequence : sequences_) {
+    if (!sequence->done) continue;
+    free_slots_.push_back(sequence->slot);
+    finished.push_back(std::move(sequence->batch));
   }
-  std::erase_if(texts_, [](const auto& text) { return text->done; });
+  std::erase_if(sequences_, [](const auto& sequence) { return sequence->done; });
   {
     std::lock_guard lock(mutex_);
-    stats_.busy_slots = static_cast<uint32_t>(texts_.size());
+    stats_.busy_slots = static_cast<uint32_t>(sequences_.size());
   }
   for (Batch& batch : finished) queue_.finish(std::move(batch));
 }

@@ -16,21 +16,21 @@
 
 namespace predictor {
 
-inline constexpr uint32_t kMostSlots = 256;
+inline constexpr uint32_t kMaxSlots = 256;
 
 // The contract's FinishReason.
-enum class Finish : uint8_t { length = 1, stop = 2, end_of_text = 3 };
+enum class FinishReason : uint8_t { length = 1, stop = 2, end_of_text = 3 };
 
 struct GenerateRequest : Request {
   std::vector<uint32_t> prompt;  // tokens, at least one
-  uint32_t most_tokens = 1;      // new ones
+  uint32_t max_tokens = 1;       // new ones
   Sampling sampling;
   std::vector<std::string> stops;  // none empty
   bool streamed = false;
 
   std::vector<uint32_t> generated;
   std::string text;  // of a streamed request what came after its last Progress
-  Finish finish = Finish::length;
+  FinishReason finish = FinishReason::length;
 };
 
 // What a streamed text has grown by.
@@ -81,18 +81,18 @@ class GeneratorEngine {
   GeneratorStats stats() const;
 
  private:
-  struct Text;  // one that grows
+  struct Sequence;  // a text that grows, in a slot
 
   void run();
   bool admit();
   void release_abandoned();
-  void read_prompts();
-  void step();
-  void take_token(Text& text, std::span<float> logits);
-  void grow(Text& text, uint32_t token);
-  void report(Text& text);
-  void finish(Text& text);
-  void fail(const std::vector<Text*>& texts, const char* message);
+  void prefill();
+  void decode();
+  void sample(Sequence& sequence, std::span<float> logits);
+  void append(Sequence& sequence, uint32_t token);
+  void stream(Sequence& sequence);
+  void finish(Sequence& sequence);
+  void fail(const std::vector<Sequence*>& sequences, const char* message);
   void announce_progress();
   void remove_finished();
 
@@ -102,7 +102,7 @@ class GeneratorEngine {
   const uint32_t threads_;
   Queue queue_;
   Sampler sampler_;
-  std::vector<std::unique_ptr<Text>> texts_;  // in the order in which they came
+  std::vector<std::unique_ptr<Sequence>> sequences_;  // in the order in which they came
   std::vector<uint32_t> free_slots_;
 
   mutable std::mutex mutex_;  // of what follows

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "kernels/rows.h"
+#include "kernels/activations.h"
 
 namespace predictor {
 
@@ -44,12 +44,12 @@ double uniform(uint64_t seed, uint64_t index) {
 uint32_t Sampler::choose(std::span<float> logits, const Sampling& sampling, std::span<const uint32_t> seen,
                          uint64_t index) {
   if (sampling.repetition_penalty != 1) penalise(logits, seen, sampling.repetition_penalty);
-  const float most = greatest(logits.data(), logits.size());
+  const float most = kernels::max_value(logits.data(), logits.size());
   if (!std::isfinite(most)) throw std::runtime_error("the model gave a logit that is no finite number");
   if (sampling.temperature < kCold || sampling.top_k == 1) return likeliest(logits);
   const double inverse = 1 / sampling.temperature;
   for (float& logit : logits) logit = static_cast<float>((logit - most) * inverse);  // first: no overflow
-  const double total = exponentials(logits.data(), logits.size(), 0);
+  const double total = kernels::exp_sum(logits.data(), logits.size(), 0);
   return draw(logits, total, sampling, uniform(sampling.seed, index));
 }
 

@@ -3,19 +3,19 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/half_gemm.h"
+#include "kernels/int8_gemm.h"
 #include "kernels/simd.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-namespace predictor {
+namespace predictor::kernels {
 
 namespace {
 
-size_t panels_of(size_t columns) {
-  return (columns + Panels::kColumns - 1) / Panels::kColumns;
+size_t blocks_of(size_t columns) {
+  return (columns + PackedMatrix::kBlockColumns - 1) / PackedMatrix::kBlockColumns;
 }
 
 size_t words_of(size_t bytes) {
@@ -24,34 +24,34 @@ size_t words_of(size_t bytes) {
 
 }  // namespace
 
-Panels::Panels(const float* weight, size_t in, size_t out, const float* first)
+PackedMatrix::PackedMatrix(const float* weight, size_t in, size_t out, const float* bias)
     : in_(in),
       out_(out),
       instructions_(Instructions::avx512),
-      first_(panels_of(out) * 2),
-      matrix_(panels_of(out) * in * 2) {
-  for (size_t panel = 0; panel < count(); ++panel) {
-    const size_t column = panel * kColumns;
-    const size_t bytes = std::min(kColumns, out - column) * sizeof(float);
-    if (first != nullptr) std::memcpy(&first_[2 * panel], first + column, bytes);
-    for (size_t i = 0; i < in; ++i) std::memcpy(&matrix_[2 * (panel * in + i)], weight + i * out + column, bytes);
+      initial_(blocks_of(out) * 2),
+      matrix_(blocks_of(out) * in * 2) {
+  for (size_t block = 0; block < blocks(); ++block) {
+    const size_t column = block * kBlockColumns;
+    const size_t bytes = std::min(kBlockColumns, out - column) * sizeof(float);
+    if (bias != nullptr) std::memcpy(&initial_[2 * block], bias + column, bytes);
+    for (size_t i = 0; i < in; ++i) std::memcpy(&matrix_[2 * (block * in + i)], weight + i * out + column, bytes);
   }
 }
 
 // Four rows of the matrix make one of words. What a column gets too much by the offset is taken away before: the
 // product with a row of ones tells.
-Panels::Panels(const int8_t* weight, size_t in, size_t out, Instructions instructions)
+PackedMatrix::PackedMatrix(const int8_t* weight, size_t in, size_t out, Instructions instructions)
     : in_(words_of(in) * 4),
       out_(out),
       instructions_(instructions),
-      first_(panels_of(out) * 2),
-      matrix_(panels_of(out) * words_of(in) * 2) {
-  for (size_t panel = 0; panel < count(); ++panel) {
-    const int8_t* const from = weight + panel * kColumns * in;
-    const size_t columns = std::min(kColumns, out - panel * kColumns);
-    auto* to = reinterpret_cast<char*>(&matrix_[2 * panel * (in_ / 4)]);
+      initial_(blocks_of(out) * 2),
+      matrix_(blocks_of(out) * words_of(in) * 2) {
+  for (size_t block = 0; block < blocks(); ++block) {
+    const int8_t* const from = weight + block * kBlockColumns * in;
+    const size_t columns = std::min(kBlockColumns, out - block * kBlockColumns);
+    auto* to = reinterpret_cast<char*>(&matrix_[2 * block * (in_ / 4)]);
     size_t i = 0;
-    for (; i + 4 <= in; i += 4, to += kColumns * 4) {
+    for (; i + 4 <= in; i += 4, to += kBlockColumns * 4) {
       for (size_t column = 0; column < columns; ++column) {
         std::memcpy(to + column * 4, from + column * in + i, 4);
       }
@@ -60,9 +60,10 @@ Panels::Panels(const int8_t* weight, size_t in, size_t out, Instructions instruc
     for (size_t column = 0; column < columns; ++column) std::memcpy(to + column * 4, from + column * in + i, in - i);
   }
   std::vector<int32_t> sums(out);
-  multiply(std::vector<uint8_t>(in_, 1).data(), 1, 0, count(), sums.data());
+  multiply(std::vector<uint8_t>(in_, 1).data(), 1, 0, blocks(), sums.data());
   for (size_t column = 0; column < out; ++column) {
-    first_[column / 16].words[column % 16] = -static_cast<uint32_t>(kOffset) * static_cast<uint32_t>(sums[column]);
+    initial_[column / 16].words[column % 16] =
+        -static_cast<uint32_t>(kInt8Offset) * static_cast<uint32_t>(sums[column]);
   }
 }
 
@@ -87,41 +88,41 @@ struct Int8Step {
 };
 
 // All in words of 4 bytes: a float, or four int8.
-struct Panel {
-  const __m512i* first;
+struct Block {
+  const __m512i* initial;
   const __m512i* matrix;
   size_t depth;     // words of a row of x
-  size_t width;     // words of a row of y
+  size_t row_size;  // words of a row of y
   __mmask16 left;   // which of the first 16 columns there are
   __mmask16 right;  // and of the others
 };
 
 // The sums stay in registers until they are complete.
 template <typename Step, size_t Rows>
-PREDICTOR_AVX512 void multiply_rows(const Panel& panel, const char* x, char* y) {
+PREDICTOR_AVX512 void multiply_rows(const Block& block, const char* x, char* y) {
   __m512i left[Rows];
   __m512i right[Rows];
 #pragma GCC unroll 8
   for (size_t row = 0; row < Rows; ++row) {
-    left[row] = panel.first[0];
-    right[row] = panel.first[1];
+    left[row] = block.initial[0];
+    right[row] = block.initial[1];
   }
-  for (size_t i = 0; i < panel.depth; ++i) {
-    _mm_prefetch(reinterpret_cast<const char*>(panel.matrix + 2 * (i + kWordsAhead)), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(panel.matrix + 2 * (i + kWordsAhead) + 1), _MM_HINT_T0);
+  for (size_t i = 0; i < block.depth; ++i) {
+    _mm_prefetch(reinterpret_cast<const char*>(block.matrix + 2 * (i + kWordsAhead)), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(block.matrix + 2 * (i + kWordsAhead) + 1), _MM_HINT_T0);
 #pragma GCC unroll 8
     for (size_t row = 0; row < Rows; ++row) {
       int32_t word;
-      std::memcpy(&word, x + (row * panel.depth + i) * sizeof word, sizeof word);
+      std::memcpy(&word, x + (row * block.depth + i) * sizeof word, sizeof word);
       const __m512i factor = _mm512_set1_epi32(word);
-      left[row] = Step::apply(left[row], factor, panel.matrix[2 * i]);
-      right[row] = Step::apply(right[row], factor, panel.matrix[2 * i + 1]);
+      left[row] = Step::apply(left[row], factor, block.matrix[2 * i]);
+      right[row] = Step::apply(right[row], factor, block.matrix[2 * i + 1]);
     }
   }
 #pragma GCC unroll 8
   for (size_t row = 0; row < Rows; ++row) {
-    _mm512_mask_storeu_epi32(y + row * panel.width * 4, panel.left, left[row]);
-    _mm512_mask_storeu_epi32(y + row * panel.width * 4 + sizeof(__m512i), panel.right, right[row]);
+    _mm512_mask_storeu_epi32(y + row * block.row_size * 4, block.left, left[row]);
+    _mm512_mask_storeu_epi32(y + row * block.row_size * 4 + sizeof(__m512i), block.right, right[row]);
   }
 }
 
@@ -131,27 +132,22 @@ __mmask16 mask(size_t columns) {
 
 }  // namespace
 
-Instructions instructions_of_processor() {
-  if (!__builtin_cpu_supports("avx2")) return Instructions::baseline;
-  if (!__builtin_cpu_supports("avx512f")) return Instructions::avx2;
-  return __builtin_cpu_supports("avx512vnni") ? Instructions::avx512_vnni : Instructions::avx512;
-}
-
 template <typename Step>
-void Panels::multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const {
+void PackedMatrix::multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end,
+                                      void* y) const {
   for (size_t i = begin; i < end; ++i) {
-    const size_t columns = std::min(kColumns, out_ - i * kColumns);
-    const Panel panel{reinterpret_cast<const __m512i*>(&first_[2 * i]),
+    const size_t columns = std::min(kBlockColumns, out_ - i * kBlockColumns);
+    const Block block{reinterpret_cast<const __m512i*>(&initial_[2 * i]),
                       reinterpret_cast<const __m512i*>(&matrix_[2 * i * depth]),
                       depth,
                       out_,
                       mask(columns),
                       mask(columns - std::min<size_t>(columns, 16))};
     const char* from = static_cast<const char*>(x);
-    char* to = static_cast<char*>(y) + i * kColumns * 4;
+    char* to = static_cast<char*>(y) + i * kBlockColumns * 4;
     size_t left = rows;
     const auto take = [&]<size_t Rows>() {
-      multiply_rows<Step, Rows>(panel, from, to);
+      multiply_rows<Step, Rows>(block, from, to);
       from += Rows * depth * 4;
       to += Rows * out_ * 4;
       left -= Rows;
@@ -163,43 +159,38 @@ void Panels::multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t
   }
 }
 
-#else
-
-Instructions instructions_of_processor() {
-  return Instructions::baseline;
-}
-
 #endif
 
-template <typename Half>
-void Panels::multiply_halves(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
+template <typename Kernel>
+void PackedMatrix::multiply_int8(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
   const size_t depth = in_ / 4;
   for (size_t i = 2 * begin; i < 2 * end; ++i) {
-    const size_t column = i * kColumns / 2;
+    const size_t column = i * kBlockColumns / 2;
     if (column >= out_) break;
     const auto* const matrix = reinterpret_cast<const char*>(&matrix_[i / 2 * 2 * depth + i % 2]);
-    const HalfPanel half{&first_[i], matrix, depth, std::min(kColumns / 2, out_ - column), out_};
+    const Int8Columns columns16{&initial_[i], matrix, depth, std::min(kBlockColumns / 2, out_ - column), out_};
     size_t row = 0;
-    for (; row + Half::kRows <= rows; row += Half::kRows) {
-      Half::template multiply<Half::kRows>(half, x + row * in_, y + row * out_ + column);
+    for (; row + Kernel::kRows <= rows; row += Kernel::kRows) {
+      Kernel::template multiply<Kernel::kRows>(columns16, x + row * in_, y + row * out_ + column);
     }
-    for (; row < rows; ++row) Half::template multiply<1>(half, x + row * in_, y + row * out_ + column);
+    for (; row < rows; ++row) Kernel::template multiply<1>(columns16, x + row * in_, y + row * out_ + column);
   }
 }
 
-void Panels::multiply([[maybe_unused]] const float* x, [[maybe_unused]] size_t rows, [[maybe_unused]] size_t begin,
-                      [[maybe_unused]] size_t end, [[maybe_unused]] float* y) const {
+void PackedMatrix::multiply([[maybe_unused]] const float* x, [[maybe_unused]] size_t rows,
+                            [[maybe_unused]] size_t begin, [[maybe_unused]] size_t end,
+                            [[maybe_unused]] float* y) const {
 #if defined(__x86_64__)
   multiply_by_avx512<FloatStep>(x, in_, rows, begin, end, y);
 #endif
 }
 
-void Panels::multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
+void PackedMatrix::multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
 #if defined(__x86_64__)
   if (instructions_ == Instructions::avx512_vnni) return multiply_by_avx512<Int8Step>(x, in_ / 4, rows, begin, end, y);
-  if (instructions_ >= Instructions::avx2) return multiply_halves<Avx2Half>(x, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx2) return multiply_int8<Avx2Int8>(x, rows, begin, end, y);
 #endif
-  multiply_halves<BaselineHalf>(x, rows, begin, end, y);
+  multiply_int8<BaselineInt8>(x, rows, begin, end, y);
 }
 
-}  // namespace predictor
+}  // namespace predictor::kernels

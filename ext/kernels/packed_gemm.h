@@ -1,13 +1,13 @@
-// Products of rows with a constant matrix: of floats for processors with AVX-512, of int8 for all. Which loop runs
-// where stands in docs/generation.md, "What multiplies".
+// Products of rows with a constant matrix, packed once into blocks: of floats for processors with AVX-512, of int8 for
+// all. Which loop runs where stands in docs/generation.md, "What multiplies".
 //
-// The libraries are made for large products. For the few rows of a step a call of oneDNN has a price as high as the
-// product's own, and MKL uses a fifth of what is not Intel's. Microseconds on one core of an AMD EPYC (Zen 5) for 2, 8
-// and 64 rows with a matrix of 768 x 3072 floats: here 107, 154, 1,180; oneDNN, packed, 175, 302, 1,480; MKL 255, 758,
-// 3,530. In int8, 8 rows with 256 x 1024: here 4.4; oneDNN 15, and packed, which it has no quick loop for there,
-// 36,000. Libraries may also add in another order where there are more rows; here every number is one chain of
-// additions, whatever the rows beside it. What is chosen depends on the instruction set alone, not on a measurement: so
-// a start gives the same texts as the last.
+// The libraries are made for large products. For the few rows of a decode step a call of oneDNN has a price as high as
+// the product's own, and MKL uses a fifth of what is not Intel's. Microseconds on one core of an AMD EPYC (Zen 5) for
+// 2, 8 and 64 rows with a matrix of 768 x 3072 floats: here 107, 154, 1,180; oneDNN with its packed weights 175, 302,
+// 1,480; MKL 255, 758, 3,530. In int8, 8 rows with 256 x 1024: here 4.4; oneDNN 15, and with packed weights, which it
+// has no quick loop for there, 36,000. Libraries may also add in another order where there are more rows; here every
+// number is one chain of additions, whatever the rows beside it. What is chosen depends on the instruction set alone,
+// not on a measurement: so a start gives the same texts as the last.
 //
 // Of int8 no library is taken at all: without VNNI oneDNN adds pairs of products in 16 bits, and what does not fit
 // there is cut off. Here every loop gives the exact sums, and so the same.
@@ -18,32 +18,30 @@
 #include <cstdint>
 #include <vector>
 
-namespace predictor {
+#include "kernels/instructions.h"
 
-// Each has what those before it have.
-enum class Instructions { baseline, avx2, avx512, avx512_vnni };
+namespace predictor::kernels {
 
-Instructions instructions_of_processor();
-
-class Panels {
+class PackedMatrix {
  public:
-  static constexpr int kOffset = 128;           // of int8 in x: the instruction takes bytes without a sign
-  static constexpr size_t kColumns = 32;        // of a panel: two registers of AVX-512
-  static constexpr size_t kMostInt8 = 132'000;  // in; sums of more may not fit 32 bits
+  static constexpr int kInt8Offset = 128;            // of int8 in x: the instruction takes bytes without a sign
+  static constexpr size_t kBlockColumns = 32;        // two registers of AVX-512
+  static constexpr size_t kMaxInt8Inputs = 132'000;  // sums of more may not fit 32 bits
 
-  // `weight`: [in, out]; `first`: what each column's sum begins with, or null for 0. The processor must have AVX-512.
-  Panels(const float* weight, size_t in, size_t out, const float* first);
-  // `weight`: [out, in], at most kMostInt8 in. `instructions`: the best that may be used.
-  Panels(const int8_t* weight, size_t in, size_t out, Instructions instructions);
+  // `weight`: [in, out]; `bias`: what each column's sum begins with, or null for 0. The processor must have AVX-512.
+  PackedMatrix(const float* weight, size_t in, size_t out, const float* bias);
+  // `weight`: [out, in], at most kMaxInt8Inputs in. `instructions`: the best that may be used.
+  PackedMatrix(const int8_t* weight, size_t in, size_t out, Instructions instructions);
 
   // Numbers of a row of x: `in`, for int8 rounded up to a multiple of 4; what is too much there may be anything.
-  size_t inputs() const { return in_; }
-  size_t outputs() const { return out_; }
-  size_t count() const { return first_.size() / 2; }
+  size_t in_features() const { return in_; }
+  size_t out_features() const { return out_; }
+  size_t blocks() const { return initial_.size() / 2; }
 
-  // Columns of the panels from `begin` to before `end`: x [rows, inputs()] -> y [rows, outputs()]. Of floats.
+  // The columns of the blocks from `begin` to before `end`: x [rows, in_features()] -> y [rows, out_features()]. Of
+  // floats.
   void multiply(const float* x, size_t rows, size_t begin, size_t end, float* y) const;
-  // Of int8; x: int8 plus kOffset. The sums are those of int8, and exact.
+  // Of int8; x: int8 plus kInt8Offset. The sums are those of int8, and exact.
   void multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
 
  private:
@@ -53,14 +51,14 @@ class Panels {
 
   template <typename Step>
   void multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const;
-  template <typename Half>
-  void multiply_halves(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
+  template <typename Kernel>
+  void multiply_int8(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
 
   const size_t in_;
   const size_t out_;
   const Instructions instructions_;
-  std::vector<Words> first_;   // for each panel two
-  std::vector<Words> matrix_;  // for each panel, and in it for each word of a row of x, two
+  std::vector<Words> initial_;  // what the sums begin with: for each block two
+  std::vector<Words> matrix_;   // for each block, and in it for each word of a row of x, two
 };
 
-}  // namespace predictor
+}  // namespace predictor::kernels

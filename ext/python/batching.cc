@@ -1,5 +1,6 @@
 // Python's view of the queue and the policy: the module ext._batching. For models whose runtime is driven from Python:
 // their worker threads take batches here. Needs no libtorch.
+#include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -175,18 +176,46 @@ void bind_policy(py::module_& module) {
 void bind_pacer(py::module_& module) {
   py::class_<BulkPacer>(module, "BulkPacer")
       .def(py::init<uint32_t, double>(), py::arg("capacity"), py::arg("share"))
-      .def("came", &BulkPacer::came, py::arg("now_ns"), "An interactive request has been submitted.")
-      .def("left", &BulkPacer::left, py::arg("now_ns"), py::arg("count") = 1, "Interactive requests have ended.")
-      .def("began", &BulkPacer::began, py::arg("now_ns"), "A bulk batch begins.")
-      .def("ended", &BulkPacer::ended, py::arg("now_ns"), "A bulk batch has ended.")
-      .def("bulk_from", &BulkPacer::bulk_from, py::arg("now_ns"),
+      .def("interactive_submitted", &BulkPacer::interactive_submitted, py::arg("now_ns"),
+           "An interactive request has been submitted.")
+      .def("interactive_finished", &BulkPacer::interactive_finished, py::arg("now_ns"), py::arg("count") = 1,
+           "Interactive requests have ended.")
+      .def("bulk_started", &BulkPacer::bulk_started, py::arg("now_ns"), "A bulk batch begins.")
+      .def("bulk_finished", &BulkPacer::bulk_finished, py::arg("now_ns"), "A bulk batch has ended.")
+      .def("bulk_ready_at", &BulkPacer::bulk_ready_at, py::arg("now_ns"),
            "When a bulk batch may begin: now_ns, or a time to ask again.");
+}
+
+// What all engines' methods take and give as plain integers.
+void bind_codes(py::module_& module) {
+  py::native_enum<Lane>(module, "Lane", "enum.IntEnum", "Where a request waits.")
+      .value("INTERACTIVE", Lane::interactive)
+      .value("BULK", Lane::bulk)
+      .finalize();
+  py::native_enum<Admission>(module, "Admission", "enum.IntEnum", "What becomes of a request that is submitted.")
+      .value("ACCEPTED", Admission::accepted)
+      .value("QUEUE_FULL", Admission::queue_full)
+      .value("TOO_LONG", Admission::too_long)
+      .value("DEADLINE_PASSED", Admission::deadline_passed)
+      .value("DRAINING", Admission::draining)
+      .value("TOO_MANY_BYTES", Admission::too_many_bytes)
+      .value("QUEUE_TOKENS_FULL", Admission::queue_tokens_full)
+      .finalize();
+  py::native_enum<Status>(module, "Status", "enum.IntEnum", "How a request ended.")
+      .value("OK", Status::ok)
+      .value("INVALID_ARGUMENT", Status::invalid_argument)
+      .value("TOO_LARGE", Status::too_large)
+      .value("DEADLINE_EXCEEDED", Status::deadline_exceeded)
+      .value("UNAVAILABLE", Status::unavailable)
+      .value("INTERNAL", Status::internal)
+      .finalize();
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_batching, module) {
   module.doc() = "The batching queue for models that Python drives, and its decisions for those who test them.";
+  bind_codes(module);
   py::class_<ManualClock>(module, "ManualClock")
       .def(py::init<>())
       .def(

@@ -57,7 +57,8 @@ template <typename Class>
 void bind_engine_methods(Class& cls) {
   using Engine = typename Class::type;
   cls.def("wake", &Engine::wake,
-          "Run a lone quick request at once, or wake a worker for what was submitted; whether there are results.")
+          "Run a request that waits alone and is quick, or wake a worker for what was submitted; whether there are "
+          "results.")
       .def("results", &Engine::results, "Outcomes since the last call: (tag, status, value or message).")
       .def("close", &Engine::close, "Fail what waits, end the workers; the outcomes not yet fetched.");
   bind_queue_methods(cls, [](Engine& self) -> Queue& { return self.engine().queue(); });

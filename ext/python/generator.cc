@@ -1,5 +1,6 @@
 // Python's view of text generation: the module ext._generator.
 #include <malloc.h>
+#include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -8,6 +9,7 @@
 
 #include "generator/engine.h"
 #include "python/engine.h"
+#include "transformer/threads.h"
 
 namespace predictor {
 namespace {
@@ -26,8 +28,8 @@ Gpt2Config to_model_config(py::dict sizes) {
   Gpt2Config config;
   config.layers = take_setting(sizes, "layers", config.layers);
   config.heads = take_setting(sizes, "heads", config.heads);
-  config.width = take_setting(sizes, "width", config.width);
-  config.inner = take_setting(sizes, "inner", config.inner);
+  config.hidden_size = take_setting(sizes, "hidden_size", config.hidden_size);
+  config.intermediate_size = take_setting(sizes, "intermediate_size", config.intermediate_size);
   config.context = take_setting(sizes, "context", config.context);
   config.vocabulary = take_setting(sizes, "vocabulary", config.vocabulary);
   config.epsilon = take_setting(sizes, "epsilon", config.epsilon);
@@ -90,19 +92,19 @@ std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::
   std::shared_ptr<GeneratorEngine> engine;
   {
     py::gil_scoped_release unlocked;
-    Gpt2Model::set_threads(static_cast<int>(config.threads));
+    set_threads(config.threads);
     auto model = Gpt2Model::make(model_config, given, config.slots, execution);
     engine = std::make_shared<GeneratorEngine>(std::move(model), std::move(vocabulary), config);
   }
   return std::make_unique<PyGeneratorEngine>(std::move(engine));
 }
 
-int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t most_tokens, double temperature,
+int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t max_tokens, double temperature,
                uint32_t top_k, double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed,
                bool streamed, int lane, Nanoseconds deadline, py::object tag) {
   auto request = std::make_unique<GenerateRequest>();
   request->prompt = std::move(prompt);
-  request->most_tokens = most_tokens;
+  request->max_tokens = max_tokens;
   request->sampling = {temperature, top_k, top_p, repetition_penalty, seed};
   request->stops = std::move(stops);
   request->streamed = streamed;
@@ -127,19 +129,20 @@ py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std:
   py::dict settings(kwargs);
   const Gpt2Execution execution = take_execution(settings);
   expect_no_more(settings);
-  if (tokens.empty() || tokens.size() > config.context) throw py::value_error("1 token to the context's are wanted");
+  if (tokens.empty() || tokens.size() > config.context)
+    throw py::value_error("tokens must be 1 to the context's length");
   std::vector<Gpt2Model::Row> rows;
-  std::vector<uint32_t> wanted;
+  std::vector<uint32_t> logit_rows;
   for (const uint32_t token : tokens) {
     if (token >= config.vocabulary) throw py::value_error("a token that is not in the vocabulary");
-    wanted.push_back(static_cast<uint32_t>(rows.size()));
+    logit_rows.push_back(static_cast<uint32_t>(rows.size()));
     rows.push_back({0, static_cast<uint32_t>(rows.size()), token});
   }
   std::string bytes;
   {
     py::gil_scoped_release unlocked;
     const auto model = Gpt2Model::make(config, given, 1, execution);
-    const std::span<const float> logits = model->read(rows, wanted);
+    const std::span<const float> logits = model->forward(rows, logit_rows);
     bytes.assign(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
   }
   return py::bytes(bytes);
@@ -168,6 +171,11 @@ py::dict stats(PyGeneratorEngine& self) {
 PYBIND11_MODULE(_generator, module) {
   module.doc() = "Text generation: requests join and leave a running batch between steps, without the GIL.";
   register_model_error(module);
+  py::native_enum<FinishReason>(module, "FinishReason", "enum.IntEnum", "Why a text ended.")
+      .value("LENGTH", FinishReason::length)
+      .value("STOP", FinishReason::stop)
+      .value("END_OF_TEXT", FinishReason::end_of_text)
+      .finalize();
   py::class_<PyGeneratorEngine> cls(module, "GeneratorEngine");
   cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("token_bytes"), py::arg("ends"))
       .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
@@ -184,7 +192,7 @@ PYBIND11_MODULE(_generator, module) {
              "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def(
       "give_back_memory", [] { malloc_trim(0); }, py::call_guard<py::gil_scoped_release>(),
-      "To the kernel, what was freed: glibc keeps it, as the server asks it to (bindings_torchscript.cc).");
+      "To the kernel, what was freed: glibc keeps it, as the server asks it to (python/torchscript.cc).");
   module.def("uniform", &uniform, py::arg("seed"), py::arg("index"), "The number that a token is drawn with.");
 }
 

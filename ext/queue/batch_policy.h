@@ -12,9 +12,9 @@
 
 namespace predictor {
 
-inline constexpr uint32_t kMostItems = 1 << 16;
-inline constexpr uint32_t kMostTokens = 1 << 24;
-inline constexpr Nanoseconds kLongestDelay = 60'000'000'000;
+inline constexpr uint32_t kMaxItems = 1 << 16;
+inline constexpr uint32_t kMaxTokens = 1 << 24;
+inline constexpr Nanoseconds kMaxDelay = 60'000'000'000;
 
 struct PolicyConfig {
   uint32_t batch_items = 64;      // requests in a batch, at most
@@ -45,11 +45,11 @@ class BatchPolicy {
  public:
   // Throws std::invalid_argument, naming the setting, when one is out of range.
   explicit BatchPolicy(const PolicyConfig& config) : config_(config) {
-    require(config.batch_items >= 1 && config.batch_items <= kMostItems, "batch_items must be 1 to 65536");
-    require(config.batch_tokens >= 1 && config.batch_tokens <= kMostTokens, "batch_tokens must be 1 to 16777216");
-    require(config.bulk_items >= 1 && config.bulk_items <= kMostItems, "bulk_items must be 1 to 65536");
-    require(config.look_ahead >= 1 && config.look_ahead <= kMostItems, "look_ahead must be 1 to 65536");
-    require(config.max_delay >= 0 && config.max_delay <= kLongestDelay, "max_delay_ms must be 0 to 60000");
+    require(config.batch_items >= 1 && config.batch_items <= kMaxItems, "batch_items must be 1 to 65536");
+    require(config.batch_tokens >= 1 && config.batch_tokens <= kMaxTokens, "batch_tokens must be 1 to 16777216");
+    require(config.bulk_items >= 1 && config.bulk_items <= kMaxItems, "bulk_items must be 1 to 65536");
+    require(config.look_ahead >= 1 && config.look_ahead <= kMaxItems, "look_ahead must be 1 to 65536");
+    require(config.max_delay >= 0 && config.max_delay <= kMaxDelay, "max_delay_ms must be 0 to 60000");
     require(config.bulk_share > 0 && config.bulk_share < 1, "bulk_share must lie between 0 and 1");
     require(config.max_padding >= 0 && config.max_padding < 1, "max_padding must be at least 0 and below 1");
   }

@@ -24,7 +24,7 @@ class InlineRunner {
  private:
   Queue& queue_;
   const std::unique_ptr<Executor> executor_;
-  std::optional<std::thread::id> begun_on_;
+  std::optional<std::thread::id> thread_;
 };
 
 }  // namespace predictor

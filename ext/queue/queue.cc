@@ -36,7 +36,7 @@ Nanoseconds Queue::monotonic_now() {
 void validate(const QueueLimits& limits, const PolicyConfig& policy) {
   const BatchPolicy checked(policy);
   if (limits.queue_items < 1) throw std::invalid_argument("queue_items must be at least 1");
-  if (limits.max_tokens < 1 || limits.max_tokens > kMostTokens) {
+  if (limits.max_tokens < 1 || limits.max_tokens > kMaxTokens) {
     throw std::invalid_argument("max_tokens must be 1 to 16777216");
   }
   if (limits.queue_tokens < limits.max_tokens) {  // a request in between would be told for ever to try again
@@ -79,7 +79,7 @@ Submission Queue::submit(RequestPtr request) {
   ++stats_.waiting;
   stats_.waiting_tokens += request->tokens;
   if (stats_.waiting >= limits_.hold) held_ = false;
-  if (request->lane == Lane::interactive) pacer_.came(now);
+  if (request->lane == Lane::interactive) pacer_.interactive_submitted(now);
   lane(request->lane).push_back(std::move(request));
   return {Admission::accepted, id};
 }
@@ -125,12 +125,12 @@ Batch Queue::try_take() {
   return form_batch(now);
 }
 
-Batch Queue::try_take_lone(const std::function<bool(const Request&)>& wanted) {
+Batch Queue::try_take_inline(const std::function<bool(const Request&)>& is_quick) {
   std::lock_guard lock(mutex_);
   if (stats_.waiting != 1 || stats_.running > 0 || closed_) return {};
   const auto& only = lane(Lane::interactive).empty() ? lane(Lane::bulk).front() : lane(Lane::interactive).front();
   const Nanoseconds now = clock_();
-  if (!wanted(*only) || ready_at(now) > now) return {};
+  if (!is_quick(*only) || ready_at(now) > now) return {};
   return form_batch(now);
 }
 
@@ -138,9 +138,9 @@ void Queue::finish(Batch batch) {
   const Nanoseconds now = clock_();
   std::lock_guard lock(mutex_);
   if (batch[0]->lane == Lane::bulk) {
-    pacer_.ended(now);
+    pacer_.bulk_finished(now);
   } else {
-    pacer_.left(now, static_cast<uint32_t>(batch.size()));
+    pacer_.interactive_finished(now, static_cast<uint32_t>(batch.size()));
   }
   running_.remove_if([&](const Running& running) { return running.key == batch.data(); });
   stats_.running -= static_cast<uint32_t>(batch.size());
@@ -249,11 +249,11 @@ Nanoseconds Queue::ready_at(Nanoseconds now) const {
   if (draining_) return stats_.waiting > 0 ? 0 : kNever;
   if (held_) return kNever;
   const Nanoseconds ready = policy_.ready_at(view(Lane::interactive), view(Lane::bulk));
-  return lane(Lane::interactive).empty() ? std::max(ready, pacer_.bulk_from(now)) : ready;
+  return lane(Lane::interactive).empty() ? std::max(ready, pacer_.bulk_ready_at(now)) : ready;
 }
 
 bool Queue::may_run_bulk(Nanoseconds now) const {
-  return draining_ || pacer_.bulk_from(now) <= now;
+  return draining_ || pacer_.bulk_ready_at(now) <= now;
 }
 
 Batch Queue::form_batch(Nanoseconds now) {
@@ -263,7 +263,7 @@ Batch Queue::form_batch(Nanoseconds now) {
   const bool interactive = !lane(Lane::interactive).empty();
   const bool bulk = !lane(Lane::bulk).empty() && (!interactive || may_run_bulk(now));
   const Lane chosen = policy_.choose_lane(interactive, bulk);
-  if (chosen == Lane::bulk) pacer_.began(now);
+  if (chosen == Lane::bulk) pacer_.bulk_started(now);
   const auto& requests = lane(chosen);
   std::vector<Waiting> window(std::min<size_t>(requests.size(), policy_.config().look_ahead));
   for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
@@ -358,7 +358,7 @@ void Queue::abandon(Request& request, Status status, const char* message) {
 // It will not run.
 void Queue::drop_waiting(const Request& request, Nanoseconds now) {
   forget_waiting(request);
-  if (request.lane == Lane::interactive) pacer_.left(now, 1);
+  if (request.lane == Lane::interactive) pacer_.interactive_finished(now, 1);
 }
 
 void Queue::forget_waiting(const Request& request) {

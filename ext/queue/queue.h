@@ -87,8 +87,8 @@ class Queue {
   // The same without blocking: empty when no batch can be formed now.
   Batch try_take();
   // The same for a caller who runs the batch himself: only a request that waits alone while no batch runs, and that
-  // `wanted` agrees to.
-  Batch try_take_lone(const std::function<bool(const Request&)>& wanted);
+  // `is_quick` agrees to.
+  Batch try_take_inline(const std::function<bool(const Request&)>& is_quick);
   // Ends a batch whose requests carry their outcome.
   void finish(Batch batch);
 

@@ -1,6 +1,7 @@
 // Threads that take batches from a queue and run them.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -10,6 +11,8 @@
 #include "queue/queue.h"
 
 namespace predictor {
+
+inline constexpr uint32_t kMaxReplicas = 256;
 
 // Runs batches; one for each worker, used by that worker's thread only.
 class Executor {

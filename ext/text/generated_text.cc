@@ -26,18 +26,18 @@ size_t whole_characters(std::string_view text) {
   return text.size();
 }
 
-GeneratedText::Search::Search(const std::string& text) : wanted(text), fallback(text.size() + 1) {
-  for (size_t n = 1; n < wanted.size(); ++n) {
+GeneratedText::Search::Search(const std::string& text) : pattern(text), fallback(text.size() + 1) {
+  for (size_t n = 1; n < pattern.size(); ++n) {
     size_t shorter = fallback[n];
-    while (shorter > 0 && wanted[n] != wanted[shorter]) shorter = fallback[shorter];
-    fallback[n + 1] = wanted[n] == wanted[shorter] ? shorter + 1 : 0;
+    while (shorter > 0 && pattern[n] != pattern[shorter]) shorter = fallback[shorter];
+    fallback[n + 1] = pattern[n] == pattern[shorter] ? shorter + 1 : 0;
   }
 }
 
 bool GeneratedText::Search::next(char byte) {
-  while (matched > 0 && wanted[matched] != byte) matched = fallback[matched];
-  if (wanted[matched] == byte) ++matched;
-  return matched == wanted.size();
+  while (matched > 0 && pattern[matched] != byte) matched = fallback[matched];
+  if (pattern[matched] == byte) ++matched;
+  return matched == pattern.size();
 }
 
 GeneratedText::GeneratedText(const std::vector<std::string>& stops) {
@@ -61,9 +61,9 @@ bool GeneratedText::append(std::string_view token) {
 }
 
 size_t GeneratedText::sure() const {
-  size_t begun = 0;
-  for (const Search& search : searches_) begun = std::max(begun, search.matched);
-  return whole_characters(std::string_view(bytes_).substr(0, bytes_.size() - begun));
+  size_t partial = 0;  // bytes at the end that may be the beginning of a stop string
+  for (const Search& search : searches_) partial = std::max(partial, search.matched);
+  return whole_characters(std::string_view(bytes_).substr(0, bytes_.size() - partial));
 }
 
 void GeneratedText::end() {

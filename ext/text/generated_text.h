@@ -26,9 +26,9 @@ class GeneratedText {
  private:
   // Looks for one string byte by byte, without ever going back (Knuth, Morris and Pratt 1977).
   struct Search {
-    std::string wanted;
-    std::vector<size_t> fallback;  // [n]: the longest true prefix of `wanted` that the first n bytes end with
-    size_t matched = 0;            // bytes of `wanted` that the text ends with now
+    std::string pattern;
+    std::vector<size_t> fallback;  // [n]: the longest true prefix of `pattern` that the first n bytes end with
+    size_t matched = 0;            // bytes of `pattern` that the text ends with now
 
     explicit Search(const std::string& text);
     bool next(char byte);

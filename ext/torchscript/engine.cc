@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "torchscript/warm_up.h"
+#include "transformer/threads.h"
 
 namespace predictor {
 
@@ -17,7 +18,7 @@ class TorchScriptExecutor : public Executor {
   TorchScriptExecutor(std::shared_ptr<TorchScriptModel> model, uint32_t threads)
       : model_(std::move(model)), threads_(threads) {}
 
-  void begin() override { TorchScriptModel::set_threads(static_cast<int>(threads_)); }
+  void begin() override { set_threads(threads_); }
 
   void run(std::span<Request* const> batch) override {
     documents_.clear();
@@ -47,13 +48,13 @@ void validate(const EngineConfig& config) {
   const auto require = [](bool in_range, const char* message) {
     if (!in_range) throw std::invalid_argument(message);
   };
-  require(config.replicas >= 1 && config.replicas <= kMostReplicas, "replicas must be 1 to 256");
-  require(config.threads >= 1 && config.threads <= kMostThreads, "threads must be 1 to 256");
-  require(config.warm_up_tokens <= kLongestWarmUp, "warm_up_tokens must be 0 to 65536");
-  require(config.inline_us <= kLongestInlineUs, "inline_us must be 0 to 1000000");
-  require(config.max_token_bytes >= kFewestTokenBytes && config.max_token_bytes <= kMostTextBytes,
+  require(config.replicas >= 1 && config.replicas <= kMaxReplicas, "replicas must be 1 to 256");
+  require(config.threads >= 1 && config.threads <= kMaxThreads, "threads must be 1 to 256");
+  require(config.warm_up_tokens <= kMaxWarmUpTokens, "warm_up_tokens must be 0 to 65536");
+  require(config.inline_us <= kMaxInlineUs, "inline_us must be 0 to 1000000");
+  require(config.max_token_bytes >= kMinTokenBytes && config.max_token_bytes <= kMaxTextBytes,
           "max_token_bytes must be 16 to 16777216");
-  require(config.max_message_bytes >= 1 && config.max_message_bytes <= kMostTextBytes,
+  require(config.max_message_bytes >= 1 && config.max_message_bytes <= kMaxTextBytes,
           "max_message_bytes must be 1 to 16777216");
   validate(config.limits, config.policy);
 }
@@ -71,7 +72,7 @@ PolicyConfig sharing(PolicyConfig policy, TorchScriptModel& model, std::optional
 TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig& config)
     : max_token_bytes_(config.max_token_bytes), max_message_bytes_(config.max_message_bytes) {
   validate(config);
-  TorchScriptModel::set_threads(static_cast<int>(config.threads));
+  set_threads(config.threads);
   model_ = std::make_shared<TorchScriptModel>(path, config.device);
   sample_ = answer_sample(*model_);  // first: a model that fails on everything is refused with that
   const PolicyConfig policy = sharing(config.policy, *model_, config.equal_lengths);

@@ -16,20 +16,17 @@
 
 namespace predictor {
 
-inline constexpr uint32_t kMostReplicas = 256;
-inline constexpr uint32_t kMostThreads = 256;
-inline constexpr uint32_t kLongestWarmUp = 1 << 16;
-inline constexpr uint32_t kLongestInlineUs = 1'000'000;
-inline constexpr uint32_t kFewestTokenBytes = 16;  // an empty text is the token <pad>
-inline constexpr uint32_t kMostTextBytes = 1 << 24;
+inline constexpr uint32_t kMaxInlineUs = 1'000'000;
+inline constexpr uint32_t kMinTokenBytes = 16;  // an empty text is the token <pad>
+inline constexpr uint32_t kMaxTextBytes = 1 << 24;
 
 struct EngineConfig {
-  uint32_t replicas = 1;                 // batches that run at the same time
-  uint32_t threads = 1;                  // threads of libtorch within one batch
-  uint32_t warm_up_tokens = 64;          // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
-  std::string device = "cpu";            // or cuda, cuda:N
-  uint32_t inline_us = 200;              // a lone document that takes no longer is run by the caller of wake()
-  uint32_t max_token_bytes = 1 << 14;    // in one token; a model may go over its characters
+  uint32_t replicas = 1;               // batches that run at the same time
+  uint32_t threads = 1;                // threads of libtorch within one batch
+  uint32_t warm_up_tokens = 64;        // the longest document of the warm-up, or max_tokens if less; 0: no warm-up
+  std::string device = "cpu";          // or cuda, cuda:N
+  uint32_t inline_us = 200;            // a document that waits alone and takes no longer is run by the caller of wake()
+  uint32_t max_token_bytes = 1 << 14;  // in one token; a model may go over its characters
   uint32_t max_message_bytes = 1 << 17;  // in one text, where the model takes it whole
   std::optional<bool> equal_lengths;     // whether only equal lengths share a batch; unset: a probe finds out
   QueueLimits limits;

@@ -1,6 +1,5 @@
 #include "torchscript/model.h"
 
-#include <ATen/Parallel.h>
 #include <torch/script.h>
 
 #include <cstddef>
@@ -23,9 +22,9 @@ torch::jit::Module frozen(const torch::jit::Module& module) {
   }
 }
 
-void expect_count(size_t got, size_t asked) {
-  if (got != asked) {
-    throw std::runtime_error("the model gave " + std::to_string(got) + " results for " + std::to_string(asked) +
+void expect_count(size_t count, size_t expected) {
+  if (count != expected) {
+    throw std::runtime_error("the model gave " + std::to_string(count) + " results for " + std::to_string(expected) +
                              " documents");
   }
 }
@@ -91,10 +90,6 @@ std::vector<Result> TorchScriptModel::run(std::span<const Document* const> docum
   return module_->read(module_->module.forward(module_->signature.arguments(documents)), documents.size());
 }
 
-void TorchScriptModel::set_threads(int threads) {
-  at::set_num_threads(threads);
-}
-
 std::vector<Result> TorchScriptModel::Module::read(const c10::IValue& returned, size_t count) {
   const c10::IValue& output = signature.output_in_tuple() ? returned.toTupleRef().elements()[0] : returned;
   if (signature.output() == OutputKind::vectors) return read_vectors(output, count);
@@ -156,7 +151,7 @@ std::vector<Result> TorchScriptModel::Module::read_vectors(const c10::IValue& ou
     const torch::Tensor& matrix = output.toTensor();
     if (matrix.dim() != 2) {
       throw std::runtime_error("the model gave a tensor of " + std::to_string(matrix.dim()) +
-                               " dimensions; [documents, numbers] is wanted");
+                               " dimensions; expected [documents, numbers]");
     }
     expect_count(static_cast<size_t>(matrix.size(0)), count);
     const std::vector<double> values = numbers(matrix);

@@ -1,5 +1,5 @@
-// A TorchScript module that answers documents. This header knows nothing of libtorch: only torchscript_model.cc and
-// torchscript_signature.cc include its headers, which take half a minute each to compile.
+// A TorchScript module that answers documents. This header knows nothing of libtorch: only model.cc and
+// signature.cc include its headers, which take half a minute each to compile.
 #pragma once
 
 #include <memory>
@@ -37,9 +37,6 @@ class TorchScriptModel {
 
   // The documents' results, in their order. One thread at a time: a module may change itself while it runs.
   std::vector<Result> run(std::span<const Document* const> documents);
-
-  // How many threads libtorch uses within a batch that the calling thread runs.
-  static void set_threads(int threads);
 
  private:
   struct Module;

@@ -13,6 +13,8 @@ namespace predictor {
 // The profiling executor records the first run of a graph and specialises the second; the third is like all others.
 inline constexpr int kRunsToSettle = 3;
 
+inline constexpr uint32_t kMaxWarmUpTokens = 1 << 16;
+
 // Token counts at which a model is warmed up: powers of two up to `longest`.
 std::vector<uint32_t> length_buckets(uint32_t longest);
 

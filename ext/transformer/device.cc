@@ -34,8 +34,8 @@ c10::Device found(const std::string& name) {
     throw ModelError("device is '" + name + "'; it must be cpu or, for a graphics card, cuda or cuda:N");
   }
   const int found = count(device.type());
-  const int wanted = device.has_index() ? device.index() : 0;
-  if (wanted < found) return {device.type(), static_cast<c10::DeviceIndex>(device.is_cpu() ? -1 : wanted)};
+  const int index = device.has_index() ? device.index() : 0;
+  if (index < found) return {device.type(), static_cast<c10::DeviceIndex>(device.is_cpu() ? -1 : index)};
   const std::string kind = c10::DeviceTypeName(device.type(), true);
   throw ModelError("there is no device " + name + " (setting device): " +
                    (found == 0 ? "this machine, or this build of libtorch, has no " + kind

@@ -6,22 +6,22 @@
 #include <ATen/ops/full.h>
 
 #include "kernels/packed_gemm.h"
-#include "transformer/gemm_threads.h"
+#include "transformer/packed_products.h"
 
 namespace predictor {
 
 namespace {
 
-at::Tensor multiply_by_panels(const at::Tensor& x, const at::Tensor& weight) {
+at::Tensor multiply_by_kernels(const at::Tensor& x, const at::Tensor& weight) {
   const int64_t in = weight.size(0);
   const int64_t out = weight.size(1);
   const at::Tensor columns = weight.t().contiguous();
-  const Panels panels(columns.const_data_ptr<int8_t>(), static_cast<size_t>(in), static_cast<size_t>(out),
-                      allowed_instructions());
-  const at::Tensor bytes = at::empty({x.size(0), static_cast<int64_t>(panels.inputs())}, at::kByte);
-  bytes.narrow(1, 0, in).copy_(x).add_(Panels::kOffset);  // modulo 256
+  const kernels::PackedMatrix packed(columns.const_data_ptr<int8_t>(), static_cast<size_t>(in),
+                                     static_cast<size_t>(out), allowed_instructions());
+  const at::Tensor bytes = at::empty({x.size(0), static_cast<int64_t>(packed.in_features())}, at::kByte);
+  bytes.narrow(1, 0, in).copy_(x).add_(kernels::PackedMatrix::kInt8Offset);  // modulo 256
   at::Tensor sums = at::empty({x.size(0), out}, at::kInt);
-  multiply(panels, bytes.const_data_ptr<uint8_t>(), x.size(0), sums.mutable_data_ptr<int32_t>());
+  multiply(packed, bytes.const_data_ptr<uint8_t>(), x.size(0), sums.mutable_data_ptr<int32_t>());
   return sums;
 }
 
@@ -41,8 +41,9 @@ at::Tensor int8_products(const at::Tensor& x, const at::Tensor& weight) {
               "the numbers of a row do not go with the weight");
   TORCH_CHECK(x.scalar_type() == at::kChar && weight.scalar_type() == at::kChar, "both must be int8");
   if (!x.is_cpu() || library_multiplies_int8()) return at::_int_mm(x, weight);
-  TORCH_CHECK(x.size(1) <= static_cast<int64_t>(Panels::kMostInt8), "sums of so many do not fit 32 bits");
-  return multiply_by_panels(x, weight);
+  TORCH_CHECK(x.size(1) <= static_cast<int64_t>(kernels::PackedMatrix::kMaxInt8Inputs),
+              "sums of so many do not fit 32 bits");
+  return multiply_by_kernels(x, weight);
 }
 
 }  // namespace predictor

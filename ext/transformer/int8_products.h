@@ -10,8 +10,8 @@ namespace predictor {
 bool library_multiplies_int8();
 
 // x int8 [rows, in], weight int8 [in, out] -> int32 [rows, out]: by libtorch where it is right, or not on the
-// processor; else by loops of ours (panels.h), for which the weight is packed in every call: 0.1 to 0.2 ns a weight, as
-// long as 10 rows take.
+// processor; else by loops of ours (kernels/packed_gemm.h), for which the weight is packed in every call: 0.1 to 0.2 ns
+// a weight, as long as 10 rows take.
 at::Tensor int8_products(const at::Tensor& x, const at::Tensor& weight);
 
 }  // namespace predictor

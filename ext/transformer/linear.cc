@@ -13,9 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/activations.h"
 #include "kernels/packed_gemm.h"
-#include "kernels/rows.h"
-#include "transformer/gemm_threads.h"
+#include "kernels/quantization.h"
+#include "transformer/packed_products.h"
 
 namespace predictor {
 
@@ -24,30 +25,30 @@ namespace {
 class FloatLinear : public Linear {
  public:
   FloatLinear(const at::Tensor& weight, const at::Tensor& bias)
-      : inputs_(weight.size(0)),
-        outputs_(weight.size(1)),
-        bias_(bias.defined() ? bias : at::zeros({outputs_}, at::kFloat)),
+      : in_features_(weight.size(0)),
+        out_features_(weight.size(1)),
+        bias_(bias.defined() ? bias : at::zeros({out_features_}, at::kFloat)),
         weight_(weight.to(at::kFloat).contiguous()) {
-    if (allowed_instructions() < Instructions::avx512) return;
-    panels_.emplace(weight_.const_data_ptr<float>(), inputs_, outputs_, bias_.const_data_ptr<float>());
+    if (allowed_instructions() < kernels::Instructions::avx512) return;
+    packed_.emplace(weight_.const_data_ptr<float>(), in_features_, out_features_, bias_.const_data_ptr<float>());
     weight_ = at::Tensor();
   }
 
   at::Tensor apply(const at::Tensor& x) const override {
-    if (!panels_) return at::addmm(bias_, x, weight_);
-    at::Tensor out = at::empty({x.size(0), outputs_}, at::kFloat);
-    multiply(*panels_, x.const_data_ptr<float>(), x.size(0), out.mutable_data_ptr<float>());
+    if (!packed_) return at::addmm(bias_, x, weight_);
+    at::Tensor out = at::empty({x.size(0), out_features_}, at::kFloat);
+    multiply(*packed_, x.const_data_ptr<float>(), x.size(0), out.mutable_data_ptr<float>());
     return out;
   }
-  int64_t inputs() const override { return inputs_; }
-  int64_t least_rows(int64_t most) const override { return panels_ ? 1 : Linear::least_rows(most); }
+  int64_t in_features() const override { return in_features_; }
+  int64_t batch_invariant_rows(int64_t most) const override { return packed_ ? 1 : Linear::batch_invariant_rows(most); }
 
  private:
-  const int64_t inputs_;
-  const int64_t outputs_;
+  const int64_t in_features_;
+  const int64_t out_features_;
   const at::Tensor bias_;
   at::Tensor weight_;
-  std::optional<Panels> panels_;
+  std::optional<kernels::PackedMatrix> packed_;
 };
 
 // Weights in the order that oneDNN likes best, which is several times as quick as reordering them in every call.
@@ -76,10 +77,10 @@ class PackedBfloat16 {
 class Bfloat16Linear : public Linear {
  public:
   Bfloat16Linear(const at::Tensor& weight, at::Tensor bias)
-      : inputs_(weight.size(0)), bias_(std::move(bias)), plain_(weight.t().to(at::kBFloat16).contiguous()) {
+      : in_features_(weight.size(0)), bias_(std::move(bias)), plain_(weight.t().to(at::kBFloat16).contiguous()) {
     try {
       packed_ = std::make_unique<PackedBfloat16>(plain_);
-      packed_->apply(at::zeros({2, inputs_}, at::kBFloat16));
+      packed_->apply(at::zeros({2, in_features_}, at::kBFloat16));
       plain_ = at::Tensor();
     } catch (const c10::Error&) {  // a processor or a libtorch without it
       packed_ = nullptr;
@@ -92,15 +93,15 @@ class Bfloat16Linear : public Linear {
     if (bias_.defined()) {
       const auto width = static_cast<size_t>(out.size(1));
       for (int64_t row = 0; row < out.size(0); ++row) {
-        add(out.mutable_data_ptr<float>() + row * out.size(1), bias_.const_data_ptr<float>(), width);
+        kernels::add(out.mutable_data_ptr<float>() + row * out.size(1), bias_.const_data_ptr<float>(), width);
       }
     }
     return out;
   }
-  int64_t inputs() const override { return inputs_; }
+  int64_t in_features() const override { return in_features_; }
 
  private:
-  const int64_t inputs_;
+  const int64_t in_features_;
   const at::Tensor bias_;
   at::Tensor plain_;
   std::unique_ptr<PackedBfloat16> packed_;
@@ -109,42 +110,43 @@ class Bfloat16Linear : public Linear {
 class Int8Linear : public Linear {
  public:
   Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias)
-      : inputs_(weight.size(0)),
+      : in_features_(weight.size(0)),
         scales_(std::move(scales)),
         bias_(std::move(bias)),
-        panels_(weight.t().contiguous().const_data_ptr<int8_t>(), weight.size(0), weight.size(1),
+        packed_(weight.t().contiguous().const_data_ptr<int8_t>(), weight.size(0), weight.size(1),
                 allowed_instructions()) {}
 
   at::Tensor apply(const at::Tensor& x) const override {
     const int64_t rows = x.size(0);
-    const int64_t outputs = scales_.size(0);
-    const auto stride = static_cast<int64_t>(panels_.inputs());
+    const int64_t out_features = scales_.size(0);
+    const auto stride = static_cast<int64_t>(packed_.in_features());
     const at::Tensor rounded = at::empty({rows, stride}, at::kByte);
     auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
     std::vector<float> row_scales;
     for (int64_t row = 0; row < rows; ++row) {
-      row_scales.push_back(quantise(x.const_data_ptr<float>() + row * inputs_, static_cast<size_t>(inputs_),
-                                    Panels::kOffset, bytes + row * stride));
+      row_scales.push_back(kernels::quantize_row(x.const_data_ptr<float>() + row * in_features_,
+                                                 static_cast<size_t>(in_features_), kernels::PackedMatrix::kInt8Offset,
+                                                 bytes + row * stride));
     }
-    const at::Tensor sums = at::empty({rows, outputs}, at::kInt);
-    multiply(panels_, bytes, rows, sums.mutable_data_ptr<int32_t>());
-    at::Tensor out = at::empty({rows, outputs}, at::kFloat);
-    const float* const shift = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+    const at::Tensor sums = at::empty({rows, out_features}, at::kInt);
+    multiply(packed_, bytes, rows, sums.mutable_data_ptr<int32_t>());
+    at::Tensor out = at::empty({rows, out_features}, at::kFloat);
+    const float* const bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
     for (int64_t row = 0; row < rows; ++row) {
-      rescale(sums.const_data_ptr<int32_t>() + row * outputs, scales_.const_data_ptr<float>(),
-              row_scales[static_cast<size_t>(row)], shift, static_cast<size_t>(outputs),
-              out.mutable_data_ptr<float>() + row * outputs);
+      kernels::dequantize_row(sums.const_data_ptr<int32_t>() + row * out_features, scales_.const_data_ptr<float>(),
+                              row_scales[static_cast<size_t>(row)], bias, static_cast<size_t>(out_features),
+                              out.mutable_data_ptr<float>() + row * out_features);
     }
     return out;
   }
-  int64_t inputs() const override { return inputs_; }
-  int64_t least_rows(int64_t) const override { return 1; }
+  int64_t in_features() const override { return in_features_; }
+  int64_t batch_invariant_rows(int64_t) const override { return 1; }
 
  private:
-  const int64_t inputs_;
+  const int64_t in_features_;
   const at::Tensor scales_;
   const at::Tensor bias_;
-  const Panels panels_;
+  const kernels::PackedMatrix packed_;
 };
 
 }  // namespace
@@ -161,8 +163,8 @@ std::unique_ptr<Linear> Linear::make(Precision precision, at::Tensor weight, at:
   return nullptr;
 }
 
-int64_t Linear::least_rows(int64_t most) const {
-  const at::Tensor x = at::randn({most, inputs()}, at::kFloat);
+int64_t Linear::batch_invariant_rows(int64_t most) const {
+  const at::Tensor x = at::randn({most, in_features()}, at::kFloat);
   const at::Tensor all = apply(x);
   const auto are_same = [&](int64_t begin, int64_t rows) {
     return at::equal(apply(x.narrow(0, begin, rows).contiguous()), all.narrow(0, begin, rows));

@@ -1,5 +1,5 @@
-// Matrix products with constant weights, in three precisions: by loops of ours (panels.h) or by libtorch (MKL and
-// oneDNN below it). Which multiply where, and from how many rows on, is a table in docs/generation.md, "What
+// Matrix products with constant weights, in three precisions: by loops of ours (kernels/packed_gemm.h) or by libtorch
+// (MKL and oneDNN below it). Which multiply where, and from how many rows on, is a table in docs/generation.md, "What
 // multiplies".
 #pragma once
 
@@ -17,7 +17,7 @@ class Linear {
   virtual ~Linear() = default;
   // x float32 [rows, in] -> float32 [rows, out], contiguous.
   virtual at::Tensor apply(const at::Tensor& x) const = 0;
-  virtual int64_t inputs() const = 0;
+  virtual int64_t in_features() const = 0;
 
   // `weight`: float32 or bfloat16 [in, out]; for int8 with `scales` float32 [out], the factor of each column. `bias`:
   // float32 [out], or undefined.
@@ -26,7 +26,7 @@ class Linear {
   // From how many rows on, to `most` (2 at least), a row's result is the same bit for bit, wherever it stands among
   // them. Of loops of ours 1. Libraries choose theirs by the shape: with one row it is another in any case; whether 2
   // are enough is tried, else it is `most`.
-  virtual int64_t least_rows(int64_t most) const;
+  virtual int64_t batch_invariant_rows(int64_t most) const;
 };
 
 }  // namespace predictor

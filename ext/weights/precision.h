@@ -6,7 +6,7 @@ namespace predictor {
 enum class Precision {
   float32,
   bfloat16,  // weights and inputs rounded to bfloat16
-  int8,      // weights rounded once, inputs row by row; the sums are whole numbers, and exact (panels.h)
+  int8,      // weights rounded once, inputs row by row; the sums are whole numbers, and exact (kernels/packed_gemm.h)
 };
 
 }  // namespace predictor

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from ext._batching import Admission, Status
 from server.calls import Pending
 from server.errors import (
-    ErrorCode,
     PredictionError,
     deadline_exceeded,
     internal,
@@ -34,10 +34,8 @@ log = structlog.get_logger()
 # How often deadlines of waiting and running requests are looked at, in seconds.
 SWEEP_S = 0.01
 
-# Minus these is what submit returns for a request that it refuses (Admission in ext/queue/queue.h).
-_QUEUE_FULL, _TOO_LONG, _DEADLINE_PASSED, _DRAINING, _TOO_MANY_BYTES, _QUEUE_TOKENS_FULL = 1, 2, 3, 4, 5, 6
-
 _LONGEST_RETRY_MS = 10_000
+_OK = int(Status.OK)
 
 
 class _Request(Pending[Any]):
@@ -83,7 +81,7 @@ class Engine:
     def submit(self, *payload: Any, context: RequestContext) -> Pending[Any]:
         """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError."""
         if self._closed:
-            raise self._refusal(_DRAINING)
+            raise self._refusal(Admission.DRAINING)
         request = _Request(self._native, context.request_id)
         admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request)
         if admitted < 0:
@@ -122,7 +120,7 @@ class Engine:
 
     def _wake(self) -> None:
         self._wake_scheduled = False
-        if not self._closed and self._native.wake():  # a lone request was run on this thread
+        if not self._closed and self._native.wake():  # a request that was alone was run on this thread
             self._deliver()
             self._busy_poll.begin()
 
@@ -138,7 +136,7 @@ class Engine:
     def _hand_out(self, outcomes: Sequence[tuple[_Request, int, Any]]) -> None:
         for request, status, value in outcomes:
             try:
-                if status == 0:
+                if status == _OK:
                     request.resolve(value)
                 else:
                     request.fail(self._error(request, status, value))
@@ -146,27 +144,27 @@ class Engine:
                 log.exception("a result could not be handed over", request_id=request.request_id)
 
     def _error(self, request: _Request, status: int, message: str) -> PredictionError:
-        if status == ErrorCode.DEADLINE_EXCEEDED:
+        if status == Status.DEADLINE_EXCEEDED:
             return deadline_exceeded(message)
-        if status == ErrorCode.INVALID_ARGUMENT:
+        if status == Status.INVALID_ARGUMENT:
             return invalid_argument(message)
-        if status == ErrorCode.UNAVAILABLE:
+        if status == Status.UNAVAILABLE:
             return unavailable(message)
         request_id = request.request_id or uuid.uuid4().hex[:16]
         log.error("the model failed on a request", request_id=request_id, error=message)
         return internal("the model failed on this input; the server's log has the details", request_id)
 
     def _refusal(self, admission: int) -> PredictionError:
-        if admission in (_QUEUE_FULL, _QUEUE_TOKENS_FULL):
+        if admission in (Admission.QUEUE_FULL, Admission.QUEUE_TOKENS_FULL):
             retry_after_ms = self._rate.milliseconds_for(self._native.stats()["waiting"])
-            setting = "queue_items" if admission == _QUEUE_FULL else "queue_tokens"
+            setting = "queue_items" if admission == Admission.QUEUE_FULL else "queue_tokens"
             return overloaded("the model's queue is full", retry_after_ms, setting=setting)
-        if admission == _TOO_LONG:
+        if admission == Admission.TOO_LONG:
             return too_large(f"the text has more than {self._max_tokens} tokens", setting="max_tokens")
-        if admission == _TOO_MANY_BYTES:
+        if admission == Admission.TOO_MANY_BYTES:
             message, setting = self._byte_limit
             return too_large(message, setting=setting)
-        if admission == _DEADLINE_PASSED:
+        if admission == Admission.DEADLINE_PASSED:
             return deadline_exceeded("the deadline had passed when the request came")
         return unavailable("the model is being unloaded", retry_after_ms=1000)
 

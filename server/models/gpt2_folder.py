@@ -26,7 +26,7 @@ _ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 _SIZES = {
     "layers": "n_layer",
     "heads": "n_head",
-    "width": "n_embd",
+    "hidden_size": "n_embd",
     "context": "n_positions",
     "vocabulary": "vocab_size",
 }
@@ -152,7 +152,7 @@ def _sizes(config: dict[str, Any]) -> dict[str, Any]:
     if sizes["context"] < 2:
         raise ModelError("config.json: n_positions is 1; there is no room for a new token")
     return sizes | {
-        "inner": 4 * sizes["width"] if config.get("n_inner") is None else _size(config, "n_inner"),
+        "intermediate_size": 4 * sizes["hidden_size"] if config.get("n_inner") is None else _size(config, "n_inner"),
         "epsilon": config.get("layer_norm_epsilon", 1e-5),
     }
 

@@ -10,7 +10,8 @@ import safetensors
 import torch
 from safetensors.torch import save
 
-from ext._generator import GeneratorEngine
+from ext._batching import Lane
+from ext._generator import FinishReason, GeneratorEngine
 from scripts import train_generator
 
 if TYPE_CHECKING:
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-INTERACTIVE, BULK = 0, 1
+INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 PATIENCE_S = 60
-LENGTH, STOP, END_OF_TEXT = 1, 2, 3
+LENGTH, STOP, END_OF_TEXT = FinishReason
 
-SIZES = {"layers": 2, "heads": 4, "width": 64, "inner": 256, "context": 128, "vocabulary": 300, "epsilon": 1e-5}
+SIZES = {
+    "layers": 2,
+    "heads": 4,
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "context": 128,
+    "vocabulary": 300,
+    "epsilon": 1e-5,
+}
 TINY = ("--width", "64", "--layers", "2", "--context", "128", "--vocabulary", "512", "--batch", "4", "--seed", "3")
 
 
@@ -49,8 +58,8 @@ def random_model(seed: int = 0, sizes: dict[str, Any] = SIZES) -> Any:
     config = GPT2Config(
         vocab_size=sizes["vocabulary"],
         n_positions=sizes["context"],
-        n_embd=sizes["width"],
-        n_inner=sizes["inner"],
+        n_embd=sizes["hidden_size"],
+        n_inner=sizes["intermediate_size"],
         n_layer=sizes["layers"],
         n_head=sizes["heads"],
         initializer_range=0.3,

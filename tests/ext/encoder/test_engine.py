@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ext import _torchscript
+from ext._batching import Admission
 from scripts import bert
 from tests.support.lesser_processors import LESS
 
@@ -142,7 +143,7 @@ def test_what_is_no_token_is_refused(path: Path, ids: list[int]) -> None:
     engine = _torchscript.EncoderEngine(str(path), **SETTINGS)
     with pytest.raises(ValueError, match="token ids must lie in the vocabulary"):
         engine.submit(ids, 0, time.monotonic_ns() + 10**10, None)
-    assert engine.submit([1] * 21, 0, time.monotonic_ns() + 10**10, None) == -2, "too long"
+    assert engine.submit([1] * 21, 0, time.monotonic_ns() + 10**10, None) == -Admission.TOO_LONG
     assert [status for status, _ in answers(engine, [[1]])] == [0]
     engine.close()
 

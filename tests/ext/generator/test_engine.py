@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from ext import _generator
+from ext._batching import Admission, Status
 from scripts.convert_generator import converted
 from tests.support.generators import (
     BULK,
@@ -33,8 +34,8 @@ from tests.support.lesser_processors import LESS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OK, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 5, 6, 8
-QUEUE_FULL = -1
+OK, _, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
+QUEUE_FULL = -Admission.QUEUE_FULL
 MS = 1_000_000
 VOCABULARY = SIZES["vocabulary"]
 LENGTHS = (3, 1, 17, 64, 65, 100, 5, 33)  # a chunk of a prompt is 64 tokens
@@ -115,12 +116,12 @@ def test_logits_are_those_of_transformers(reference: Any, by_operators: bool) ->
         assert error(found, exact) < tolerance, precision
 
 
-WIDE = SIZES | {"layers": 1, "heads": 12, "width": 768, "inner": 4 * 768}
+WIDE = SIZES | {"layers": 1, "heads": 12, "hidden_size": 768, "intermediate_size": 4 * 768}
 
 
 def wide_weights() -> dict[str, Any]:
     """Tensors for WIDE."""
-    width = WIDE["width"]
+    width = WIDE["hidden_size"]
     chosen = torch.Generator().manual_seed(3)
     shapes = {
         "wte": (VOCABULARY, width),
@@ -163,7 +164,12 @@ def test_threads_do_not_matter(precision: str) -> None:
     assert found[0] == found[1]
 
 
-ODD = SIZES | {"layers": 1, "heads": 3, "width": 51, "inner": 17}  # no multiple of 4: of int8 four are one word
+ODD = SIZES | {
+    "layers": 1,
+    "heads": 3,
+    "hidden_size": 51,
+    "intermediate_size": 17,
+}  # no multiple of 4: of int8 four are one word
 
 
 @pytest.mark.parametrize("less", LESS)
@@ -443,7 +449,7 @@ def test_wrong_weights(weights: dict[str, Any]) -> None:
     dtype, shape, content = weights["h.1.mlp.c_fc.weight"]
     wrong = {
         "there is no weight h.1.mlp.c_fc.weight": None,
-        "weight h.1.mlp.c_fc.weight is of shape [64, 255]; the configuration asks for [64, 256]": (
+        "weight h.1.mlp.c_fc.weight is of shape [64, 255]; by the configuration it must be [64, 256]": (
             dtype,
             [64, 255],
             content,
@@ -465,10 +471,10 @@ def test_what_int8_needs(reference: Any, by_operators: bool) -> None:
     named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
     given = as_weights(converted(named, "int8"))
     how = {"precision": "int8", "by_operators": by_operators}
-    with pytest.raises(_generator.ModelError, match="the configuration's inner is 132001; in int8 132000 is the most"):
-        Generators(given, sizes=SIZES | {"inner": 132_001}, **how)
-    with pytest.raises(_generator.ModelError, match="the configuration's width is 132004; in int8 132000 is the most"):
-        Generators(given, sizes=SIZES | {"width": 132_004}, **how)
+    with pytest.raises(_generator.ModelError, match="intermediate_size is 132001; in int8 132000 is the most"):
+        Generators(given, sizes=SIZES | {"intermediate_size": 132_001}, **how)
+    with pytest.raises(_generator.ModelError, match="hidden_size is 132004; in int8 132000 is the most"):
+        Generators(given, sizes=SIZES | {"hidden_size": 132_004}, **how)
     with pytest.raises(_generator.ModelError, match=r"there is no weight lm_head\.weight"):
         Generators({name: weight for name, weight in given.items() if name != "lm_head.weight"}, **how)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext._batching import BatchPolicy, Queue
+from ext._batching import BatchPolicy, Lane, Queue
 
-INTERACTIVE, BULK = 0, 1
+INTERACTIVE, BULK = Lane
 UNLIMITED: dict[str, Any] = {"batch_items": 1000, "batch_tokens": 1 << 24, "look_ahead": 1000, "free_padding": 1 << 24}
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=60)

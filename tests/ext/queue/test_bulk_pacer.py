@@ -13,11 +13,11 @@ from ext._batching import BulkPacer
 MS = 1_000_000
 NOW = 1000
 
-BEGAN, ENDED, CAME, LEFT = "began", "ended", "came", "left"
+BEGAN, ENDED, CAME, LEFT = "bulk_started", "bulk_finished", "interactive_submitted", "interactive_finished"
 
 
 @pytest.mark.parametrize(
-    ("capacity", "share", "events", "bulk_from"),
+    ("capacity", "share", "events", "bulk_ready_at"),
     [
         pytest.param(1, 0.25, [], NOW, id="nobody was ever there"),
         pytest.param(1, 0.25, [(900, BEGAN), (990, ENDED)], NOW, id="alone it owes nothing"),
@@ -43,12 +43,12 @@ BEGAN, ENDED, CAME, LEFT = "began", "ended", "came", "left"
         pytest.param(1, 0.25, [(999, CAME), (998, BEGAN), (997, ENDED)], NOW, id="clocks of several threads"),
     ],
 )
-def test_cases(capacity: int, share: float, events: list[tuple[int, str]], bulk_from: int) -> None:
+def test_cases(capacity: int, share: float, events: list[tuple[int, str]], bulk_ready_at: int) -> None:
     """Times in ms; asked at NOW."""
     pacer = BulkPacer(capacity, share)
     for ms, event in events:
         getattr(pacer, event)(ms * MS)
-    assert pacer.bulk_from(NOW * MS) == bulk_from * MS
+    assert pacer.bulk_ready_at(NOW * MS) == bulk_ready_at * MS
 
 
 @given(
@@ -66,19 +66,19 @@ def test_bulk_has_its_share_of_the_time_to_within_a_batch(
     ends: list[int] = []
     held, now = 0, 0
     for _ in range(already):
-        pacer.began(0)
+        pacer.bulk_started(0)
         ends.append(lengths[0])
-    pacer.came(0)
+    pacer.interactive_submitted(0)
     for length in lengths * 10:
-        while (begin := pacer.bulk_from(now)) > now:
+        while (begin := pacer.bulk_ready_at(now)) > now:
             event = min([begin, *ends])
             held += min(len(ends), ceil(places)) * (event - now)
             now = event
             while now in ends:
                 ends.remove(now)
-                pacer.ended(now)
+                pacer.bulk_finished(now)
             assert abs(held - places * now) <= max(lengths) + MS
-        pacer.began(now)
+        pacer.bulk_started(now)
         ends.append(now + length)
 
 

@@ -16,10 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ext._batching import BatchPolicy, BulkPacer, ManualClock, Queue
+from ext._batching import Admission, BatchPolicy, BulkPacer, ManualClock, Queue, Status
 
-OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 1, 5, 6, 8
-QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING = -1, -2, -3, -4
+OK, INVALID_ARGUMENT, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
+_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, _, QUEUE_TOKENS_FULL = (-admission for admission in Admission)
 NEVER = 2**63 - 1
 QUEUE_ITEMS, QUEUE_TOKENS, MAX_TOKENS = 6, 20, 8
 
@@ -90,14 +90,15 @@ class Model:
         if request.deadline <= self.now:
             self.counters["expired"] += 1
             return DEADLINE_PASSED
-        if len(self.waiting()) >= QUEUE_ITEMS or self.waiting_tokens() + request.tokens > QUEUE_TOKENS:
+        has_room = len(self.waiting()) < QUEUE_ITEMS
+        if not has_room or self.waiting_tokens() + request.tokens > QUEUE_TOKENS:
             self.counters["overloaded"] += 1
-            return QUEUE_FULL
+            return QUEUE_TOKENS_FULL if has_room else QUEUE_FULL
         self.counters["accepted"] += 1
         self.lanes[request.lane].append(request)
         self.let_go |= len(self.waiting()) >= self.hold
         if request.lane == 0:
-            self.pacer.came(self.now)
+            self.pacer.interactive_submitted(self.now)
         return 0
 
     def answer(self, request: Request, status: int, value: weakref.ref[Thing] | str | None, counter: str) -> None:
@@ -109,7 +110,7 @@ class Model:
     def drop_waiting(self, request: Request) -> None:
         self.lanes[request.lane].remove(request)
         if request.lane == 0:
-            self.pacer.left(self.now)
+            self.pacer.interactive_finished(self.now)
 
     def expire(self) -> None:
         for lane in self.lanes:
@@ -124,7 +125,7 @@ class Model:
         """The next batch; empty if none can be formed now."""
         ready_at = 0 if self.draining else self.policy.ready_at(*([r.enqueued for r in lane] for lane in self.lanes))
         if not self.draining and not self.lanes[0] and ready_at is not None:
-            ready_at = max(ready_at, self.pacer.bulk_from(self.now))
+            ready_at = max(ready_at, self.pacer.bulk_ready_at(self.now))
         held = not (self.let_go or self.draining)
         if held or self.closed or ready_at is None or ready_at > self.now or not self.waiting():
             return []
@@ -132,10 +133,10 @@ class Model:
         if not self.waiting():
             return []
         interactive = bool(self.lanes[0])
-        may_run_bulk = not interactive or self.draining or self.pacer.bulk_from(self.now) <= self.now
+        may_run_bulk = not interactive or self.draining or self.pacer.bulk_ready_at(self.now) <= self.now
         lane_number = self.policy.choose_lane(interactive, bool(self.lanes[1]) and may_run_bulk)
         if lane_number == 1:
-            self.pacer.began(self.now)
+            self.pacer.bulk_started(self.now)
         lane = self.lanes[lane_number]
         chosen = [lane[i] for i in self.policy.fill([request.tokens for request in lane], lane_number)]
         self.lanes[lane_number] = [request for request in lane if request not in chosen]
@@ -148,9 +149,9 @@ class Model:
     def end(self, batch: list[Request]) -> None:
         """A worker is free again."""
         if batch[0].lane == 1:
-            self.pacer.ended(self.now)
+            self.pacer.bulk_finished(self.now)
         else:
-            self.pacer.left(self.now, len(batch))
+            self.pacer.interactive_finished(self.now, len(batch))
 
     def close(self) -> None:
         self.draining = self.closed = True

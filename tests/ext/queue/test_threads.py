@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ext._batching import Queue, monotonic_ns
+from ext._batching import Lane, Queue, Status, monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, INTERNAL = 0, 1, 5, 8
-INTERACTIVE, BULK = 0, 1
+OK, INVALID_ARGUMENT, _, DEADLINE_EXCEEDED, _, INTERNAL = Status
+INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 MS = 1_000_000
 PATIENCE_S = 20

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from ext._batching import monotonic_ns
+from ext._batching import Admission, Lane, Status, monotonic_ns
 from ext._torchscript import TorchScriptEngine
 from scripts.train_classifier import load, tokenize
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from tests.support.gate import Gate
 
-OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = 0, 1, 5, 6, 8
-QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, TOO_MANY_BYTES = -1, -2, -3, -4, -5
-INTERACTIVE, BULK = 0, 1
+OK, INVALID_ARGUMENT, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
+_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, TOO_MANY_BYTES, _ = (-admission for admission in Admission)
+INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 MS = 1_000_000
 PATIENCE_S = 30

@@ -378,7 +378,7 @@ class Nothing(models.TokenModel):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (WrongShape, r"the model gave a tensor of 1 dimensions; \[documents, numbers\] is wanted"),
+        (WrongShape, r"the model gave a tensor of 1 dimensions; expected \[documents, numbers\]"),
         (Nothing, "the model gave 0 results for 1 documents"),
     ],
 )

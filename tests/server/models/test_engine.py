@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from predictor.ttypes import FinishReason, Lane
 from structlog.testing import capture_logs
 
+from ext import _batching, _generator
 from ext._batching import ManualClock, Queue
 from server.calls import drive
 from server.errors import ErrorCode, PredictionError
@@ -26,7 +28,7 @@ def context(request_id: str | None = None, timeout_ns: int = FAR_NS, lane: int =
     return RequestContext(lane, time.monotonic_ns() + timeout_ns, request_id)
 
 
-class Desk:
+class Harness:
     """An engine and its queue."""
 
     def __init__(self, clock: ManualClock | None = None, **settings: Any) -> None:
@@ -49,20 +51,20 @@ class Desk:
 
 
 async def test_results_reach_those_who_wait_for_them() -> None:
-    desk = Desk()
-    first, second = desk.submit("a"), desk.submit("b", lane=0)
-    assert desk.work({"label": 1.0}, {"label": 2.0}) == ["a", "b"]
+    harness = Harness()
+    first, second = harness.submit("a"), harness.submit("b", lane=0)
+    assert harness.work({"label": 1.0}, {"label": 2.0}) == ["a", "b"]
     assert await result(second) == {"label": 2.0}
     assert await result(first) == {"label": 1.0}
-    assert desk.engine.stats()["completed"] == 2
-    await desk.close()
+    assert harness.engine.stats()["completed"] == 2
+    await harness.close()
 
 
 async def test_errors_of_the_model() -> None:
-    desk = Desk()
-    waiting = [desk.submit("bad text"), desk.submit("poison", request_id="mine"), desk.submit("poison")]
+    harness = Harness()
+    waiting = [harness.submit("bad text"), harness.submit("poison", request_id="mine"), harness.submit("poison")]
     with capture_logs() as entries:
-        desk.work(ValueError("not this"), RuntimeError("secret details"), RuntimeError("secret details"))
+        harness.work(ValueError("not this"), RuntimeError("secret details"), RuntimeError("secret details"))
         bad_input, named, unnamed = [await error_of(pending) for pending in waiting]
     assert (bad_input.code, bad_input.message) == (ErrorCode.INVALID_ARGUMENT, "not this")
     assert (named.code, named.request_id) == (ErrorCode.INTERNAL, "mine")
@@ -70,106 +72,106 @@ async def test_errors_of_the_model() -> None:
     assert "secret" not in named.message + unnamed.message
     assert [entry["request_id"] for entry in entries] == ["mine", unnamed.request_id]
     assert all("secret details" in entry["error"] for entry in entries)
-    await desk.close()
+    await harness.close()
 
 
 async def test_refusals() -> None:
-    desk = Desk(queue_items=1)
+    harness = Harness(queue_items=1)
     with pytest.raises(PredictionError) as caught:
-        desk.submit("a", tokens=11)
+        harness.submit("a", tokens=11)
     assert (caught.value.code, caught.value.message) == (
         ErrorCode.TOO_LARGE,
         "the text has more than 10 tokens (setting max_tokens)",
     )
     with pytest.raises(PredictionError) as caught:
-        desk.submit("a", timeout_ns=0)
+        harness.submit("a", timeout_ns=0)
     assert caught.value.code == ErrorCode.DEADLINE_EXCEEDED
-    pending = desk.submit("a")
+    pending = harness.submit("a")
     with pytest.raises(PredictionError) as caught:
-        desk.submit("b")
+        harness.submit("b")
     assert (caught.value.code, caught.value.retry_after_ms) == (ErrorCode.OVERLOADED, 100)
     assert caught.value.setting == "queue_items"
-    desk.engine.drain()
+    harness.engine.drain()
     with pytest.raises(PredictionError) as caught:
-        desk.submit("c")
+        harness.submit("c")
     assert caught.value.code == ErrorCode.UNAVAILABLE
     assert caught.value.retry_after_ms > 0
-    desk.work("done")
+    harness.work("done")
     assert await result(pending) == "done"
-    await desk.close()
+    await harness.close()
 
 
 async def test_a_queue_may_be_full_of_tokens() -> None:
-    desk = Desk(queue_tokens=10)
-    pending = desk.submit("a", tokens=6)
+    harness = Harness(queue_tokens=10)
+    pending = harness.submit("a", tokens=6)
     with pytest.raises(PredictionError) as caught:
-        desk.submit("b", tokens=5)
+        harness.submit("b", tokens=5)
     assert (caught.value.code, caught.value.setting) == (ErrorCode.OVERLOADED, "queue_tokens")
-    desk.work("done")
+    harness.work("done")
     assert await result(pending) == "done"
-    await desk.close()
+    await harness.close()
 
 
 async def test_a_deadline_in_the_queue_and_one_while_the_model_runs() -> None:
     clock = ManualClock()
-    desk = Desk(clock, batch_items=1)
+    harness = Harness(clock, batch_items=1)
     soon = RequestContext(0, 50_000_000, None)
-    running = desk.engine.submit("a", 1, context=soon)
-    taken = desk.queue.try_take()
+    running = harness.engine.submit("a", 1, context=soon)
+    taken = harness.queue.try_take()
     assert taken is not None
-    waiting = desk.engine.submit("b", 1, context=soon)
+    waiting = harness.engine.submit("b", 1, context=soon)
     clock.advance(50)
     late = await error_of(running)
     expired = await error_of(waiting)
     assert late.code == expired.code == ErrorCode.DEADLINE_EXCEEDED
     assert "while the model ran" in late.message
     assert "in the queue" in expired.message
-    desk.queue.finish(taken[0], ["too late"])
-    assert desk.engine.stats()["expired"] == 2
-    await desk.close()
+    harness.queue.finish(taken[0], ["too late"])
+    assert harness.engine.stats()["expired"] == 2
+    await harness.close()
 
 
 async def test_an_abandoned_request_leaves_the_queue() -> None:
-    desk = Desk()
-    staying = desk.submit("a")
+    harness = Harness()
+    staying = harness.submit("a")
 
     async def ask() -> None:
-        await desk.submit("b")
+        await harness.submit("b")
 
     drive(ask(), lambda *_: pytest.fail("a cancelled call reports nothing")).cancel()
-    stats = desk.engine.stats()
+    stats = harness.engine.stats()
     assert (stats["waiting"], stats["cancelled"]) == (1, 1)
-    assert desk.work("done") == ["a"]
+    assert harness.work("done") == ["a"]
     assert await result(staying) == "done"
-    await desk.close()
+    await harness.close()
 
 
 async def test_one_callers_trouble_is_not_its_batch_mates() -> None:
-    desk = Desk()
-    broken, mate = desk.submit("a", request_id="broken"), desk.submit("b")
+    harness = Harness()
+    broken, mate = harness.submit("a", request_id="broken"), harness.submit("b")
 
     def stumble(_: object) -> None:
         raise ZeroDivisionError("in the caller's code")
 
     broken.add_done_callback(stumble)
     with capture_logs() as entries:
-        desk.work("first", "second")
+        harness.work("first", "second")
         assert await result(mate) == "second"
     (entry,) = entries
     assert entry["request_id"] == "broken"
-    await desk.close()
+    await harness.close()
 
 
 async def test_close_waits_for_what_was_accepted() -> None:
-    desk = Desk()
-    pending = desk.submit("a")
-    closing = asyncio.create_task(desk.close())
+    harness = Harness()
+    pending = harness.submit("a")
+    closing = asyncio.create_task(harness.close())
     await asyncio.sleep(0.05)
     assert not closing.done()
-    desk.work("done")
+    harness.work("done")
     assert await result(pending) == "done"
     await asyncio.wait_for(closing, 10)
-    assert not asyncio.get_running_loop().remove_reader(desk.queue.fd), "it still reads from the queue"
+    assert not asyncio.get_running_loop().remove_reader(harness.queue.fd), "it still reads from the queue"
 
 
 def test_rate_gives_the_time_that_a_queue_takes() -> None:
@@ -186,3 +188,14 @@ def test_rate_gives_the_time_that_a_queue_takes() -> None:
     now[0] = 3.0
     rate.count(4000)  # 2,000 a second over the last two
     assert rate.milliseconds_for(32) == 16
+
+
+@pytest.mark.parametrize(
+    ("codes", "contract"),
+    [(_batching.Lane, Lane), (_generator.FinishReason, FinishReason), (_batching.Status, ErrorCode)],
+)
+def test_the_extensions_codes_are_the_contracts(codes: Any, contract: Any) -> None:
+    """They travel from one to the other as numbers."""
+    named = {code.name: int(code) for code in codes if code is not _batching.Status.OK}
+    assert named == {name: contract._NAMES_TO_VALUES[name] for name in named}
+    assert len(named) == len(codes) - (codes is _batching.Status)

@@ -103,7 +103,7 @@ BREAKS: dict[str, Any] = {
     "the model gives numbers that are not finite": spoil,
     "there are no weights": lambda folder: (folder / "model.safetensors").unlink(),
     "pytorch_model.bin is damaged": lambda folder: (pickle_weights(folder), cut(folder / "pytorch_model.bin")),
-    "is of shape [512, 64]; the configuration asks for [512, 32]": lambda folder: configure(folder, n_embd=32),
+    "is of shape [512, 64]; by the configuration it must be [512, 32]": lambda folder: configure(folder, n_embd=32),
     "there is no weight h.2.": lambda folder: configure(folder, n_layer=3),
     "activation_function is 'relu'": lambda folder: configure(folder, activation_function="relu"),
     "pytorch_model.bin holds no weights by name": lambda folder: pickle_instead(folder, [1, 2]),

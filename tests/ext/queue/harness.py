@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ext._batching import ManualClock, Queue
+from ext._batching import Lane, ManualClock, Queue
 
-INTERACTIVE, BULK = 0, 1
+INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 MS = 1_000_000
 
 
-class Desk:
+class Harness:
     """A queue whose clock stands still, and short ways to use it. Payload and tag of a request are the same."""
 
     def __init__(self, **settings: Any) -> None:

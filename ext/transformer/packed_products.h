@@ -1,4 +1,4 @@
-// Panels by libtorch's threads, and on the processor that libtorch believes in.
+// Products with packed matrices by libtorch's threads, and on the processor that libtorch believes in.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -13,25 +13,27 @@
 namespace predictor {
 
 // ATEN_CPU_CAPABILITY may lower what libtorch uses; that holds here too.
-inline Instructions allowed_instructions() {
+inline kernels::Instructions allowed_instructions() {
+  using kernels::Instructions;
   static const Instructions allowed = [] {
     const std::string capability = at::get_cpu_capability();
     const Instructions most = capability.starts_with("AVX512") ? Instructions::avx512_vnni
                               : capability == "AVX2"           ? Instructions::avx2
                                                                : Instructions::baseline;
-    return std::min(most, instructions_of_processor());
+    return std::min(most, kernels::processor_instructions());
   }();
   return allowed;
 }
 
-// x [rows, panels.inputs()] -> y [rows, panels.outputs()]
+// x [rows, in_features] -> y [rows, out_features]
 template <typename In, typename Out>
-void multiply(const Panels& panels, const In* x, int64_t rows, Out* y) {
+void multiply(const kernels::PackedMatrix& matrix, const In* x, int64_t rows, Out* y) {
   constexpr int64_t kGrain = 1 << 21;  // multiplications that make another thread worth while
-  const auto count = static_cast<int64_t>(panels.count());
-  const int64_t of_panel = std::max<int64_t>(rows * static_cast<int64_t>(panels.inputs() * Panels::kColumns), 1);
-  at::parallel_for(0, count, 1 + kGrain / of_panel, [&](int64_t begin, int64_t end) {
-    panels.multiply(x, static_cast<size_t>(rows), static_cast<size_t>(begin), static_cast<size_t>(end), y);
+  const auto count = static_cast<int64_t>(matrix.blocks());
+  const int64_t of_block =
+      std::max<int64_t>(rows * static_cast<int64_t>(matrix.in_features() * kernels::PackedMatrix::kBlockColumns), 1);
+  at::parallel_for(0, count, 1 + kGrain / of_block, [&](int64_t begin, int64_t end) {
+    matrix.multiply(x, static_cast<size_t>(rows), static_cast<size_t>(begin), static_cast<size_t>(end), y);
   });
 }
 

@@ -1,0 +1,11 @@
+// Which instructions the processor has.
+#pragma once
+
+namespace predictor::kernels {
+
+// Each has what those before it have.
+enum class Instructions { baseline, avx2, avx512, avx512_vnni };
+
+Instructions processor_instructions();
+
+}  // namespace predictor::kernels
