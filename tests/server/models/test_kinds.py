@@ -13,6 +13,7 @@ import pytest
 from server.config import Settings
 from server.errors import ModelError
 from server.models import kinds
+from tests.server.models.test_tflite_model import bits_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ async def test_version_of_a_folder_is_that_of_all_its_files(tmp_path: Path) -> N
 
 WITHOUT_TFLITE = """
 import asyncio, sys
-sys.modules["tflite_runtime"] = None
+sys.modules["tflite_runtime"] = sys.modules["ai_edge_litert"] = None
 from server.config import Settings
 from server.errors import ModelError
 from server.models import kinds
@@ -62,14 +63,15 @@ asyncio.run(main())
 def test_a_kind_s_libraries_are_loaded_with_its_first_model(zoo: Callable[[str], Path], tmp_path: Path) -> None:
     """Where the TensorFlow Lite runtime is missing, classifiers are served, and a .tflite file says what is missing."""
     tflite = tmp_path / "any.tflite"
-    tflite.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))
+    tflite.write_bytes(bits_graph())
     printed = subprocess.check_output(
         [sys.executable, "-c", WITHOUT_TFLITE, str(zoo("doc_model")), str(tflite)], text=True
     )
     before, *lines, refusal = printed.splitlines()
     assert before == "[]"
     assert "torchscript-classifier" in lines
-    assert refusal == (f"{tflite}: this kind of model needs the package tflite-runtime, which is not installed")
+    assert refusal.startswith(f"{tflite}: a graph other than Smart Reply's needs a")
+    assert "pip install" in refusal
 
 
 async def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
