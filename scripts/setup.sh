@@ -53,10 +53,17 @@ give_up() {
     fail "$what: pip failed; its reason is above"
 }
 
-# Names and versions stand in pyproject.toml alone.
+# Names and versions stand in pyproject.toml alone. A CMake that the machine has need not be installed again: it is large.
 needs=$("$python" - <<'PYTHON'
-import tomllib
-print(*(f"{name!r}" for name in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))
+import re, shutil, subprocess, tomllib
+
+def number(text):
+    return tuple(map(int, re.search(r"(\d+)\.(\d+)", text).groups()))
+
+for need in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]:
+    there = need.startswith("cmake>=") and shutil.which("cmake")
+    if not (there and number(subprocess.run([there, "--version"], capture_output=True, text=True).stdout) >= number(need)):
+        print(repr(need), end=" ")
 PYTHON
 )
 eval "set -- $needs"
@@ -101,11 +108,16 @@ else
 fi
 
 "$venv/bin/python" - "$torch" <<'PYTHON' >&2
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
 
 torch = metadata.distribution("torch")
+folder = Path(str(torch.locate_file("torch")))
+for file in [*folder.glob("bin/*"), *folder.glob("test")]:
+    if file.name.startswith("test") or file.name.endswith("Test"):  # of libtorch itself, 0.12 GB
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
 cpu = "+cpu" in torch.version
 libraries = sum(file.stat().st_size for file in Path(str(torch.locate_file("torch/lib"))).iterdir())
 packages = Path(str(torch.locate_file("")))
