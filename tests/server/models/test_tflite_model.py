@@ -5,6 +5,8 @@ The graphs are built here, of operators that every runtime has; their answers ar
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import subprocess
 import sys
 import time
@@ -343,7 +345,8 @@ async def test_a_runtime_that_cannot_be_imported_is_named(
     (package / "__init__.py").touch()
     (package / "interpreter.py").write_text("import a_library_that_is_missing")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "ai_edge_litert", raising=False)
+    for module in ("ai_edge_litert.interpreter", "ai_edge_litert"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     hide(monkeypatch, "tflite_runtime")
     with pytest.raises(ModelError, match="ai_edge_litert is here, but cannot be imported: No module named 'a_library"):
         await load(bits_graph())
@@ -352,11 +355,12 @@ async def test_a_runtime_that_cannot_be_imported_is_named(
 
 async def test_the_other_runtime_will_do(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Under its name the one that is installed stands in: they have the same interface."""
-    from tflite_runtime import interpreter
-
-    hide(monkeypatch, "tflite_runtime")
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", sys)
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", interpreter)
+    names = ("tflite_runtime", "ai_edge_litert")
+    here, other = names if importlib.util.find_spec(names[0]) else reversed(names)
+    interpreter = importlib.import_module(f"{here}.interpreter")
+    hide(monkeypatch, here)
+    monkeypatch.setitem(sys.modules, other, sys)
+    monkeypatch.setitem(sys.modules, f"{other}.interpreter", interpreter)
     model = await load(bits_graph())
     assert numbers(await result(model.embed("Hello", True, context()))) == bits("Hello")
     await model.close()

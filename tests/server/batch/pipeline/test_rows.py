@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from typing import Any
 
@@ -62,6 +63,12 @@ def test_line_that_cannot_be_read_fails_alone(text: bytes | None, reason: str, e
     assert rows.errors[1].code == (ErrorCode.TOO_LARGE if text is None else ErrorCode.INVALID_ARGUMENT)
 
 
+# From Python 3.12 on json reads and writes whatever orjson reads.
+_SHALLOW = sys.version_info < (3, 12)
+DEEP_LINE = "cannot be read: maximum recursion depth" if _SHALLOW else "the line is no object"
+DEEP_KEY = "the key cannot be written: maximum recursion depth" if _SHALLOW else "expected a string"
+
+
 def nested(depth: int, inner: bytes = b"") -> bytes:
     return b"[" * depth + inner + b"]" * depth
 
@@ -69,9 +76,9 @@ def nested(depth: int, inner: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (nested(1000, b"%d" % HUGE), "cannot be read: maximum recursion depth"),
+        (nested(1000, b"%d" % HUGE), DEEP_LINE),
         (nested(1000), "the line is no object"),
-        (b'{"id": %b}' % nested(1020), "the key cannot be written: maximum recursion depth"),
+        (b'{"id": %b}' % nested(1020), DEEP_KEY),
         (b'{"id": %d, "doc": {"a": %b}}' % (HUGE, nested(300)), "expected a string"),
         (b'{"id": %d}' % HUGE, "expected a string"),
         (b'{"id": 1, "doc": %d}' % HUGE, "expected a string"),
