@@ -76,7 +76,8 @@ class EmbeddedTf:
             field = error.field and request_field(error.field)
             if error.code != ErrorCode.INVALID_ARGUMENT or field not in _PARAMETERS:
                 raise
-            reason = error.message.removeprefix(f"{error.field}: ")
+            # What the contract puts around the reason, embedded-tf did not say.
+            reason = error.message.removeprefix(f"{error.field}: ").removesuffix(f" (setting {error.setting})")
             raise invalid_argument(f"'{field}' bad formatted: {reason}") from None
 
     async def _ended(self, job: BatchJob, upstream: Upstream) -> BatchJob:

@@ -93,10 +93,8 @@ def _check_options(request: JobRequest) -> None:
 
 @contextlib.contextmanager
 def _field(name: str) -> Iterator[None]:
-    """Let storage's errors be of this field. Their messages name the settings already."""
+    """Let storage's errors be of this field."""
     try:
         yield
     except LocationError as error:
-        refused = invalid_argument(str(error), field=name)
-        refused.setting = error.setting
-        raise refused from None
+        raise invalid_argument(error.reason, field=name, setting=error.setting) from None

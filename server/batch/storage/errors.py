@@ -14,12 +14,13 @@ _SHOWN_CHARACTERS = 500
 class LocationError(ValueError):
     """A location that is malformed or not allowed; the message names it and the settings.
 
-    `setting` is the one that could allow it.
+    `setting` is the one that could allow it. `reason` is for whoever knows which location is meant, and what `setting` is.
     """
 
-    def __init__(self, message: str, setting: str | None = None) -> None:
+    def __init__(self, message: str, setting: str | None = None, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.setting = setting
+        self.reason = message if reason is None else reason
 
 
 class StorageError(Exception):

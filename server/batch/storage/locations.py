@@ -81,12 +81,16 @@ def _local(text: str) -> Location:
     if not text.startswith("/"):
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
             known = ", ".join(f"'{scheme}://'" for scheme in SCHEMES)
-            raise LocationError(f"location must start with {known} or '/'; {text!r} is not allowed")
-        raise LocationError(f"location must start with '/'; {text!r} is not allowed")
+            raise _malformed(text, f"location must start with {known} or '/'")
+        raise _malformed(text, "location must start with '/'")
     segments = [segment for segment in text.split("/") if segment]
     _check_segments(text, segments)
     path = "/" + "/".join(segments)
     return Location(text, "", "", path + "/" if text.endswith("/") and path != "/" else path)
+
+
+def _malformed(text: str, reason: str) -> LocationError:
+    return LocationError(f"{text!r} is not allowed: {reason}", reason=reason)
 
 
 def _object(text: str, scheme: str, rest: str) -> Location:

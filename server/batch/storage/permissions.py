@@ -55,11 +55,12 @@ class AllowedLocations:
     def _refused(self, location: Location) -> LocationError:
         setting = "batch_schemes" if location.scheme else "batch_roots"
         if not self._prefixes:
-            return LocationError(f"{location.text!r} is not allowed: no location is ({_SETTINGS})", setting)
+            message = f"{location.text!r} is not allowed: no location is ({_SETTINGS})"
+            return LocationError(message, setting, reason="no location is allowed")
         *others, last = map(repr, self._prefixes)
         choices = f"{', '.join(others)} or {last}" if others else last
-        message = f"location must start with {choices}; {location.text!r} is not allowed ({_SETTINGS})"
-        return LocationError(message, setting)
+        reason = f"location must start with {choices}"  # as embedded-tf put it
+        return LocationError(f"{location.text!r} is not allowed ({_SETTINGS}): {reason}", setting, reason=reason)
 
 
 def _place(text: str) -> Location:

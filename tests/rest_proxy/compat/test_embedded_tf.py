@@ -61,7 +61,7 @@ async def test_embedded_tf_a_parameter_missing(proxy: Proxy, server: ThriftServe
 
 async def test_embedded_tf_a_location_that_is_not_allowed(proxy: Proxy, server: ThriftServer) -> None:
     def refuse(_request: BatchRequest) -> None:
-        message = "request.input: location must start with 'gs://' or '/data/'"
+        message = "request.input: location must start with 'gs://' or '/data/' (setting batch_roots)"
         raise PredictionError(ErrorCode.INVALID_ARGUMENT, message, field="request.input", setting="batch_roots")
 
     server.on_submit = refuse

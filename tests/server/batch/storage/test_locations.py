@@ -95,8 +95,8 @@ def test_what_is_allowed_is_named(tmp_path: Path) -> None:
     with pytest.raises(LocationError) as refused:
         storage.check("gs://other/a", "read")
     assert str(refused.value) == (
-        f"location must start with 's3://', 'gs://mine/models/' or '{tmp_path}/'; "
-        "'gs://other/a' is not allowed (settings batch_roots, batch_schemes, batch_buckets)"
+        "'gs://other/a' is not allowed (settings batch_roots, batch_schemes, batch_buckets): "
+        f"location must start with 's3://', 'gs://mine/models/' or '{tmp_path}/'"
     )
 
 
