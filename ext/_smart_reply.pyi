@@ -59,7 +59,7 @@ class ModelFile:
     """A .tflite file that was found well formed. Others raise ModelError."""
 
     @staticmethod
-    def mapped(descriptor: int) -> ModelFile:
+    def read(descriptor: int) -> ModelFile:
         """The file that a descriptor is open on, which may be closed then. It is not copied: nobody may write to it."""
 
     @staticmethod

@@ -194,8 +194,8 @@ py::list operator_names(const ModelFile& file) {
 void bind_model(py::module_& module) {
   py::class_<ModelFile>(module, "ModelFile", "A .tflite file that was found well formed.")
       .def_static(
-          "mapped", [](int descriptor) { return ModelFile(tflite::mapped(descriptor)); }, py::arg("descriptor"),
-          "The file that a descriptor is open on; it is not copied.")
+          "read", [](int descriptor) { return ModelFile(tflite::read(descriptor)); }, py::arg("descriptor"),
+          "The file that a descriptor is open on.")
       .def_static(
           "copied", [](const std::string& content) { return ModelFile(tflite::copied(content)); }, py::arg("content"))
       .def_property_readonly(

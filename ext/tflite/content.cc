@@ -1,7 +1,7 @@
 #include "tflite/content.h"
 
-#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <system_error>
@@ -15,25 +15,11 @@ namespace {
 
 constexpr size_t kMaxBytes = size_t{1} << 30;
 
-struct Mapping {
-  explicit Mapping(std::string_view bytes) : bytes(bytes) {}
-  ~Mapping() { munmap(const_cast<char*>(bytes.data()), bytes.size()); }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  const std::string_view bytes;
-};
-
 struct Copy {
-  explicit Copy(std::string_view content) : text(content), bytes(text) {}
+  explicit Copy(std::string content) : text(std::move(content)), bytes(text) {}
   const std::string text;
   const std::string_view bytes;
 };
-
-template <typename Owner>
-Content content_of(std::shared_ptr<Owner> owner) {
-  const std::string_view* bytes = &owner->bytes;
-  return Content(std::move(owner), bytes);
-}
 
 void check_size(size_t bytes) {
   if (bytes == 0) throw ModelError("the file is empty");
@@ -43,21 +29,33 @@ void check_size(size_t bytes) {
   }
 }
 
+Content owned(std::string bytes) {
+  auto owner = std::make_shared<const Copy>(std::move(bytes));
+  const std::string_view* view = &owner->bytes;
+  return Content(std::move(owner), view);
+}
+
 }  // namespace
 
-Content mapped(int descriptor) {
+Content read(int descriptor) {
   struct stat about{};
   if (fstat(descriptor, &about) != 0) throw std::system_error(errno, std::generic_category());
   const auto size = static_cast<size_t>(about.st_size);
   check_size(size);
-  void* begin = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, descriptor, 0);
-  if (begin == MAP_FAILED) throw std::system_error(errno, std::generic_category());
-  return content_of(std::make_shared<Mapping>(std::string_view(static_cast<const char*>(begin), size)));
+  std::string bytes(size, '\0');
+  for (size_t done = 0; done < size;) {
+    const ssize_t got = pread(descriptor, bytes.data() + done, size - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw std::system_error(errno, std::generic_category());
+    if (got == 0) throw ModelError("the file became shorter while it was read");
+    done += static_cast<size_t>(got);
+  }
+  return owned(std::move(bytes));
 }
 
 Content copied(std::string_view bytes) {
   check_size(bytes.size());
-  return content_of(std::make_shared<Copy>(bytes));
+  return owned(std::string(bytes));
 }
 
 }  // namespace predictor::tflite

@@ -24,13 +24,13 @@ class MessageError(ValueError):
 
 
 def open_file(path: Path) -> _smart_reply.ModelFile:
-    """A .tflite file, checked and mapped: replace it by another if you must, but do not write to it.
+    """A .tflite file, read and checked.
 
     Raises ModelError, OSError.
     """
     with path.open("rb") as file:
         try:
-            return _smart_reply.ModelFile.mapped(file.fileno())
+            return _smart_reply.ModelFile.read(file.fileno())
         except (ValueError, RuntimeError, MemoryError) as error:
             raise ModelError(str(error)) from None
 

@@ -14,7 +14,7 @@ _SHOWN_CHARACTERS = 500
 class LocationError(ValueError):
     """A location that is malformed or not allowed; the message names it and the settings.
 
-    `setting` is the one that could allow it. `reason` is for whoever knows which location is meant, and what `setting` is.
+    `setting` is the one that could allow it. `reason` is for whoever knows the location and the setting.
     """
 
     def __init__(self, message: str, setting: str | None = None, *, reason: str | None = None) -> None:

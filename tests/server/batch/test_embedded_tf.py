@@ -135,13 +135,20 @@ def test_failures(service: Service, root: Path, half_plus_two: Mapping[str, byte
 
 @pytest.mark.parametrize("name", ["model", "input", "output"])
 @pytest.mark.parametrize("location", ["gs://other/x", "/etc/passwd", "http://host/x", "file:///etc/passwd"])
-def test_locations_that_are_not_allowed(service: Service, root: Path, name: str, location: str) -> None:
+def test_locations_that_are_not_allowed(
+    service: Service, root: Path, s3_bucket: S3Bucket, gcs_bucket: GcsBucket, name: str, location: str
+) -> None:
     parameters = {"model": f"{root}/model", "input": f"{root}/in/", "output": f"{root}/out", name: location}
     answer = ask(service, **parameters)
     assert answer.status == 400
     assert answer.text.startswith(f"'{name}' bad formatted: ")
     if (name, location) != ("output", "http://host/x"):
-        allowed = f"'{root}/'" if location != "file:///etc/passwd" else "'gs://', 's3://', 'http://', 'https://' or '/'"
+        s3, gs = (bucket.location.rstrip("/") for bucket in (s3_bucket, gcs_bucket))
+        allowed = (
+            f"'{s3}/', '{gs}/' or '{root}/'"
+            if location != "file:///etc/passwd"
+            else "'gs://', 's3://', 'http://', 'https://' or '/'"
+        )
         assert answer.text == f"'{name}' bad formatted: location must start with {allowed}\n"
 
 
