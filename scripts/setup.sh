@@ -21,6 +21,7 @@ extras=${2:-}
 python=${PYTHON:-python3}
 torch=${TORCH:-cpu}
 cd "$(dirname "$0")/.."
+[ ! -x "$venv/bin/python" ] || python=$venv/bin/python # one that is there stays
 
 fail() {
     printf 'error: %s\n' "$1" >&2
