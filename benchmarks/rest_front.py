@@ -1,4 +1,4 @@
-"""embedded-tf's way, with a minimal stand-in for TensorFlow's REST server: one HTTP request with all lines of a file.
+"""embedded-tf's way, with a minimal replacement of TensorFlow's REST server: one HTTP request with all lines of a file.
 
     python -m benchmarks.rest_front MODEL INPUT OUTPUT
 

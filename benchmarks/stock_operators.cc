@@ -39,7 +39,7 @@ void look_up(void* handle, const char* symbol, Function& function) {
 
 void open_library() {
   const auto version = py::module_::import("tflite_runtime").attr("__version__").cast<std::string>();
-  if (version != kSupportedVersion) throw py::import_error("tflite-runtime 2.14.0 is wanted, but here is " + version);
+  if (version != kSupportedVersion) throw py::import_error("expected tflite-runtime 2.14.0, got " + version);
   const auto binary = py::module_::import("tflite_runtime._pywrap_tensorflow_interpreter_wrapper");
   void* handle = dlopen(binary.attr("__file__").cast<std::string>().c_str(), RTLD_NOW | RTLD_NOLOAD);
   if (!handle) throw py::import_error("tflite-runtime's library is not loaded");

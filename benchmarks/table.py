@@ -87,7 +87,7 @@ def model_table(alone: Mapping[str, Sequence[InProcess]]) -> str:
 
 
 def check_table(checks: Sequence[Check], subject: str = "on the fixed sentence") -> str:
-    """Asked, measured, and whether it holds; `subject` is what it was asked of."""
+    """The bound, the figure, and whether it holds; `subject` is what was measured."""
     lines = [
         [check.what + " (aim)" * check.aim, check.asked, check.measured, "yes" if check.holds else "NO"]
         for check in checks

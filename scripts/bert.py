@@ -164,7 +164,7 @@ class SentenceEncoder(nn.Module):
         super().__init__()
         embeddings = "embeddings."
         self.words = weights[f"{embeddings}word_embeddings.weight"]
-        # every token of a lone text is of the first type
+        # every token of a single text is of the first type
         types = weights[f"{embeddings}token_type_embeddings.weight"]
         self.positions = weights[f"{embeddings}position_embeddings.weight"] + types[0]
         norm = f"{embeddings}LayerNorm"

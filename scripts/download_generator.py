@@ -41,7 +41,7 @@ _TIMEOUT_S = 30
 _PIECE = 1 << 20
 _MOST_BYTES = 16 << 30
 
-# What is wanted, each from the first of the lists all of whose files are there; the folder it goes to.
+# What is downloaded, each from the first of the lists all of whose files are there; the folder it goes to.
 _WANTED: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("model", (("config.json",),)),
     ("model", (("generation_config.json",), ())),
@@ -130,7 +130,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not _REVISION.fullmatch(options.revision) or ".." in options.revision:
         parser.error(f"--revision: {options.revision!r} is no name of a revision")
     if not options.hub.startswith(("http://", "https://")):
-        parser.error("--hub: an address that begins with http:// or https:// is wanted")
+        parser.error("--hub: expected an address that begins with http:// or https://")
     options.output = options.output or FOLDER / options.name.rpartition("/")[2]
     return options
 

@@ -162,7 +162,7 @@ def whole(config: dict[str, Any], name: str) -> int:
     """A count of the configuration."""
     value = config.get(name)
     if type(value) is not int or value < 1:
-        raise FolderError(f"{name} is {value!r}; a whole number from 1 is wanted")
+        raise FolderError(f"{name} is {value!r}; expected a whole number from 1")
     return value
 
 
@@ -170,7 +170,7 @@ def small(config: dict[str, Any], name: str, default: float) -> float:
     """A number of the configuration that is added so that nothing is divided by 0."""
     value = config.get(name, default)
     if not isinstance(value, float | int) or not 0 <= value < 1:
-        raise FolderError(f"{name} is {value!r}; a number from 0 and below 1 is wanted")
+        raise FolderError(f"{name} is {value!r}; expected a number from 0 and below 1")
     return float(value)
 
 
@@ -213,7 +213,7 @@ def read_max_tokens(folder: Path, architecture: bert.Architecture) -> int:
         if value is None:
             continue
         if type(value) is not int:
-            raise FolderError(f"{path}: {key} is {value!r}; a whole number is wanted")
+            raise FolderError(f"{path}: {key} is {value!r}; expected a whole number")
         limits.append(value)
         break  # the first goes before the tokenizer's own
     if min(limits) < 3:

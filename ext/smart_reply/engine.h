@@ -16,7 +16,7 @@
 
 namespace predictor::smart_reply {
 
-// Which of a message's replies are wanted.
+// Which of a message's replies to return.
 struct ReplyFilter {
   std::optional<uint32_t> most;     // so many, the best
   std::optional<double> threshold;  // with no lower score

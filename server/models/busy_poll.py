@@ -14,7 +14,7 @@ _NS_PER_US = 1000
 class BusyPoll:
     """Keeps an event loop polling instead of sleeping, for `busy_poll_us` microseconds from each `begin`.
 
-    A core that goes to sleep between two requests of a lone client is woken up by an interrupt, which on a virtual
+    A core that goes to sleep between two requests of a single client is woken up by an interrupt, which on a virtual
     machine leaves the guest, and finds its caches cold: the model and the server take twice as long. What comes while
     the loop polls is handled as always; under load there is nothing to wait for and nothing is polled.
     """

@@ -27,7 +27,7 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_NAME_CHARACTERS - 1}}}")
 _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 
 # What to load for a capability that no model has: for the message.
-_WANTED = {
+_MODEL_OF = {
     Capability.CLASSIFY: "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
     Capability.REPLY: "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
     Capability.EMBED: "a sentence encoder (`make models/encoder`), or a TorchScript module that gives vectors,",
@@ -175,7 +175,7 @@ class Registry:
         for entry in self._entries.values():
             if entry.state == ModelState.LOADING:
                 raise unavailable(f"model {entry.name!r} is loading", retry_after_ms=1000)
-        method, wanted = METHODS[capability][0], _WANTED[capability]
+        method, wanted = METHODS[capability][0], _MODEL_OF[capability]
         raise not_found(f"no loaded model serves {method}: start the server with {wanted} as --model NAME=LOCATION")
 
     def _failed(self, entry: Entry, why: str) -> None:

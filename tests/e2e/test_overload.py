@@ -76,7 +76,7 @@ def watch_queue(service: Service, loaded: threading.Event, depths: list[int]) ->
 
 
 def one_request_s(service: Service) -> float:
-    """Seconds that a lone client waits for an answer, median of 9."""
+    """Seconds that a single client waits for an answer, median of 9."""
     seconds = []
     with service.client() as predictor:
         for _ in range(9):

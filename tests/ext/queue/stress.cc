@@ -55,7 +55,7 @@ struct Round {
   unsigned workers;
   double deadlines = 0.1;  // share of the requests that have one
   double bulk = 0.3;
-  bool lone = false;  // submits only when nothing waits or runs
+  bool alone = false;  // submits only when nothing waits or runs
   Ending ending = Ending::drain_idle;
   unsigned submitters = 4;
   unsigned requests = 2500;  // of each submitter
@@ -173,8 +173,8 @@ class Stress {
       } else {
         refuse(entry, submission.admission);
       }
-      if (round_.lone || random.chance(0.3)) wake(runner);
-      if (round_.lone) wait_until_idle();
+      if (round_.alone || random.chance(0.3)) wake(runner);
+      if (round_.alone) wait_until_idle();
       if (random.chance(0.05)) std::this_thread::sleep_for(microseconds(random.below(2000)));
     }
     queue_.wake();
@@ -329,11 +329,11 @@ std::vector<Round> rounds() {
        .workers = 2,
        .bulk = 0.7,
        .ending = Ending::drain_busy},
-      {.name = "lone requests run at once",
+      {.name = "alone requests run at once",
        .limits = large,
        .policy = {},
        .workers = 1,
-       .lone = true,
+       .alone = true,
        .submitters = 1,
        .requests = 800},
       {.name = "closed under load",

@@ -362,7 +362,7 @@ def test_a_model_saved_in_training_mode_is_served_in_evaluation_mode(tmp_path: P
 
 
 class WrongShape(nn.Module):
-    """A vector where a matrix is wanted."""
+    """A vector where a matrix is expected."""
 
     def forward(self, tokens: list[list[str]]) -> Tensor:
         return torch.zeros(len(tokens))

@@ -19,7 +19,7 @@ def _no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_SLICE_NS", 10**18)
 
 
-class Desk:
+class SmallQueue:
     """Takes at most `room` requests at a time; the test answers them."""
 
     def __init__(self, room: int = 10**6) -> None:
@@ -48,10 +48,10 @@ class Desk:
 class Answer:
     """One call of answer_all."""
 
-    def __init__(self, items: list[str], desk: Desk) -> None:
+    def __init__(self, items: list[str], queue: SmallQueue) -> None:
         self.results: Any = None
         self.error: Any = None
-        self.call = drive(answer_all(items, desk.submit, "docs"), self._done)
+        self.call = drive(answer_all(items, queue.submit, "docs"), self._done)
 
     def _done(self, results: Any, error: BaseException | None) -> None:
         self.results, self.error = results, error
@@ -62,86 +62,86 @@ def names(count: int) -> list[str]:
 
 
 def test_nothing_to_answer() -> None:
-    assert Answer([], Desk()).results == []
+    assert Answer([], SmallQueue()).results == []
 
 
 def test_results_keep_the_order_of_the_items() -> None:
-    desk = Desk()
-    answer = Answer(["a", "b", "c"], desk)
+    queue = SmallQueue()
+    answer = Answer(["a", "b", "c"], queue)
     for item in ("c", "a", "b"):
         assert answer.results is None
-        desk.answer(item)
+        queue.answer(item)
     assert answer.results == ["A", "B", "C"]
 
 
 def test_no_more_than_a_window_waits_at_a_time() -> None:
-    desk = Desk()
+    queue = SmallQueue()
     items = names(3 * WINDOW + 5)
-    answer = Answer(items, desk)
-    while desk.waiting:
-        desk.answer(next(iter(desk.waiting)))
+    answer = Answer(items, queue)
+    while queue.waiting:
+        queue.answer(next(iter(queue.waiting)))
     assert answer.results == [item.upper() for item in items]
-    assert desk.most == WINDOW
+    assert queue.most == WINDOW
 
 
 def test_with_a_full_queue_it_waits_for_its_own_requests() -> None:
-    desk = Desk(room=3)
-    answer = Answer(names(10), desk)
-    while desk.waiting:
-        desk.answer(next(iter(desk.waiting)))
+    queue = SmallQueue(room=3)
+    answer = Answer(names(10), queue)
+    while queue.waiting:
+        queue.answer(next(iter(queue.waiting)))
     assert answer.results == [item.upper() for item in names(10)]
-    assert desk.refused > 0
-    assert desk.most == 3
+    assert queue.refused > 0
+    assert queue.most == 3
 
 
 def test_a_queue_full_of_others_is_an_error() -> None:
-    answer = Answer(["a"], Desk(room=0))
+    answer = Answer(["a"], SmallQueue(room=0))
     assert isinstance(answer.error, PredictionError)
     assert (answer.error.code, answer.error.retry_after_ms) == (ErrorCode.OVERLOADED, 7)
     assert answer.error.message == "docs[0]: full"
 
 
 def test_the_first_failing_item_fails_the_call_and_frees_the_others() -> None:
-    desk = Desk()
-    answer = Answer(["a", "b", "c", "d"], desk)
-    desk.answer("a")
-    desk.answer("d")
-    desk.fail("b", internal("the model failed", "id-1"))
+    queue = SmallQueue()
+    answer = Answer(["a", "b", "c", "d"], queue)
+    queue.answer("a")
+    queue.answer("d")
+    queue.fail("b", internal("the model failed", "id-1"))
     assert answer.error.message == "docs[1]: the model failed"
     assert (answer.error.code, answer.error.request_id) == (ErrorCode.INTERNAL, "id-1")
-    assert desk.abandoned == ["c"]
+    assert queue.abandoned == ["c"]
 
 
 def test_a_refusal_names_the_item_that_was_refused() -> None:
-    desk = Desk()
+    queue = SmallQueue()
 
     def submit(item: str) -> Pending[str]:
         if item == "bad":
             raise deadline_exceeded("too late")
-        return desk.submit(item)
+        return queue.submit(item)
 
     reports: list[BaseException | None] = []
     drive(answer_all(["a", "b", "bad", "c"], submit, "texts"), lambda _, error: reports.append(error))
     (error,) = reports
     assert isinstance(error, PredictionError)
     assert error.message == "texts[2]: too late"
-    assert sorted(desk.abandoned) == ["a", "b"]
+    assert sorted(queue.abandoned) == ["a", "b"]
 
 
 def test_a_cancelled_call_frees_everything() -> None:
-    desk = Desk()
-    answer = Answer(["a", "b", "c"], desk)
-    desk.answer("a")
+    queue = SmallQueue()
+    answer = Answer(["a", "b", "c"], queue)
+    queue.answer("a")
     answer.call.cancel()
-    assert sorted(desk.abandoned) == ["b", "c"]
+    assert sorted(queue.abandoned) == ["b", "c"]
     assert answer.results is None
 
 
 def test_what_is_no_prediction_error_passes_as_it_is() -> None:
-    desk = Desk()
-    answer = Answer(["a"], desk)
+    queue = SmallQueue()
+    answer = Answer(["a"], queue)
     fault = ZeroDivisionError("a fault of ours")
-    desk.fail("a", fault)
+    queue.fail("a", fault)
     assert answer.error is fault
     with pytest.raises(ZeroDivisionError):
         raise answer.error
@@ -149,12 +149,12 @@ def test_what_is_no_prediction_error_passes_as_it_is() -> None:
 
 async def test_others_have_their_turn_while_much_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_SLICE_NS", -1)  # over at once
-    desk = Desk()
-    answer = Answer(names(5), desk)
-    assert list(desk.waiting) == ["d0"]
+    queue = SmallQueue()
+    answer = Answer(names(5), queue)
+    assert list(queue.waiting) == ["d0"]
     for _ in range(5):  # the last turn is the answer's own
         await asyncio.sleep(0.001)
-    assert list(desk.waiting) == names(5)
+    assert list(queue.waiting) == names(5)
     for name in names(5):
-        desk.answer(name)
+        queue.answer(name)
     assert answer.results == ["D0", "D1", "D2", "D3", "D4"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STATUS = ServerStatus("1.2.3", 4.5, True, [], 6, [])
 
 
-class Desk:
+class Harness:
     """A handler and its registry."""
 
     def __init__(self, **settings: Any) -> None:
@@ -34,13 +34,13 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(zoo: Callable[[str], Path]) -> AsyncIterator[Desk]:
+async def harness(zoo: Callable[[str], Path]) -> AsyncIterator[Harness]:
     """A classifier and an embedder."""
-    desk = Desk()
-    await desk.registry.load("labels", str(zoo("doc_model")))
-    await desk.registry.load("vectors", str(zoo("embedding_tensor")))
-    yield desk
-    await desk.registry.close()
+    harness = Harness()
+    await harness.registry.load("labels", str(zoo("doc_model")))
+    await harness.registry.load("vectors", str(zoo("embedding_tensor")))
+    yield harness
+    await harness.registry.close()
 
 
 def test_every_method_of_the_contract_is_there() -> None:
@@ -51,20 +51,20 @@ def test_every_method_of_the_contract_is_there() -> None:
         assert list(inspect.signature(method).parameters) == list(inspect.signature(declared).parameters), name
 
 
-async def test_predict(desk: Desk) -> None:
-    alone = await result(desk.handler.predict("set an alarm", None))
+async def test_predict(harness: Harness) -> None:
+    alone = await result(harness.handler.predict("set an alarm", None))
     assert len(alone) == 3
-    named = await result(desk.handler.predict("set an alarm", RequestOptions("labels", 60_000, Lane.BULK, "id")))
-    many = await result(desk.handler.predict_batch(["set an alarm", "snooze"], None))
+    named = await result(harness.handler.predict("set an alarm", RequestOptions("labels", 60_000, Lane.BULK, "id")))
+    many = await result(harness.handler.predict_batch(["set an alarm", "snooze"], None))
     assert named == alone
     assert many[0] == pytest.approx(alone, abs=1e-5)
     assert many[1] != many[0]
 
 
-async def test_vectors(desk: Desk) -> None:
-    alone = await result(desk.handler.embed("set an alarm", None, None))
-    many = await result(desk.handler.embed_batch(["set an alarm", "snooze"], None, None))
-    matrix = await result(desk.handler.embed_matrix(["set an alarm", "snooze"], None, None))
+async def test_vectors(harness: Harness) -> None:
+    alone = await result(harness.handler.embed("set an alarm", None, None))
+    many = await result(harness.handler.embed_batch(["set an alarm", "snooze"], None, None))
+    matrix = await result(harness.handler.embed_matrix(["set an alarm", "snooze"], None, None))
     assert many[0] == pytest.approx(alone, abs=1e-6)
     assert (matrix.rows, matrix.columns) == (2, len(alone)) == (2, 16)
     assert matrix.tokens is None, "a module does not tell"
@@ -72,9 +72,9 @@ async def test_vectors(desk: Desk) -> None:
     assert values == pytest.approx(np.array(many), abs=1e-6)
 
 
-async def test_vectors_that_take_too_much_are_refused(desk: Desk) -> None:
+async def test_vectors_that_take_too_much_are_refused(harness: Harness) -> None:
     """16 numbers a text: 64 bytes in a matrix, 128 in lists."""
-    small = Handler(desk.registry, desk.settings.model_copy(update={"message_bytes": 1024}), lambda: STATUS)
+    small = Handler(harness.registry, harness.settings.model_copy(update={"message_bytes": 1024}), lambda: STATUS)
     assert len(await result(small.embed_batch(["a"] * 8, None, None))) == 8
     assert (await result(small.embed_matrix(["a"] * 16, None, None))).rows == 16
     error = await error_of(small.embed_batch(["a"] * 9, None, None))
@@ -88,11 +88,11 @@ async def test_vectors_that_take_too_much_are_refused(desk: Desk) -> None:
     assert error.message.startswith("texts: 17 vectors take 1088 bytes, over the limit of 1024")
 
 
-async def test_no_texts_give_no_vectors(desk: Desk) -> None:
-    matrix = await result(desk.handler.embed_matrix([], None, None))
+async def test_no_texts_give_no_vectors(harness: Harness) -> None:
+    matrix = await result(harness.handler.embed_matrix([], None, None))
     assert (matrix.rows, matrix.columns, matrix.values, matrix.tokens) == (0, 0, b"", 0)
-    assert await result(desk.handler.embed_batch([], None, None)) == []
-    assert await result(desk.handler.predict_batch([], None)) == []
+    assert await result(harness.handler.embed_batch([], None, None)) == []
+    assert await result(harness.handler.predict_batch([], None)) == []
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ async def test_no_texts_give_no_vectors(desk: Desk) -> None:
         (RequestOptions(request_id="x" * 129), "options.request_id: must have at most 128 characters, got 129"),
     ],
 )
-async def test_options_out_of_range(desk: Desk, options: RequestOptions, complaint: str) -> None:
+async def test_options_out_of_range(harness: Harness, options: RequestOptions, complaint: str) -> None:
     for call in (
-        desk.handler.predict("a", options),
-        desk.handler.predict_batch(["a"], options),
-        desk.handler.embed("a", options, None),
-        desk.handler.embed_matrix(["a"], options, None),
+        harness.handler.predict("a", options),
+        harness.handler.predict_batch(["a"], options),
+        harness.handler.embed("a", options, None),
+        harness.handler.embed_matrix(["a"], options, None),
     ):
         error = await error_of(call)
         assert error.code == ErrorCode.INVALID_ARGUMENT
@@ -118,61 +118,61 @@ async def test_options_out_of_range(desk: Desk, options: RequestOptions, complai
 
 async def test_the_deadline_is_the_callers_or_the_settings(zoo: Callable[[str], Path]) -> None:
     """The queue holds everything, so that only the deadline ends a call."""
-    desk = Desk(hold=100, timeout_ms=30)
-    await desk.registry.load("labels", str(zoo("doc_model")))
+    harness = Harness(hold=100, timeout_ms=30)
+    await harness.registry.load("labels", str(zoo("doc_model")))
     for options, least_ms in ((None, 30), (RequestOptions(), 30), (RequestOptions(timeout_ms=60), 60)):
         begin = time.monotonic()
-        error = await error_of(desk.handler.predict("a", options))
+        error = await error_of(harness.handler.predict("a", options))
         assert error.code == ErrorCode.DEADLINE_EXCEEDED
         assert time.monotonic() - begin >= least_ms / 1000
-    await desk.registry.close()
+    await harness.registry.close()
 
 
-async def test_methods_without_a_model_say_which_to_load(desk: Desk) -> None:
+async def test_methods_without_a_model_say_which_to_load(harness: Harness) -> None:
     for call, wanted in (
-        (desk.handler.reply("a", None, None), "Smart Reply"),
-        (desk.handler.reply_batch(["a"], None, None), "Smart Reply"),
-        (desk.handler.reply_conversation(["a"], None, None), "Smart Reply"),
-        (desk.handler.generate("a", GenerationOptions(), None), "text generator"),
-        (desk.handler.generate_begin("a", GenerationOptions(), None), "text generator"),
+        (harness.handler.reply("a", None, None), "Smart Reply"),
+        (harness.handler.reply_batch(["a"], None, None), "Smart Reply"),
+        (harness.handler.reply_conversation(["a"], None, None), "Smart Reply"),
+        (harness.handler.generate("a", GenerationOptions(), None), "text generator"),
+        (harness.handler.generate_begin("a", GenerationOptions(), None), "text generator"),
     ):
         error = await error_of(call)
         assert error.code == ErrorCode.NOT_FOUND
         assert wanted in error.message
 
 
-async def test_streams_and_jobs_that_do_not_exist(desk: Desk) -> None:
+async def test_streams_and_jobs_that_do_not_exist(harness: Harness) -> None:
     for call in (
-        desk.handler.generate_next("no-such-stream", 0),
-        desk.handler.generate_cancel("no-such-stream"),
-        desk.handler.get_batch("no-such-job"),
-        desk.handler.cancel_batch("no-such-job"),
+        harness.handler.generate_next("no-such-stream", 0),
+        harness.handler.generate_cancel("no-such-stream"),
+        harness.handler.get_batch("no-such-job"),
+        harness.handler.cancel_batch("no-such-job"),
     ):
         error = await error_of(call)
         assert error.code == ErrorCode.NOT_FOUND
         assert "no-such-" in error.message
     for limit in (0, -1, 1001):
-        error = await error_of(desk.handler.list_batches(limit))
+        error = await error_of(harness.handler.list_batches(limit))
         assert error.code == ErrorCode.INVALID_ARGUMENT
         assert error.message == f"limit: must lie between 1 and 1000, got {limit}"
-    assert await result(desk.handler.list_batches(1)) == []
-    error = await error_of(desk.handler.submit_batch(BatchRequest("predict", None, "in", "out")))
+    assert await result(harness.handler.list_batches(1)) == []
+    error = await error_of(harness.handler.submit_batch(BatchRequest("predict", None, "in", "out")))
     assert error.code == ErrorCode.UNAVAILABLE
 
 
-async def test_status_and_models(desk: Desk) -> None:
-    assert await result(desk.handler.status()) is STATUS
-    assert [info.name for info in await result(desk.handler.list_models())] == ["labels", "vectors"]
+async def test_status_and_models(harness: Harness) -> None:
+    assert await result(harness.handler.status()) is STATUS
+    assert [info.name for info in await result(harness.handler.list_models())] == ["labels", "vectors"]
 
 
 async def test_loading_over_rpc(zoo: Callable[[str], Path]) -> None:
-    off = Desk()
+    off = Harness()
     for call in (off.handler.load_model("a", "b"), off.handler.unload_model("a")):
         error = await error_of(call)
         assert error.code == ErrorCode.INVALID_ARGUMENT
         assert "model_root" in error.message
 
-    on = Desk(model_root=zoo("doc_model").parent)
+    on = Harness(model_root=zoo("doc_model").parent)
     info = await result(on.handler.load_model("loaded", "doc_model.pt"))
     assert info.name == "loaded"
     assert await result(on.handler.predict("a", RequestOptions(model="loaded")))
@@ -181,12 +181,12 @@ async def test_loading_over_rpc(zoo: Callable[[str], Path]) -> None:
 
 
 async def test_a_caller_that_goes_away_does_not_stop_a_load(zoo: Callable[[str], Path]) -> None:
-    desk = Desk(model_root=zoo("doc_model").parent)
-    load = desk.handler.load_model("loaded", "doc_model.pt")
+    harness = Harness(model_root=zoo("doc_model").parent)
+    load = harness.handler.load_model("loaded", "doc_model.pt")
     awaited = load.send(None)  # as far as its first wait
     awaited._asyncio_future_blocking = False
     load.close()
-    info = await result(desk.handler.load_model("other", "doc_model.pt"))
+    info = await result(harness.handler.load_model("other", "doc_model.pt"))
     assert info.name == "other"
-    assert [info.name for info in desk.registry.infos()] == ["loaded", "other"]
-    await desk.registry.close()
+    assert [info.name for info in harness.registry.infos()] == ["loaded", "other"]
+    await harness.registry.close()
