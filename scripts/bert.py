@@ -113,6 +113,11 @@ class LayerNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda and x.dtype != self.weight.dtype:  # a card's layer_norm takes one type only
+            wide = functional.layer_norm(
+                x.to(self.weight.dtype), [self.weight.size(0)], self.weight, self.bias, self.epsilon
+            )
+            return wide.to(x.dtype)
         return functional.layer_norm(x, [self.weight.size(0)], self.weight, self.bias, self.epsilon)
 
 
