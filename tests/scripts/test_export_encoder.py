@@ -207,7 +207,7 @@ def other_module(folder: Path) -> None:
             change("config.json", layer_norm_eps="tiny"),
             "layer_norm_eps is 'tiny'; expected a number from 0",
         ),
-        (change("sentence_bert_config.json", max_seq_length="long"), "max_seq_length is 'long'; expected a whole number"),
+        (change("sentence_bert_config.json", max_seq_length="long"), "max_seq_length is 'long'; expected a whole"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (change("config.json", model_type="mpnet"), "model_type is 'mpnet'; supported is bert"),
         (change("config.json", hidden_act="silu"), "hidden_act is 'silu'; supported is gelu"),
