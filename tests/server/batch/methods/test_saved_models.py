@@ -26,9 +26,9 @@ FILES, LINES = 4, 50_000
 @pytest.fixture(scope="module")
 def service(classifier: Path, saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A server whose jobs may read and write below the folder of all tests, and use TensorFlow servers."""
-    folder = tmp_path_factory.getbasetemp()
+    roots = (*flags(tmp_path_factory.getbasetemp()), f"--batch-roots={saved_models}")
     state = tmp_path_factory.mktemp("jobs")
-    with Service(classifier, *flags(folder), f"--jobs-db={state / 'jobs.db'}", "--batch-schemes=tfserving") as running:
+    with Service(classifier, *roots, f"--jobs-db={state / 'jobs.db'}", "--batch-schemes=tfserving") as running:
         yield running
 
 

@@ -19,7 +19,7 @@ import pytest
 from server.batch.pipeline.lines import Chunk
 from server.batch.ray.worker import FlatChunk
 from tests.server.batch.jobs import files_below, read_lines, write_lines
-from tests.support.service import ROOT, child_pids, eventually, free_port, is_running
+from tests.support.service import ROOT, child_pids, eventually, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 LINES = 100_000
+_ADDRESS = re.compile(r"--address='([\d.]+:\d+)'")
 _READY = re.compile(r'"pid": (\d+).*"worker ready"')
 
 
@@ -72,8 +73,8 @@ def cluster() -> Iterator[str]:
     """A cluster's address; this process's children know its secret."""
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: there are sockets in it
-        port = free_port()
-        command = ["ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=2", f"--temp-dir={folder}"]
+        # port 0: Ray's own choice, as a free port of ours may be somebody else's until Ray has started
+        command = ["ray", "start", "--head", "--block", "--port=0", "--num-cpus=2", f"--temp-dir={folder}"]
         process = subprocess.Popen(
             [Path(sys.executable).with_name(command[0]), *command[1:], "--include-dashboard=false"],
             cwd=ROOT,
@@ -81,17 +82,26 @@ def cluster() -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if b"Ray runtime started" in line:
-                break
+        address = _address(process)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in secret.items():
                 patch.setenv(name, value)
-            yield f"127.0.0.1:{port}"
+            yield address
         process.terminate()
         process.wait(60)
+        assert process.stdout is not None
         process.stdout.close()
+
+
+def _address(process: subprocess.Popen[bytes]) -> str:
+    """What `ray start` tells others to join, once its cluster runs."""
+    assert process.stdout is not None
+    told = ""
+    for line in process.stdout:
+        told += line.decode()
+        if (found := _ADDRESS.search(told)) is not None:
+            return found[1]
+    raise AssertionError(f"Ray did not start:\n{told}")
 
 
 def run(folder: Path, *flags: object, exit_code: int = 0) -> str:
