@@ -1,7 +1,8 @@
 """Two versions of this service, side by side in one run: the server of this checkout, and that of another one.
 
-Both run all the time, with the models that `make run` serves, and take turns row by row, so that a machine that becomes
-slower is slower for both. The other checkout must have its extension built, and runs in this environment's Python.
+In each round both run all the time, with the models that `make run` serves, and take turns row by row, so that a
+machine that becomes slower is slower for both. The other checkout must have its extension built, and runs in this
+environment's Python.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class Pair:
 
     rates: tuple[float, float]
     cpu_us: tuple[float, float]
+
+
+Key = tuple[str, int, float]
+"""What is measured, with how many connections, and how much slower this version may be."""
+Pairs = dict[Key, list[Pair]]
 
 
 @dataclass(frozen=True)
@@ -121,35 +127,46 @@ def of_generation(clients: int, options: argparse.Namespace, version: Version) -
     return rate.tokens_per_s, rate.cpu_us
 
 
-def turns(
-    options: argparse.Namespace, folder: Path, versions: Sequence[Version]
-) -> dict[tuple[str, int, float], list[Pair]]:
-    """All rounds; by (what, connections, allowed share). Who goes first changes from turn to turn."""
-    texts = {"sentence": [FIXED_SENTENCE], "message": [MESSAGE], "texts": mixed_texts()}
-    files = {name: folder / f"{name}.txt" for name in texts}
-    for name, lines in texts.items():
-        files[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
-    plan = Plan(options.models, files, options.connections, options.seconds, options.warmup, LOGS)
-    rows: dict[tuple[str, int, float], Callable[[Version], tuple[float, float]]] = {
+def one_round(options: argparse.Namespace, plan: Plan, versions: Sequence[Version], turn: Iterator[int]) -> Pairs:
+    """One turn of both versions at each piece of work. Who goes first changes from turn to turn."""
+    rows: dict[Key, Callable[[Version], tuple[float, float]]] = {
         (work.endpoint.label, connections, work.most): partial(of_load, work, connections, plan)
         for work in works(options.connections)
         for connections in work.connections
     }
     for clients in (1, GENERATING):
         rows["generate, Thrift", clients, 0.05] = partial(of_generation, clients, options)
-    pairs: dict[tuple[str, int, float], list[Pair]] = {}
-    turn = count()
-    for _ in range(options.rounds):
-        for key, measure in rows.items():
-            order = (0, 1) if next(turn) % 2 else (1, 0)
-            figures = {index: measure(versions[index]) for index in order}
-            pair = Pair((figures[0][0], figures[1][0]), (figures[0][1], figures[1][1]))
-            pairs.setdefault(key, []).append(pair)
-            print(f"{key[0]}, {key[1]} conn.: {pair.rates[0]:,.0f} beside {pair.rates[1]:,.0f}/s", file=sys.stderr)
+    pairs: Pairs = {}
+    for key, measure in rows.items():
+        order = (0, 1) if next(turn) % 2 else (1, 0)
+        figures = {index: measure(versions[index]) for index in order}
+        pair = Pair((figures[0][0], figures[1][0]), (figures[0][1], figures[1][1]))
+        pairs[key] = [pair]
+        print(f"{key[0]}, {key[1]} conn.: {pair.rates[0]:,.0f} beside {pair.rates[1]:,.0f}/s", file=sys.stderr)
     return pairs
 
 
-def table(pairs: dict[tuple[str, int, float], list[Pair]]) -> tuple[str, bool]:
+def measure_rounds(options: argparse.Namespace, folder: Path) -> Pairs:
+    """All rounds, each with new processes: where the system puts a process's memory is worth some per cent."""
+    texts = {"sentence": [FIXED_SENTENCE], "message": [MESSAGE], "texts": mixed_texts()}
+    files = {name: folder / f"{name}.txt" for name in texts}
+    for name, lines in texts.items():
+        files[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    plan = Plan(options.models, files, options.connections, options.seconds, options.warmup, LOGS)
+    pairs: Pairs = {}
+    turn = count()
+    for number_of_round in range(1, options.rounds + 1):
+        print(f"round {number_of_round} of {options.rounds}", file=sys.stderr)
+        with (
+            running("this", ROOT, options.models) as this,
+            running("other", options.checkout.resolve(), options.models) as other,
+        ):
+            for key, of_round in one_round(options, plan, (this, other), turn).items():
+                pairs.setdefault(key, []).extend(of_round)
+    return pairs
+
+
+def table(pairs: Pairs) -> tuple[str, bool]:
     """Medians of the rounds and of the ratios pair by pair; and whether none is lower than allowed."""
     lines, holds = [], True
     for (label, connections, most), of_row in pairs.items():
@@ -202,12 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         build_loadgen()
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            running("this", ROOT, options.models) as this,
-            running("other", options.checkout.resolve(), options.models) as other,
-        ):
-            text, holds = table(turns(options, Path(folder), (this, other)))
+        with tempfile.TemporaryDirectory() as folder:
+            text, holds = table(measure_rounds(options, Path(folder)))
     except (LoadError, AnswerError, StartError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
