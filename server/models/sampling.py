@@ -18,6 +18,7 @@ FIELD = "generation_options"
 
 _SEEDS = 1 << 64
 _LARGEST_TOP_K = 1 << 31  # more than any vocabulary has
+_DEFAULTS = (TEMPERATURE.default, TOP_K.default, TOP_P.default, REPETITION_PENALTY.default)
 
 
 def sampling_of(options: GenerationOptions | None, max_output_tokens: int, field: str = FIELD) -> Sampling:
@@ -27,7 +28,7 @@ def sampling_of(options: GenerationOptions | None, max_output_tokens: int, field
     """
     default = min(MAX_TOKENS.default, max_output_tokens)
     if options is None:
-        return Sampling(default, 1.0, 0, 1.0, 1.0, (), secrets.randbits(64))
+        return Sampling(default, *_DEFAULTS, (), secrets.randbits(64))
     max_tokens = default if options.max_tokens is None else options.max_tokens
     if wrong := MAX_TOKENS.wrong(max_tokens, max_output_tokens):
         raise invalid_argument(f"{wrong} (max_output_tokens of the model)", field=f"{field}.max_tokens")

@@ -31,6 +31,9 @@ _REQUEST_ID_CHARACTERS = int(REQUEST_ID.maximum or 0)
 _OF_ARGUMENT = (ErrorCode.INVALID_ARGUMENT, ErrorCode.TOO_LARGE)
 
 
+_MIN_TIMEOUT_MS = TIMEOUT_MS.minimum
+
+
 class Admission:
     """Checks the options of calls, and finds their models."""
 
@@ -52,7 +55,7 @@ class Admission:
         timeout_ms = options.timeout_ms
         if timeout_ms is None:
             timeout_ms = self._timeout_ms
-        elif not 1 <= timeout_ms <= self._max_timeout_ms:  # as TIMEOUT_MS says, without a call
+        elif not _MIN_TIMEOUT_MS <= timeout_ms <= self._max_timeout_ms:  # without a call: every request passes here
             wrong = TIMEOUT_MS.wrong(timeout_ms, self._max_timeout_ms) or ""
             raise invalid_argument(wrong, field=f"options.{TIMEOUT_MS.name}", setting=TIMEOUT_MS.maximum_of)
         request_id = options.request_id
