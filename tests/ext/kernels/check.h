@@ -30,9 +30,11 @@ std::vector<uint8_t> random_bytes(size_t count);
 // Each file's tests.
 void test_activations();
 void test_attention();
+void test_bfloat16();
 void test_kv_attention();
 void test_norms();
 void test_packed_gemm();
 void test_quantization();
+void test_rotary();
 
 }  // namespace predictor::tests

@@ -73,8 +73,10 @@ std::vector<uint8_t> random_bytes(size_t count) {
 int main() {
   using namespace predictor::tests;
   test_activations();
+  test_bfloat16();
   test_norms();
   test_quantization();
+  test_rotary();
   test_kv_attention();
   test_attention();
   test_packed_gemm();
