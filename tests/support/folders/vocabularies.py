@@ -1,0 +1,219 @@
+"""Tokenizers of every form that encoders have, small and trained, made by the library's own class for it.
+
+So tokenizer.json, tokenizer_config.json and the special tokens are what people have. Each has a few hundred tokens:
+words of the corpus whole, others in pieces; there are characters that it has never seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from tests.support import sentences
+from tests.support.service import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+SIZE = 600  # tokens, beside special ones
+BYTES = pre_tokenizers.ByteLevel.alphabet()
+
+
+@functools.cache
+def corpus() -> list[str]:
+    """Sentences to train on: the demo models' English, and the odd texts, so that some of other scripts is known."""
+    data = ROOT / "scripts" / "data"
+    utterances = (data / "utterances.tsv").read_text(encoding="utf-8").splitlines()
+    odd = [text for text in sentences.ODD if 0 < len(text) < 300]
+    harbour = (data / "harbour.txt").read_text(encoding="utf-8").splitlines()
+    return harbour + [line.partition("\t")[2] for line in utterances] + odd
+
+
+def _trained(tokenizer: tokenizers.Tokenizer, trainer: trainers.Trainer) -> dict[str, Any]:
+    """The model of tokenizer.json after training."""
+    tokenizer.train_from_iterator(corpus(), trainer)
+    model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    return model
+
+
+@functools.cache
+def _word_pieces() -> tuple[str, ...]:
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=SIZE + 1, special_tokens=["[UNK]"], show_progress=False)
+    vocabulary = _trained(tokenizer, trainer)["vocab"]
+    return tuple(sorted(vocabulary, key=vocabulary.__getitem__))[1:]
+
+
+@functools.cache
+def _byte_pairs() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Tokens, and the merges that make them, of bytes as GPT-2 writes them."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model = _trained(tokenizer, trainers.BpeTrainer(vocab_size=SIZE, initial_alphabet=BYTES, show_progress=False))
+    return tuple(sorted(model["vocab"], key=model["vocab"].__getitem__)), tuple(map(tuple, model["merges"]))
+
+
+@functools.cache
+def _character_pairs() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Tokens and merges of characters, with ▁ for a space, as Gemma's; what is not there falls back to bytes."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    model = _trained(tokenizer, trainers.BpeTrainer(vocab_size=SIZE, limit_alphabet=120, show_progress=False))
+    return tuple(sorted(model["vocab"], key=model["vocab"].__getitem__)), tuple(map(tuple, model["merges"]))
+
+
+@functools.cache
+def _unigrams() -> tuple[tuple[str, float], ...]:
+    """Pieces and their scores, with ▁ for a space, as SentencePiece's."""
+    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=SIZE + 1, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
+    )
+    return tuple((piece, score) for piece, score in _trained(tokenizer, trainer)["vocab"])[1:]
+
+
+def _numbered(*groups: Sequence[str]) -> dict[str, int]:
+    tokens = dict.fromkeys(token for group in groups for token in group)
+    return {token: number for number, token in enumerate(tokens)}
+
+
+def _scored(before: Sequence[str], after: Sequence[str] = ()) -> list[tuple[str, float]]:
+    """Special tokens, pieces, special tokens."""
+    pieces = [(piece, score) for piece, score in _unigrams() if piece not in {*before, *after}]
+    return [*((token, 0.0) for token in before), *pieces, *((token, 0.0) for token in after)]
+
+
+# ------------------------------------------------------------------------------------------ one function a form
+
+
+def bert(**options: Any) -> PreTrainedTokenizerBase:
+    """WordPiece in lower case with [CLS], [SEP] and types."""
+    from transformers import BertTokenizer
+
+    vocabulary = _numbered(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], _word_pieces())
+    return BertTokenizer(vocab=vocabulary, **options)
+
+
+def distilbert(**options: Any) -> PreTrainedTokenizerBase:
+    """BERT's, without types."""
+    from transformers import DistilBertTokenizer
+
+    vocabulary = _numbered(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], _word_pieces())
+    return DistilBertTokenizer(vocab=vocabulary, **options)
+
+
+def mpnet(**options: Any) -> PreTrainedTokenizerBase:
+    """WordPiece with RoBERTa's special tokens."""
+    from transformers import MPNetTokenizer
+
+    vocabulary = _numbered(["<s>", "<pad>", "</s>", "<unk>"], ["[UNK]"], _word_pieces(), ["<mask>"])
+    return MPNetTokenizer(vocab=vocabulary, **options)
+
+
+def roberta(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs with <s> and </s>; two </s> between the texts of a pair."""
+    from transformers import RobertaTokenizer
+
+    tokens, merges = _byte_pairs()
+    vocabulary = _numbered(["<s>", "<pad>", "</s>", "<unk>"], tokens, ["<mask>"])
+    return RobertaTokenizer(vocab=vocabulary, merges=list(merges), **options)
+
+
+def modernbert(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs with [CLS] and [SEP], saved as PreTrainedTokenizerFast."""
+    from transformers import AddedToken, PreTrainedTokenizerFast
+
+    tokens, merges = _byte_pairs()
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    vocabulary = _numbered(tokens, special)
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocabulary, list(merges)))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        mask_token=AddedToken("[MASK]", lstrip=True, special=True),
+        model_input_names=["input_ids", "attention_mask"],
+        **options,
+    )
+
+
+def xlm_roberta(**options: Any) -> PreTrainedTokenizerBase:
+    """Unigrams with <s> and </s>."""
+    from transformers import XLMRobertaTokenizer
+
+    return XLMRobertaTokenizer(vocab=_scored(["<s>", "<pad>", "</s>", "<unk>"], ["<mask>"]), **options)
+
+
+def camembert(**options: Any) -> PreTrainedTokenizerBase:
+    """Unigrams with special tokens in fairseq's order."""
+    from transformers import CamembertTokenizer
+
+    special = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>"]
+    return CamembertTokenizer(vocab=_scored(special, ["<mask>"]), **options)
+
+
+def albert(**options: Any) -> PreTrainedTokenizerBase:
+    """Unigrams in lower case without accents, with [CLS], [SEP] and types."""
+    from transformers import AlbertTokenizer
+
+    return AlbertTokenizer(vocab=_scored(["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]), **options)
+
+
+def deberta(**options: Any) -> PreTrainedTokenizerBase:
+    """Unigrams with [CLS], [SEP] and types, and white space as it is."""
+    from transformers import DebertaV2Tokenizer
+
+    return DebertaV2Tokenizer(vocab=_scored(["[PAD]", "[CLS]", "[SEP]", "[UNK]"], ["[MASK]"]), unk_id=3, **options)
+
+
+def t5(**options: Any) -> PreTrainedTokenizerBase:
+    """Unigrams with </s> at the end and nothing at the beginning."""
+    from transformers import T5Tokenizer
+
+    return T5Tokenizer(vocab=_scored(["<pad>", "</s>", "<unk>"]), extra_ids=4, **options)
+
+
+def qwen(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs, padded on the left, with <|endoftext|> at the end of each text as Qwen3-Embedding has it."""
+    from transformers import Qwen2Tokenizer
+
+    tokens, merges = _byte_pairs()
+    vocabulary = _numbered(tokens, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=list(merges), padding_side="left", **options)
+    end = "<|endoftext|>"
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, vocabulary[end])]
+    )
+    return tokenizer
+
+
+def gemma(**options: Any) -> PreTrainedTokenizerBase:
+    """Pairs of characters with bytes for what is not there, between <bos> and <eos> as EmbeddingGemma has it."""
+    from transformers import GemmaTokenizer
+
+    tokens, merges = _character_pairs()
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = _numbered(["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"], bytes_, tokens)
+    return GemmaTokenizer(
+        vocab=vocabulary, merges=list(merges), add_bos_token=True, add_eos_token=True, padding_side="right", **options
+    )
