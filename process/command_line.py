@@ -38,11 +38,13 @@ class SettingError(Exception):
 class Command:
     """What a command's --help says besides its settings."""
 
-    program: str
-    """As it is typed."""
+    module: str
+    """That `python -m` runs."""
+    installed: str
+    """The script that pip installs for it."""
     description: str
     examples: str
-    """Lines of a shell."""
+    """Lines of a shell; `{program}` in them stands for how the command was called."""
     epilog: str = ""
     config: bool = False
     """Whether there is --config FILE, and a variable CONFIG that names the file."""
@@ -58,6 +60,16 @@ class Command:
     """Variables that begin as this command's do and are not its settings."""
 
     @property
+    def program(self) -> str:
+        """How it was called."""
+        return called_as(self.module, self.installed)
+
+    @property
+    def shown_examples(self) -> str:
+        """The examples as they can be typed."""
+        return self.examples.replace("{program}", self.program)
+
+    @property
     def usage(self) -> str:
         """One line."""
         positional = f" [{self.positional[1]}]" if self.positional else ""
@@ -67,9 +79,14 @@ class Command:
     def short_help(self) -> str:
         """What fits on a screen."""
         return (
-            f"usage: {self.usage}\n\n{self.description}\n\nexamples:\n{self.examples}\n\n"
+            f"usage: {self.usage}\n\n{self.description}\n\nexamples:\n{self.shown_examples}\n\n"
             f"`{self.program} --help` lists all settings.\n"
         )
+
+
+def called_as(module: str, installed: str) -> str:
+    """How this process's command is typed: by its installed script's name if that runs, else `python -m MODULE`."""
+    return installed if Path(sys.argv[0]).name == installed else f"python -m {module}"
 
 
 def parse(settings: type[S], command: Command, arguments: Sequence[str] | None = None) -> S:
@@ -149,7 +166,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(
             prog=command.program,
             usage=command.usage,
-            description=f"{command.description}\n\nexamples:\n{command.examples}",
+            description=f"{command.description}\n\nexamples:\n{command.shown_examples}",
             epilog=command.epilog,
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=_HELP_COLUMN),
             allow_abbrev=False,

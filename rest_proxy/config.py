@@ -208,12 +208,13 @@ class Settings(Addresses, ProxyDeadlines, ProxyLimits, Backends, AccessLog, LogS
 
 
 COMMAND = Command(
-    program="python -m rest_proxy",
+    module="rest_proxy",
+    installed="predictor-rest-proxy",
     description="HTTP proxy of the prediction service: plain HTTP in, Thrift calls out.",
     examples="""\
-  python -m rest_proxy                                        in front of a server on this machine
-  python -m rest_proxy --thrift 10.0.0.1:9090,10.0.0.2:9090   in front of two servers
-  PREDICTOR_REST_PORT=80 python -m rest_proxy --host 0.0.0.0  open to others, on port 80""",
+  {program}                                        in front of a server on this machine
+  {program} --thrift 10.0.0.1:9090,10.0.0.2:9090   in front of two servers
+  PREDICTOR_REST_PORT=80 {program} --host 0.0.0.0  open to others, on port 80""",
     epilog="Every flag is also the environment variable in square brackets; a flag goes before its variable. PORT, as\n"
     "Cloud Run sets it, is the port where neither is given.",
     host_variables={"port": "PORT"},

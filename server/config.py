@@ -396,14 +396,15 @@ class Settings(
 
 
 COMMAND = Command(
-    program="python -m server",
+    module="server",
+    installed="predictor-server",
     description="Serves text models over Thrift, and over HTTP through a proxy that it starts.",
     examples="""\
-  python -m server models/classifier.pt                     one model, on ports 9090 (Thrift) and 8080 (HTTP)
-  python -m server --model a=one.pt --model b=folder        two models and their names
-  python -m server m.pt --host 0.0.0.0 --rest-port 80       open to others
-  python -m server m.pt --config server.toml --no-rest      more settings from a file, and no HTTP
-  PREDICTOR_QUEUE_ITEMS=100 python -m server m.pt           a setting from the environment""",
+  {program} models/classifier.pt                     one model, on ports 9090 (Thrift) and 8080 (HTTP)
+  {program} --model a=one.pt --model b=folder        two models and their names
+  {program} m.pt --host 0.0.0.0 --rest-port 80       open to others
+  {program} m.pt --config server.toml --no-rest      more settings from a file, and no HTTP
+  PREDICTOR_QUEUE_ITEMS=100 {program} m.pt           a setting from the environment""",
     epilog="""\
 Every flag is also the environment variable in square brackets, and, by its name with underscores, a key of
 the config file. A flag goes before its variable, and a variable before the file. PORT, as Cloud Run sets it, is

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import SettingsConfigDict
 
-from process.command_line import Command, SettingError, load
+from process.command_line import Command, SettingError, called_as, load
 from process.settings import CommandSettings, Paths, SettingsGroup, Strings, declared, prefixed, setting
 
 
@@ -32,7 +32,7 @@ class Settings(Sizes, Places, CommandSettings):
     model_config = SettingsConfigDict(env_prefix="TESTED_")
 
 
-COMMAND = Command("tested", "Is tested.", "  tested", config=True)
+COMMAND = Command("tested", "predictor-tested", "Is tested.", "  {program} --width 4", config=True)
 
 
 def wrong(**given: object) -> str:
@@ -99,3 +99,19 @@ def test_settings_of_a_child() -> None:
     }
     with pytest.raises(ValueError, match="less than or equal to 9"):
         Parent(child_width=10)
+
+
+@pytest.mark.parametrize(
+    ("first", "program"),
+    [
+        ("/opt/predictor/bin/predictor-tested", "predictor-tested"),
+        ("/opt/predictor/lib/tested/__main__.py", "python -m tested"),
+        ("-c", "python -m tested"),
+    ],
+)
+def test_a_command_is_named_as_it_was_called(monkeypatch: pytest.MonkeyPatch, first: str, program: str) -> None:
+    monkeypatch.setattr("sys.argv", [first])
+    assert called_as("tested", "predictor-tested") == program
+    assert COMMAND.usage == f"{program} [--SETTING VALUE ...]"
+    assert f"\nexamples:\n  {program} --width 4\n" in COMMAND.short_help
+    assert COMMAND.short_help.endswith(f"`{program} --help` lists all settings.\n")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from predictor.ttypes import OnError
 
+from process.command_line import called_as
 from process.options import KEY_FIELD, MAX_ERRORS, ON_ERROR
 from process.version import VERSION_LINE
 from server.batch.methods.text_methods import TEXT_METHODS
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 _STATE = "~/.local/state/predictor/batch"
 _ON_ERROR = {"fail": OnError.FAIL, "record": OnError.RECORD}
-_USAGE = "python -m server.batch --model LOCATION --input LOCATION --output LOCATION [OPTIONS]"
+_USAGE = "{program} --model LOCATION --input LOCATION --output LOCATION [OPTIONS]"
 _EPILOG = """
 examples:
-  python -m server.batch --model models/classifier.pt --input in/ --output out/
-  python -m server.batch --model models/half_plus_two --input gs://bucket/in/ --output gs://bucket/out --on-error record
-  python -m server.batch --model models/generator --method generate --input prompts.jsonl --output out --runner ray
+  {program} --model models/classifier.pt --input in/ --output out/
+  {program} --model models/half_plus_two --input gs://bucket/in/ --output gs://bucket/out --on-error record
+  {program} --model models/generator --method generate --input prompts.jsonl --output out --runner ray
 
 A line of the input is JSON: the text itself, or an object that has it as "doc" (predict), "message" (reply), "text"
 (embed) or "prompt" (generate); for a SavedModel one instance of TensorFlow Serving's REST API. Files named *.gz are
@@ -88,11 +89,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
 
 
 def _parser() -> argparse.ArgumentParser:
+    program = called_as("server.batch", "predictor-batch")
     parser = argparse.ArgumentParser(
-        prog="python -m server.batch",
-        usage=_USAGE,
+        prog=program,
+        usage=_USAGE.replace("{program}", program),
         description="Predict every line of every file, without a server.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.replace("{program}", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
