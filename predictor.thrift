@@ -79,7 +79,10 @@ enum Lane {
 struct RequestOptions {
   /** Model name, as list_models gives it. Default: the first model on the command line that serves the method. */
   1: optional string model,
-  /** Milliseconds until the caller stops waiting, 1 to max_timeout_ms, a setting. Default: the setting timeout_ms. */
+  /**
+   * Milliseconds until the caller stops waiting, 1 to max_timeout_ms, a setting. Default: the setting timeout_ms. A call
+   * with many texts gets item_timeout_ms, a setting too, for each beyond the first, up to max_timeout_ms.
+   */
   2: optional i32 timeout_ms,
   /** Default: INTERACTIVE. */
   3: optional Lane lane,
@@ -95,10 +98,136 @@ struct ReplyOptions {
   2: optional double threshold
 }
 
-/** Options of the embed methods. */
+/** Which end of a text that is cut is left out. */
+enum TruncationSide {
+  RIGHT = 0,
+  LEFT = 1
+}
+
+/** How the numbers of a vector are written. */
+enum VectorEncoding {
+  /** IEEE 754 single precision. */
+  FLOAT32 = 0,
+  /**
+   * Each vector times 127 / its largest magnitude, rounded: -127 to 127. The cosine of two vectors stays what it was
+   * but for the rounding; a factor for each vector gives the numbers back (EmbeddingMatrix.scales).
+   */
+  INT8 = 1,
+  /**
+   * One bit a number, 1 where it is over 0: eight to a byte, the first in the byte's highest bit, zeros at the end.
+   * What sentence-transformers calls ubinary; its binary is the same minus 128.
+   */
+  BINARY = 2
+}
+
+/**
+ * Options of the embed methods. All models take truncate, dimensions, normalize and encoding; which of the others a
+ * model takes is in ModelInfo.details under "options". An option that it does not take is refused.
+ */
 struct EmbedOptions {
   /** true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true. */
-  1: optional bool truncate
+  1: optional bool truncate,
+  /** Which end is cut. Default: as the model's tokenizer says. */
+  2: optional TruncationSide truncation_side,
+  /**
+   * true: a text over the model's token limit is split into parts of at most that size, and gets the mean of their
+   * vectors, weighted by their tokens; nothing is cut or refused, so truncate may not be given. Default: false.
+   */
+  3: optional bool split,
+  /** Only the first so many numbers of a vector (Matryoshka), at least 1, at most the model's. Default: all. */
+  4: optional i32 dimensions,
+  /**
+   * true: every vector is scaled to length 1. false: it is what the model and dimensions leave. Default: true for a
+   * model whose own vectors have length 1, so that shortened ones have it too; else false.
+   */
+  5: optional bool normalize,
+  /** One of the model's prompts, to be put before each text; at most 256 characters. Default: the model's default. */
+  6: optional string prompt_name,
+  /** What to put before each text, or nothing, instead; at most 16,384 characters. Give this or prompt_name. */
+  7: optional string prompt,
+  /** How the numbers are written; in an answer that is a list of numbers they are those of the bytes. Default: FLOAT32. */
+  8: optional VectorEncoding encoding
+}
+
+/** Options of classify. */
+struct ClassifyOptions {
+  /** At most so many labels, the best first; at least 1. Default: all. */
+  1: optional i32 top_k,
+  /** true: scores as the model's last layer gives them, without softmax or sigmoid. Default: false. */
+  2: optional bool raw_scores,
+  /**
+   * true: a label's score does not depend on the others' (sigmoid). false: the scores add up to 1 (softmax). Default:
+   * as the model says; with candidate_labels false.
+   */
+  3: optional bool multi_label,
+  /**
+   * Labels of the caller's own, 1 to 1000, each of 1 to 1024 bytes, none twice: how far the text entails each, by a
+   * model of natural language inference. Default: the model's own labels.
+   */
+  4: optional list<string> candidate_labels,
+  /**
+   * The sentence that says that a text has a label, which takes the place of {}; 1 to 1024 characters. Only with
+   * candidate_labels. Default: "This example is {}.".
+   */
+  5: optional string hypothesis_template,
+  /** true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true. */
+  6: optional bool truncate
+}
+
+/** Options of rerank. */
+struct RerankOptions {
+  /** Only the best so many; at least 1. Default: all. */
+  1: optional i32 top_n,
+  /** true: scores as the model's last layer gives them. false: by the function that its folder names. Default: false. */
+  2: optional bool raw_scores,
+  /** true: a pair over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true. */
+  3: optional bool truncate
+}
+
+/** How the tokens of a name become one entity. */
+enum Aggregation {
+  /** They do not: an entity for each token. */
+  NONE = 0,
+  /** Neighbours of the same label, as B- and I- say. */
+  SIMPLE = 1,
+  /** The same over whole words, a word having the label of its first token. */
+  FIRST = 2,
+  /** The same, a word having the label with the best mean score over its tokens. */
+  AVERAGE = 3,
+  /** The same, a word having the label of its token with the best score. */
+  MAX = 4
+}
+
+/** Options of the classify_tokens methods. */
+struct TokenOptions {
+  /** How tokens become entities. Default: SIMPLE. */
+  1: optional Aggregation aggregation,
+  /** Labels that are left out; at most 1000, each of 1 to 1024 bytes. Default: only O. */
+  2: optional list<string> ignore_labels,
+  /** true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true. */
+  3: optional bool truncate
+}
+
+/** Options of embed_sparse. */
+struct SparseOptions {
+  /** true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true. */
+  1: optional bool truncate,
+  /** Which end is cut. Default: as the model's tokenizer says. */
+  2: optional TruncationSide truncation_side,
+  /** One of the model's prompts, to be put before each text; at most 256 characters. Default: the model's default. */
+  3: optional string prompt_name,
+  /** What to put before each text, or nothing, instead; at most 16,384 characters. Give this or prompt_name. */
+  4: optional string prompt,
+  /** Only the so many numbers of the greatest weight; at least 1. Default: all that are not 0. */
+  5: optional i32 max_active_dims,
+  /** Whether the vectors name their tokens. Default: false. */
+  6: optional bool tokens
+}
+
+/** Options of tokenize. */
+struct TokenizeOptions {
+  /** Whether the tokens that the model wants around a text are among them. Default: true. */
+  1: optional bool special_tokens
 }
 
 /** How a text is generated. */
@@ -127,10 +256,62 @@ struct EmbeddingMatrix {
   1: required i32 rows,
   /** Numbers in a vector. */
   2: required i32 columns,
-  /** rows * columns IEEE 754 single-precision numbers, little endian, row after row. */
+  /** rows * columns IEEE 754 single-precision numbers, little endian, row after row; or as encoding says. */
   3: required binary values,
   /** Number of tokens that the texts, as far as they were read, are to the model; not set where it does not tell. */
-  4: optional i64 tokens
+  4: optional i64 tokens,
+  /** How values are written. INT8: a byte a number. BINARY: (columns + 7) / 8 bytes a row. Not set: FLOAT32. */
+  5: optional VectorEncoding encoding,
+  /** With INT8: for each row a single-precision number, little endian, that its numbers are to be multiplied with. */
+  6: optional binary scales
+}
+
+/** A label and its score. */
+struct ScoredLabel {
+  1: required string label,
+  2: required double score
+}
+
+/** A text's place and score in a ranking. */
+struct Ranked {
+  /** Of the text, in the list that was given. */
+  1: required i32 index,
+  2: required double score
+}
+
+/** A part of a text that has a label. */
+struct Entity {
+  /** Without B- and I-, unless aggregation is NONE. */
+  1: required string label,
+  2: required double score,
+  /** The part, as it is in the text. */
+  3: required string text,
+  /** Number of Unicode characters before it. */
+  4: required i32 begin,
+  /** The same, of its end. */
+  5: required i32 end,
+  /** With NONE: the token's place among the tokens, special ones counted. */
+  6: optional i32 index
+}
+
+/** The numbers of a vector that are not 0. */
+struct SparseVector {
+  /** Their places, which are ids of tokens, in rising order. */
+  1: required list<i32> indices,
+  /** As many. */
+  2: required list<double> values,
+  /** The tokens themselves; set where SparseOptions ask for them. */
+  3: optional list<string> tokens
+}
+
+/** A token of a text. */
+struct Token {
+  1: required i32 id,
+  /** As the vocabulary has it. */
+  2: required string text,
+  /** Number of Unicode characters of the text before it; begin and end are not set for a special token. */
+  3: optional i32 begin,
+  4: optional i32 end
 }
 
 /** Why a generated text ends. */
@@ -200,7 +381,7 @@ enum BatchStage {
 
 /** A job: files in, files out. */
 struct BatchRequest {
-  /** predict, reply, embed or generate. */
+  /** predict, reply, embed, generate, classify_tokens, rerank, embed_sparse, embed_tokens or tokenize. */
   1: required string method,
   /** A loaded model's name, or the location of a SavedModel. Default: the method's default model. */
   2: optional string model,
@@ -331,6 +512,21 @@ service Predictor {
   list<map<string, double>> predict_batch(1: list<string> docs, 2: RequestOptions options)
       throws (1: PredictionError error),
 
+  /** Labels and their scores of each text, the best first: predict_batch with options, and with labels of one's own. */
+  list<list<ScoredLabel>> classify(1: list<string> texts, 2: RequestOptions options,
+      3: ClassifyOptions classify_options) throws (1: PredictionError error),
+
+  /** Parts of the text that have a label, such as names, in their order. */
+  list<Entity> classify_tokens(1: string text, 2: RequestOptions options, 3: TokenOptions token_options)
+      throws (1: PredictionError error),
+
+  list<list<Entity>> classify_tokens_batch(1: list<string> texts, 2: RequestOptions options,
+      3: TokenOptions token_options) throws (1: PredictionError error),
+
+  /** How well each text answers the query; the best first. */
+  list<Ranked> rerank(1: string query, 2: list<string> texts, 3: RequestOptions options,
+      4: RerankOptions rerank_options) throws (1: PredictionError error),
+
   /** Suggested reply -> score. */
   map<string, double> reply(1: string message, 2: RequestOptions options, 3: ReplyOptions reply_options)
       throws (1: PredictionError error),
@@ -351,6 +547,22 @@ service Predictor {
 
   /** As embed_batch, in the form that costs least to send. */
   EmbeddingMatrix embed_matrix(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
+      throws (1: PredictionError error),
+
+  /** As embed_matrix, of texts that are ids of the model's tokens already, special ones included, as tokenize gives. */
+  EmbeddingMatrix embed_ids(1: list<list<i32>> ids, 2: RequestOptions options, 3: EmbedOptions embed_options)
+      throws (1: PredictionError error),
+
+  /** A vector for each token of each text (ColBERT): a matrix a text. */
+  list<EmbeddingMatrix> embed_tokens(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
+      throws (1: PredictionError error),
+
+  /** Vectors as long as the vocabulary with few numbers that are not 0 (SPLADE). */
+  list<SparseVector> embed_sparse(1: list<string> texts, 2: RequestOptions options, 3: SparseOptions sparse_options)
+      throws (1: PredictionError error),
+
+  /** The tokens of each text, whole. */
+  list<list<Token>> tokenize(1: list<string> texts, 2: RequestOptions options, 3: TokenizeOptions tokenize_options)
       throws (1: PredictionError error),
 
   Generation generate(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)

@@ -20,8 +20,8 @@ from server.config import Settings
 from server.errors import ModelError
 from server.models import kinds
 from server.models.capabilities import Capability, methods_of
-from server.models.requests import RequestContext
-from server.rpc.fan_out import answer_all
+from server.models.fan_out import answer_all
+from server.models.requests import AS_IT_IS, RequestContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -147,7 +147,7 @@ class SentenceEncoder:
             else:
                 answered.set_result(vectors)
 
-        drive(answer_all(texts, lambda text: model.embed(text, True, context), "texts"), done)
+        drive(answer_all(texts, lambda text: model.embed(text, AS_IT_IS, context), "texts"), done)
 
     def _in_loop(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -109,7 +109,102 @@ REPLY_OPTIONS = _table(MAX_REPLIES, THRESHOLD)
 TRUNCATE = Option(
     "truncate", bool, "Cut a text that is over the model's token limit; if false, refuse it.", default=True
 )
-EMBED_OPTIONS = _table(TRUNCATE)
+TRUNCATION_SIDE = Option(
+    "truncation_side",
+    str,
+    "Which end of a text is cut. Default: as the model's tokenizer says.",
+    choices=("right", "left"),
+)
+SPLIT = Option(
+    "split",
+    bool,
+    "Split a text that is over the model's token limit, and give the mean of its parts' vectors, weighted by tokens.",
+    default=False,
+)
+DIMENSIONS = Option(
+    "dimensions", int, "Only the first so many numbers of a vector (Matryoshka). Default: all.", minimum=1
+)
+NORMALIZE = Option(
+    "normalize",
+    bool,
+    "Scale vectors to length 1. Default: true for a model whose own vectors have it, so that shortened ones do too.",
+)
+PROMPT_NAME = Option(
+    "prompt_name",
+    str,
+    "Name of one of the model's prompts, which is put before each text. Default: the model's own default.",
+    maximum=256,
+)
+PROMPT = Option(
+    "prompt",
+    str,
+    "Text to put before each text, empty for none; give this or prompt_name. Default: as prompt_name.",
+    maximum=16_384,
+)
+ENCODING = Option(
+    "encoding",
+    str,
+    "How numbers are written: int8, each vector times 127 / its largest magnitude; binary, a bit for each number, 1 "
+    "where it is over 0, eight to a byte.",
+    default="float32",
+    choices=("float32", "int8", "binary"),
+)
+EMBED_OPTIONS = _table(TRUNCATE, TRUNCATION_SIDE, SPLIT, DIMENSIONS, NORMALIZE, PROMPT_NAME, PROMPT, ENCODING)
+
+MAX_ACTIVE_DIMS = Option(
+    "max_active_dims", int, "Only the so many numbers of the greatest weight. Default: all that are not 0.", minimum=1
+)
+TOKENS = Option("tokens", bool, "Whether the vectors name their tokens.", default=False)
+SPARSE_OPTIONS = _table(TRUNCATE, TRUNCATION_SIDE, PROMPT_NAME, PROMPT, MAX_ACTIVE_DIMS, TOKENS)
+
+TOP_LABELS = Option("top_k", int, "At most so many labels, the best first. Default: all.", minimum=1)
+RAW_SCORES = Option(
+    "raw_scores", bool, "Scores as the model's last layer gives them, without softmax or sigmoid.", default=False
+)
+MULTI_LABEL = Option(
+    "multi_label",
+    bool,
+    "Whether a label's score does not depend on the others' (sigmoid); else scores add up to 1 (softmax). Default: as "
+    "the model says; with candidate_labels false.",
+)
+CANDIDATE_LABELS = Option(
+    "candidate_labels",
+    list,
+    "Labels of your own: how far the text entails each, by a model of natural language inference. Default: the model's "
+    "own.",
+    minimum=1,
+    maximum=1000,
+    item_bytes=1024,
+)
+HYPOTHESIS_TEMPLATE = Option(
+    "hypothesis_template",
+    str,
+    "The sentence that says that a text has a label, which takes the place of {}.",
+    default="This example is {}.",
+    minimum=1,
+    maximum=1024,
+)
+CLASSIFY_OPTIONS = _table(TOP_LABELS, RAW_SCORES, MULTI_LABEL, CANDIDATE_LABELS, HYPOTHESIS_TEMPLATE, TRUNCATE)
+
+TOP_N = Option("top_n", int, "Only the best so many texts. Default: all.", minimum=1)
+RERANK_OPTIONS = _table(TOP_N, RAW_SCORES, TRUNCATE)
+
+AGGREGATION = Option(
+    "aggregation",
+    str,
+    "How tokens become entities: simple joins neighbours of a label; first, average and max also join a word's tokens.",
+    default="simple",
+    choices=("none", "simple", "first", "average", "max"),
+)
+IGNORE_LABELS = Option(
+    "ignore_labels", list, "Labels that are left out. Default: only O.", maximum=1000, item_bytes=1024
+)
+TOKEN_OPTIONS = _table(AGGREGATION, IGNORE_LABELS, TRUNCATE)
+
+SPECIAL_TOKENS = Option(
+    "special_tokens", bool, "Whether the tokens that the model wants around a text are among them.", default=True
+)
+TOKENIZE_OPTIONS = _table(SPECIAL_TOKENS)
 
 MAX_TOKENS = Option(
     "max_tokens", int, "Maximum number of new tokens.", default=20, minimum=1, maximum_of="max_output_tokens"

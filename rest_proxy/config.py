@@ -80,6 +80,18 @@ class Deadlines(SettingsGroup, title="Deadlines"):
     timeout_ms: int = setting(
         10_000, "timeout of a request that does not ask for one", unit="ms", ge=1, to=("rest_proxy", "server.rpc")
     )
+    item_timeout_ms: int = setting(
+        1000,
+        "what each text of a list beyond the first adds to timeout_ms, up to max_timeout_ms",
+        unit="ms",
+        ge=0,
+        to=("rest_proxy", "server.rpc"),
+    )
+
+    def timeout_ms_of(self, items: int) -> int:
+        """Of a request with so many texts that does not ask for a timeout."""
+        grown = self.timeout_ms + max(items - 1, 0) * self.item_timeout_ms
+        return max(self.timeout_ms, min(grown, self.max_timeout_ms))
 
 
 class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):

@@ -41,6 +41,53 @@ class Iface(object):
         """
         pass
 
+    def classify(self, texts, options, classify_options):
+        """
+        Labels and their scores of each text, the best first: predict_batch with options, and with labels of one's own.
+
+        Parameters:
+         - texts
+         - options
+         - classify_options
+
+        """
+        pass
+
+    def classify_tokens(self, text, options, token_options):
+        """
+        Parts of the text that have a label, such as names, in their order.
+
+        Parameters:
+         - text
+         - options
+         - token_options
+
+        """
+        pass
+
+    def classify_tokens_batch(self, texts, options, token_options):
+        """
+        Parameters:
+         - texts
+         - options
+         - token_options
+
+        """
+        pass
+
+    def rerank(self, query, texts, options, rerank_options):
+        """
+        How well each text answers the query; the best first.
+
+        Parameters:
+         - query
+         - texts
+         - options
+         - rerank_options
+
+        """
+        pass
+
     def reply(self, message, options, reply_options):
         """
         Suggested reply -> score.
@@ -105,6 +152,54 @@ class Iface(object):
          - texts
          - options
          - embed_options
+
+        """
+        pass
+
+    def embed_ids(self, ids, options, embed_options):
+        """
+        As embed_matrix, of texts that are ids of the model's tokens already, special ones included, as tokenize gives.
+
+        Parameters:
+         - ids
+         - options
+         - embed_options
+
+        """
+        pass
+
+    def embed_tokens(self, texts, options, embed_options):
+        """
+        A vector for each token of each text (ColBERT): a matrix a text.
+
+        Parameters:
+         - texts
+         - options
+         - embed_options
+
+        """
+        pass
+
+    def embed_sparse(self, texts, options, sparse_options):
+        """
+        Vectors as long as the vocabulary with few numbers that are not 0 (SPLADE).
+
+        Parameters:
+         - texts
+         - options
+         - sparse_options
+
+        """
+        pass
+
+    def tokenize(self, texts, options, tokenize_options):
+        """
+        The tokens of each text, whole.
+
+        Parameters:
+         - texts
+         - options
+         - tokenize_options
 
         """
         pass
@@ -297,6 +392,166 @@ class Client(Iface):
         if result.error is not None:
             raise result.error
         raise TApplicationException(TApplicationException.MISSING_RESULT, "predict_batch failed: unknown result")
+
+    def classify(self, texts, options, classify_options):
+        """
+        Labels and their scores of each text, the best first: predict_batch with options, and with labels of one's own.
+
+        Parameters:
+         - texts
+         - options
+         - classify_options
+
+        """
+        self.send_classify(texts, options, classify_options)
+        return self.recv_classify()
+
+    def send_classify(self, texts, options, classify_options):
+        self._oprot.writeMessageBegin('classify', TMessageType.CALL, self._seqid)
+        args = classify_args()
+        args.texts = texts
+        args.options = options
+        args.classify_options = classify_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_classify(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = classify_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "classify failed: unknown result")
+
+    def classify_tokens(self, text, options, token_options):
+        """
+        Parts of the text that have a label, such as names, in their order.
+
+        Parameters:
+         - text
+         - options
+         - token_options
+
+        """
+        self.send_classify_tokens(text, options, token_options)
+        return self.recv_classify_tokens()
+
+    def send_classify_tokens(self, text, options, token_options):
+        self._oprot.writeMessageBegin('classify_tokens', TMessageType.CALL, self._seqid)
+        args = classify_tokens_args()
+        args.text = text
+        args.options = options
+        args.token_options = token_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_classify_tokens(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = classify_tokens_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "classify_tokens failed: unknown result")
+
+    def classify_tokens_batch(self, texts, options, token_options):
+        """
+        Parameters:
+         - texts
+         - options
+         - token_options
+
+        """
+        self.send_classify_tokens_batch(texts, options, token_options)
+        return self.recv_classify_tokens_batch()
+
+    def send_classify_tokens_batch(self, texts, options, token_options):
+        self._oprot.writeMessageBegin('classify_tokens_batch', TMessageType.CALL, self._seqid)
+        args = classify_tokens_batch_args()
+        args.texts = texts
+        args.options = options
+        args.token_options = token_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_classify_tokens_batch(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = classify_tokens_batch_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "classify_tokens_batch failed: unknown result")
+
+    def rerank(self, query, texts, options, rerank_options):
+        """
+        How well each text answers the query; the best first.
+
+        Parameters:
+         - query
+         - texts
+         - options
+         - rerank_options
+
+        """
+        self.send_rerank(query, texts, options, rerank_options)
+        return self.recv_rerank()
+
+    def send_rerank(self, query, texts, options, rerank_options):
+        self._oprot.writeMessageBegin('rerank', TMessageType.CALL, self._seqid)
+        args = rerank_args()
+        args.query = query
+        args.texts = texts
+        args.options = options
+        args.rerank_options = rerank_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_rerank(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = rerank_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "rerank failed: unknown result")
 
     def reply(self, message, options, reply_options):
         """
@@ -533,6 +788,166 @@ class Client(Iface):
         if result.error is not None:
             raise result.error
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_matrix failed: unknown result")
+
+    def embed_ids(self, ids, options, embed_options):
+        """
+        As embed_matrix, of texts that are ids of the model's tokens already, special ones included, as tokenize gives.
+
+        Parameters:
+         - ids
+         - options
+         - embed_options
+
+        """
+        self.send_embed_ids(ids, options, embed_options)
+        return self.recv_embed_ids()
+
+    def send_embed_ids(self, ids, options, embed_options):
+        self._oprot.writeMessageBegin('embed_ids', TMessageType.CALL, self._seqid)
+        args = embed_ids_args()
+        args.ids = ids
+        args.options = options
+        args.embed_options = embed_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_embed_ids(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = embed_ids_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_ids failed: unknown result")
+
+    def embed_tokens(self, texts, options, embed_options):
+        """
+        A vector for each token of each text (ColBERT): a matrix a text.
+
+        Parameters:
+         - texts
+         - options
+         - embed_options
+
+        """
+        self.send_embed_tokens(texts, options, embed_options)
+        return self.recv_embed_tokens()
+
+    def send_embed_tokens(self, texts, options, embed_options):
+        self._oprot.writeMessageBegin('embed_tokens', TMessageType.CALL, self._seqid)
+        args = embed_tokens_args()
+        args.texts = texts
+        args.options = options
+        args.embed_options = embed_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_embed_tokens(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = embed_tokens_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_tokens failed: unknown result")
+
+    def embed_sparse(self, texts, options, sparse_options):
+        """
+        Vectors as long as the vocabulary with few numbers that are not 0 (SPLADE).
+
+        Parameters:
+         - texts
+         - options
+         - sparse_options
+
+        """
+        self.send_embed_sparse(texts, options, sparse_options)
+        return self.recv_embed_sparse()
+
+    def send_embed_sparse(self, texts, options, sparse_options):
+        self._oprot.writeMessageBegin('embed_sparse', TMessageType.CALL, self._seqid)
+        args = embed_sparse_args()
+        args.texts = texts
+        args.options = options
+        args.sparse_options = sparse_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_embed_sparse(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = embed_sparse_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_sparse failed: unknown result")
+
+    def tokenize(self, texts, options, tokenize_options):
+        """
+        The tokens of each text, whole.
+
+        Parameters:
+         - texts
+         - options
+         - tokenize_options
+
+        """
+        self.send_tokenize(texts, options, tokenize_options)
+        return self.recv_tokenize()
+
+    def send_tokenize(self, texts, options, tokenize_options):
+        self._oprot.writeMessageBegin('tokenize', TMessageType.CALL, self._seqid)
+        args = tokenize_args()
+        args.texts = texts
+        args.options = options
+        args.tokenize_options = tokenize_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_tokenize(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = tokenize_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "tokenize failed: unknown result")
 
     def generate(self, prompt, generation_options, options):
         """
@@ -958,12 +1373,20 @@ class Processor(Iface, TProcessor):
         self._processMap = {}
         self._processMap["predict"] = Processor.process_predict
         self._processMap["predict_batch"] = Processor.process_predict_batch
+        self._processMap["classify"] = Processor.process_classify
+        self._processMap["classify_tokens"] = Processor.process_classify_tokens
+        self._processMap["classify_tokens_batch"] = Processor.process_classify_tokens_batch
+        self._processMap["rerank"] = Processor.process_rerank
         self._processMap["reply"] = Processor.process_reply
         self._processMap["reply_batch"] = Processor.process_reply_batch
         self._processMap["reply_conversation"] = Processor.process_reply_conversation
         self._processMap["embed"] = Processor.process_embed
         self._processMap["embed_batch"] = Processor.process_embed_batch
         self._processMap["embed_matrix"] = Processor.process_embed_matrix
+        self._processMap["embed_ids"] = Processor.process_embed_ids
+        self._processMap["embed_tokens"] = Processor.process_embed_tokens
+        self._processMap["embed_sparse"] = Processor.process_embed_sparse
+        self._processMap["tokenize"] = Processor.process_tokenize
         self._processMap["generate"] = Processor.process_generate
         self._processMap["generate_begin"] = Processor.process_generate_begin
         self._processMap["generate_next"] = Processor.process_generate_next
@@ -1046,6 +1469,110 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.EXCEPTION
             result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
         oprot.writeMessageBegin("predict_batch", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_classify(self, seqid, iprot, oprot):
+        args = classify_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = classify_result()
+        try:
+            result.success = self._handler.classify(args.texts, args.options, args.classify_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("classify", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_classify_tokens(self, seqid, iprot, oprot):
+        args = classify_tokens_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = classify_tokens_result()
+        try:
+            result.success = self._handler.classify_tokens(args.text, args.options, args.token_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("classify_tokens", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_classify_tokens_batch(self, seqid, iprot, oprot):
+        args = classify_tokens_batch_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = classify_tokens_batch_result()
+        try:
+            result.success = self._handler.classify_tokens_batch(args.texts, args.options, args.token_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("classify_tokens_batch", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_rerank(self, seqid, iprot, oprot):
+        args = rerank_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = rerank_result()
+        try:
+            result.success = self._handler.rerank(args.query, args.texts, args.options, args.rerank_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("rerank", msg_type, seqid)
         result.write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
@@ -1202,6 +1729,110 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.EXCEPTION
             result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
         oprot.writeMessageBegin("embed_matrix", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_embed_ids(self, seqid, iprot, oprot):
+        args = embed_ids_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = embed_ids_result()
+        try:
+            result.success = self._handler.embed_ids(args.ids, args.options, args.embed_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("embed_ids", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_embed_tokens(self, seqid, iprot, oprot):
+        args = embed_tokens_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = embed_tokens_result()
+        try:
+            result.success = self._handler.embed_tokens(args.texts, args.options, args.embed_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("embed_tokens", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_embed_sparse(self, seqid, iprot, oprot):
+        args = embed_sparse_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = embed_sparse_result()
+        try:
+            result.success = self._handler.embed_sparse(args.texts, args.options, args.sparse_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("embed_sparse", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_tokenize(self, seqid, iprot, oprot):
+        args = tokenize_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = tokenize_result()
+        try:
+            result.success = self._handler.tokenize(args.texts, args.options, args.tokenize_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("tokenize", msg_type, seqid)
         result.write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
@@ -1621,11 +2252,11 @@ class predict_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype45, _vtype46, _size44) = iprot.readMapBegin()
-                    for _i48 in range(_size44):
-                        _key49 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val50 = iprot.readDouble()
-                        self.success[_key49] = _val50
+                    (_ktype80, _vtype81, _size79) = iprot.readMapBegin()
+                    for _i83 in range(_size79):
+                        _key84 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val85 = iprot.readDouble()
+                        self.success[_key84] = _val85
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -1648,9 +2279,9 @@ class predict_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter51, viter52 in self.success.items():
-                oprot.writeString(kiter51.encode('utf-8') if sys.version_info[0] == 2 else kiter51)
-                oprot.writeDouble(viter52)
+            for kiter86, viter87 in self.success.items():
+                oprot.writeString(kiter86.encode('utf-8') if sys.version_info[0] == 2 else kiter86)
+                oprot.writeDouble(viter87)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -1705,10 +2336,10 @@ class predict_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.docs = []
-                    (_etype56, _size53) = iprot.readListBegin()
-                    for _i57 in range(_size53):
-                        _elem58 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.docs.append(_elem58)
+                    (_etype91, _size88) = iprot.readListBegin()
+                    for _i92 in range(_size88):
+                        _elem93 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.docs.append(_elem93)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1731,8 +2362,8 @@ class predict_batch_args(object):
         if self.docs is not None:
             oprot.writeFieldBegin('docs', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.docs))
-            for iter59 in self.docs:
-                oprot.writeString(iter59.encode('utf-8') if sys.version_info[0] == 2 else iter59)
+            for iter94 in self.docs:
+                oprot.writeString(iter94.encode('utf-8') if sys.version_info[0] == 2 else iter94)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -1788,16 +2419,16 @@ class predict_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype63, _size60) = iprot.readListBegin()
-                    for _i64 in range(_size60):
-                        _elem65 = {}
-                        (_ktype67, _vtype68, _size66) = iprot.readMapBegin()
-                        for _i70 in range(_size66):
-                            _key71 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                            _val72 = iprot.readDouble()
-                            _elem65[_key71] = _val72
+                    (_etype98, _size95) = iprot.readListBegin()
+                    for _i99 in range(_size95):
+                        _elem100 = {}
+                        (_ktype102, _vtype103, _size101) = iprot.readMapBegin()
+                        for _i105 in range(_size101):
+                            _key106 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                            _val107 = iprot.readDouble()
+                            _elem100[_key106] = _val107
                         iprot.readMapEnd()
-                        self.success.append(_elem65)
+                        self.success.append(_elem100)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1820,11 +2451,11 @@ class predict_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.MAP, len(self.success))
-            for iter73 in self.success:
-                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter73))
-                for kiter74, viter75 in iter73.items():
-                    oprot.writeString(kiter74.encode('utf-8') if sys.version_info[0] == 2 else kiter74)
-                    oprot.writeDouble(viter75)
+            for iter108 in self.success:
+                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter108))
+                for kiter109, viter110 in iter108.items():
+                    oprot.writeString(kiter109.encode('utf-8') if sys.version_info[0] == 2 else kiter109)
+                    oprot.writeDouble(viter110)
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -1851,6 +2482,742 @@ class predict_batch_result(object):
 all_structs.append(predict_batch_result)
 predict_batch_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.MAP, (TType.STRING, 'UTF8', TType.DOUBLE, None, False), False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class classify_args(object):
+    """
+    Attributes:
+     - texts
+     - options
+     - classify_options
+
+    """
+
+
+    def __init__(self, texts=None, options=None, classify_options=None,):
+        self.texts = texts
+        self.options = options
+        self.classify_options = classify_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.texts = []
+                    (_etype114, _size111) = iprot.readListBegin()
+                    for _i115 in range(_size111):
+                        _elem116 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem116)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.classify_options = ClassifyOptions()
+                    self.classify_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('classify_args')
+        if self.texts is not None:
+            oprot.writeFieldBegin('texts', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.texts))
+            for iter117 in self.texts:
+                oprot.writeString(iter117.encode('utf-8') if sys.version_info[0] == 2 else iter117)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.classify_options is not None:
+            oprot.writeFieldBegin('classify_options', TType.STRUCT, 3)
+            self.classify_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(classify_args)
+classify_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'texts', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'classify_options', [ClassifyOptions, None], None, ),  # 3
+)
+
+
+class classify_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype121, _size118) = iprot.readListBegin()
+                    for _i122 in range(_size118):
+                        _elem123 = []
+                        (_etype127, _size124) = iprot.readListBegin()
+                        for _i128 in range(_size124):
+                            _elem129 = ScoredLabel()
+                            _elem129.read(iprot)
+                            _elem123.append(_elem129)
+                        iprot.readListEnd()
+                        self.success.append(_elem123)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('classify_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.LIST, len(self.success))
+            for iter130 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter130))
+                for iter131 in iter130:
+                    iter131.write(oprot)
+                oprot.writeListEnd()
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(classify_result)
+classify_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.LIST, (TType.STRUCT, [ScoredLabel, None], False), False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class classify_tokens_args(object):
+    """
+    Attributes:
+     - text
+     - options
+     - token_options
+
+    """
+
+
+    def __init__(self, text=None, options=None, token_options=None,):
+        self.text = text
+        self.options = options
+        self.token_options = token_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.text = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.token_options = TokenOptions()
+                    self.token_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('classify_tokens_args')
+        if self.text is not None:
+            oprot.writeFieldBegin('text', TType.STRING, 1)
+            oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.token_options is not None:
+            oprot.writeFieldBegin('token_options', TType.STRUCT, 3)
+            self.token_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(classify_tokens_args)
+classify_tokens_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'text', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'token_options', [TokenOptions, None], None, ),  # 3
+)
+
+
+class classify_tokens_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype135, _size132) = iprot.readListBegin()
+                    for _i136 in range(_size132):
+                        _elem137 = Entity()
+                        _elem137.read(iprot)
+                        self.success.append(_elem137)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('classify_tokens_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.STRUCT, len(self.success))
+            for iter138 in self.success:
+                iter138.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(classify_tokens_result)
+classify_tokens_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.STRUCT, [Entity, None], False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class classify_tokens_batch_args(object):
+    """
+    Attributes:
+     - texts
+     - options
+     - token_options
+
+    """
+
+
+    def __init__(self, texts=None, options=None, token_options=None,):
+        self.texts = texts
+        self.options = options
+        self.token_options = token_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.texts = []
+                    (_etype142, _size139) = iprot.readListBegin()
+                    for _i143 in range(_size139):
+                        _elem144 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem144)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.token_options = TokenOptions()
+                    self.token_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('classify_tokens_batch_args')
+        if self.texts is not None:
+            oprot.writeFieldBegin('texts', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.texts))
+            for iter145 in self.texts:
+                oprot.writeString(iter145.encode('utf-8') if sys.version_info[0] == 2 else iter145)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.token_options is not None:
+            oprot.writeFieldBegin('token_options', TType.STRUCT, 3)
+            self.token_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(classify_tokens_batch_args)
+classify_tokens_batch_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'texts', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'token_options', [TokenOptions, None], None, ),  # 3
+)
+
+
+class classify_tokens_batch_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype149, _size146) = iprot.readListBegin()
+                    for _i150 in range(_size146):
+                        _elem151 = []
+                        (_etype155, _size152) = iprot.readListBegin()
+                        for _i156 in range(_size152):
+                            _elem157 = Entity()
+                            _elem157.read(iprot)
+                            _elem151.append(_elem157)
+                        iprot.readListEnd()
+                        self.success.append(_elem151)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('classify_tokens_batch_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.LIST, len(self.success))
+            for iter158 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter158))
+                for iter159 in iter158:
+                    iter159.write(oprot)
+                oprot.writeListEnd()
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(classify_tokens_batch_result)
+classify_tokens_batch_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.LIST, (TType.STRUCT, [Entity, None], False), False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class rerank_args(object):
+    """
+    Attributes:
+     - query
+     - texts
+     - options
+     - rerank_options
+
+    """
+
+
+    def __init__(self, query=None, texts=None, options=None, rerank_options=None,):
+        self.query = query
+        self.texts = texts
+        self.options = options
+        self.rerank_options = rerank_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.query = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.LIST:
+                    self.texts = []
+                    (_etype163, _size160) = iprot.readListBegin()
+                    for _i164 in range(_size160):
+                        _elem165 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem165)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.rerank_options = RerankOptions()
+                    self.rerank_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('rerank_args')
+        if self.query is not None:
+            oprot.writeFieldBegin('query', TType.STRING, 1)
+            oprot.writeString(self.query.encode('utf-8') if sys.version_info[0] == 2 else self.query)
+            oprot.writeFieldEnd()
+        if self.texts is not None:
+            oprot.writeFieldBegin('texts', TType.LIST, 2)
+            oprot.writeListBegin(TType.STRING, len(self.texts))
+            for iter166 in self.texts:
+                oprot.writeString(iter166.encode('utf-8') if sys.version_info[0] == 2 else iter166)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 3)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.rerank_options is not None:
+            oprot.writeFieldBegin('rerank_options', TType.STRUCT, 4)
+            self.rerank_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(rerank_args)
+rerank_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'query', 'UTF8', None, ),  # 1
+    (2, TType.LIST, 'texts', (TType.STRING, 'UTF8', False), None, ),  # 2
+    (3, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 3
+    (4, TType.STRUCT, 'rerank_options', [RerankOptions, None], None, ),  # 4
+)
+
+
+class rerank_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype170, _size167) = iprot.readListBegin()
+                    for _i171 in range(_size167):
+                        _elem172 = Ranked()
+                        _elem172.read(iprot)
+                        self.success.append(_elem172)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('rerank_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.STRUCT, len(self.success))
+            for iter173 in self.success:
+                iter173.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(rerank_result)
+rerank_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.STRUCT, [Ranked, None], False), None, ),  # 0
     (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
 )
 
@@ -1968,11 +3335,11 @@ class reply_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype77, _vtype78, _size76) = iprot.readMapBegin()
-                    for _i80 in range(_size76):
-                        _key81 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val82 = iprot.readDouble()
-                        self.success[_key81] = _val82
+                    (_ktype175, _vtype176, _size174) = iprot.readMapBegin()
+                    for _i178 in range(_size174):
+                        _key179 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val180 = iprot.readDouble()
+                        self.success[_key179] = _val180
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -1995,9 +3362,9 @@ class reply_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter83, viter84 in self.success.items():
-                oprot.writeString(kiter83.encode('utf-8') if sys.version_info[0] == 2 else kiter83)
-                oprot.writeDouble(viter84)
+            for kiter181, viter182 in self.success.items():
+                oprot.writeString(kiter181.encode('utf-8') if sys.version_info[0] == 2 else kiter181)
+                oprot.writeDouble(viter182)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -2054,10 +3421,10 @@ class reply_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype88, _size85) = iprot.readListBegin()
-                    for _i89 in range(_size85):
-                        _elem90 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.messages.append(_elem90)
+                    (_etype186, _size183) = iprot.readListBegin()
+                    for _i187 in range(_size183):
+                        _elem188 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.messages.append(_elem188)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2086,8 +3453,8 @@ class reply_batch_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.messages))
-            for iter91 in self.messages:
-                oprot.writeString(iter91.encode('utf-8') if sys.version_info[0] == 2 else iter91)
+            for iter189 in self.messages:
+                oprot.writeString(iter189.encode('utf-8') if sys.version_info[0] == 2 else iter189)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2148,16 +3515,16 @@ class reply_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype95, _size92) = iprot.readListBegin()
-                    for _i96 in range(_size92):
-                        _elem97 = {}
-                        (_ktype99, _vtype100, _size98) = iprot.readMapBegin()
-                        for _i102 in range(_size98):
-                            _key103 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                            _val104 = iprot.readDouble()
-                            _elem97[_key103] = _val104
+                    (_etype193, _size190) = iprot.readListBegin()
+                    for _i194 in range(_size190):
+                        _elem195 = {}
+                        (_ktype197, _vtype198, _size196) = iprot.readMapBegin()
+                        for _i200 in range(_size196):
+                            _key201 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                            _val202 = iprot.readDouble()
+                            _elem195[_key201] = _val202
                         iprot.readMapEnd()
-                        self.success.append(_elem97)
+                        self.success.append(_elem195)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2180,11 +3547,11 @@ class reply_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.MAP, len(self.success))
-            for iter105 in self.success:
-                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter105))
-                for kiter106, viter107 in iter105.items():
-                    oprot.writeString(kiter106.encode('utf-8') if sys.version_info[0] == 2 else kiter106)
-                    oprot.writeDouble(viter107)
+            for iter203 in self.success:
+                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter203))
+                for kiter204, viter205 in iter203.items():
+                    oprot.writeString(kiter204.encode('utf-8') if sys.version_info[0] == 2 else kiter204)
+                    oprot.writeDouble(viter205)
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -2242,10 +3609,10 @@ class reply_conversation_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype111, _size108) = iprot.readListBegin()
-                    for _i112 in range(_size108):
-                        _elem113 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.messages.append(_elem113)
+                    (_etype209, _size206) = iprot.readListBegin()
+                    for _i210 in range(_size206):
+                        _elem211 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.messages.append(_elem211)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2274,8 +3641,8 @@ class reply_conversation_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.messages))
-            for iter114 in self.messages:
-                oprot.writeString(iter114.encode('utf-8') if sys.version_info[0] == 2 else iter114)
+            for iter212 in self.messages:
+                oprot.writeString(iter212.encode('utf-8') if sys.version_info[0] == 2 else iter212)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2336,11 +3703,11 @@ class reply_conversation_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype116, _vtype117, _size115) = iprot.readMapBegin()
-                    for _i119 in range(_size115):
-                        _key120 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val121 = iprot.readDouble()
-                        self.success[_key120] = _val121
+                    (_ktype214, _vtype215, _size213) = iprot.readMapBegin()
+                    for _i217 in range(_size213):
+                        _key218 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val219 = iprot.readDouble()
+                        self.success[_key218] = _val219
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -2363,9 +3730,9 @@ class reply_conversation_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter122, viter123 in self.success.items():
-                oprot.writeString(kiter122.encode('utf-8') if sys.version_info[0] == 2 else kiter122)
-                oprot.writeDouble(viter123)
+            for kiter220, viter221 in self.success.items():
+                oprot.writeString(kiter220.encode('utf-8') if sys.version_info[0] == 2 else kiter220)
+                oprot.writeDouble(viter221)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -2508,10 +3875,10 @@ class embed_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype127, _size124) = iprot.readListBegin()
-                    for _i128 in range(_size124):
-                        _elem129 = iprot.readDouble()
-                        self.success.append(_elem129)
+                    (_etype225, _size222) = iprot.readListBegin()
+                    for _i226 in range(_size222):
+                        _elem227 = iprot.readDouble()
+                        self.success.append(_elem227)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2534,8 +3901,8 @@ class embed_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.DOUBLE, len(self.success))
-            for iter130 in self.success:
-                oprot.writeDouble(iter130)
+            for iter228 in self.success:
+                oprot.writeDouble(iter228)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -2592,10 +3959,10 @@ class embed_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype134, _size131) = iprot.readListBegin()
-                    for _i135 in range(_size131):
-                        _elem136 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem136)
+                    (_etype232, _size229) = iprot.readListBegin()
+                    for _i233 in range(_size229):
+                        _elem234 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem234)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2624,8 +3991,8 @@ class embed_batch_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter137 in self.texts:
-                oprot.writeString(iter137.encode('utf-8') if sys.version_info[0] == 2 else iter137)
+            for iter235 in self.texts:
+                oprot.writeString(iter235.encode('utf-8') if sys.version_info[0] == 2 else iter235)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2686,15 +4053,15 @@ class embed_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype141, _size138) = iprot.readListBegin()
-                    for _i142 in range(_size138):
-                        _elem143 = []
-                        (_etype147, _size144) = iprot.readListBegin()
-                        for _i148 in range(_size144):
-                            _elem149 = iprot.readDouble()
-                            _elem143.append(_elem149)
+                    (_etype239, _size236) = iprot.readListBegin()
+                    for _i240 in range(_size236):
+                        _elem241 = []
+                        (_etype245, _size242) = iprot.readListBegin()
+                        for _i246 in range(_size242):
+                            _elem247 = iprot.readDouble()
+                            _elem241.append(_elem247)
                         iprot.readListEnd()
-                        self.success.append(_elem143)
+                        self.success.append(_elem241)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2717,10 +4084,10 @@ class embed_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter150 in self.success:
-                oprot.writeListBegin(TType.DOUBLE, len(iter150))
-                for iter151 in iter150:
-                    oprot.writeDouble(iter151)
+            for iter248 in self.success:
+                oprot.writeListBegin(TType.DOUBLE, len(iter248))
+                for iter249 in iter248:
+                    oprot.writeDouble(iter249)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -2778,10 +4145,10 @@ class embed_matrix_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype155, _size152) = iprot.readListBegin()
-                    for _i156 in range(_size152):
-                        _elem157 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem157)
+                    (_etype253, _size250) = iprot.readListBegin()
+                    for _i254 in range(_size250):
+                        _elem255 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem255)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2810,8 +4177,8 @@ class embed_matrix_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter158 in self.texts:
-                oprot.writeString(iter158.encode('utf-8') if sys.version_info[0] == 2 else iter158)
+            for iter256 in self.texts:
+                oprot.writeString(iter256.encode('utf-8') if sys.version_info[0] == 2 else iter256)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2918,6 +4285,730 @@ class embed_matrix_result(object):
 all_structs.append(embed_matrix_result)
 embed_matrix_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [EmbeddingMatrix, None], None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class embed_ids_args(object):
+    """
+    Attributes:
+     - ids
+     - options
+     - embed_options
+
+    """
+
+
+    def __init__(self, ids=None, options=None, embed_options=None,):
+        self.ids = ids
+        self.options = options
+        self.embed_options = embed_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.ids = []
+                    (_etype260, _size257) = iprot.readListBegin()
+                    for _i261 in range(_size257):
+                        _elem262 = []
+                        (_etype266, _size263) = iprot.readListBegin()
+                        for _i267 in range(_size263):
+                            _elem268 = iprot.readI32()
+                            _elem262.append(_elem268)
+                        iprot.readListEnd()
+                        self.ids.append(_elem262)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.embed_options = EmbedOptions()
+                    self.embed_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('embed_ids_args')
+        if self.ids is not None:
+            oprot.writeFieldBegin('ids', TType.LIST, 1)
+            oprot.writeListBegin(TType.LIST, len(self.ids))
+            for iter269 in self.ids:
+                oprot.writeListBegin(TType.I32, len(iter269))
+                for iter270 in iter269:
+                    oprot.writeI32(iter270)
+                oprot.writeListEnd()
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.embed_options is not None:
+            oprot.writeFieldBegin('embed_options', TType.STRUCT, 3)
+            self.embed_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(embed_ids_args)
+embed_ids_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'ids', (TType.LIST, (TType.I32, None, False), False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'embed_options', [EmbedOptions, None], None, ),  # 3
+)
+
+
+class embed_ids_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = EmbeddingMatrix()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('embed_ids_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(embed_ids_result)
+embed_ids_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [EmbeddingMatrix, None], None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class embed_tokens_args(object):
+    """
+    Attributes:
+     - texts
+     - options
+     - embed_options
+
+    """
+
+
+    def __init__(self, texts=None, options=None, embed_options=None,):
+        self.texts = texts
+        self.options = options
+        self.embed_options = embed_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.texts = []
+                    (_etype274, _size271) = iprot.readListBegin()
+                    for _i275 in range(_size271):
+                        _elem276 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem276)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.embed_options = EmbedOptions()
+                    self.embed_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('embed_tokens_args')
+        if self.texts is not None:
+            oprot.writeFieldBegin('texts', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.texts))
+            for iter277 in self.texts:
+                oprot.writeString(iter277.encode('utf-8') if sys.version_info[0] == 2 else iter277)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.embed_options is not None:
+            oprot.writeFieldBegin('embed_options', TType.STRUCT, 3)
+            self.embed_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(embed_tokens_args)
+embed_tokens_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'texts', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'embed_options', [EmbedOptions, None], None, ),  # 3
+)
+
+
+class embed_tokens_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype281, _size278) = iprot.readListBegin()
+                    for _i282 in range(_size278):
+                        _elem283 = EmbeddingMatrix()
+                        _elem283.read(iprot)
+                        self.success.append(_elem283)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('embed_tokens_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.STRUCT, len(self.success))
+            for iter284 in self.success:
+                iter284.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(embed_tokens_result)
+embed_tokens_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.STRUCT, [EmbeddingMatrix, None], False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class embed_sparse_args(object):
+    """
+    Attributes:
+     - texts
+     - options
+     - sparse_options
+
+    """
+
+
+    def __init__(self, texts=None, options=None, sparse_options=None,):
+        self.texts = texts
+        self.options = options
+        self.sparse_options = sparse_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.texts = []
+                    (_etype288, _size285) = iprot.readListBegin()
+                    for _i289 in range(_size285):
+                        _elem290 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem290)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.sparse_options = SparseOptions()
+                    self.sparse_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('embed_sparse_args')
+        if self.texts is not None:
+            oprot.writeFieldBegin('texts', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.texts))
+            for iter291 in self.texts:
+                oprot.writeString(iter291.encode('utf-8') if sys.version_info[0] == 2 else iter291)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.sparse_options is not None:
+            oprot.writeFieldBegin('sparse_options', TType.STRUCT, 3)
+            self.sparse_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(embed_sparse_args)
+embed_sparse_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'texts', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'sparse_options', [SparseOptions, None], None, ),  # 3
+)
+
+
+class embed_sparse_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype295, _size292) = iprot.readListBegin()
+                    for _i296 in range(_size292):
+                        _elem297 = SparseVector()
+                        _elem297.read(iprot)
+                        self.success.append(_elem297)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('embed_sparse_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.STRUCT, len(self.success))
+            for iter298 in self.success:
+                iter298.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(embed_sparse_result)
+embed_sparse_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.STRUCT, [SparseVector, None], False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class tokenize_args(object):
+    """
+    Attributes:
+     - texts
+     - options
+     - tokenize_options
+
+    """
+
+
+    def __init__(self, texts=None, options=None, tokenize_options=None,):
+        self.texts = texts
+        self.options = options
+        self.tokenize_options = tokenize_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.texts = []
+                    (_etype302, _size299) = iprot.readListBegin()
+                    for _i303 in range(_size299):
+                        _elem304 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem304)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.tokenize_options = TokenizeOptions()
+                    self.tokenize_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('tokenize_args')
+        if self.texts is not None:
+            oprot.writeFieldBegin('texts', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.texts))
+            for iter305 in self.texts:
+                oprot.writeString(iter305.encode('utf-8') if sys.version_info[0] == 2 else iter305)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.tokenize_options is not None:
+            oprot.writeFieldBegin('tokenize_options', TType.STRUCT, 3)
+            self.tokenize_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(tokenize_args)
+tokenize_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'texts', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'tokenize_options', [TokenizeOptions, None], None, ),  # 3
+)
+
+
+class tokenize_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype309, _size306) = iprot.readListBegin()
+                    for _i310 in range(_size306):
+                        _elem311 = []
+                        (_etype315, _size312) = iprot.readListBegin()
+                        for _i316 in range(_size312):
+                            _elem317 = Token()
+                            _elem317.read(iprot)
+                            _elem311.append(_elem317)
+                        iprot.readListEnd()
+                        self.success.append(_elem311)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('tokenize_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.LIST, len(self.success))
+            for iter318 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter318))
+                for iter319 in iter318:
+                    iter319.write(oprot)
+                oprot.writeListEnd()
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(tokenize_result)
+tokenize_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.LIST, (TType.STRUCT, [Token, None], False), False), None, ),  # 0
     (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
 )
 
@@ -4020,11 +6111,11 @@ class list_batches_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype162, _size159) = iprot.readListBegin()
-                    for _i163 in range(_size159):
-                        _elem164 = BatchJob()
-                        _elem164.read(iprot)
-                        self.success.append(_elem164)
+                    (_etype323, _size320) = iprot.readListBegin()
+                    for _i324 in range(_size320):
+                        _elem325 = BatchJob()
+                        _elem325.read(iprot)
+                        self.success.append(_elem325)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4047,8 +6138,8 @@ class list_batches_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter165 in self.success:
-                iter165.write(oprot)
+            for iter326 in self.success:
+                iter326.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -4146,11 +6237,11 @@ class list_models_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype169, _size166) = iprot.readListBegin()
-                    for _i170 in range(_size166):
-                        _elem171 = ModelInfo()
-                        _elem171.read(iprot)
-                        self.success.append(_elem171)
+                    (_etype330, _size327) = iprot.readListBegin()
+                    for _i331 in range(_size327):
+                        _elem332 = ModelInfo()
+                        _elem332.read(iprot)
+                        self.success.append(_elem332)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4173,8 +6264,8 @@ class list_models_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter172 in self.success:
-                iter172.write(oprot)
+            for iter333 in self.success:
+                iter333.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:

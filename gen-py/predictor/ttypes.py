@@ -72,6 +72,75 @@ class Lane(object):
     }
 
 
+class TruncationSide(object):
+    """
+    Which end of a text that is cut is left out.
+
+    """
+    RIGHT = 0
+    LEFT = 1
+
+    _VALUES_TO_NAMES = {
+        0: "RIGHT",
+        1: "LEFT",
+    }
+
+    _NAMES_TO_VALUES = {
+        "RIGHT": 0,
+        "LEFT": 1,
+    }
+
+
+class VectorEncoding(object):
+    """
+    How the numbers of a vector are written.
+
+    """
+    FLOAT32 = 0
+    INT8 = 1
+    BINARY = 2
+
+    _VALUES_TO_NAMES = {
+        0: "FLOAT32",
+        1: "INT8",
+        2: "BINARY",
+    }
+
+    _NAMES_TO_VALUES = {
+        "FLOAT32": 0,
+        "INT8": 1,
+        "BINARY": 2,
+    }
+
+
+class Aggregation(object):
+    """
+    How the tokens of a name become one entity.
+
+    """
+    NONE = 0
+    SIMPLE = 1
+    FIRST = 2
+    AVERAGE = 3
+    MAX = 4
+
+    _VALUES_TO_NAMES = {
+        0: "NONE",
+        1: "SIMPLE",
+        2: "FIRST",
+        3: "AVERAGE",
+        4: "MAX",
+    }
+
+    _NAMES_TO_VALUES = {
+        "NONE": 0,
+        "SIMPLE": 1,
+        "FIRST": 2,
+        "AVERAGE": 3,
+        "MAX": 4,
+    }
+
+
 class FinishReason(object):
     """
     Why a generated text ends.
@@ -310,7 +379,8 @@ class RequestOptions(object):
 
     Attributes:
      - model: Model name, as list_models gives it. Default: the first model on the command line that serves the method.
-     - timeout_ms: Milliseconds until the caller stops waiting, 1 to max_timeout_ms, a setting. Default: the setting timeout_ms.
+     - timeout_ms: Milliseconds until the caller stops waiting, 1 to max_timeout_ms, a setting. Default: the setting timeout_ms. A call
+    with many texts gets item_timeout_ms, a setting too, for each beyond the first, up to max_timeout_ms.
      - lane: Default: INTERACTIVE.
      - request_id: Id for the server's log, at most 128 characters. Default: one is made, where a log line needs it.
 
@@ -468,16 +538,33 @@ class ReplyOptions(object):
 
 class EmbedOptions(object):
     """
-    Options of the embed methods.
+    Options of the embed methods. All models take truncate, dimensions, normalize and encoding; which of the others a
+    model takes is in ModelInfo.details under "options". An option that it does not take is refused.
 
     Attributes:
      - truncate: true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true.
+     - truncation_side: Which end is cut. Default: as the model's tokenizer says.
+     - split: true: a text over the model's token limit is split into parts of at most that size, and gets the mean of their
+    vectors, weighted by their tokens; nothing is cut or refused, so truncate may not be given. Default: false.
+     - dimensions: Only the first so many numbers of a vector (Matryoshka), at least 1, at most the model's. Default: all.
+     - normalize: true: every vector is scaled to length 1. false: it is what the model and dimensions leave. Default: true for a
+    model whose own vectors have length 1, so that shortened ones have it too; else false.
+     - prompt_name: One of the model's prompts, to be put before each text; at most 256 characters. Default: the model's default.
+     - prompt: What to put before each text, or nothing, instead; at most 16,384 characters. Give this or prompt_name.
+     - encoding: How the numbers are written; in an answer that is a list of numbers they are those of the bytes. Default: FLOAT32.
 
     """
 
 
-    def __init__(self, truncate=None,):
+    def __init__(self, truncate=None, truncation_side=None, split=None, dimensions=None, normalize=None, prompt_name=None, prompt=None, encoding=None,):
         self.truncate = truncate
+        self.truncation_side = truncation_side
+        self.split = split
+        self.dimensions = dimensions
+        self.normalize = normalize
+        self.prompt_name = prompt_name
+        self.prompt = prompt
+        self.encoding = encoding
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -493,6 +580,41 @@ class EmbedOptions(object):
                     self.truncate = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I32:
+                    self.truncation_side = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.split = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I32:
+                    self.dimensions = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.BOOL:
+                    self.normalize = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.prompt_name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRING:
+                    self.prompt = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.I32:
+                    self.encoding = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -506,6 +628,502 @@ class EmbedOptions(object):
         if self.truncate is not None:
             oprot.writeFieldBegin('truncate', TType.BOOL, 1)
             oprot.writeBool(self.truncate)
+            oprot.writeFieldEnd()
+        if self.truncation_side is not None:
+            oprot.writeFieldBegin('truncation_side', TType.I32, 2)
+            oprot.writeI32(self.truncation_side)
+            oprot.writeFieldEnd()
+        if self.split is not None:
+            oprot.writeFieldBegin('split', TType.BOOL, 3)
+            oprot.writeBool(self.split)
+            oprot.writeFieldEnd()
+        if self.dimensions is not None:
+            oprot.writeFieldBegin('dimensions', TType.I32, 4)
+            oprot.writeI32(self.dimensions)
+            oprot.writeFieldEnd()
+        if self.normalize is not None:
+            oprot.writeFieldBegin('normalize', TType.BOOL, 5)
+            oprot.writeBool(self.normalize)
+            oprot.writeFieldEnd()
+        if self.prompt_name is not None:
+            oprot.writeFieldBegin('prompt_name', TType.STRING, 6)
+            oprot.writeString(self.prompt_name.encode('utf-8') if sys.version_info[0] == 2 else self.prompt_name)
+            oprot.writeFieldEnd()
+        if self.prompt is not None:
+            oprot.writeFieldBegin('prompt', TType.STRING, 7)
+            oprot.writeString(self.prompt.encode('utf-8') if sys.version_info[0] == 2 else self.prompt)
+            oprot.writeFieldEnd()
+        if self.encoding is not None:
+            oprot.writeFieldBegin('encoding', TType.I32, 8)
+            oprot.writeI32(self.encoding)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ClassifyOptions(object):
+    """
+    Options of classify.
+
+    Attributes:
+     - top_k: At most so many labels, the best first; at least 1. Default: all.
+     - raw_scores: true: scores as the model's last layer gives them, without softmax or sigmoid. Default: false.
+     - multi_label: true: a label's score does not depend on the others' (sigmoid). false: the scores add up to 1 (softmax). Default:
+    as the model says; with candidate_labels false.
+     - candidate_labels: Labels of the caller's own, 1 to 1000, each of 1 to 1024 bytes, none twice: how far the text entails each, by a
+    model of natural language inference. Default: the model's own labels.
+     - hypothesis_template: The sentence that says that a text has a label, which takes the place of {}; 1 to 1024 characters. Only with
+    candidate_labels. Default: "This example is {}.".
+     - truncate: true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true.
+
+    """
+
+
+    def __init__(self, top_k=None, raw_scores=None, multi_label=None, candidate_labels=None, hypothesis_template=None, truncate=None,):
+        self.top_k = top_k
+        self.raw_scores = raw_scores
+        self.multi_label = multi_label
+        self.candidate_labels = candidate_labels
+        self.hypothesis_template = hypothesis_template
+        self.truncate = truncate
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.top_k = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.raw_scores = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.multi_label = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.LIST:
+                    self.candidate_labels = []
+                    (_etype3, _size0) = iprot.readListBegin()
+                    for _i4 in range(_size0):
+                        _elem5 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.candidate_labels.append(_elem5)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.hypothesis_template = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.BOOL:
+                    self.truncate = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ClassifyOptions')
+        if self.top_k is not None:
+            oprot.writeFieldBegin('top_k', TType.I32, 1)
+            oprot.writeI32(self.top_k)
+            oprot.writeFieldEnd()
+        if self.raw_scores is not None:
+            oprot.writeFieldBegin('raw_scores', TType.BOOL, 2)
+            oprot.writeBool(self.raw_scores)
+            oprot.writeFieldEnd()
+        if self.multi_label is not None:
+            oprot.writeFieldBegin('multi_label', TType.BOOL, 3)
+            oprot.writeBool(self.multi_label)
+            oprot.writeFieldEnd()
+        if self.candidate_labels is not None:
+            oprot.writeFieldBegin('candidate_labels', TType.LIST, 4)
+            oprot.writeListBegin(TType.STRING, len(self.candidate_labels))
+            for iter6 in self.candidate_labels:
+                oprot.writeString(iter6.encode('utf-8') if sys.version_info[0] == 2 else iter6)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.hypothesis_template is not None:
+            oprot.writeFieldBegin('hypothesis_template', TType.STRING, 5)
+            oprot.writeString(self.hypothesis_template.encode('utf-8') if sys.version_info[0] == 2 else self.hypothesis_template)
+            oprot.writeFieldEnd()
+        if self.truncate is not None:
+            oprot.writeFieldBegin('truncate', TType.BOOL, 6)
+            oprot.writeBool(self.truncate)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class RerankOptions(object):
+    """
+    Options of rerank.
+
+    Attributes:
+     - top_n: Only the best so many; at least 1. Default: all.
+     - raw_scores: true: scores as the model's last layer gives them. false: by the function that its folder names. Default: false.
+     - truncate: true: a pair over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true.
+
+    """
+
+
+    def __init__(self, top_n=None, raw_scores=None, truncate=None,):
+        self.top_n = top_n
+        self.raw_scores = raw_scores
+        self.truncate = truncate
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.top_n = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.raw_scores = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.truncate = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('RerankOptions')
+        if self.top_n is not None:
+            oprot.writeFieldBegin('top_n', TType.I32, 1)
+            oprot.writeI32(self.top_n)
+            oprot.writeFieldEnd()
+        if self.raw_scores is not None:
+            oprot.writeFieldBegin('raw_scores', TType.BOOL, 2)
+            oprot.writeBool(self.raw_scores)
+            oprot.writeFieldEnd()
+        if self.truncate is not None:
+            oprot.writeFieldBegin('truncate', TType.BOOL, 3)
+            oprot.writeBool(self.truncate)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class TokenOptions(object):
+    """
+    Options of the classify_tokens methods.
+
+    Attributes:
+     - aggregation: How tokens become entities. Default: SIMPLE.
+     - ignore_labels: Labels that are left out; at most 1000, each of 1 to 1024 bytes. Default: only O.
+     - truncate: true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true.
+
+    """
+
+
+    def __init__(self, aggregation=None, ignore_labels=None, truncate=None,):
+        self.aggregation = aggregation
+        self.ignore_labels = ignore_labels
+        self.truncate = truncate
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.aggregation = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.LIST:
+                    self.ignore_labels = []
+                    (_etype10, _size7) = iprot.readListBegin()
+                    for _i11 in range(_size7):
+                        _elem12 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.ignore_labels.append(_elem12)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.truncate = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('TokenOptions')
+        if self.aggregation is not None:
+            oprot.writeFieldBegin('aggregation', TType.I32, 1)
+            oprot.writeI32(self.aggregation)
+            oprot.writeFieldEnd()
+        if self.ignore_labels is not None:
+            oprot.writeFieldBegin('ignore_labels', TType.LIST, 2)
+            oprot.writeListBegin(TType.STRING, len(self.ignore_labels))
+            for iter13 in self.ignore_labels:
+                oprot.writeString(iter13.encode('utf-8') if sys.version_info[0] == 2 else iter13)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.truncate is not None:
+            oprot.writeFieldBegin('truncate', TType.BOOL, 3)
+            oprot.writeBool(self.truncate)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class SparseOptions(object):
+    """
+    Options of embed_sparse.
+
+    Attributes:
+     - truncate: true: a text over the model's token limit is cut to it. false: it is refused with TOO_LARGE. Default: true.
+     - truncation_side: Which end is cut. Default: as the model's tokenizer says.
+     - prompt_name: One of the model's prompts, to be put before each text; at most 256 characters. Default: the model's default.
+     - prompt: What to put before each text, or nothing, instead; at most 16,384 characters. Give this or prompt_name.
+     - max_active_dims: Only the so many numbers of the greatest weight; at least 1. Default: all that are not 0.
+     - tokens: Whether the vectors name their tokens. Default: false.
+
+    """
+
+
+    def __init__(self, truncate=None, truncation_side=None, prompt_name=None, prompt=None, max_active_dims=None, tokens=None,):
+        self.truncate = truncate
+        self.truncation_side = truncation_side
+        self.prompt_name = prompt_name
+        self.prompt = prompt
+        self.max_active_dims = max_active_dims
+        self.tokens = tokens
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.BOOL:
+                    self.truncate = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I32:
+                    self.truncation_side = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.prompt_name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.prompt = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I32:
+                    self.max_active_dims = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.BOOL:
+                    self.tokens = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('SparseOptions')
+        if self.truncate is not None:
+            oprot.writeFieldBegin('truncate', TType.BOOL, 1)
+            oprot.writeBool(self.truncate)
+            oprot.writeFieldEnd()
+        if self.truncation_side is not None:
+            oprot.writeFieldBegin('truncation_side', TType.I32, 2)
+            oprot.writeI32(self.truncation_side)
+            oprot.writeFieldEnd()
+        if self.prompt_name is not None:
+            oprot.writeFieldBegin('prompt_name', TType.STRING, 3)
+            oprot.writeString(self.prompt_name.encode('utf-8') if sys.version_info[0] == 2 else self.prompt_name)
+            oprot.writeFieldEnd()
+        if self.prompt is not None:
+            oprot.writeFieldBegin('prompt', TType.STRING, 4)
+            oprot.writeString(self.prompt.encode('utf-8') if sys.version_info[0] == 2 else self.prompt)
+            oprot.writeFieldEnd()
+        if self.max_active_dims is not None:
+            oprot.writeFieldBegin('max_active_dims', TType.I32, 5)
+            oprot.writeI32(self.max_active_dims)
+            oprot.writeFieldEnd()
+        if self.tokens is not None:
+            oprot.writeFieldBegin('tokens', TType.BOOL, 6)
+            oprot.writeBool(self.tokens)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class TokenizeOptions(object):
+    """
+    Options of tokenize.
+
+    Attributes:
+     - special_tokens: Whether the tokens that the model wants around a text are among them. Default: true.
+
+    """
+
+
+    def __init__(self, special_tokens=None,):
+        self.special_tokens = special_tokens
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.BOOL:
+                    self.special_tokens = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('TokenizeOptions')
+        if self.special_tokens is not None:
+            oprot.writeFieldBegin('special_tokens', TType.BOOL, 1)
+            oprot.writeBool(self.special_tokens)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -587,10 +1205,10 @@ class GenerationOptions(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.stop = []
-                    (_etype3, _size0) = iprot.readListBegin()
-                    for _i4 in range(_size0):
-                        _elem5 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.stop.append(_elem5)
+                    (_etype17, _size14) = iprot.readListBegin()
+                    for _i18 in range(_size14):
+                        _elem19 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.stop.append(_elem19)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -632,8 +1250,8 @@ class GenerationOptions(object):
         if self.stop is not None:
             oprot.writeFieldBegin('stop', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.stop))
-            for iter6 in self.stop:
-                oprot.writeString(iter6.encode('utf-8') if sys.version_info[0] == 2 else iter6)
+            for iter20 in self.stop:
+                oprot.writeString(iter20.encode('utf-8') if sys.version_info[0] == 2 else iter20)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.seed is not None:
@@ -665,17 +1283,21 @@ class EmbeddingMatrix(object):
     Attributes:
      - rows: Number of vectors.
      - columns: Numbers in a vector.
-     - values: rows * columns IEEE 754 single-precision numbers, little endian, row after row.
+     - values: rows * columns IEEE 754 single-precision numbers, little endian, row after row; or as encoding says.
      - tokens: Number of tokens that the texts, as far as they were read, are to the model; not set where it does not tell.
+     - encoding: How values are written. INT8: a byte a number. BINARY: (columns + 7) / 8 bytes a row. Not set: FLOAT32.
+     - scales: With INT8: for each row a single-precision number, little endian, that its numbers are to be multiplied with.
 
     """
 
 
-    def __init__(self, rows=None, columns=None, values=None, tokens=None,):
+    def __init__(self, rows=None, columns=None, values=None, tokens=None, encoding=None, scales=None,):
         self.rows = rows
         self.columns = columns
         self.values = values
         self.tokens = tokens
+        self.encoding = encoding
+        self.scales = scales
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -706,6 +1328,16 @@ class EmbeddingMatrix(object):
                     self.tokens = iprot.readI64()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I32:
+                    self.encoding = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.scales = iprot.readBinary()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -732,6 +1364,14 @@ class EmbeddingMatrix(object):
             oprot.writeFieldBegin('tokens', TType.I64, 4)
             oprot.writeI64(self.tokens)
             oprot.writeFieldEnd()
+        if self.encoding is not None:
+            oprot.writeFieldBegin('encoding', TType.I32, 5)
+            oprot.writeI32(self.encoding)
+            oprot.writeFieldEnd()
+        if self.scales is not None:
+            oprot.writeFieldBegin('scales', TType.STRING, 6)
+            oprot.writeBinary(self.scales)
+            oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
 
@@ -742,6 +1382,483 @@ class EmbeddingMatrix(object):
             raise TProtocolException(message='Required field columns is unset!')
         if self.values is None:
             raise TProtocolException(message='Required field values is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ScoredLabel(object):
+    """
+    A label and its score.
+
+    Attributes:
+     - label
+     - score
+
+    """
+
+
+    def __init__(self, label=None, score=None,):
+        self.label = label
+        self.score = score
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.label = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.DOUBLE:
+                    self.score = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ScoredLabel')
+        if self.label is not None:
+            oprot.writeFieldBegin('label', TType.STRING, 1)
+            oprot.writeString(self.label.encode('utf-8') if sys.version_info[0] == 2 else self.label)
+            oprot.writeFieldEnd()
+        if self.score is not None:
+            oprot.writeFieldBegin('score', TType.DOUBLE, 2)
+            oprot.writeDouble(self.score)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.label is None:
+            raise TProtocolException(message='Required field label is unset!')
+        if self.score is None:
+            raise TProtocolException(message='Required field score is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Ranked(object):
+    """
+    A text's place and score in a ranking.
+
+    Attributes:
+     - index: Of the text, in the list that was given.
+     - score
+
+    """
+
+
+    def __init__(self, index=None, score=None,):
+        self.index = index
+        self.score = score
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.index = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.DOUBLE:
+                    self.score = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Ranked')
+        if self.index is not None:
+            oprot.writeFieldBegin('index', TType.I32, 1)
+            oprot.writeI32(self.index)
+            oprot.writeFieldEnd()
+        if self.score is not None:
+            oprot.writeFieldBegin('score', TType.DOUBLE, 2)
+            oprot.writeDouble(self.score)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.index is None:
+            raise TProtocolException(message='Required field index is unset!')
+        if self.score is None:
+            raise TProtocolException(message='Required field score is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Entity(object):
+    """
+    A part of a text that has a label.
+
+    Attributes:
+     - label: Without B- and I-, unless aggregation is NONE.
+     - score
+     - text: The part, as it is in the text.
+     - begin: Number of Unicode characters before it.
+     - end: The same, of its end.
+     - index: With NONE: the token's place among the tokens, special ones counted.
+
+    """
+
+
+    def __init__(self, label=None, score=None, text=None, begin=None, end=None, index=None,):
+        self.label = label
+        self.score = score
+        self.text = text
+        self.begin = begin
+        self.end = end
+        self.index = index
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.label = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.DOUBLE:
+                    self.score = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.text = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I32:
+                    self.begin = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I32:
+                    self.end = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.I32:
+                    self.index = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Entity')
+        if self.label is not None:
+            oprot.writeFieldBegin('label', TType.STRING, 1)
+            oprot.writeString(self.label.encode('utf-8') if sys.version_info[0] == 2 else self.label)
+            oprot.writeFieldEnd()
+        if self.score is not None:
+            oprot.writeFieldBegin('score', TType.DOUBLE, 2)
+            oprot.writeDouble(self.score)
+            oprot.writeFieldEnd()
+        if self.text is not None:
+            oprot.writeFieldBegin('text', TType.STRING, 3)
+            oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
+            oprot.writeFieldEnd()
+        if self.begin is not None:
+            oprot.writeFieldBegin('begin', TType.I32, 4)
+            oprot.writeI32(self.begin)
+            oprot.writeFieldEnd()
+        if self.end is not None:
+            oprot.writeFieldBegin('end', TType.I32, 5)
+            oprot.writeI32(self.end)
+            oprot.writeFieldEnd()
+        if self.index is not None:
+            oprot.writeFieldBegin('index', TType.I32, 6)
+            oprot.writeI32(self.index)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.label is None:
+            raise TProtocolException(message='Required field label is unset!')
+        if self.score is None:
+            raise TProtocolException(message='Required field score is unset!')
+        if self.text is None:
+            raise TProtocolException(message='Required field text is unset!')
+        if self.begin is None:
+            raise TProtocolException(message='Required field begin is unset!')
+        if self.end is None:
+            raise TProtocolException(message='Required field end is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class SparseVector(object):
+    """
+    The numbers of a vector that are not 0.
+
+    Attributes:
+     - indices: Their places, which are ids of tokens, in rising order.
+     - values: As many.
+     - tokens: The tokens themselves; set where SparseOptions ask for them.
+
+    """
+
+
+    def __init__(self, indices=None, values=None, tokens=None,):
+        self.indices = indices
+        self.values = values
+        self.tokens = tokens
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.indices = []
+                    (_etype24, _size21) = iprot.readListBegin()
+                    for _i25 in range(_size21):
+                        _elem26 = iprot.readI32()
+                        self.indices.append(_elem26)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.LIST:
+                    self.values = []
+                    (_etype30, _size27) = iprot.readListBegin()
+                    for _i31 in range(_size27):
+                        _elem32 = iprot.readDouble()
+                        self.values.append(_elem32)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.LIST:
+                    self.tokens = []
+                    (_etype36, _size33) = iprot.readListBegin()
+                    for _i37 in range(_size33):
+                        _elem38 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.tokens.append(_elem38)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('SparseVector')
+        if self.indices is not None:
+            oprot.writeFieldBegin('indices', TType.LIST, 1)
+            oprot.writeListBegin(TType.I32, len(self.indices))
+            for iter39 in self.indices:
+                oprot.writeI32(iter39)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.values is not None:
+            oprot.writeFieldBegin('values', TType.LIST, 2)
+            oprot.writeListBegin(TType.DOUBLE, len(self.values))
+            for iter40 in self.values:
+                oprot.writeDouble(iter40)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.tokens is not None:
+            oprot.writeFieldBegin('tokens', TType.LIST, 3)
+            oprot.writeListBegin(TType.STRING, len(self.tokens))
+            for iter41 in self.tokens:
+                oprot.writeString(iter41.encode('utf-8') if sys.version_info[0] == 2 else iter41)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.indices is None:
+            raise TProtocolException(message='Required field indices is unset!')
+        if self.values is None:
+            raise TProtocolException(message='Required field values is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Token(object):
+    """
+    A token of a text.
+
+    Attributes:
+     - id
+     - text: As the vocabulary has it.
+     - begin: Number of Unicode characters of the text before it; begin and end are not set for a special token.
+     - end
+
+    """
+
+
+    def __init__(self, id=None, text=None, begin=None, end=None,):
+        self.id = id
+        self.text = text
+        self.begin = begin
+        self.end = end
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.id = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.text = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I32:
+                    self.begin = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I32:
+                    self.end = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Token')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.I32, 1)
+            oprot.writeI32(self.id)
+            oprot.writeFieldEnd()
+        if self.text is not None:
+            oprot.writeFieldBegin('text', TType.STRING, 2)
+            oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
+            oprot.writeFieldEnd()
+        if self.begin is not None:
+            oprot.writeFieldBegin('begin', TType.I32, 3)
+            oprot.writeI32(self.begin)
+            oprot.writeFieldEnd()
+        if self.end is not None:
+            oprot.writeFieldBegin('end', TType.I32, 4)
+            oprot.writeI32(self.end)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.id is None:
+            raise TProtocolException(message='Required field id is unset!')
+        if self.text is None:
+            raise TProtocolException(message='Required field text is unset!')
         return
 
     def __repr__(self):
@@ -968,7 +2085,7 @@ class BatchRequest(object):
     A job: files in, files out.
 
     Attributes:
-     - method: predict, reply, embed or generate.
+     - method: predict, reply, embed, generate, classify_tokens, rerank, embed_sparse, embed_tokens or tokenize.
      - model: A loaded model's name, or the location of a SavedModel. Default: the method's default model.
      - input: Location to read: one file, or everything below it when it ends in '/'. JSON lines, one instance a line.
      - output: Location to write: the same relative paths and names below it, one result a line in the order of the input.
@@ -1486,20 +2603,20 @@ class ModelInfo(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.methods = []
-                    (_etype10, _size7) = iprot.readListBegin()
-                    for _i11 in range(_size7):
-                        _elem12 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.methods.append(_elem12)
+                    (_etype45, _size42) = iprot.readListBegin()
+                    for _i46 in range(_size42):
+                        _elem47 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.methods.append(_elem47)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 7:
                 if ftype == TType.LIST:
                     self.default_for = []
-                    (_etype16, _size13) = iprot.readListBegin()
-                    for _i17 in range(_size13):
-                        _elem18 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.default_for.append(_elem18)
+                    (_etype51, _size48) = iprot.readListBegin()
+                    for _i52 in range(_size48):
+                        _elem53 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.default_for.append(_elem53)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1517,11 +2634,11 @@ class ModelInfo(object):
             elif fid == 10:
                 if ftype == TType.MAP:
                     self.details = {}
-                    (_ktype20, _vtype21, _size19) = iprot.readMapBegin()
-                    for _i23 in range(_size19):
-                        _key24 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val25 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.details[_key24] = _val25
+                    (_ktype55, _vtype56, _size54) = iprot.readMapBegin()
+                    for _i58 in range(_size54):
+                        _key59 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val60 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.details[_key59] = _val60
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -1563,15 +2680,15 @@ class ModelInfo(object):
         if self.methods is not None:
             oprot.writeFieldBegin('methods', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.methods))
-            for iter26 in self.methods:
-                oprot.writeString(iter26.encode('utf-8') if sys.version_info[0] == 2 else iter26)
+            for iter61 in self.methods:
+                oprot.writeString(iter61.encode('utf-8') if sys.version_info[0] == 2 else iter61)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.default_for is not None:
             oprot.writeFieldBegin('default_for', TType.LIST, 7)
             oprot.writeListBegin(TType.STRING, len(self.default_for))
-            for iter27 in self.default_for:
-                oprot.writeString(iter27.encode('utf-8') if sys.version_info[0] == 2 else iter27)
+            for iter62 in self.default_for:
+                oprot.writeString(iter62.encode('utf-8') if sys.version_info[0] == 2 else iter62)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.limits is not None:
@@ -1585,9 +2702,9 @@ class ModelInfo(object):
         if self.details is not None:
             oprot.writeFieldBegin('details', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.details))
-            for kiter28, viter29 in self.details.items():
-                oprot.writeString(kiter28.encode('utf-8') if sys.version_info[0] == 2 else kiter28)
-                oprot.writeString(viter29.encode('utf-8') if sys.version_info[0] == 2 else viter29)
+            for kiter63, viter64 in self.details.items():
+                oprot.writeString(kiter63.encode('utf-8') if sys.version_info[0] == 2 else kiter63)
+                oprot.writeString(viter64.encode('utf-8') if sys.version_info[0] == 2 else viter64)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -1882,10 +2999,10 @@ class ServerStatus(object):
             elif fid == 4:
                 if ftype == TType.LIST:
                     self.reasons = []
-                    (_etype33, _size30) = iprot.readListBegin()
-                    for _i34 in range(_size30):
-                        _elem35 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.reasons.append(_elem35)
+                    (_etype68, _size65) = iprot.readListBegin()
+                    for _i69 in range(_size65):
+                        _elem70 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.reasons.append(_elem70)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1897,11 +3014,11 @@ class ServerStatus(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.models = []
-                    (_etype39, _size36) = iprot.readListBegin()
-                    for _i40 in range(_size36):
-                        _elem41 = ModelStatus()
-                        _elem41.read(iprot)
-                        self.models.append(_elem41)
+                    (_etype74, _size71) = iprot.readListBegin()
+                    for _i75 in range(_size71):
+                        _elem76 = ModelStatus()
+                        _elem76.read(iprot)
+                        self.models.append(_elem76)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1930,8 +3047,8 @@ class ServerStatus(object):
         if self.reasons is not None:
             oprot.writeFieldBegin('reasons', TType.LIST, 4)
             oprot.writeListBegin(TType.STRING, len(self.reasons))
-            for iter42 in self.reasons:
-                oprot.writeString(iter42.encode('utf-8') if sys.version_info[0] == 2 else iter42)
+            for iter77 in self.reasons:
+                oprot.writeString(iter77.encode('utf-8') if sys.version_info[0] == 2 else iter77)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.connections is not None:
@@ -1941,8 +3058,8 @@ class ServerStatus(object):
         if self.models is not None:
             oprot.writeFieldBegin('models', TType.LIST, 6)
             oprot.writeListBegin(TType.STRUCT, len(self.models))
-            for iter43 in self.models:
-                iter43.write(oprot)
+            for iter78 in self.models:
+                iter78.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -2001,6 +3118,52 @@ all_structs.append(EmbedOptions)
 EmbedOptions.thrift_spec = (
     None,  # 0
     (1, TType.BOOL, 'truncate', None, None, ),  # 1
+    (2, TType.I32, 'truncation_side', None, None, ),  # 2
+    (3, TType.BOOL, 'split', None, None, ),  # 3
+    (4, TType.I32, 'dimensions', None, None, ),  # 4
+    (5, TType.BOOL, 'normalize', None, None, ),  # 5
+    (6, TType.STRING, 'prompt_name', 'UTF8', None, ),  # 6
+    (7, TType.STRING, 'prompt', 'UTF8', None, ),  # 7
+    (8, TType.I32, 'encoding', None, None, ),  # 8
+)
+all_structs.append(ClassifyOptions)
+ClassifyOptions.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'top_k', None, None, ),  # 1
+    (2, TType.BOOL, 'raw_scores', None, None, ),  # 2
+    (3, TType.BOOL, 'multi_label', None, None, ),  # 3
+    (4, TType.LIST, 'candidate_labels', (TType.STRING, 'UTF8', False), None, ),  # 4
+    (5, TType.STRING, 'hypothesis_template', 'UTF8', None, ),  # 5
+    (6, TType.BOOL, 'truncate', None, None, ),  # 6
+)
+all_structs.append(RerankOptions)
+RerankOptions.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'top_n', None, None, ),  # 1
+    (2, TType.BOOL, 'raw_scores', None, None, ),  # 2
+    (3, TType.BOOL, 'truncate', None, None, ),  # 3
+)
+all_structs.append(TokenOptions)
+TokenOptions.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'aggregation', None, None, ),  # 1
+    (2, TType.LIST, 'ignore_labels', (TType.STRING, 'UTF8', False), None, ),  # 2
+    (3, TType.BOOL, 'truncate', None, None, ),  # 3
+)
+all_structs.append(SparseOptions)
+SparseOptions.thrift_spec = (
+    None,  # 0
+    (1, TType.BOOL, 'truncate', None, None, ),  # 1
+    (2, TType.I32, 'truncation_side', None, None, ),  # 2
+    (3, TType.STRING, 'prompt_name', 'UTF8', None, ),  # 3
+    (4, TType.STRING, 'prompt', 'UTF8', None, ),  # 4
+    (5, TType.I32, 'max_active_dims', None, None, ),  # 5
+    (6, TType.BOOL, 'tokens', None, None, ),  # 6
+)
+all_structs.append(TokenizeOptions)
+TokenizeOptions.thrift_spec = (
+    None,  # 0
+    (1, TType.BOOL, 'special_tokens', None, None, ),  # 1
 )
 all_structs.append(GenerationOptions)
 GenerationOptions.thrift_spec = (
@@ -2020,6 +3183,45 @@ EmbeddingMatrix.thrift_spec = (
     (2, TType.I32, 'columns', None, None, ),  # 2
     (3, TType.STRING, 'values', 'BINARY', None, ),  # 3
     (4, TType.I64, 'tokens', None, None, ),  # 4
+    (5, TType.I32, 'encoding', None, None, ),  # 5
+    (6, TType.STRING, 'scales', 'BINARY', None, ),  # 6
+)
+all_structs.append(ScoredLabel)
+ScoredLabel.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'label', 'UTF8', None, ),  # 1
+    (2, TType.DOUBLE, 'score', None, None, ),  # 2
+)
+all_structs.append(Ranked)
+Ranked.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'index', None, None, ),  # 1
+    (2, TType.DOUBLE, 'score', None, None, ),  # 2
+)
+all_structs.append(Entity)
+Entity.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'label', 'UTF8', None, ),  # 1
+    (2, TType.DOUBLE, 'score', None, None, ),  # 2
+    (3, TType.STRING, 'text', 'UTF8', None, ),  # 3
+    (4, TType.I32, 'begin', None, None, ),  # 4
+    (5, TType.I32, 'end', None, None, ),  # 5
+    (6, TType.I32, 'index', None, None, ),  # 6
+)
+all_structs.append(SparseVector)
+SparseVector.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'indices', (TType.I32, None, False), None, ),  # 1
+    (2, TType.LIST, 'values', (TType.DOUBLE, None, False), None, ),  # 2
+    (3, TType.LIST, 'tokens', (TType.STRING, 'UTF8', False), None, ),  # 3
+)
+all_structs.append(Token)
+Token.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'id', None, None, ),  # 1
+    (2, TType.STRING, 'text', 'UTF8', None, ),  # 2
+    (3, TType.I32, 'begin', None, None, ),  # 3
+    (4, TType.I32, 'end', None, None, ),  # 4
 )
 all_structs.append(Generation)
 Generation.thrift_spec = (

@@ -81,18 +81,21 @@ class ModelRequest(BaseModel):
     timeout_ms: int | None = option_field(TIMEOUT_MS)
     lane: Literal["interactive", "bulk"] | None = option_field(LANE)
 
-    def options(self, settings: Settings, request_id: str) -> RequestOptions:
-        """The contract's options, with the settings' deadline where the request says nothing. Raises HttpError."""
+    def options(self, settings: Settings, request_id: str, items: int = 1) -> RequestOptions:
+        """The contract's options, with the settings' deadline where the request says nothing. Raises HttpError.
+
+        `items`: how many texts the model is asked for.
+        """
         timeout_ms = self.timeout_ms
         if timeout_ms is None:
-            timeout_ms = self.default_timeout_ms(settings)
+            timeout_ms = self.default_timeout_ms(settings, items)
         elif timeout_ms > settings.max_timeout_ms and (wrong := TIMEOUT_MS.wrong(timeout_ms, settings.max_timeout_ms)):
             raise invalid_argument(wrong, field="timeout_ms", setting="max_timeout_ms")
         return RequestOptions(self.model, timeout_ms, _LANES[self.lane] if self.lane else None, request_id)
 
-    def default_timeout_ms(self, settings: Settings) -> int:
-        """Milliseconds for a request of this kind that says nothing else."""
-        return settings.timeout_ms
+    def default_timeout_ms(self, settings: Settings, items: int) -> int:
+        """Milliseconds for a request of this kind, with so many texts, that says nothing else."""
+        return settings.timeout_ms_of(items)
 
 
 R = TypeVar("R", bound=ModelRequest)

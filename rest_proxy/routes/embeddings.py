@@ -66,13 +66,18 @@ class Embeddings:
         """
         fields = await read_request(self._kind, request, self._settings)
         field, texts = fields.field_and_texts(self._settings.max_docs)
-        options = fields.options(self._settings, request_id)
+        options = fields.options(self._settings, request_id, count_of(texts))
         vectors, _ = await embed(self._settings, self._pool, field, texts, options, fields.truncate)
         if BINARY in request.headers.get("Accept", ""):
             rows, columns = vectors.shape
             headers = {"Content-Type": BINARY, ROWS: str(rows), COLUMNS: str(columns), REQUEST_ID: request_id}
             return web.Response(body=vectors.tobytes(), headers=headers)
         return numbers_response({"embeddings": vectors}, request_id)
+
+
+def count_of(given: str | list[str]) -> int:
+    """How many texts a request gives."""
+    return 1 if isinstance(given, str) else len(given)
 
 
 class Embedded(NamedTuple):

@@ -57,7 +57,7 @@ class GenerationRequest(ModelRequest):
             self.max_tokens, self.temperature, self.top_k, self.top_p, self.repetition_penalty, self.stop, self.seed
         )
 
-    def default_timeout_ms(self, settings: Settings) -> int:
+    def default_timeout_ms(self, settings: Settings, items: int) -> int:
         """Texts take longer than other answers."""
         return settings.generation_timeout_ms
 

@@ -50,6 +50,11 @@ class OneOrMany(ModelRequest):
         texts: list[str] | None = getattr(self, self.many)
         return texts
 
+    @property
+    def items(self) -> int:
+        """How many texts there are."""
+        return 1 if self.texts is None else len(self.texts)
+
 
 class PredictRequest(OneOrMany):
     """Documents to classify."""
@@ -90,7 +95,7 @@ class Predictions:
     async def predict(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`doc` to {"scores": {label: score}}, `docs` to {"results": [{"scores": ...}]}."""
         fields = await self._read(PredictRequest, request)
-        options = fields.options(self._settings, request_id)
+        options = fields.options(self._settings, request_id, fields.items)
         if fields.doc is not None:
             scores = await self._pool.call(PREDICT, fields.doc, options, timeout_ms=options.timeout_ms)
             return json_response({"scores": best_first(scores)}, request_id)
@@ -100,7 +105,7 @@ class Predictions:
     async def reply(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`message` to {"replies": {reply: score}}, `messages` to {"results": [{"replies": ...}]}."""
         fields = await self._read(ReplyRequest, request)
-        options, more = fields.options(self._settings, request_id), fields.reply_options()
+        options, more = fields.options(self._settings, request_id, fields.items), fields.reply_options()
         if fields.message is not None:
             replies = await self._pool.call(REPLY, fields.message, options, more, timeout_ms=options.timeout_ms)
             return json_response({"replies": best_first(replies)}, request_id)

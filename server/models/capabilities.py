@@ -12,13 +12,25 @@ class Capability(enum.StrEnum):
     REPLY = "reply"
     EMBED = "embed"
     GENERATE = "generate"
+    RERANK = "rerank"
+    CLASSIFY_TOKENS = "classify_tokens"
+    EMBED_SPARSE = "embed_sparse"
+    EMBED_TOKENS = "embed_tokens"
+    EMBED_IDS = "embed_ids"
+    TOKENIZE = "tokenize"
 
 
 METHODS = {
-    Capability.CLASSIFY: ("predict", "predict_batch"),
+    Capability.CLASSIFY: ("predict", "predict_batch", "classify"),
     Capability.REPLY: ("reply", "reply_batch", "reply_conversation"),
     Capability.EMBED: ("embed", "embed_batch", "embed_matrix"),
     Capability.GENERATE: ("generate", "generate_begin"),
+    Capability.RERANK: ("rerank",),
+    Capability.CLASSIFY_TOKENS: ("classify_tokens", "classify_tokens_batch"),
+    Capability.EMBED_SPARSE: ("embed_sparse",),
+    Capability.EMBED_TOKENS: ("embed_tokens",),
+    Capability.EMBED_IDS: ("embed_ids",),
+    Capability.TOKENIZE: ("tokenize",),
 }
 """The contract's methods that a model with this capability serves: the first is what a message calls them all by."""
 

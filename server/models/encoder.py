@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.config import Settings
-    from server.models.requests import RequestContext
+    from server.models.requests import Reading, RequestContext
     from server.models.tokenizer import Tokens
 
 
@@ -60,15 +60,17 @@ class EncoderModel(EngineModel):
         self._truncated = 0
         self.limits = limits
         self.details = details
+        self.dimensions = native.dimensions
+        self.normalized = False
 
-    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
+    def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector. A long text that must be read whole to be cut is tokenised in a thread."""
         if len(text) * 4 > self._max_bytes and len(text.encode()) > self._max_bytes:
             raise too_large(f"the text has more than {self._max_bytes} bytes", setting="max_message_bytes")
         tokens = self._tokenizer.quickly(text)
         if tokens is None:
-            return self._embed_later(text, truncate, context)
-        return self._submit(tokens, truncate, context)
+            return self._embed_later(text, reading.truncate, context)
+        return self._submit(tokens, reading.truncate, context)
 
     def stats(self) -> dict[str, int]:
         """The queue's counters, and the texts that were cut."""

@@ -45,12 +45,15 @@ class _Request(Pending[Any]):
     stops the loop for milliseconds.
     """
 
-    __slots__ = ("engine", "id", "request_id")
+    __slots__ = ("convert", "engine", "id", "request_id")
 
-    def __init__(self, engine: NativeEngine, request_id: str | None) -> None:
+    def __init__(
+        self, engine: NativeEngine, request_id: str | None, convert: Callable[[Any], Any] | None = None
+    ) -> None:
         super().__init__()
         self.engine = engine
         self.request_id = request_id
+        self.convert = convert
         self.id = 0
 
     def abandon(self) -> None:
@@ -78,11 +81,16 @@ class Engine:
         self._rate = _Rate(self._loop.time)
         self._sweep()
 
-    def submit(self, *payload: Any, context: RequestContext) -> Pending[Any]:
-        """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError."""
+    def submit(
+        self, *payload: Any, context: RequestContext, convert: Callable[[Any], Any] | None = None
+    ) -> Pending[Any]:
+        """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError.
+
+        `convert` makes the result of the engine's value, on the event loop; what it raises is the request's error.
+        """
         if self._closed:
             raise self._refusal(Admission.DRAINING)
-        request = _Request(self._native, context.request_id)
+        request = _Request(self._native, context.request_id, convert)
         admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request)
         if admitted < 0:
             raise self._refusal(-admitted)
@@ -136,10 +144,12 @@ class Engine:
     def _hand_out(self, outcomes: Sequence[tuple[_Request, int, Any]]) -> None:
         for request, status, value in outcomes:
             try:
-                if status == _OK:
+                if status != _OK:
+                    request.fail(self._error(request, status, value))
+                elif request.convert is None:
                     request.resolve(value)
                 else:
-                    request.fail(self._error(request, status, value))
+                    _resolve_converted(request, value)
             except Exception:  # one caller's trouble is not its batch mates'
                 log.exception("a result could not be handed over", request_id=request.request_id)
 
@@ -169,8 +179,21 @@ class Engine:
         return unavailable("the model is being unloaded", retry_after_ms=1000)
 
 
+def _resolve_converted(request: _Request, value: Any) -> None:
+    convert, request.convert = request.convert, None  # it may refer to the request
+    assert convert is not None
+    try:
+        result = convert(value)
+    except Exception as error:
+        request.fail(error)
+    else:
+        request.resolve(result)
+
+
 class EngineModel:
     """What all models behind an engine have in common."""
+
+    takes: frozenset[str] = frozenset()
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -11,11 +11,27 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.models.capabilities import Capability
-    from server.models.requests import Generated, ReplyFilter, RequestContext, Sampling
+    from server.models.requests import (
+        Classification,
+        Entailment,
+        Entity,
+        Generated,
+        Reading,
+        ReplyFilter,
+        RequestContext,
+        Sampling,
+        Tagging,
+        Token,
+    )
 
 
 class Model(Protocol):
-    """A loaded and warm model. Of the methods below it has those that its capabilities need."""
+    """A loaded and warm model. Of what stands below `details` it has what its capabilities need.
+
+    What returns a Pending is called on the event loop and must not keep it: it raises PredictionError for a request
+    that is refused at once. The server checks that options are in their range and that all numbers are finite, cuts
+    vectors to `dimensions`, normalises and encodes them, orders labels and texts, and asks for one text at a time.
+    """
 
     kind: str
     capabilities: tuple[Capability, ...]
@@ -23,21 +39,63 @@ class Model(Protocol):
     equal_lengths_only: bool
     details: dict[str, str]
 
-    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
-        """Label -> score."""
+    takes: frozenset[str]
+    """Options that the model honours if they are given: of truncation_side, split, prompt_name, prompt, raw_scores,
+    multi_label and candidate_labels (process/options.py). It is never given others; their callers are refused."""
 
+    # CLASSIFY
+    def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
+        """Label -> score, in any order."""
+
+    def entail(self, text: str, hypothesis: str, truncate: bool, context: RequestContext) -> Pending[Entailment]:
+        """How far the text entails the hypothesis. Only of a model that takes candidate_labels."""
+
+    # REPLY
     def reply(
         self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext
     ) -> Pending[dict[str, float]]:
         """Reply -> score for all messages together: the scores of a reply add up."""
 
-    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
-        """The text's vector: single-precision numbers, little endian.
+    # EMBED, EMBED_IDS, EMBED_TOKENS
+    dimensions: int
+    """Numbers in a vector."""
+    normalized: bool
+    """Whether the model's vectors have length 1."""
 
-        A text over the model's own limit is cut to it, or, without `truncate`, refused with TOO_LARGE. A model that has
-        no such limit refuses texts over the server's in any case.
+    def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
+        """The text's vector: `dimensions` single-precision numbers, little endian."""
+
+    def embed_ids(self, ids: Sequence[int], truncate: bool, context: RequestContext) -> Pending[bytes]:
+        """The vector of a text that is given as the ids that the model reads, special tokens included.
+
+        Raises INVALID_ARGUMENT for an id that the vocabulary lacks, or for none; TOO_LARGE as embed does.
         """
 
+    def embed_tokens(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
+        """A vector for each token that counts: any number of times `dimensions` numbers, as embed's."""
+
+    # EMBED_SPARSE
+    def embed_sparse(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
+        """The numbers that are not 0, in any order: for each an int32, the token's id, and a float32, little endian."""
+
+    def token_of(self, token_id: int) -> str:
+        """A token of the vocabulary; also of TOKENIZE."""
+
+    # RERANK
+    def score_pair(
+        self, query: str, text: str, truncate: bool, raw_scores: bool, context: RequestContext
+    ) -> Pending[float]:
+        """How well the text answers the query; with `raw_scores` without the function that the folder names."""
+
+    # CLASSIFY_TOKENS
+    def classify_tokens(self, text: str, tagging: Tagging, context: RequestContext) -> Pending[list[Entity]]:
+        """Parts of the text that have a label, in their order."""
+
+    # TOKENIZE
+    async def tokenize(self, text: str, special_tokens: bool) -> list[Token]:
+        """The text's tokens, whole; those that the model wants around a text among them, if `special_tokens`."""
+
+    # GENERATE
     async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
         """The prompt's tokens, when there is room for so many new ones after them. Raises PredictionError."""
 
@@ -53,6 +111,7 @@ class Model(Protocol):
         With `on_text` it is streamed: `on_text(text, tokens so far)` is called as it grows, and the rest is returned.
         """
 
+    # all
     def stats(self) -> dict[str, int]:
         """The queue's counters, as ext's engines give them."""
 

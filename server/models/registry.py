@@ -32,6 +32,12 @@ _MODEL_OF = {
     Capability.REPLY: "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
     Capability.EMBED: "a sentence encoder (`make models/encoder`), or a TorchScript module that gives vectors,",
     Capability.GENERATE: "a text generator (a GPT-2 folder, e.g. `make models/generator`)",
+    Capability.RERANK: "a cross-encoder (a sequence classifier with one label)",
+    Capability.CLASSIFY_TOKENS: "a token classifier",
+    Capability.EMBED_SPARSE: "a sparse encoder (SPLADE)",
+    Capability.EMBED_TOKENS: "a late-interaction encoder (ColBERT)",
+    Capability.EMBED_IDS: "a sentence encoder (`make models/encoder`)",
+    Capability.TOKENIZE: "a model with a tokenizer, e.g. a sentence encoder (`make models/encoder`),",
 }
 
 
@@ -142,6 +148,10 @@ class Registry:
             raise invalid_argument(f"{name!r} does not serve {METHODS[capability][0]}; it serves {served}", field=field)
         return entry.model
 
+    def name_of(self, model: Model) -> str:
+        """The name of a model, for errors and the log."""
+        return next((entry.name for entry in self._entries.values() if entry.model is model), model.kind)
+
     def infos(self) -> list[ModelInfo]:
         """Every model, in the order of loading."""
         return [self._info(entry) for entry in self._entries.values()]
@@ -205,9 +215,13 @@ class Registry:
             default_for=methods_of(default_for),
             limits=model.limits if model else _NO_LIMITS,
             equal_lengths_only=model.equal_lengths_only if model else False,
-            details=model.details if model else {},
+            details=_details(model) if model else {},
             error=entry.error,
         )
+
+
+def _details(model: Model) -> dict[str, str]:
+    return model.details | {"options": ", ".join(sorted(model.takes))} if model.takes else model.details
 
 
 _STATES = {state: name.lower() for state, name in ModelState._VALUES_TO_NAMES.items()}

@@ -1,4 +1,4 @@
-"""What a request to a model carries besides its text, and what a generated text is."""
+"""What a request to a model carries besides its text, and what models answer that is more than numbers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,50 @@ class RequestContext(NamedTuple):
     """When its caller stops waiting, on time.monotonic_ns()'s clock."""
     request_id: str | None
     """The caller's own id for the log, if it gave one."""
+
+
+class Reading(NamedTuple):
+    """How a text becomes the tokens that a model reads. Beside `truncate` a model is given only what it `takes`."""
+
+    truncate: bool = True
+    """Whether a text over the model's own limits, in tokens or bytes, is cut to them; False: refused with TOO_LARGE.
+    Without a limit of its own a model refuses texts over the server's in any case."""
+    truncation_side: str | None = None
+    """right or left: the end that is cut; None: as the model's tokenizer says."""
+    split: bool = False
+    """Nothing is cut: windows of the model's limit, the mean of their vectors weighted by their tokens."""
+    prompt_name: str | None = None
+    """One of the model's prompts, to be put before the text; None: its default prompt, if it has one."""
+    prompt: str | None = None
+    """The prompt itself, empty for none; at most one of the two is given."""
+
+
+AS_IT_IS = Reading()
+"""Without options."""
+
+
+class Classification(NamedTuple):
+    """Which scores a classifier gives. Beside `truncate` a model is given only what it `takes`."""
+
+    truncate: bool = True
+    raw_scores: bool = False
+    """Without softmax or sigmoid."""
+    multi_label: bool | None = None
+    """True: sigmoid, False: softmax, None: as the model says."""
+
+
+ITS_OWN_SCORES = Classification()
+"""Without options."""
+
+
+class Tagging(NamedTuple):
+    """Which entities a token classifier gives."""
+
+    aggregation: str = "simple"
+    """none, simple, first, average or max, as in transformers' pipeline."""
+    ignore_labels: frozenset[str] = frozenset({"O"})
+    """Of tokens, with aggregation none; else of entities."""
+    truncate: bool = True
 
 
 class ReplyFilter(NamedTuple):
@@ -36,6 +80,38 @@ class Sampling(NamedTuple):
     stop: tuple[str, ...]
     seed: int
     """0 to 2**64 - 1."""
+
+
+class Entity(NamedTuple):
+    """A part of a text that has a label; the fields are those of the contract's Entity, in their order."""
+
+    label: str
+    score: float
+    text: str
+    begin: int
+    end: int
+    place: int | None = None
+    """With aggregation none: among the tokens, special ones counted."""
+
+
+class Token(NamedTuple):
+    """A token of a text; the fields are those of the contract's Token, in their order."""
+
+    id: int
+    text: str
+    begin: int | None
+    end: int | None
+
+
+class Entailment(NamedTuple):
+    """What a model of natural language inference says of a text and a hypothesis: numbers of its last layer.
+
+    `contradiction` is that of the label that stands against entailment: the first label, or, where that is entailment
+    itself, the last, as in transformers' pipeline.
+    """
+
+    contradiction: float
+    entailment: float
 
 
 class Generated(NamedTuple):

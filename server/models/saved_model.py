@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.requests import RequestContext
+    from server.models.requests import Classification, Reading, RequestContext
     from server.tensorflow.signature import Signature
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -138,16 +138,18 @@ class SavedModel(EngineModel):
         self.details = {"input": "texts", "output": reader.output, "signature": str(caller.signature)}
         if reader.output == "vector":
             self.details["dimensions"] = str(reader.size)
+        self.dimensions = reader.size
+        self.normalized = False
         # Daemons: where the process ends without close(), they wait in the queue without the GIL.
         self._threads = [threading.Thread(target=_work, args=(queue, reader), daemon=True) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
-    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score."""
         return self._submit(doc, context)
 
-    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
+    def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
         return self._submit(text, context)
 

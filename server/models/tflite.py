@@ -18,7 +18,7 @@ from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 from server.models.labels_file import labels_beside
 from server.models.message_cost import MessageCost
-from server.models.requests import ReplyFilter, RequestContext
+from server.models.requests import ReplyFilter
 from server.models.smart_reply_engine import open_file
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
+    from server.models.requests import Classification, Reading, RequestContext
     from server.models.smart_reply import SmartReplyModel
     from server.models.text_graph import TextGraph
 
@@ -53,17 +54,19 @@ class TfliteModel(EngineModel):
         self.limits = cost.limits()
         self.details = {"input": "texts", "output": output, "device": "cpu"}
         if output == "vector":
-            self.details["dimensions"] = str(graphs[0].sample[0].size)
+            self.dimensions = graphs[0].sample[0].size
+            self.details["dimensions"] = str(self.dimensions)
+        self.normalized = False
         # Daemons: where the process ends without close(), they wait in the queue without the GIL.
         self._threads = [threading.Thread(target=_work, args=(queue, graph.answer), daemon=True) for graph in graphs]
         for thread in self._threads:
             thread.start()
 
-    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score."""
         return self._submit((doc,), ReplyFilter(), context)
 
-    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
+    def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
         return self._submit((text,), ReplyFilter(), context)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
     from server.config import Settings
-    from server.models.requests import RequestContext
+    from server.models.requests import Classification, Reading, RequestContext
 
 _EQUAL_LENGTHS = {"auto": None, "always": True, "never": False}
 
@@ -47,12 +47,14 @@ class TorchScriptModel(EngineModel):
         self.limits = limits
         self.equal_lengths_only = native.equal_lengths_only
         self.details = _details(native, settings.device)
+        self.dimensions = native.dimensions
+        self.normalized = False
 
-    def predict(self, doc: str, context: RequestContext) -> Pending[dict[str, float]]:
+    def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score; the key is `position:label` where the model gives several sets of labels."""
         return self._engine.submit(doc, context=context)
 
-    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[bytes]:
+    def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""
         return self._engine.submit(text, context=context)
 

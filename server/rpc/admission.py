@@ -41,20 +41,27 @@ class Admission:
         self._model = registry.model
         self._timeout_ms = settings.timeout_ms
         self._timeout_ns = settings.timeout_ms * 1_000_000
+        self._timeout_ms_of = settings.timeout_ms_of
         self._max_timeout_ms = settings.max_timeout_ms
 
-    def admit(self, capability: Capability, options: RequestOptions | None) -> tuple[Model, RequestContext]:
-        """The model that answers and the context on which the request waits. Raises PredictionError."""
+    def admit(
+        self, capability: Capability, options: RequestOptions | None, items: int = 1
+    ) -> tuple[Model, RequestContext]:
+        """The model that answers and the context on which the request waits. Raises PredictionError.
+
+        `items`: how many requests to the model the call is, for the deadline of a caller who names none.
+        """
         now = time.monotonic_ns()
         if options is None:
-            context = RequestContext(Lane.INTERACTIVE, now + self._timeout_ns, None)
+            timeout_ns = self._timeout_ns if items < 2 else self._timeout_ms_of(items) * 1_000_000
+            context = RequestContext(Lane.INTERACTIVE, now + timeout_ns, None)
             return self._model(capability, None), context
         lane = Lane.INTERACTIVE if options.lane is None else options.lane
         if lane not in Lane._VALUES_TO_NAMES:
             raise invalid_argument(f"must be 0 (INTERACTIVE) or 1 (BULK), got {lane}", field=f"options.{LANE.name}")
         timeout_ms = options.timeout_ms
         if timeout_ms is None:
-            timeout_ms = self._timeout_ms
+            timeout_ms = self._timeout_ms if items < 2 else self._timeout_ms_of(items)
         elif not _MIN_TIMEOUT_MS <= timeout_ms <= self._max_timeout_ms:  # without a call: every request passes here
             wrong = TIMEOUT_MS.wrong(timeout_ms, self._max_timeout_ms) or ""
             raise invalid_argument(wrong, field=f"options.{TIMEOUT_MS.name}", setting=TIMEOUT_MS.maximum_of)

@@ -3,46 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import time
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from predictor.ttypes import (
     BatchJob,
     BatchRequest,
+    ClassifyOptions,
     EmbeddingMatrix,
     EmbedOptions,
+    Entity,
     Generation,
     GenerationChunk,
     GenerationOptions,
     ModelInfo,
+    Ranked,
     ReplyOptions,
     RequestOptions,
+    RerankOptions,
+    ScoredLabel,
     ServerStatus,
+    SparseOptions,
+    SparseVector,
+    Token,
+    TokenizeOptions,
+    TokenOptions,
 )
 
 from server.batch.jobs import NoJobs
-from server.errors import ModelError, PredictionError, invalid_argument
+from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument
 from server.models.capabilities import Capability
+from server.models.fan_out import answer_all
 from server.models.registry import check_name
+from server.models.requests import ITS_OWN_SCORES
 from server.models.sampling import sampling_of
+from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
+from server.models.zero_shot import hypotheses
+from server.models.zero_shot import scores as zero_shot_scores
+from server.rpc import options as read
 from server.rpc.admission import Admission, explained
-from server.rpc.fan_out import answer_all
+from server.rpc.answers import AnswerSize, Checks, best_labels, best_texts, require_fit
 from server.rpc.model_root import ModelRoot
-from server.rpc.options import reply_filter, truncates
 from server.rpc.streams import Streams
-from server.rpc.vectors import DOUBLE_BYTES, FLOAT_BYTES, matrix, numbers, require_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from server.batch.jobs import Jobs
     from server.calls import Pending
     from server.config import Settings
+    from server.models.model import Model
     from server.models.registry import Registry
-    from server.models.requests import Generated
+    from server.models.requests import Generated, RequestContext
+    from server.rpc.options import Labelling
     from server.rpc.streams import Listener
 
+Item = TypeVar("Item")
+T = TypeVar("T")
+
 # A look at an attribute of an enumeration takes four times as long as a look at a name.
-_CLASSIFY, _REPLY, _EMBED, _GENERATE = Capability
+(
+    _CLASSIFY,
+    _REPLY,
+    _EMBED,
+    _GENERATE,
+    _RERANK,
+    _CLASSIFY_TOKENS,
+    _EMBED_SPARSE,
+    _EMBED_TOKENS,
+    _EMBED_IDS,
+    _TOKENIZE,
+) = Capability
+
+# About what an answer has for a number of a sparse vector, and for a token.
+_SPARSE_BYTES, _TOKEN_BYTES = 12, 32
 
 
 class Handler:
@@ -60,6 +95,7 @@ class Handler:
         self._admit = Admission(registry, settings).admit
         self._model_root = ModelRoot(settings.model_root)
         self._max_answer_bytes = settings.message_bytes
+        self._checks = Checks(registry)
         self._server_status = server_status
         self._tasks: set[asyncio.Task[Any]] = set()
         self.streams = Streams(settings.streams)
@@ -69,21 +105,74 @@ class Handler:
     async def predict(self, doc: str, options: RequestOptions | None) -> dict[str, float]:
         model, context = self._admit(_CLASSIFY, options)
         try:
-            return await model.predict(doc, context)
+            scores = await model.predict(doc, ITS_OWN_SCORES, context)
         except PredictionError as error:
             raise explained(error, "doc", options) from None
+        if not isfinite(sum(scores.values())):
+            raise self._checks.failure(model, context)
+        return scores
 
     async def predict_batch(self, docs: list[str], options: RequestOptions | None) -> list[dict[str, float]]:
-        model, context = self._admit(_CLASSIFY, options)
+        model, context = self._admit(_CLASSIFY, options, len(docs))
+        check = self._checks.scores(model, context)
+        return await _each(docs, lambda doc: model.predict(doc, ITS_OWN_SCORES, context), check, "docs", options)
+
+    async def classify(
+        self, texts: list[str], options: RequestOptions | None, classify_options: ClassifyOptions | None
+    ) -> list[list[ScoredLabel]]:
+        labels = len(classify_options.candidate_labels or ()) if classify_options is not None else 0
+        model, context = self._admit(_CLASSIFY, options, len(texts) * max(labels, 1))
+        wanted = read.labelling(classify_options, model)
+        if wanted.candidate_labels:
+            answers = await self._zero_shot(texts, wanted, model, context, options)
+        else:
+            check = self._checks.scores(model, context)
+            answers = await _each(
+                texts, lambda text: model.predict(text, wanted.classification, context), check, "texts", options
+            )
+        return [best_labels(scores, wanted.top_k) for scores in answers]
+
+    async def classify_tokens(
+        self, text: str, options: RequestOptions | None, token_options: TokenOptions | None
+    ) -> list[Entity]:
+        tagging = read.tagging(token_options)
+        model, context = self._admit(_CLASSIFY_TOKENS, options)
         try:
-            return await answer_all(docs, lambda doc: model.predict(doc, context), "docs")
+            found = await model.classify_tokens(text, tagging, context)
+            self._checks.entities(model, context)(found)
         except PredictionError as error:
-            raise explained(error, "docs", options) from None
+            raise explained(error, "text", options) from None
+        return [Entity(*entity) for entity in found]
+
+    async def classify_tokens_batch(
+        self, texts: list[str], options: RequestOptions | None, token_options: TokenOptions | None
+    ) -> list[list[Entity]]:
+        tagging = read.tagging(token_options)
+        model, context = self._admit(_CLASSIFY_TOKENS, options, len(texts))
+        check = self._checks.entities(model, context)
+        answers = await _each(
+            texts, lambda text: model.classify_tokens(text, tagging, context), check, "texts", options
+        )
+        return [[Entity(*entity) for entity in found] for found in answers]
+
+    async def rerank(
+        self, query: str, texts: list[str], options: RequestOptions | None, rerank_options: RerankOptions | None
+    ) -> list[Ranked]:
+        wanted = read.ranking(rerank_options)
+        model, context = self._admit(_RERANK, options, len(texts))
+        scores = await _each(
+            texts,
+            lambda text: model.score_pair(query, text, wanted.truncate, wanted.raw_scores, context),
+            self._checks.score(model, context),
+            "texts",
+            options,
+        )
+        return best_texts(scores, wanted.top_n)
 
     async def reply(
         self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        chosen = reply_filter(reply_options)
+        chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
         try:
             return await model.reply([message], chosen, context)
@@ -93,43 +182,117 @@ class Handler:
     async def reply_batch(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> list[dict[str, float]]:
-        chosen = reply_filter(reply_options)
-        model, context = self._admit(_REPLY, options)
-        try:
-            return await answer_all(messages, lambda message: model.reply([message], chosen, context), "messages")
-        except PredictionError as error:
-            raise explained(error, "messages", options) from None
+        chosen = read.reply_filter(reply_options)
+        model, context = self._admit(_REPLY, options, len(messages))
+        return await _each(messages, lambda message: model.reply([message], chosen, context), None, "messages", options)
 
     async def reply_conversation(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> dict[str, float]:
-        chosen = reply_filter(reply_options)
+        chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
         try:
             return await model.reply(messages, chosen, context)
         except PredictionError as error:
             raise explained(error, "messages", options) from None
 
+    # ---------------------------------------------------------------------------------------------------------- vectors
+
     async def embed(self, text: str, options: RequestOptions | None, embed_options: EmbedOptions | None) -> list[float]:
         model, context = self._admit(_EMBED, options)
+        reading, shape = read.reading(embed_options, model), read.shape(embed_options, model)
         try:
-            return numbers(await model.embed(text, truncates(embed_options), context))
+            vector = await model.embed(text, reading, context)
         except PredictionError as error:
             raise explained(error, "text", options) from None
+        if not is_finite(vector):
+            raise self._checks.failure(model, context)
+        return numbers(vector, shape, model.normalized)
 
     async def embed_batch(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> list[list[float]]:
-        vectors, _ = await self._vectors(texts, options, embed_options)
-        require_fit(vectors, DOUBLE_BYTES, self._max_answer_bytes, "; embed_matrix takes half as many")
-        return [numbers(vector) for vector in vectors]
+        model, context = self._admit(_EMBED, options, len(texts))
+        reading, shape = read.reading(embed_options, model), read.shape(embed_options, model)
+        size = len(texts) * shape.row_numbers(model.dimensions) * DOUBLE_BYTES
+        require_fit(len(texts), size, self._max_answer_bytes, "texts", "; embed_matrix takes half as many")
+        check = self._checks.vector(model, context)
+        vectors = await _each(texts, lambda text: model.embed(text, reading, context), check, "texts", options)
+        return [numbers(vector, shape, model.normalized) for vector in vectors]
 
     async def embed_matrix(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
     ) -> EmbeddingMatrix:
-        vectors, tokens = await self._vectors(texts, options, embed_options)
-        require_fit(vectors, FLOAT_BYTES, self._max_answer_bytes)
-        return matrix(vectors, tokens)
+        model, context = self._admit(_EMBED, options, len(texts))
+        reading, shape = read.reading(embed_options, model), read.shape(embed_options, model)
+        require_fit(len(texts), len(texts) * shape.row_bytes(model.dimensions), self._max_answer_bytes, "texts")
+        requests: list[Pending[bytes]] = []
+
+        def submit(text: str) -> Pending[bytes]:
+            request = model.embed(text, reading, context)
+            requests.append(request)
+            return request
+
+        vectors = await _each(texts, submit, self._checks.vector(model, context), "texts", options)
+        return matrix(vectors, _tokens(requests), shape, model.normalized)
+
+    async def embed_ids(
+        self, ids: list[list[int]], options: RequestOptions | None, embed_options: EmbedOptions | None
+    ) -> EmbeddingMatrix:
+        model, context = self._admit(_EMBED_IDS, options, len(ids))
+        truncate, shape = read.cuts_ids(embed_options), read.shape(embed_options, model)
+        require_fit(len(ids), len(ids) * shape.row_bytes(model.dimensions), self._max_answer_bytes, "ids")
+        requests: list[Pending[bytes]] = []
+
+        def submit(text: list[int]) -> Pending[bytes]:
+            request = model.embed_ids(text, truncate, context)
+            requests.append(request)
+            return request
+
+        vectors = await _each(ids, submit, self._checks.vector(model, context), "ids", options)
+        return matrix(vectors, _tokens(requests), shape, model.normalized)
+
+    async def embed_tokens(
+        self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
+    ) -> list[EmbeddingMatrix]:
+        model, context = self._admit(_EMBED_TOKENS, options, len(texts))
+        reading, shape = read.reading(embed_options, model), read.shape(embed_options, model)
+        columns = model.dimensions
+        share = shape.row_bytes(columns) / (columns * FLOAT_BYTES)
+        check = self._checks.vector(model, context, AnswerSize(self._max_answer_bytes, share))
+        answers = await _each(texts, lambda text: model.embed_tokens(text, reading, context), check, "texts", options)
+        return [matrix([vectors], None, shape, model.normalized, columns) for vectors in answers]
+
+    async def embed_sparse(
+        self, texts: list[str], options: RequestOptions | None, sparse_options: SparseOptions | None
+    ) -> list[SparseVector]:
+        model, context = self._admit(_EMBED_SPARSE, options, len(texts))
+        reading, form = read.reading(sparse_options, model, "sparse_options"), read.sparse_form(sparse_options)
+        share = (_SPARSE_BYTES + form.tokens * _TOKEN_BYTES) / SPARSE.itemsize
+        check = self._checks.sparse(model, context, AnswerSize(self._max_answer_bytes, share))
+        answers = await _each(texts, lambda text: model.embed_sparse(text, reading, context), check, "texts", options)
+        token_of = model.token_of if form.tokens else None
+        return [sparse(pairs, form.max_active_dims, token_of) for pairs in answers]
+
+    async def tokenize(
+        self, texts: list[str], options: RequestOptions | None, tokenize_options: TokenizeOptions | None
+    ) -> list[list[Token]]:
+        special_tokens = read.special_tokens(tokenize_options)
+        model, context = self._admit(_TOKENIZE, options, len(texts))
+        size = AnswerSize(self._max_answer_bytes, _TOKEN_BYTES)
+        answers = []
+        for index, text in enumerate(texts):
+            try:
+                if time.monotonic_ns() > context.deadline_ns:
+                    raise deadline_exceeded("the deadline passed")
+                tokens = await model.tokenize(text, special_tokens)
+                size.add(len(tokens))
+            except PredictionError as error:
+                raise explained(at(error, f"texts[{index}]"), "texts", options) from None
+            answers.append([Token(*token) for token in tokens])
+        return answers
+
+    # ------------------------------------------------------------------------------------------------------- generation
 
     async def generate(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
@@ -203,25 +366,23 @@ class Handler:
 
     # ---------------------------------------------------------------------------------------------------------- helpers
 
-    async def _vectors(
-        self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
-    ) -> tuple[list[bytes], int | None]:
-        """The texts' vectors, and how many tokens they are together where the model tells."""
-        truncate = truncates(embed_options)
-        model, context = self._admit(_EMBED, options)
-        requests: list[Pending[bytes]] = []
-
-        def submit(text: str) -> Pending[bytes]:
-            request = model.embed(text, truncate, context)
-            requests.append(request)
-            return request
-
-        try:
-            vectors = await answer_all(texts, submit, "texts")
-        except PredictionError as error:
-            raise explained(error, "texts", options) from None
-        counts = [request.tokens for request in requests if request.tokens is not None]
-        return vectors, sum(counts) if len(counts) == len(requests) else None
+    async def _zero_shot(
+        self,
+        texts: Sequence[str],
+        wanted: Labelling,
+        model: Model,
+        context: RequestContext,
+        options: RequestOptions | None,
+    ) -> list[dict[str, float]]:
+        """Scores of the caller's own labels: a request for each text and label."""
+        labels, (truncate, raw_scores, multi_label) = wanted.candidate_labels, wanted.classification
+        pairs = [(text, sentence) for text in texts for sentence in hypotheses(labels, wanted.hypothesis_template)]
+        check = self._checks.entailment(model, context)
+        answers = await _each(
+            pairs, lambda pair: model.entail(*pair, truncate, context), check, "texts", options, len(labels)
+        )
+        of_texts = (answers[first : first + len(labels)] for first in range(0, len(answers), len(labels)))
+        return [zero_shot_scores(labels, of_text, bool(multi_label), raw_scores) for of_text in of_texts]
 
     async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in a task of its own, which goes on when the caller goes away."""
@@ -229,3 +390,24 @@ class Handler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await task
+
+
+async def _each(
+    items: Sequence[Item],
+    submit: Callable[[Item], Pending[T]],
+    check: Callable[[T], object] | None,
+    field: str,
+    options: RequestOptions | None,
+    group: int = 1,
+) -> list[T]:
+    """What the model answers for each item of the argument `field`. Raises PredictionError."""
+    try:
+        return await answer_all(items, submit, field, check, group)
+    except PredictionError as error:
+        raise explained(error, field, options) from None
+
+
+def _tokens(requests: Sequence[Pending[bytes]]) -> int | None:
+    """How many tokens the texts are together, where the model tells."""
+    counts = [request.tokens for request in requests if request.tokens is not None]
+    return sum(counts) if len(counts) == len(requests) else None

@@ -46,9 +46,9 @@ def test_models_are_listed_with_what_they_serve(three: Service, zoo: Callable[[s
     assert [first.name, vectors.name, poison.name] == ["first", "vectors", "poison"]
     assert (first.kind, vectors.kind) == ("torchscript-classifier", "torchscript-embedder")
     assert {model.state for model in (first, vectors, poison)} == {ModelState.READY}
-    assert first.default_for == ["predict", "predict_batch"]
+    assert first.default_for == ["predict", "predict_batch", "classify"]
     assert vectors.default_for == vectors.methods == ["embed", "embed_batch", "embed_matrix"]
-    assert (poison.methods, poison.default_for) == (["predict", "predict_batch"], [])
+    assert (poison.methods, poison.default_for) == (["predict", "predict_batch", "classify"], [])
     assert vectors.details["dimensions"] == "16"
     assert first.location == str(zoo("docnn_mask"))
     over_http = three.http("/models").json()["models"]

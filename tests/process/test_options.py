@@ -38,6 +38,11 @@ def of_method(name: str) -> str:
         ("RequestOptions", options.REQUEST_OPTIONS),
         ("ReplyOptions", options.REPLY_OPTIONS),
         ("EmbedOptions", options.EMBED_OPTIONS),
+        ("ClassifyOptions", options.CLASSIFY_OPTIONS),
+        ("RerankOptions", options.RERANK_OPTIONS),
+        ("TokenOptions", options.TOKEN_OPTIONS),
+        ("SparseOptions", options.SPARSE_OPTIONS),
+        ("TokenizeOptions", options.TOKENIZE_OPTIONS),
         ("GenerationOptions", options.GENERATION_OPTIONS),
     ],
 )
@@ -48,10 +53,12 @@ def test_the_contract_has_the_same_options_ranges_and_defaults(struct: str, tabl
         if option.range and option is not options.SEED:  # a seed's range is its type's
             assert option.range in said[name], name
         if option.item_bytes is not None:
-            assert f"at most {option.item_bytes} bytes" in said[name], name
+            assert re.search(f"(at most|of 1 to) {option.item_bytes} bytes", said[name]), name
         default = option.default_of and f"the setting {option.default_of}"
         if option.default is not None or default:
             value = f"{option.default:g}" if type(option.default) in (int, float) else str(option.default)
+            if option.type is str and not option.choices:
+                value = f'"{value}"'
             assert f"default: {default or value.lower()}." in said[name].lower(), name
 
 

@@ -160,7 +160,14 @@ def test_every_setting_is_read(settings: type[CommandSettings]) -> None:
             if receiver not in ("torchscript", "encoder", "generator", "messages", "proxy"):
                 read = packages.setdefault(receiver, read_by(receiver))
                 assert read is not None, f"{name} goes to {receiver}, which is no package"
-                aliases = {name, *{"replicas": ("workers",), "model_device": ("devices", "of_model")}.get(name, ())}
+                aliases = {
+                    name,
+                    *{
+                        "replicas": ("workers",),
+                        "model_device": ("devices", "of_model"),
+                        "item_timeout_ms": ("timeout_ms_of",),
+                    }.get(name, ()),
+                }
                 assert read & aliases, f"{name} is not read in {receiver}"
 
 

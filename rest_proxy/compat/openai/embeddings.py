@@ -12,7 +12,7 @@ from rest_proxy.http.errors import invalid_argument
 from rest_proxy.http.requests import read_json
 from rest_proxy.http.responses import numbers_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
-from rest_proxy.routes.embeddings import embed
+from rest_proxy.routes.embeddings import count_of, embed
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,7 +34,7 @@ class Embeddings:
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """A vector for each text of `input`."""
         fields = await read_json(EmbeddingsRequest, request, self._settings)
-        options = fields.options(self._settings, request_id)
+        options = fields.options(self._settings, request_id, count_of(fields.input))
         vectors, tokens = await embed(self._settings, self._pool, "input", fields.input, options, fields.truncate)
         columns = vectors.shape[1]
         if fields.dimensions not in (None, columns):

@@ -12,7 +12,7 @@ from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions
 from process.options import GENERATION_OPTIONS
 from server.batch.state.errors import RowError
 from server.models.capabilities import Capability
-from server.models.requests import ReplyFilter
+from server.models.requests import AS_IT_IS, ITS_OWN_SCORES, ReplyFilter
 from server.models.sampling import sampling_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _is_of(value: Any, expected: type) -> bool:
 
 
 def _predict(model: Model, doc: str, context: RequestContext) -> Awaitable[dict[str, float]]:
-    return model.predict(doc, context)
+    return model.predict(doc, ITS_OWN_SCORES, context)
 
 
 def _reply(model: Model, message: str, context: RequestContext) -> Awaitable[dict[str, float]]:
@@ -77,7 +77,7 @@ def _reply(model: Model, message: str, context: RequestContext) -> Awaitable[dic
 
 
 def _embed(model: Model, text: str, context: RequestContext) -> Awaitable[bytes]:
-    return model.embed(text, True, context)
+    return model.embed(text, AS_IT_IS, context)
 
 
 async def _generate(model: Model, instance: tuple[str, GenerationOptions], context: RequestContext) -> Generated:

@@ -18,7 +18,7 @@ from server.config import Settings
 from server.errors import ErrorCode, ModelError
 from server.models import kinds
 from server.models.capabilities import Capability
-from server.models.requests import RequestContext
+from server.models.requests import AS_IT_IS, Reading, RequestContext
 from tests.server.waiting import error_of, result
 from tests.support.sentences import texts
 
@@ -37,7 +37,7 @@ def context(lane: int = 0) -> RequestContext:
 
 async def vectors(model: Any, given: Sequence[str]) -> NDArray[np.float32]:
     """All submitted before any is awaited: they share batches."""
-    pending = [model.embed(text, True, context()) for text in given]
+    pending = [model.embed(text, AS_IT_IS, context()) for text in given]
     return np.stack([np.frombuffer(await result(each), "<f4") for each in pending])
 
 
@@ -84,11 +84,11 @@ async def test_a_long_text_is_cut_and_counted_or_refused(model: Any) -> None:
     cut = await vectors(model, [fits, longer])
     assert least_cosine(cut[:1], cut[1:]) > 0.99999
     assert model.stats()["truncated"] == 1
-    await result(model.embed(fits, False, context()))
+    await result(model.embed(fits, Reading(truncate=False), context()))
     for text in (longer, "word " * 20_000, "語" * 5_000):
 
         async def refused(text: str = text) -> Any:
-            return await model.embed(text, False, context())
+            return await model.embed(text, Reading(truncate=False), context())
 
         error = await error_of(refused())
         assert error.code == ErrorCode.TOO_LARGE
@@ -100,7 +100,7 @@ async def test_a_text_over_the_server_s_limit_is_refused(model: Any) -> None:
     for text in ("x" * (1 << 20), "ü" * (1 << 16) + "x"):
 
         async def refused(text: str = text) -> Any:
-            return await model.embed(text, True, context())
+            return await model.embed(text, AS_IT_IS, context())
 
         error = await error_of(refused())
         assert (error.code, "setting max_message_bytes" in error.message) == (ErrorCode.TOO_LARGE, True)
@@ -124,14 +124,14 @@ async def test_a_long_text_without_white_space_does_not_stop_the_loop(
     turns = given = 0
     while turns < 10 * (given + 1):  # of a loop that stood still there are one or two for each text
         assert given < 20, f"{turns} turns of the loop in {given} texts"
-        pending = asyncio.ensure_future(result(model.embed(text, True, context())))
+        pending = asyncio.ensure_future(result(model.embed(text, AS_IT_IS, context())))
         given += 1
         while not pending.done():
             await asyncio.sleep(0.001)
             turns += tokenising.is_set()
         assert least_cosine(np.frombuffer(pending.result(), "<f4")[None], wanted) > 0.99999
     accepted = model.stats()["accepted"]
-    abandoned = model.embed(text, True, context())
+    abandoned = model.embed(text, AS_IT_IS, context())
     abandoned.abandon()
     await asyncio.sleep(0.2)
     assert model.stats()["accepted"] == accepted

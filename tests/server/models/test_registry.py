@@ -15,7 +15,7 @@ from server.errors import ErrorCode, ModelError, PredictionError
 from server.models import torchscript
 from server.models.capabilities import Capability
 from server.models.registry import Registry, parse_location
-from server.models.requests import RequestContext
+from server.models.requests import ITS_OWN_SCORES, RequestContext
 from tests.server.waiting import result
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def test_the_first_that_can_is_the_default(registry: Registry, zoo: Callab
     await registry.load("second", str(zoo("docnn_mask")))
     defaults = {info.name: info.default_for for info in registry.infos()}
     assert defaults["vectors"] == ["embed", "embed_batch", "embed_matrix"]
-    assert defaults["first"] == ["predict", "predict_batch"]
+    assert defaults["first"] == ["predict", "predict_batch", "classify"]
     assert defaults["second"] == []
 
     await registry.unload("first")
@@ -142,7 +142,7 @@ async def test_a_swap_keeps_the_place(registry: Registry, zoo: Callable[[str], P
     old = registry.model(Capability.CLASSIFY, None)
     after = await registry.load("first", str(zoo("docnn_mask")))
     assert registry.model(Capability.CLASSIFY, None) is not old
-    assert after.default_for == before.default_for == ["predict", "predict_batch"]
+    assert after.default_for == before.default_for == ["predict", "predict_batch", "classify"]
     assert after.version != before.version
     assert [info.name for info in registry.infos()] == ["first", "second"]
 
@@ -159,7 +159,7 @@ async def test_the_old_model_answers_until_the_new_one_is_there(registry: Regist
     loading = asyncio.create_task(registry.load("one", str(zoo("docnn_mask"))))
     answers = 0
     while not loading.done():
-        scores = await result(registry.model(Capability.CLASSIFY, "one").predict("set", context()))
+        scores = await result(registry.model(Capability.CLASSIFY, "one").predict("set", ITS_OWN_SCORES, context()))
         assert len(scores) == 3
         answers += 1
     await loading
@@ -216,7 +216,7 @@ async def test_errors_of_a_choice(registry: Registry, zoo: Callable[[str], Path]
 
 async def test_counters_of_a_model(registry: Registry, zoo: Callable[[str], Path]) -> None:
     await registry.load("one", str(zoo("doc_model")))
-    await result(registry.model(Capability.CLASSIFY, None).predict("set an alarm", context()))
+    await result(registry.model(Capability.CLASSIFY, None).predict("set an alarm", ITS_OWN_SCORES, context()))
     (status,) = registry.statuses()
     assert (status.name, status.state) == ("one", ModelState.READY)
     assert (status.accepted, status.completed, status.batches, status.queue_depth) == (1, 1, 1, 0)

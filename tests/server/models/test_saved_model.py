@@ -19,7 +19,7 @@ from server.errors import ErrorCode, ModelError
 from server.models import kinds
 from server.models.capabilities import Capability
 from server.models.registry import parse_location
-from server.models.requests import RequestContext
+from server.models.requests import AS_IT_IS, ITS_OWN_SCORES, RequestContext
 from server.models.saved_model import Text, TextReader
 from server.tensorflow.caller import Caller
 from tests.server.tensorflow.model_server import ModelServer
@@ -85,8 +85,8 @@ async def test_vectors_of_a_folder_and_of_its_server_are_the_same(saved_models: 
         "dimensions": "64",
         "signature": "signature 'serving_default' (inputs: string[n] -> outputs: float[n, 64])",
     }
-    vectors = [await result(local.embed(text, True, context())) for text in TEXTS]
-    assert vectors == [await result(remote.embed(text, True, context())) for text in TEXTS]
+    vectors = [await result(local.embed(text, AS_IT_IS, context())) for text in TEXTS]
+    assert vectors == [await result(remote.embed(text, AS_IT_IS, context())) for text in TEXTS]
     lengths = [sum(number**2 for number in numbers(vector)) for vector in vectors]
     assert lengths == pytest.approx([1, 1, 0, 1, 1, 1], abs=1e-5)
     assert vectors[1] == vectors[4] != vectors[0]
@@ -100,9 +100,9 @@ async def test_a_batch_is_one_call_and_answers_do_not_depend_on_mates(server: st
     alone = await kinds.load(server, settings())
     model = await kinds.load(server, settings(hold=40, batch_items=20))
     texts = [f"message {number} of many" for number in range(40)]
-    pending = [model.embed(text, True, context()) for text in texts]
+    pending = [model.embed(text, AS_IT_IS, context()) for text in texts]
     for text, each in zip(texts, pending, strict=True):
-        expected = numbers(await result(alone.embed(text, True, context())))
+        expected = numbers(await result(alone.embed(text, AS_IT_IS, context())))
         assert numbers(await result(each)) == pytest.approx(expected, rel=1e-6)
     assert model.stats()["batches"] == 2
     await model.close()
@@ -113,7 +113,7 @@ async def test_a_text_over_the_limit_is_refused(server: str) -> None:
     model = await kinds.load(server, settings(max_message_bytes=10))
 
     async def embed(text: str) -> Any:
-        return await model.embed(text, True, context())
+        return await model.embed(text, AS_IT_IS, context())
 
     await result(embed("x" * 10))
     error = await error_of(embed("x" * 11))
@@ -145,7 +145,7 @@ async def test_numbered_versions_and_a_file_of_labels_beside_them(saved_models: 
     (tmp_path / "versions.labels.txt").write_text("\n".join(labels))
     model = await kinds.load(tmp_path / "versions", settings())
     assert (model.kind, model.capabilities) == ("saved-model-labels", (Capability.CLASSIFY,))
-    scores = await result(model.predict("Hello", context()))
+    scores = await result(model.predict("Hello", ITS_OWN_SCORES, context()))
     assert list(scores) == labels
     assert sum(score**2 for score in scores.values()) == pytest.approx(1)
     await model.close()
@@ -154,11 +154,11 @@ async def test_numbered_versions_and_a_file_of_labels_beside_them(saved_models: 
 async def test_a_killed_process_is_started_again_and_requests_wait_for_it(saved_models: Path) -> None:
     before = processes()
     model = await kinds.load(saved_models / "sentence_encoder", settings(replicas=1))
-    vector = await result(model.embed("Hello", True, context()))
+    vector = await result(model.embed("Hello", AS_IT_IS, context()))
     with capture_logs() as logs:
         os.kill((processes() - before).pop(), signal.SIGKILL)
-        late = model.embed("Hello", True, context(0.3))
-        patient = model.embed("Hello", True, context())
+        late = model.embed("Hello", AS_IT_IS, context(0.3))
+        patient = model.embed("Hello", AS_IT_IS, context())
         assert (await error_of(late)).code == ErrorCode.DEADLINE_EXCEEDED
         assert await result(patient, timeout_s=60) == vector
     assert [entry["exit_code"] for entry in logs if "died" in entry["event"]] == [-signal.SIGKILL]
@@ -172,7 +172,7 @@ async def test_a_server_that_is_gone(saved_models: Path) -> None:
         for url in (f"{server.url}2", f"{server.url}/2"):
             with pytest.raises(ModelError, match="no such model"):
                 await kinds.load(url, settings())
-    error = await error_of(model.embed("Hello", True, context()))
+    error = await error_of(model.embed("Hello", AS_IT_IS, context()))
     assert error.code == ErrorCode.UNAVAILABLE
     assert "the TensorFlow server cannot be reached" in error.message
     await model.close()

@@ -22,7 +22,7 @@ from server.config import Settings
 from server.errors import ErrorCode, ModelError
 from server.models import kinds
 from server.models.capabilities import Capability
-from server.models.requests import ReplyFilter, RequestContext
+from server.models.requests import AS_IT_IS, ITS_OWN_SCORES, ReplyFilter, RequestContext
 from tests.server.waiting import error_of, result
 from tests.support.plain_smart_reply import fingerprint64
 from tests.support.service import ROOT
@@ -131,7 +131,7 @@ async def test_a_float_vector_serves_embed(load: Callable[..., Any], shape: tupl
     model = await load(bits_graph(shape))
     assert (model.kind, model.capabilities) == ("tflite-vector", (Capability.EMBED,))
     assert model.details["dimensions"] == "6"
-    assert [numbers(await result(model.embed(text, True, context()))) for text in TEXTS] == [
+    assert [numbers(await result(model.embed(text, AS_IT_IS, context()))) for text in TEXTS] == [
         bits(text) for text in TEXTS
     ]
     await model.close()
@@ -142,7 +142,9 @@ async def test_a_file_of_labels_makes_it_predict(load: Callable[..., Any]) -> No
     model = await load(bits_graph(), labels)
     assert (model.kind, model.capabilities) == ("tflite-labels", (Capability.CLASSIFY,))
     for text in TEXTS:
-        assert await result(model.predict(text, context())) == dict(zip(labels.splitlines(), bits(text), strict=True))
+        assert await result(model.predict(text, ITS_OWN_SCORES, context())) == dict(
+            zip(labels.splitlines(), bits(text), strict=True)
+        )
     await model.close()
 
 
@@ -163,7 +165,7 @@ async def test_strings_and_scores_serve_reply(load: Callable[..., Any], scores_f
 async def test_answers_do_not_depend_on_mates_and_every_worker_answers(load: Callable[..., Any]) -> None:
     model = await load(bits_graph(), hold=40, batch_items=8)
     texts = [f"message {number} of many" for number in range(40)]
-    pending = [model.embed(text, True, context()) for text in texts]
+    pending = [model.embed(text, AS_IT_IS, context()) for text in texts]
     assert [numbers(await result(each)) for each in pending] == [bits(text) for text in texts]
     assert model.stats()["batches"] == 5
     await model.close()
@@ -177,7 +179,7 @@ async def test_a_text_on_which_the_graph_fails_fails_alone(load: Callable[..., A
     like, other = (next(text for text in texts if (sum(bits(text)) == wanted) is same) for same in (True, False))
     model = await load(places_graph(), hold=3)
     with capture_logs() as logs:
-        pending = [model.embed(text, True, context()) for text in ("Hello", other, like)]
+        pending = [model.embed(text, AS_IT_IS, context()) for text in ("Hello", other, like)]
         error = await error_of(pending[1])
     assert error.code == ErrorCode.INTERNAL
     assert [entry["error"] for entry in logs] == [f"{sum(bits(other)):g} numbers came out instead of {wanted:g}"]
@@ -190,7 +192,7 @@ async def test_a_text_over_the_limit_is_refused(load: Callable[..., Any]) -> Non
     model = await load(bits_graph(), max_message_bytes=10)
 
     async def embed(text: str) -> Any:
-        return await model.embed(text, True, context())
+        return await model.embed(text, AS_IT_IS, context())
 
     await result(embed("x" * 10))
     error = await error_of(embed("x" * 11))
@@ -362,7 +364,7 @@ async def test_the_other_runtime_will_do(load: Callable[..., Any], monkeypatch: 
     monkeypatch.setitem(sys.modules, other, sys)
     monkeypatch.setitem(sys.modules, f"{other}.interpreter", interpreter)
     model = await load(bits_graph())
-    assert numbers(await result(model.embed("Hello", True, context()))) == bits("Hello")
+    assert numbers(await result(model.embed("Hello", AS_IT_IS, context()))) == bits("Hello")
     await model.close()
 
 

@@ -33,7 +33,11 @@ class Strict:
     limits = ModelLimits(3, 0, 0, 0, 0, 512)
     equal_lengths_only = False
 
-    def predict(self, doc: str, context: RequestContext) -> Pending[Any]:
+    takes = frozenset({"prompt"})
+    dimensions = 4
+    normalized = True
+
+    def predict(self, doc: str, classification: Any, context: RequestContext) -> Pending[Any]:
         if doc == "full":
             raise overloaded("the model's queue is full", 50, setting="queue_items")
         if doc == "late":
@@ -45,10 +49,10 @@ class Strict:
         return done
 
     def reply(self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext) -> Pending[Any]:
-        return self.predict("".join(messages), context)
+        return self.predict("".join(messages), None, context)
 
-    def embed(self, text: str, truncate: bool, context: RequestContext) -> Pending[Any]:
-        return self.predict(text, context)
+    def embed(self, text: str, reading: Any, context: RequestContext) -> Pending[Any]:
+        return self.predict(text, None, context)
 
     async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
         if len(prompt) > 3:

@@ -15,6 +15,7 @@ from predictor.ttypes import (
     BatchJob,
     BatchState,
     EmbeddingMatrix,
+    Entity,
     FinishReason,
     Generation,
     GenerationChunk,
@@ -22,8 +23,12 @@ from predictor.ttypes import (
     ModelLimits,
     ModelState,
     PredictionError,
+    Ranked,
     RequestOptions,
+    ScoredLabel,
     ServerStatus,
+    SparseVector,
+    Token,
 )
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
@@ -113,6 +118,18 @@ class Handler:
     async def reply_conversation(self, messages: list[str], options: Any, reply_options: Any) -> dict[str, float]:
         return dict.fromkeys(messages, 0.5)
 
+    async def classify(self, texts: list[str], options: Any, classify_options: Any) -> list[list[ScoredLabel]]:
+        return [[ScoredLabel(text, 0.5)] for text in texts]
+
+    async def classify_tokens(self, text: str, options: Any, token_options: Any) -> list[Entity]:
+        return [Entity("PER", 0.5, text, 0, len(text))]
+
+    async def classify_tokens_batch(self, texts: list[str], options: Any, token_options: Any) -> list[list[Entity]]:
+        return [[Entity("PER", 0.5, text, 0, len(text))] for text in texts]
+
+    async def rerank(self, query: str, texts: list[str], options: Any, rerank_options: Any) -> list[Ranked]:
+        return [Ranked(index, float(len(query))) for index in range(len(texts))]
+
     async def embed(self, text: str, options: Any, embed_options: Any) -> list[float]:
         return [float(ord(character)) for character in text]
 
@@ -121,6 +138,18 @@ class Handler:
 
     async def embed_matrix(self, texts: list[str], options: Any, embed_options: Any) -> EmbeddingMatrix:
         return EmbeddingMatrix(len(texts), 1, b"\0\xff\0\0" * len(texts))
+
+    async def embed_ids(self, ids: list[list[int]], options: Any, embed_options: Any) -> EmbeddingMatrix:
+        return EmbeddingMatrix(len(ids), 1, b"\0\xff\0\0" * len(ids))
+
+    async def embed_tokens(self, texts: list[str], options: Any, embed_options: Any) -> list[EmbeddingMatrix]:
+        return [EmbeddingMatrix(1, 1, b"\0\xff\0\0") for _ in texts]
+
+    async def embed_sparse(self, texts: list[str], options: Any, sparse_options: Any) -> list[SparseVector]:
+        return [SparseVector([7], [0.5]) for _ in texts]
+
+    async def tokenize(self, texts: list[str], options: Any, tokenize_options: Any) -> list[list[Token]]:
+        return [[Token(7, text, 0, len(text))] for text in texts]
 
     async def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
         return Generation(prompt, " world", 1, FinishReason.LENGTH)

@@ -40,7 +40,7 @@ class Plain:
 
     limits = LIMITS
 
-    async def predict(self, doc: str, _context: RequestContext) -> dict[str, float]:
+    async def predict(self, doc: str, _classification: Any, _context: RequestContext) -> dict[str, float]:
         return {doc: 1.0}
 
 
@@ -50,7 +50,7 @@ class Stuck(Plain):
     def __init__(self) -> None:
         self.abandoned = threading.Event()
 
-    async def predict(self, doc: str, _context: RequestContext) -> dict[str, float]:
+    async def predict(self, doc: str, _classification: Any, _context: RequestContext) -> dict[str, float]:
         try:
             await asyncio.Event().wait()
         finally:

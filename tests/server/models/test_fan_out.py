@@ -9,8 +9,8 @@ import pytest
 
 from server.calls import Pending, drive
 from server.errors import ErrorCode, PredictionError, deadline_exceeded, internal, overloaded
-from server.rpc import fan_out as many
-from server.rpc.fan_out import WINDOW, answer_all
+from server.models import fan_out as many
+from server.models.fan_out import WINDOW, answer_all
 
 
 @pytest.fixture(autouse=True)

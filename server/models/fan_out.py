@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from server.calls import Pending
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 # Requests of one call that are in the queue at a time: enough for full batches, too few to fill the queue.
@@ -23,10 +24,17 @@ WINDOW = 256
 _SLICE_NS = 1_000_000
 
 
-async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], field: str) -> list[T]:
+async def answer_all(
+    items: Sequence[Item],
+    submit: Callable[[Item], Pending[T]],
+    field: str,
+    check: Callable[[T], object] | None = None,
+    group: int = 1,
+) -> list[T]:
     """The results of `items`, in their order. A PredictionError names the item: `field[index]: ...`.
 
-    When the queue has no room it waits for its own requests before it gives up.
+    When the queue has no room it waits for its own requests before it gives up. `check` raises a PredictionError for a
+    result that will not do. `group`: so many items after each other belong to one that the caller knows.
     """
     waiting: deque[Pending[T]] = deque()
     results: list[T] = []
@@ -39,7 +47,7 @@ async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], 
                     waiting.append(submit(items[submitted]))
                 except PredictionError as error:
                     if error.code != ErrorCode.OVERLOADED or not waiting:
-                        raise at(error, f"{field}[{submitted}]") from None
+                        raise at(error, f"{field}[{submitted // group}]") from None
                 else:
                     submitted += 1
                     if time.monotonic_ns() > slice_ends:
@@ -47,9 +55,12 @@ async def answer_all(items: Sequence[str], submit: Callable[[str], Pending[T]], 
                         slice_ends = time.monotonic_ns() + _SLICE_NS
                     continue
             try:
-                results.append(await waiting.popleft())
+                result = await waiting.popleft()
+                if check is not None:
+                    check(result)
             except PredictionError as error:
-                raise at(error, f"{field}[{len(results)}]") from None
+                raise at(error, f"{field}[{len(results) // group}]") from None
+            results.append(result)
     finally:
         for pending in waiting:
             pending.abandon()

@@ -1,0 +1,128 @@
+"""What models answer, checked before it is sent, and put in order."""
+
+from __future__ import annotations
+
+import uuid
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import structlog
+from predictor.ttypes import Ranked, ScoredLabel
+
+from server.errors import PredictionError, internal, too_large
+from server.models.vectors import is_finite, sparse_is_finite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from server.models.model import Model
+    from server.models.registry import Registry
+    from server.models.requests import Entailment, Entity, RequestContext
+
+log = structlog.get_logger()
+
+
+class AnswerSize:
+    """How many bytes an answer has so far, of which `share` come for each that is added."""
+
+    def __init__(self, most: int, share: float) -> None:
+        self._most = most
+        self._share = share
+        self._size = 0.0
+
+    def add(self, count: int) -> None:
+        """Raises TOO_LARGE for an answer that would keep the event loop, and be too long for its reader."""
+        self._size += count * self._share
+        if self._size > self._most:
+            what = f"the answer has more than {self._most} bytes up to this text; ask for fewer at a time"
+            raise too_large(what, setting="message_bytes")
+
+
+def require_fit(count: int, size: int, most: int, field: str, hint: str = "") -> None:
+    """Raise TOO_LARGE for `count` vectors that would take `size` bytes, before any is made."""
+    if size > most:
+        what = f"{count} vectors take {size} bytes, over the limit of {most}; ask for fewer at a time{hint}"
+        raise too_large(what, field=field, setting="message_bytes")
+
+
+class Checks:
+    """Functions that raise INTERNAL for an answer with a number that is NaN or infinite: no caller can use it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def vector(self, model: Model, context: RequestContext, size: AnswerSize | None = None) -> Callable[[bytes], None]:
+        """For a vector, or a matrix."""
+
+        def check(vector: bytes) -> None:
+            if not is_finite(vector):
+                raise self.failure(model, context)
+            if size is not None:
+                size.add(len(vector))
+
+        return check
+
+    def sparse(self, model: Model, context: RequestContext, size: AnswerSize) -> Callable[[bytes], None]:
+        """For a sparse vector."""
+
+        def check(pairs: bytes) -> None:
+            if not sparse_is_finite(pairs):
+                raise self.failure(model, context)
+            size.add(len(pairs))
+
+        return check
+
+    def scores(self, model: Model, context: RequestContext) -> Callable[[Mapping[str, float]], None]:
+        """For labels with their scores."""
+
+        def check(scores: Mapping[str, float]) -> None:
+            if not isfinite(sum(scores.values())):
+                raise self.failure(model, context)
+
+        return check
+
+    def score(self, model: Model, context: RequestContext) -> Callable[[float], None]:
+        """For a single score."""
+
+        def check(score: float) -> None:
+            if not isfinite(score):
+                raise self.failure(model, context)
+
+        return check
+
+    def entailment(self, model: Model, context: RequestContext) -> Callable[[Entailment], None]:
+        """For what a model of natural language inference says."""
+
+        def check(answer: Entailment) -> None:
+            if not isfinite(sum(answer)):
+                raise self.failure(model, context)
+
+        return check
+
+    def entities(self, model: Model, context: RequestContext) -> Callable[[Sequence[Entity]], None]:
+        """For the entities of a text."""
+
+        def check(found: Sequence[Entity]) -> None:
+            if not isfinite(sum(entity.score for entity in found)):
+                raise self.failure(model, context)
+
+        return check
+
+    def failure(self, model: Model, context: RequestContext) -> PredictionError:
+        """The error, which the log has too."""
+        request_id = context.request_id or uuid.uuid4().hex[:16]
+        name = self._registry.name_of(model)
+        log.error("the model gave numbers that are NaN or infinite", request_id=request_id, model=name)
+        return internal(f"the model {name!r} gave numbers that are NaN or infinite on this input", request_id)
+
+
+def best_labels(scores: Mapping[str, float], count: int | None) -> list[ScoredLabel]:
+    """The best so many labels, or all, the best first."""
+    ordered = sorted(scores.items(), key=lambda item: item[1], reverse=True)
+    return [ScoredLabel(label, score) for label, score in ordered[:count]]
+
+
+def best_texts(scores: Sequence[float], count: int | None) -> list[Ranked]:
+    """Places of the best so many texts, or of all, the best first; of equal ones in their order."""
+    ordered = sorted(enumerate(scores), key=lambda item: item[1], reverse=True)
+    return [Ranked(index, score) for index, score in ordered[:count]]
