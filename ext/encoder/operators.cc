@@ -6,6 +6,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/library.h>
 
+#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -50,7 +51,11 @@ at::Tensor attention_by_libtorch(const at::Tensor& qkv, int64_t heads, at::IntAr
 template <typename Number>
 void attend(const Number* qkv, int64_t heads, int64_t hidden_size, at::IntArrayRef counts, at::IntArrayRef lengths,
             float* out) {
-  kernels::TextAttention attention(static_cast<size_t>(heads), static_cast<size_t>(hidden_size / heads));
+  const auto head_size = static_cast<size_t>(hidden_size / heads);
+  kernels::TextAttention attention({.heads = static_cast<size_t>(heads),
+                                    .kv_heads = static_cast<size_t>(heads),
+                                    .head_size = head_size,
+                                    .scale = 1 / std::sqrt(static_cast<float>(head_size))});
   for (size_t i = 0; i < counts.size(); ++i) {
     for (int64_t text = 0; text < counts[i]; ++text) {
       attention.attend(qkv, static_cast<size_t>(lengths[i]), out);

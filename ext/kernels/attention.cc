@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/simd.h"
 
@@ -24,28 +25,39 @@ PREDICTOR_INLINE float to_float(uint16_t bfloat16) {
   return to;
 }
 
-// Each of `Rows` rows of `count` floats, `step` apart, times `count` times `Vectors` vectors of lanes.
-template <size_t Rows, size_t Vectors>
-PREDICTOR_INLINE void multiply(const float* rows, size_t row_step, size_t step, const float* lanes, size_t count,
-                               Floats (&totals)[Rows][Vectors]) {
-  for (size_t row = 0; row < Rows; ++row) {
-    for (size_t v = 0; v < Vectors; ++v) totals[row][v] = Floats{};
+// Of the keys from `begin` to before `end` a block of queries sees some, of those from `common_begin` to before
+// `common_end` each of its queries every one.
+struct KeyRange {
+  size_t begin;
+  size_t end;
+  size_t common_begin;
+  size_t common_end;
+};
+
+KeyRange keys_of(const AttentionShape& shape, size_t length, size_t first, size_t count) {
+  const size_t last = first + count - 1;
+  KeyRange range{0, length, 0, length};
+  if (shape.window > 0 && shape.window < length) {
+    range.begin = first - std::min(first, shape.window);
+    range.end = std::min(length, last + shape.window + 1);
+    range.common_begin = last - std::min(last, shape.window);
+    range.common_end = std::min(length, first + shape.window + 1);
   }
-  for (size_t i = 0; i < count; ++i, lanes += Vectors * kVectorSize) {
-    Floats x[Vectors];
-    for (size_t v = 0; v < Vectors; ++v) load(x[v], lanes + v * kVectorSize);
-    for (size_t row = 0; row < Rows; ++row) {
-      const float factor = rows[row * row_step + i * step];
-      for (size_t v = 0; v < Vectors; ++v) totals[row][v] += x[v] * factor;
-    }
+  if (shape.causal) {
+    range.end = std::min(range.end, last + 1);
+    range.common_end = std::min(range.common_end, first + 1);
   }
+  range.common_begin = std::min(range.common_begin, range.end);
+  range.common_end = std::max(range.common_end, range.common_begin);
+  return range;
 }
 
 // A lane is a query here: softmax needs no sums across lanes, and keys and values are read as they lie.
-template <size_t Vectors>
+template <typename Floats, size_t Vectors>
 struct Queries {
   static constexpr size_t kCount = Vectors * kVectorSize;
-  static constexpr size_t kRows = 8 / Vectors;  // as many sums as hide the latency of one
+  // As many sums as hide the latency of one, and fit the registers.
+  static constexpr size_t kRows = std::is_same_v<Floats, Avx512Floats> ? 8 / Vectors : 4 / Vectors;
 
   size_t head_size;
   size_t length;
@@ -53,6 +65,61 @@ struct Queries {
   const float* keys;     // [length, rounded up to kRows][head_size]; what is beyond `length` may be anything
   const float* values;   // [length][head_size]
   float* weights;        // [length, rounded up to kRows][kCount]
+
+  // Adds to `totals` each of `Rows` rows of `count` floats, `step` apart, times `count` times `Vectors` vectors.
+  template <size_t Rows>
+  PREDICTOR_INLINE static void multiply(const float* rows, size_t row_step, size_t step, const float* lanes,
+                                        size_t count, Floats (&totals)[Rows][Vectors]) {
+    for (size_t i = 0; i < count; ++i, lanes += kCount, rows += step) {
+      Floats x[Vectors];
+#pragma GCC unroll 2
+      for (size_t v = 0; v < Vectors; ++v) load(x[v], lanes + v * kVectorSize);
+#pragma GCC unroll 8
+      for (size_t row = 0; row < Rows; ++row) {
+        const float factor = rows[row * row_step];
+#pragma GCC unroll 2
+        for (size_t v = 0; v < Vectors; ++v) totals[row][v] += x[v] * factor;
+      }
+    }
+  }
+
+  // Of kRows keys.
+  PREDICTOR_INLINE void score(size_t key) const {
+    Floats totals[kRows][Vectors] = {};
+    multiply(keys + key * head_size, head_size, 1, queries, head_size, totals);
+#pragma GCC unroll 8
+    for (size_t row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
+      for (size_t v = 0; v < Vectors; ++v) store(totals[row][v], weights + (key + row) * kCount + v * kVectorSize);
+    }
+  }
+
+  PREDICTOR_INLINE void score() const {
+    for (size_t key = 0; key < length; key += kRows) score(key);
+  }
+
+  PREDICTOR_INLINE void cap(float most) const {
+    Floats x;
+    for (size_t i = 0; i < length * kCount; i += kVectorSize) {
+      load(x, weights + i);
+      x *= 1 / most;
+      hyperbolic_tangent(x);
+      store(x * most, weights + i);
+    }
+  }
+
+  // Hides the keys from `begin` to before `end` from the queries that may not see them. `offset`: the place of the
+  // first key less that of the first query.
+  PREDICTOR_INLINE void hide(size_t begin, size_t end, ptrdiff_t offset, const AttentionShape& shape) const {
+    const auto all = static_cast<ptrdiff_t>(kCount);
+    const auto most = static_cast<ptrdiff_t>(shape.window > 0 ? std::min<size_t>(shape.window, INT32_MAX) : INT32_MAX);
+    for (size_t key = begin; key < end; ++key) {
+      float* const scores = weights + key * kCount;
+      const ptrdiff_t place = static_cast<ptrdiff_t>(key) + offset;
+      std::fill_n(scores, std::clamp<ptrdiff_t>(shape.causal ? place : place - most, 0, all), -INFINITY);
+      std::fill(scores + std::clamp<ptrdiff_t>(place + most + 1, 0, all), scores + kCount, -INFINITY);
+    }
+  }
 
   PREDICTOR_INLINE void softmax() const {
     for (size_t v = 0; v < Vectors; ++v) {
@@ -63,7 +130,7 @@ struct Queries {
       load(max, column);
       for (size_t j = 1; j < length; ++j) {
         load(x, column + j * kCount);
-        max = x > max ? x : max;
+        take_max(x, max, max);
       }
       for (size_t j = 0; j < length; ++j) {
         load(x, column + j * kCount);
@@ -81,99 +148,114 @@ struct Queries {
     }
   }
 
-  // Of kRows keys.
-  PREDICTOR_INLINE void score(size_t key) const {
-    Floats totals[kRows][Vectors];
-    multiply(keys + key * head_size, head_size, 1, queries, head_size, totals);
-    std::memcpy(weights + key * kCount, totals, sizeof totals);
-  }
-
   template <size_t Rows>
   PREDICTOR_INLINE void mix(size_t column, size_t count, float* out, size_t stride) const {
-    Floats totals[Rows][Vectors];
+    Floats totals[Rows][Vectors] = {};
     multiply(values + column, 1, head_size, weights, length, totals);
     float numbers[Rows][kCount];
-    std::memcpy(numbers, totals, sizeof totals);
+#pragma GCC unroll 8
+    for (size_t row = 0; row < Rows; ++row) {
+#pragma GCC unroll 2
+      for (size_t v = 0; v < Vectors; ++v) store(totals[row][v], numbers[row] + v * kVectorSize);
+    }
     for (size_t query = 0; query < count; ++query) {
       for (size_t row = 0; row < Rows; ++row) out[query * stride + column + row] = numbers[row][query];
     }
   }
 
   // `count` of the queries, the others being of no interest; a query's row in `out` is `stride` floats.
-  PREDICTOR_INLINE void attend(size_t count, float* out, size_t stride) const {
-    for (size_t key = 0; key < length; key += kRows) score(key);
-    softmax();
+  PREDICTOR_INLINE void mix(size_t count, float* out, size_t stride) const {
     size_t column = 0;
     for (; column + kRows <= head_size; column += kRows) mix<kRows>(column, count, out, stride);
     for (; column < head_size; ++column) mix<1>(column, count, out, stride);
   }
 };
 
-// All queries of a head. `qkv` and `out` begin at the head's; a token's rows are 3 * hidden_size and hidden_size long.
-struct Head {
-  size_t head_size;
-  size_t hidden_size;
+// A text's heads. `qkv` and `out` are the text's; the other memory is for one head at a time.
+template <typename Number>
+struct Text {
+  const AttentionShape& shape;
+  const ScoreBias* bias;
+  const Number* qkv;
   size_t length;
   float* queries;
   float* keys;
   float* values;
   float* weights;
+  float* out;
 
-  template <typename Number>
-  PREDICTOR_INLINE void unpack(const Number* qkv) const {
-    for (size_t j = 0; j < length; ++j) {
-      const Number* const token = qkv + j * 3 * hidden_size;
-      for (size_t i = 0; i < head_size; ++i) keys[j * head_size + i] = to_float(token[hidden_size + i]);
-      for (size_t i = 0; i < head_size; ++i) values[j * head_size + i] = to_float(token[2 * hidden_size + i]);
+  size_t token_size() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_size; }
+
+  PREDICTOR_INLINE void unpack(size_t kv_head) const {
+    const size_t head_size = shape.head_size;
+    const Number* token = qkv + (shape.heads + kv_head) * head_size;
+    for (size_t j = 0; j < length; ++j, token += token_size()) {
+      for (size_t i = 0; i < head_size; ++i) keys[j * head_size + i] = to_float(token[i]);
+      for (size_t i = 0; i < head_size; ++i) {
+        values[j * head_size + i] = to_float(token[shape.kv_heads * head_size + i]);
+      }
     }
   }
 
-  template <size_t Vectors, typename Number>
-  PREDICTOR_INLINE void attend(const Number* qkv, size_t first, float* out) const {
-    constexpr size_t kCount = Queries<Vectors>::kCount;
+  template <typename Floats, size_t Vectors>
+  PREDICTOR_INLINE void attend(size_t head, size_t first) const {
+    constexpr size_t kCount = Queries<Floats, Vectors>::kCount;
     const size_t count = std::min(kCount, length - first);
-    const float factor = 1 / std::sqrt(static_cast<float>(head_size));
+    const size_t head_size = shape.head_size;
+    const Number* token = qkv + first * token_size() + head * head_size;
     std::fill_n(queries, head_size * kCount, 0.0f);
-    for (size_t query = 0; query < count; ++query) {
-      const Number* const token = qkv + (first + query) * 3 * hidden_size;
-      for (size_t i = 0; i < head_size; ++i) queries[i * kCount + query] = to_float(token[i]) * factor;
+    for (size_t query = 0; query < count; ++query, token += token_size()) {
+      for (size_t i = 0; i < head_size; ++i) queries[i * kCount + query] = to_float(token[i]) * shape.scale;
     }
-    const Queries<Vectors> block{head_size, length, queries, keys, values, weights};
-    block.attend(count, out + first * hidden_size, hidden_size);
+    const KeyRange range = keys_of(shape, length, first, count);
+    const size_t begin = range.begin;
+    const Queries<Floats, Vectors> block{
+        head_size, range.end - begin, queries, keys + begin * head_size, values + begin * head_size, weights};
+    block.score();
+    if (shape.soft_cap > 0) block.cap(shape.soft_cap);
+    if (bias != nullptr) bias->add(head, first, count, begin, range.end, kCount, weights);
+    const auto offset = static_cast<ptrdiff_t>(begin) - static_cast<ptrdiff_t>(first);
+    block.hide(0, range.common_begin - begin, offset, shape);
+    block.hide(range.common_end - begin, range.end - begin, offset, shape);
+    block.softmax();
+    block.mix(count, out + (first * shape.heads + head) * head_size, shape.heads * head_size);
   }
 };
 
-template <typename Number>
-PREDICTOR_INLINE void attend_all(const Head& head, const Number* qkv, float* out) {
-  head.unpack(qkv);
-  size_t first = 0;
-  for (; first + kVectorSize < head.length; first += 2 * kVectorSize) head.attend<2>(qkv, first, out);
-  if (first < head.length) head.attend<1>(qkv, first, out);
-}
-
-PREDICTOR_CLONES void attend_head(const Head& head, const float* qkv, float* out) {
-  attend_all(head, qkv, out);
-}
-PREDICTOR_CLONES void attend_head(const Head& head, const uint16_t* qkv, float* out) {
-  attend_all(head, qkv, out);
-}
+// All heads that share keys and values.
+struct Attend {
+  template <typename Floats, typename Number>
+  PREDICTOR_INLINE static void run(const Text<Number>& text, size_t kv_head) {
+    text.unpack(kv_head);
+    const size_t sharing = text.shape.heads / text.shape.kv_heads;
+    for (size_t head = kv_head * sharing; head < (kv_head + 1) * sharing; ++head) {
+      size_t first = 0;
+      if constexpr (std::is_same_v<Floats, Avx512Floats>) {  // the others have no registers for two vectors
+        for (; first + kVectorSize < text.length; first += 2 * kVectorSize) {
+          text.template attend<Floats, 2>(head, first);
+        }
+      }
+      for (; first < text.length; first += kVectorSize) text.template attend<Floats, 1>(head, first);
+    }
+  }
+};
 
 }  // namespace
 
 template <typename Number>
-void TextAttention::attend(const Number* qkv, size_t length, float* out) {
+void TextAttention::attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias) {
   constexpr size_t kQueries = 2 * kVectorSize;  // at once
-  const size_t rows = padded_to_vector(length);
-  keys_.resize(std::max(keys_.size(), rows * head_size_));
+  const size_t rows = padded_to_vector(length) + kVectorSize;
+  keys_.resize(std::max(keys_.size(), rows * shape_.head_size));
   values_.resize(keys_.size());
   weights_.resize(std::max(weights_.size(), rows * kQueries));
-  queries_.resize(head_size_ * kQueries);
-  const Head head{head_size_,   heads_ * head_size_, length,         queries_.data(),
-                  keys_.data(), values_.data(),      weights_.data()};
-  for (size_t i = 0; i < heads_; ++i) attend_head(head, qkv + i * head_size_, out + i * head_size_);
+  queries_.resize(shape_.head_size * kQueries);
+  const Text<Number> text{shape_,          bias, qkv, length, queries_.data(), keys_.data(), values_.data(),
+                          weights_.data(), out};
+  for (size_t i = 0; i < shape_.kv_heads; ++i) dispatch<Attend, const Text<Number>&>(text, i);
 }
 
-template void TextAttention::attend(const float* qkv, size_t length, float* out);
-template void TextAttention::attend(const uint16_t* qkv, size_t length, float* out);
+template void TextAttention::attend(const float* qkv, size_t length, float* out, const ScoreBias* bias);
+template void TextAttention::attend(const uint16_t* qkv, size_t length, float* out, const ScoreBias* bias);
 
 }  // namespace predictor::kernels

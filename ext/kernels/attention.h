@@ -8,25 +8,46 @@
 
 namespace predictor::kernels {
 
+struct AttentionShape {
+  size_t heads;
+  size_t kv_heads;  // heads of keys and values, each shared by heads / kv_heads of the queries
+  size_t head_size;
+  float scale;          // of the products of queries and keys; mostly 1 / sqrt(head_size)
+  bool causal = false;  // a token sees itself and those before it
+  size_t window = 0;    // a token sees those at most this far from it, on each side (before it if causal); 0: all
+  float soft_cap = 0;   // scores become soft_cap * tanh(score / soft_cap); 0: they stay
+};
+
+// What is added to the scores of queries and keys, after the scale and the cap.
+class ScoreBias {
+ public:
+  virtual ~ScoreBias() = default;
+
+  // Adds to scores[(key - keys_begin) * stride + query - first_query] for the keys from `keys_begin` to before
+  // `keys_end`, and `queries` (at most 32) queries from `first_query` on.
+  virtual void add(size_t head, size_t first_query, size_t queries, size_t keys_begin, size_t keys_end, size_t stride,
+                   float* scores) const = 0;
+};
+
 class TextAttention {
  public:
-  TextAttention(size_t heads, size_t head_size) : heads_(heads), head_size_(head_size) {}
+  explicit TextAttention(const AttentionShape& shape) : shape_(shape) {}
 
-  // `qkv`: the queries, keys and values (3 * heads * head_size numbers) of each of the `length` tokens of one text,
-  // as floats or as the bits of bfloat16. `out`: heads * head_size floats a token.
+  // `qkv`: of each of the `length` tokens of one text the queries (heads * head_size numbers), the keys and the values
+  // (kv_heads * head_size each), as floats or as the bits of bfloat16. `out`: heads * head_size floats a token.
+  // What a token does not see is left out of the work too, in blocks of 32 queries.
   template <typename Number>
-  void attend(const Number* qkv, size_t length, float* out);
+  void attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias = nullptr);
 
  private:
-  const size_t heads_;
-  const size_t head_size_;
+  const AttentionShape shape_;
   std::vector<float> keys_;
   std::vector<float> values_;
   std::vector<float> queries_;
   std::vector<float> weights_;
 };
 
-extern template void TextAttention::attend(const float* qkv, size_t length, float* out);
-extern template void TextAttention::attend(const uint16_t* qkv, size_t length, float* out);
+extern template void TextAttention::attend(const float* qkv, size_t length, float* out, const ScoreBias* bias);
+extern template void TextAttention::attend(const uint16_t* qkv, size_t length, float* out, const ScoreBias* bias);
 
 }  // namespace predictor::kernels

@@ -33,9 +33,10 @@ struct BaselineInt8 {
 
   template <size_t Rows>
   static void multiply(const Int8Columns& block, const uint8_t* x, int32_t* y) {
-    using Words16 = uint32_t __attribute__((vector_size(64)));  // which may overflow on the way
+    using Ints16 = Register512::Ints;
+    using Words16 = Register512::Words;  // which may overflow on the way
     Words16 sums;
-    Ints words;
+    Ints16 words;
     std::memcpy(&sums, block.initial, sizeof sums);
     for (size_t i = 0; i < block.depth; ++i, x += 4) {
       std::memcpy(&words, block.matrix + i * Int8Columns::kStride, sizeof words);
