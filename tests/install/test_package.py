@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 TOP = ("deploy", "ext", "gen-py", "ml_services", "process", "rest_proxy", "scripts", "server", "smartreply")
 FILES = ("LICENSE", "MANIFEST.in", "NOTICE", "README.md", "predictor.thrift", "pyproject.toml", "setup.py")
 MODULES = ("predictor_packages.py", "runtime.py", "smls.py")
-SHARE = "predictor_service-{version}.data/data/share/predictor-service/"
 
 
 class Built(NamedTuple):
@@ -68,6 +67,10 @@ def build(folder: Path, call: str) -> None:
 def test_the_sdist_has_all_that_a_build_takes(built: Built) -> None:
     needed = tracked(*TOP, *FILES, *MODULES) - {"gen-py/__init__.py", "gen-py/predictor/Predictor-remote"}
     assert needed - built.sdist == set()
+
+
+def test_the_sdist_has_neither_tests_nor_what_was_built(built: Built) -> None:
+    assert not [name for name in built.sdist if name.startswith(("tests/", "benchmarks/")) or name.endswith(".so")]
 
 
 def test_the_wheel_has_every_module_and_no_source_of_the_extension(built: Built) -> None:
