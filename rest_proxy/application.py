@@ -21,7 +21,7 @@ from rest_proxy.http.errors import explain, method_not_allowed, overloaded
 from rest_proxy.http.responses import REQUEST_ID
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi.document import OpenApi
-from rest_proxy.routes import batches, generation, operations, predictions
+from rest_proxy.routes import batches, generation, operations, predictions, ranking, token_embeddings, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -146,7 +146,10 @@ def _routes(
         *pytext.routes(settings, pool),
         *embedded_tf.routes(jobs, draining),
         *predictions.routes(settings, pool),
+        *tokens.routes(settings, pool),
+        *ranking.routes(settings, pool),
         *smls.routes(settings, pool),
+        *token_embeddings.routes(settings, pool),
         *generation.routes(settings, generator),
         *openai_embeddings.routes(settings, pool),
         *openai_completions.routes(settings, generator),

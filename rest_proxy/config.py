@@ -152,7 +152,7 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
         to="rest_proxy",
     )
     max_body_bytes: int = setting(
-        1 << 20,
+        16 << 20,
         "maximum size of a request's body, decompressed",
         unit="bytes",
         ge=1024,
@@ -163,7 +163,7 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
         65_536, "maximum size of a URL or a header line", unit="bytes", ge=1024, le=1 << 20, to="rest_proxy"
     )
     max_docs: int = setting(
-        1024, "maximum number of documents, messages or texts in one request", ge=1, to="rest_proxy"
+        2048, "maximum number of documents, messages or texts in one request", ge=1, to="rest_proxy"
     )
 
 

@@ -28,7 +28,7 @@ _NOT_ALLOWED = "The method is not allowed for the requested URL."  # what Flask 
 class TextRequest(GenerationRequest):
     """A text, and the options that the old service did not have."""
 
-    repeated: ClassVar[str | None] = None
+    repeated: ClassVar[tuple[str, ...]] = ()
 
     text: str = Field(description="The text to continue.")
 

@@ -16,7 +16,7 @@ from rest_proxy.http.errors import invalid_argument, too_large, unsupported_medi
 from rest_proxy.http.validation import expected_text, json_type, what_is_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sized
+    from collections.abc import Iterable, Sequence, Sized
 
     from aiohttp import web
 
@@ -52,7 +52,8 @@ def model_field(default: Any = None) -> Any:
     return Field(default, max_length=_MODEL_CHARACTERS, description=MODEL.help)
 
 
-def _text_or_texts(value: Any) -> Any:
+def text_or_texts(value: Any) -> Any:
+    """A string or a list of strings as it is, for pydantic."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             if not isinstance(item, str):
@@ -65,7 +66,7 @@ def _text_or_texts(value: Any) -> Any:
 
 Texts = Annotated[
     str | list[str],
-    PlainValidator(_text_or_texts),
+    PlainValidator(text_or_texts),
     WithJsonSchema({"anyOf": [STRING, array_of(STRING)]}),
 ]
 
@@ -75,7 +76,7 @@ class ModelRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    repeated: ClassVar[str | None] = None  # name of the field that a query or a form may repeat
+    repeated: ClassVar[tuple[str, ...]] = ()  # names of the fields that a query or a form may repeat
 
     model: str | None = model_field()
     timeout_ms: int | None = option_field(TIMEOUT_MS)
@@ -120,7 +121,7 @@ async def read_request(kind: type[R], request: web.BaseRequest, settings: Settin
 def read_query(kind: type[M], request: web.BaseRequest) -> M:
     """The request's query as `kind`. Raises HttpError."""
     try:
-        return kind.model_validate(_fields(None, _query(request)))
+        return kind.model_validate(_fields((), _query(request)))
     except ValidationError as error:
         raise what_is_wrong(error) from None
 
@@ -173,13 +174,13 @@ def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
         raise too_many_documents(settings) from None
 
 
-def _fields(repeated: str | None, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _fields(repeated: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
-        if name == repeated:
+        if name in repeated:
             fields.setdefault(name, []).append(value)
         elif name in fields:
-            hint = f"; only {repeated!r} may be" if repeated else ""
+            hint = f"; only {' and '.join(map(repr, repeated))} may be" if repeated else ""
             raise invalid_argument(f"this field is given more than once{hint}", field=name[:64])
         else:
             fields[name] = value

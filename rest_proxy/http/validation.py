@@ -37,6 +37,7 @@ _MESSAGES = {
     "less_than_equal": "must be at most {le}, got {got}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} items, got {actual_length}",
     "too_long": "must have at most {max_length} items, got {actual_length}",
 }
 _JSON_TYPES = ((bool, "a boolean"), (int, "a number"), (float, "a number"), (list, "a list"), (dict, "an object"))

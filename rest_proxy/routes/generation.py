@@ -41,7 +41,7 @@ def _in_list(value: Any) -> Any:
 class GenerationRequest(ModelRequest):
     """How a text is to be generated; what is not given is as the contract says."""
 
-    repeated: ClassVar[str | None] = "stop"
+    repeated: ClassVar[tuple[str, ...]] = ("stop",)
 
     max_tokens: int | None = option_field(MAX_TOKENS)
     temperature: float | None = option_field(TEMPERATURE)

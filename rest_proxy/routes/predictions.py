@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING
 
-from predictor.ttypes import ReplyOptions
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from predictor.ttypes import ClassifyOptions, ReplyOptions
+from pydantic import Field
 
-from process.options import MAX_REPLIES, THRESHOLD
-from rest_proxy.backend.contract import PREDICT, PREDICT_BATCH, REPLY, REPLY_BATCH
-from rest_proxy.http.content import JSON, NUMBER, Schema, array_of, object_of
-from rest_proxy.http.requests import ModelRequest, check_count, option_field, read_request
+from process.options import (
+    CANDIDATE_LABELS,
+    HYPOTHESIS_TEMPLATE,
+    MAX_REPLIES,
+    MULTI_LABEL,
+    RAW_SCORES,
+    THRESHOLD,
+    TOP_LABELS,
+    TRUNCATE,
+)
+from rest_proxy.backend.contract import CLASSIFY, PREDICT, PREDICT_BATCH, REPLY, REPLY_BATCH
+from rest_proxy.http.content import JSON, NUMBER, Schema
+from rest_proxy.http.requests import option_field
 from rest_proxy.http.responses import best_first, json_response
 from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.routes.texts import OneOrMany, answer_each, one_or_all, one_or_all_schema, options_of, read_texts
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -26,49 +35,38 @@ SCORES: Schema = {"type": "object", "additionalProperties": NUMBER}
 _TAG = "predictions"
 
 
-class OneOrMany(ModelRequest):
-    """One text or several."""
-
-    one: ClassVar[str]  # name of the field for one text
-    many: ClassVar[str]  # name of the field for several
-
-    @model_validator(mode="after")
-    def _one_or_many(self) -> Self:
-        if (self.text is None) == (self.texts is None):
-            raise PydanticCustomError("one_or_many", f"give either {self.one} or {self.many}")
-        return self
-
-    @property
-    def text(self) -> str | None:
-        """The one text, or None when there are several."""
-        text: str | None = getattr(self, self.one)
-        return text
-
-    @property
-    def texts(self) -> list[str] | None:
-        """The texts, or None when there is one."""
-        texts: list[str] | None = getattr(self, self.many)
-        return texts
-
-    @property
-    def items(self) -> int:
-        """How many texts there are."""
-        return 1 if self.texts is None else len(self.texts)
-
-
 class PredictRequest(OneOrMany):
     """Documents to classify."""
 
-    one, many, repeated = "doc", "docs", "docs"
+    one, many, repeated = "doc", "docs", ("docs", "candidate_labels")
 
     doc: str | None = Field(None, description="A document.")
     docs: list[str] | None = Field(None, description="Several; answered in their order.")
+    top_k: int | None = option_field(TOP_LABELS)
+    raw_scores: bool | None = option_field(RAW_SCORES)
+    multi_label: bool | None = option_field(MULTI_LABEL)
+    candidate_labels: list[str] | None = option_field(CANDIDATE_LABELS)
+    hypothesis_template: str | None = option_field(HYPOTHESIS_TEMPLATE)
+    truncate: bool | None = option_field(TRUNCATE)
+
+    def classify_options(self) -> ClassifyOptions | None:
+        """The contract's options of classify, None when the request gives none."""
+        options: ClassifyOptions | None = options_of(
+            ClassifyOptions,
+            top_k=self.top_k,
+            raw_scores=self.raw_scores,
+            multi_label=self.multi_label,
+            candidate_labels=self.candidate_labels,
+            hypothesis_template=self.hypothesis_template,
+            truncate=self.truncate,
+        )
+        return options
 
 
 class ReplyRequest(OneOrMany):
     """Messages to suggest replies to."""
 
-    one, many, repeated = "message", "messages", "messages"
+    one, many, repeated = "message", "messages", ("messages",)
 
     message: str | None = Field(None, description="A message.")
     messages: list[str] | None = Field(None, description="Several; answered in their order.")
@@ -82,9 +80,6 @@ class ReplyRequest(OneOrMany):
         return ReplyOptions(self.max_replies, self.threshold)
 
 
-T = TypeVar("T", bound=OneOrMany)
-
-
 class Predictions:
     """One text in gives one object; several give {"results": [such objects]} in their order. Highest scores first."""
 
@@ -94,7 +89,10 @@ class Predictions:
 
     async def predict(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`doc` to {"scores": {label: score}}, `docs` to {"results": [{"scores": ...}]}."""
-        fields = await self._read(PredictRequest, request)
+        fields = await read_texts(PredictRequest, request, self._settings)
+        classify_options = fields.classify_options()
+        if classify_options is not None:
+            return await self._classify(fields, classify_options, request_id)
         options = fields.options(self._settings, request_id, fields.items)
         if fields.doc is not None:
             scores = await self._pool.call(PREDICT, fields.doc, options, timeout_ms=options.timeout_ms)
@@ -102,21 +100,22 @@ class Predictions:
         results = await self._pool.call(PREDICT_BATCH, fields.docs, options, timeout_ms=options.timeout_ms)
         return json_response({"results": [{"scores": best_first(scores)} for scores in results]}, request_id)
 
+    async def _classify(self, fields: PredictRequest, wanted: ClassifyOptions, request_id: str) -> web.Response:
+        items = fields.items * len(fields.candidate_labels or ("",))
+        options = fields.options(self._settings, request_id, items)
+        answers = await answer_each(self._pool, CLASSIFY, fields, options, wanted)
+        by_label = [{one.label: one.score for one in answer} for answer in answers]
+        return json_response(one_or_all(fields, by_label, lambda scores: {"scores": scores}), request_id)
+
     async def reply(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`message` to {"replies": {reply: score}}, `messages` to {"results": [{"replies": ...}]}."""
-        fields = await self._read(ReplyRequest, request)
+        fields = await read_texts(ReplyRequest, request, self._settings)
         options, more = fields.options(self._settings, request_id, fields.items), fields.reply_options()
         if fields.message is not None:
             replies = await self._pool.call(REPLY, fields.message, options, more, timeout_ms=options.timeout_ms)
             return json_response({"replies": best_first(replies)}, request_id)
         results = await self._pool.call(REPLY_BATCH, fields.messages, options, more, timeout_ms=options.timeout_ms)
         return json_response({"results": [{"replies": best_first(replies)} for replies in results]}, request_id)
-
-    async def _read(self, kind: type[T], request: web.BaseRequest) -> T:
-        fields = await read_request(kind, request, self._settings)
-        if fields.texts is not None:
-            check_count(kind.many, fields.texts, self._settings)
-        return fields
 
 
 def routes(settings: Settings, pool: Pool) -> list[Route]:
@@ -128,7 +127,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             methods=GET_OR_POST,
             answer=predictions.predict,
             name="predict",
-            summary="Classify documents",
+            summary="Classify documents, with labels of the model or of your own",
             tag=_TAG,
             request=PredictRequest,
             request_types=ANY_FORM,
@@ -153,5 +152,4 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
 
 
 def _one_or_many(result: str, example: dict[str, float]) -> Answer:
-    one = object_of(**{result: SCORES})
-    return Answer({JSON: {"oneOf": [one, object_of(results=array_of(one))]}}, examples={JSON: {result: example}})
+    return Answer({JSON: one_or_all_schema(**{result: SCORES})}, examples={JSON: {result: example}})

@@ -95,7 +95,7 @@ def test_what_a_server_sends_is_what_its_proxy_gets() -> None:
 def test_what_a_server_sends_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = Settings().model_dump_json()
     monkeypatch.setenv("PREDICTOR_REST_MAX_DOCS", "7")
-    assert Settings.model_validate_json(sent).max_docs == 1024
+    assert Settings.model_validate_json(sent).max_docs == 2048
 
 
 def test_help_tells_every_setting_its_default_and_its_variable(
@@ -111,7 +111,7 @@ def test_help_tells_every_setting_its_default_and_its_variable(
         assert f"[{setting.variable}]" in text
         assert setting.help in text
     assert "(default 127.0.0.1:9090)" in text
-    assert "(1024 to 1073741824; default 1048576)" in text
+    assert "(1024 to 1073741824; default 16777216)" in text
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

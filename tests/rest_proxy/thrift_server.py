@@ -15,6 +15,7 @@ from predictor.ttypes import (
     BatchRequest,
     BatchState,
     EmbeddingMatrix,
+    Entity,
     ErrorCode,
     FinishReason,
     Generation,
@@ -23,7 +24,11 @@ from predictor.ttypes import (
     ModelLimits,
     ModelState,
     PredictionError,
+    Ranked,
+    ScoredLabel,
     ServerStatus,
+    SparseVector,
+    Token,
 )
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
 from thrift.server.TServer import TThreadedServer
@@ -140,6 +145,30 @@ class ThriftServer:
         self.calls.append(("embed_matrix", (texts, options, embed_options)))
         numbers = [number for text in texts for number in vector(text)]
         return EmbeddingMatrix(len(texts), 3, struct.pack(f"<{len(numbers)}f", *numbers))
+
+    def classify(self, texts: list[str], options: Any, classify_options: Any) -> list[list[ScoredLabel]]:
+        self.calls.append(("classify", (texts, options, classify_options)))
+        return [[ScoredLabel(text, 0.5)] for text in texts]
+
+    def classify_tokens_batch(self, texts: list[str], options: Any, token_options: Any) -> list[list[Entity]]:
+        self.calls.append(("classify_tokens_batch", (texts, options, token_options)))
+        return [[Entity("PER", 0.5, text, 0, len(text))] for text in texts]
+
+    def rerank(self, query: str, texts: list[str], options: Any, rerank_options: Any) -> list[Ranked]:
+        self.calls.append(("rerank", (query, texts, options, rerank_options)))
+        return [Ranked(index, 1 / (1 + index)) for index in range(len(texts))]
+
+    def embed_tokens(self, texts: list[str], options: Any, embed_options: Any) -> list[EmbeddingMatrix]:
+        self.calls.append(("embed_tokens", (texts, options, embed_options)))
+        return [EmbeddingMatrix(1, 3, struct.pack("<3f", *vector(text))) for text in texts]
+
+    def embed_sparse(self, texts: list[str], options: Any, sparse_options: Any) -> list[SparseVector]:
+        self.calls.append(("embed_sparse", (texts, options, sparse_options)))
+        return [SparseVector([len(text)], [0.5]) for text in texts]
+
+    def tokenize(self, texts: list[str], options: Any, tokenize_options: Any) -> list[list[Token]]:
+        self.calls.append(("tokenize", (texts, options, tokenize_options)))
+        return [[Token(7, text, 0, len(text))] for text in texts]
 
     def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
         self.calls.append(("generate", (prompt, generation_options, options)))

@@ -15,6 +15,8 @@ from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.routes.embeddings import count_of, embed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
     from rest_proxy.backend.pool import Pool
@@ -35,21 +37,26 @@ class Embeddings:
         """A vector for each text of `input`."""
         fields = await read_json(EmbeddingsRequest, request, self._settings)
         options = fields.options(self._settings, request_id, count_of(fields.input))
-        vectors, tokens = await embed(self._settings, self._pool, "input", fields.input, options, fields.truncate)
-        columns = vectors.shape[1]
-        if fields.dimensions not in (None, columns):
-            message = f"the model's vectors have {columns} dimensions, not {fields.dimensions}"
+        wanted = fields.embed_options()
+        embedded = await embed(self._settings, self._pool, "input", fields.input, options, wanted)
+        if fields.dimensions not in (None, embedded.columns):  # of a server that does not know the option
+            message = f"the model's vectors have {embedded.columns} dimensions, not {fields.dimensions}"
             raise invalid_argument(message, field="dimensions")
-        rows = (base64.b64encode(row).decode() for row in vectors) if fields.encoding_format == "base64" else vectors
+        as_text = fields.encoding_format == "base64"
+        rows = (base64.b64encode(row).decode() for row in embedded.vectors) if as_text else embedded.numbers
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+        tokens = embedded.tokens
         if tokens is None:
             tokens = _estimated_tokens([fields.input] if isinstance(fields.input, str) else fields.input)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return numbers_response({"object": "list", "data": data, "model": fields.model, "usage": usage}, request_id)
 
 
-def _estimated_tokens(texts: list[str]) -> int:
-    return sum(-(-len(text.encode(errors="replace")) // _BYTES_PER_TOKEN) for text in texts)
+def _estimated_tokens(texts: Sequence[str | list[int]]) -> int:
+    return sum(
+        -(-len(text.encode(errors="replace")) // _BYTES_PER_TOKEN) if isinstance(text, str) else len(text)
+        for text in texts
+    )
 
 
 def routes(settings: Settings, pool: Pool) -> list[Route]:

@@ -134,10 +134,10 @@ async def test_smls_better_a_form_without_message_is_400(proxy: Proxy, body: byt
 
 
 async def test_a_list_with_single_quotes_of_too_many_texts_is_413(proxy: Proxy, server: ThriftServer) -> None:
-    answer = await embed(proxy, message="[" + "'a'," * 1025 + "]")
+    answer = await embed(proxy, message="[" + "'a'," * 2049 + "]")
     assert (answer.status, answer.json["error"]["message"]) == (
         413,
-        "message: more items than the limit of 1024 (setting max_docs)",
+        "message: more items than the limit of 2048 (setting max_docs)",
     )
     assert server.calls == []
 

@@ -162,7 +162,7 @@ async def test_malformed_json_is_400(proxy: Proxy, server: ThriftServer, body: b
     ("query", "message"),
     [
         ("", "give either doc or docs"),
-        ("doc=a&doc=b", "doc: this field is given more than once; only 'docs' may be"),
+        ("doc=a&doc=b", "doc: this field is given more than once; only 'docs' and 'candidate_labels' may be"),
         ("doc=a&timeout_ms=soon", "timeout_ms: expected an integer"),
         ("doc=a&timeout_ms=-1", "timeout_ms: must be at least 1"),
         ("doc=a&x=1", "x: there is no such field"),
