@@ -4,7 +4,7 @@
 namespace predictor::kernels {
 
 // Each has what those before it have.
-enum class Instructions { baseline, avx2, avx512, avx512_vnni };
+enum class Instructions { baseline, avx2, avx512, avx512_vnni, avx512_bf16 };
 
 Instructions processor_instructions();
 

@@ -3,16 +3,32 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/int8_gemm.h"
-#include "kernels/simd.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "kernels/gemm_loops.h"
 
 namespace predictor::kernels {
 
 namespace {
+
+// Bytes of x that stay in the second-level cache while all columns are multiplied with them.
+constexpr size_t kTileBytes = size_t{1} << 18;
+
+constexpr size_t kPanelBytes = size_t{1} << 14;  // of a panel, in the first level
+
+template <typename Loop>
+void multiply_rows(const Panel& panel, const char* x, size_t rows, char* y) {
+  Panel rest = panel;
+  const auto take = [&]<size_t Rows>() {
+    Loop::template multiply<Rows>(rest, x, y);
+    rest.initial += Rows * panel.initial_step * 4;
+    x += Rows * panel.x_step * 4;
+    y += Rows * panel.y_step * 4;
+    rows -= Rows;
+  };
+  while (rows >= Loop::kRows) take.template operator()<Loop::kRows>();
+  if (Loop::kRows > 4 && rows >= 4) take.template operator()<4>();
+  if (Loop::kRows > 2 && rows >= 2) take.template operator()<2>();
+  if (Loop::kRows > 1 && rows >= 1) take.template operator()<1>();
+}
 
 size_t blocks_of(size_t columns) {
   return (columns + PackedMatrix::kBlockColumns - 1) / PackedMatrix::kBlockColumns;
@@ -24,41 +40,45 @@ size_t words_of(size_t bytes) {
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(const float* weight, size_t in, size_t out, const float* bias)
+PackedMatrix::PackedMatrix(const float* weight, size_t in, size_t out, const float* bias, Instructions instructions)
     : in_(in),
       out_(out),
-      instructions_(Instructions::avx512),
+      depth_(in),
+      instructions_(instructions),
+      is_wide_(instructions >= Instructions::avx512),
       initial_(blocks_of(out) * 2),
       matrix_(blocks_of(out) * in * 2) {
-  for (size_t block = 0; block < blocks(); ++block) {
-    const size_t column = block * kBlockColumns;
-    const size_t bytes = std::min(kBlockColumns, out - column) * sizeof(float);
-    if (bias != nullptr) std::memcpy(&initial_[2 * block], bias + column, bytes);
-    for (size_t i = 0; i < in; ++i) std::memcpy(&matrix_[2 * (block * in + i)], weight + i * out + column, bytes);
+  if (bias != nullptr) std::memcpy(initial_.data(), bias, out * sizeof *bias);
+  const size_t columns = panel_columns();
+  for (size_t column = 0; column < out; column += columns) {
+    const size_t bytes = std::min(columns, out - column) * sizeof(float);
+    char* const to = panel(column);
+    for (size_t i = 0; i < in; ++i) std::memcpy(to + i * columns * 4, weight + i * out + column, bytes);
   }
 }
 
-// Four rows of the matrix make one of words. What a column gets too much by the offset is taken away before: the
-// product with a row of ones tells.
+PackedMatrix::PackedMatrix(const uint16_t* weight, size_t in, size_t out, const float* bias, Instructions instructions)
+    : in_(words_of(2 * in) * 2),
+      out_(out),
+      depth_(words_of(2 * in)),
+      instructions_(instructions),
+      is_wide_(instructions >= Instructions::avx512),
+      initial_(blocks_of(out) * 2),
+      matrix_(blocks_of(out) * depth_ * 2) {
+  if (bias != nullptr) std::memcpy(initial_.data(), bias, out * sizeof *bias);
+  pack_columns(weight, 2 * in);
+}
+
+// What a column gets too much by the offset is taken away before: the product with a row of ones tells.
 PackedMatrix::PackedMatrix(const int8_t* weight, size_t in, size_t out, Instructions instructions)
     : in_(words_of(in) * 4),
       out_(out),
+      depth_(words_of(in)),
       instructions_(instructions),
+      is_wide_(instructions >= Instructions::avx512_vnni),
       initial_(blocks_of(out) * 2),
-      matrix_(blocks_of(out) * words_of(in) * 2) {
-  for (size_t block = 0; block < blocks(); ++block) {
-    const int8_t* const from = weight + block * kBlockColumns * in;
-    const size_t columns = std::min(kBlockColumns, out - block * kBlockColumns);
-    auto* to = reinterpret_cast<char*>(&matrix_[2 * block * (in_ / 4)]);
-    size_t i = 0;
-    for (; i + 4 <= in; i += 4, to += kBlockColumns * 4) {
-      for (size_t column = 0; column < columns; ++column) {
-        std::memcpy(to + column * 4, from + column * in + i, 4);
-      }
-    }
-    if (i == in) continue;
-    for (size_t column = 0; column < columns; ++column) std::memcpy(to + column * 4, from + column * in + i, in - i);
-  }
+      matrix_(blocks_of(out) * depth_ * 2) {
+  pack_columns(weight, in);
   std::vector<int32_t> sums(out);
   multiply(std::vector<uint8_t>(in_, 1).data(), 1, 0, blocks(), sums.data());
   for (size_t column = 0; column < out; ++column) {
@@ -67,113 +87,42 @@ PackedMatrix::PackedMatrix(const int8_t* weight, size_t in, size_t out, Instruct
   }
 }
 
-#if defined(__x86_64__)
-
-// Of these an instruction is used only where its intrinsic stands, behind the question whether the processor has it.
-#define PREDICTOR_AVX512 __attribute__((target("avx512f,avx512vnni")))
-
-namespace {
-
-struct FloatStep {
-  PREDICTOR_AVX512 PREDICTOR_INLINE static __m512i apply(__m512i sum, __m512i x, __m512i weight) {
-    return _mm512_castps_si512(
-        _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(weight), _mm512_castsi512_ps(sum)));
+void PackedMatrix::pack_columns(const void* weight, size_t bytes) {
+  const size_t columns = panel_columns();
+  for (size_t column = 0; column < out_; ++column) {
+    const char* const from = static_cast<const char*>(weight) + column * bytes;
+    char* to = panel(column / columns * columns) + column % columns * 4;
+    for (size_t i = 0; i < bytes; i += 4, to += columns * 4) std::memcpy(to, from + i, std::min<size_t>(4, bytes - i));
   }
-};
+}
 
-struct Int8Step {
-  PREDICTOR_AVX512 PREDICTOR_INLINE static __m512i apply(__m512i sum, __m512i x, __m512i weight) {
-    return _mm512_dpbusd_epi32(sum, x, weight);
-  }
-};
-
-// All in words of 4 bytes: a float, or four int8.
-struct Block {
-  const __m512i* initial;
-  const __m512i* matrix;
-  size_t depth;     // words of a row of x
-  size_t row_size;  // words of a row of y
-  __mmask16 left;   // which of the first 16 columns there are
-  __mmask16 right;  // and of the others
-};
-
-// The sums stay in registers until they are complete.
-template <typename Step, size_t Rows>
-PREDICTOR_AVX512 void multiply_rows(const Block& block, const char* x, char* y) {
-  __m512i left[Rows];
-  __m512i right[Rows];
-#pragma GCC unroll 8
-  for (size_t row = 0; row < Rows; ++row) {
-    left[row] = block.initial[0];
-    right[row] = block.initial[1];
-  }
-  for (size_t i = 0; i < block.depth; ++i) {
-    _mm_prefetch(reinterpret_cast<const char*>(block.matrix + 2 * (i + kWordsAhead)), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(block.matrix + 2 * (i + kWordsAhead) + 1), _MM_HINT_T0);
-#pragma GCC unroll 8
-    for (size_t row = 0; row < Rows; ++row) {
-      int32_t word;
-      std::memcpy(&word, x + (row * block.depth + i) * sizeof word, sizeof word);
-      const __m512i factor = _mm512_set1_epi32(word);
-      left[row] = Step::apply(left[row], factor, block.matrix[2 * i]);
-      right[row] = Step::apply(right[row], factor, block.matrix[2 * i + 1]);
+// In parts that stay in the caches: of x as many rows as the second level holds, while all columns are multiplied with
+// them; of a panel as many words as the first level holds, while these rows are. In between the sums lie in y, where
+// nothing is lost.
+template <typename Loop>
+void PackedMatrix::multiply_by(const void* x, size_t rows, size_t begin, size_t end, void* y) const {
+  constexpr size_t kColumns = Loop::kColumns;
+  const size_t tile = std::max<size_t>(kTileBytes / 4 / std::max<size_t>(depth_, 1) / Loop::kRows, 1) * Loop::kRows;
+  for (size_t first = 0; first < rows; first += tile) {
+    const size_t count = std::min(tile, rows - first);
+    for (size_t column = begin * kBlockColumns; column < std::min(end * kBlockColumns, out_); column += kColumns) {
+      const char* const from = static_cast<const char*>(x) + first * depth_ * 4;
+      char* const to = static_cast<char*>(y) + (first * out_ + column) * 4;
+      const auto* const initial = reinterpret_cast<const char*>(initial_.data()) + column * 4;
+      Panel part{panel(column), initial, 0, depth_, depth_, out_, std::min(kColumns, out_ - column)};
+      const bool in_parts =
+          part.count == kColumns && count > 2 * Loop::kRows;  // a shorter row of y cannot be read again
+      const size_t words = in_parts ? kPanelBytes / 4 / kColumns : depth_;
+      size_t word = 0;
+      do {
+        part.depth = std::min(words, depth_ - word);
+        multiply_rows<Loop>(part, from + word * 4, count, to);
+        word += part.depth;
+        part.matrix += part.depth * kColumns * 4;
+        part.initial = to;
+        part.initial_step = out_;
+      } while (word < depth_);
     }
-  }
-#pragma GCC unroll 8
-  for (size_t row = 0; row < Rows; ++row) {
-    _mm512_mask_storeu_epi32(y + row * block.row_size * 4, block.left, left[row]);
-    _mm512_mask_storeu_epi32(y + row * block.row_size * 4 + sizeof(__m512i), block.right, right[row]);
-  }
-}
-
-__mmask16 mask(size_t columns) {
-  return static_cast<__mmask16>((1u << std::min<size_t>(columns, 16)) - 1);
-}
-
-}  // namespace
-
-template <typename Step>
-void PackedMatrix::multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end,
-                                      void* y) const {
-  for (size_t i = begin; i < end; ++i) {
-    const size_t columns = std::min(kBlockColumns, out_ - i * kBlockColumns);
-    const Block block{reinterpret_cast<const __m512i*>(&initial_[2 * i]),
-                      reinterpret_cast<const __m512i*>(&matrix_[2 * i * depth]),
-                      depth,
-                      out_,
-                      mask(columns),
-                      mask(columns - std::min<size_t>(columns, 16))};
-    const char* from = static_cast<const char*>(x);
-    char* to = static_cast<char*>(y) + i * kBlockColumns * 4;
-    size_t left = rows;
-    const auto take = [&]<size_t Rows>() {
-      multiply_rows<Step, Rows>(block, from, to);
-      from += Rows * depth * 4;
-      to += Rows * out_ * 4;
-      left -= Rows;
-    };
-    while (left >= 8) take.template operator()<8>();
-    if (left >= 4) take.template operator()<4>();
-    if (left >= 2) take.template operator()<2>();
-    if (left >= 1) take.template operator()<1>();
-  }
-}
-
-#endif
-
-template <typename Kernel>
-void PackedMatrix::multiply_int8(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
-  const size_t depth = in_ / 4;
-  for (size_t i = 2 * begin; i < 2 * end; ++i) {
-    const size_t column = i * kBlockColumns / 2;
-    if (column >= out_) break;
-    const auto* const matrix = reinterpret_cast<const char*>(&matrix_[i / 2 * 2 * depth + i % 2]);
-    const Int8Columns columns16{&initial_[i], matrix, depth, std::min(kBlockColumns / 2, out_ - column), out_};
-    size_t row = 0;
-    for (; row + Kernel::kRows <= rows; row += Kernel::kRows) {
-      Kernel::template multiply<Kernel::kRows>(columns16, x + row * in_, y + row * out_ + column);
-    }
-    for (; row < rows; ++row) Kernel::template multiply<1>(columns16, x + row * in_, y + row * out_ + column);
   }
 }
 
@@ -181,16 +130,28 @@ void PackedMatrix::multiply([[maybe_unused]] const float* x, [[maybe_unused]] si
                             [[maybe_unused]] size_t begin, [[maybe_unused]] size_t end,
                             [[maybe_unused]] float* y) const {
 #if defined(__x86_64__)
-  multiply_by_avx512<FloatStep>(x, in_, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx512) return multiply_by<Avx512Loop<FloatStep>>(x, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx2) return multiply_by<Avx2Float>(x, rows, begin, end, y);
 #endif
+}
+
+void PackedMatrix::multiply(const uint16_t* x, size_t rows, size_t begin, size_t end, float* y) const {
+#if defined(__x86_64__)
+  if (instructions_ >= Instructions::avx512_bf16) return multiply_by<Avx512Loop<Bfloat16Step>>(x, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx512) {
+    return multiply_by<Avx512Loop<Bfloat16ByFloatsStep>>(x, rows, begin, end, y);
+  }
+  if (instructions_ >= Instructions::avx2) return multiply_by<Avx2Bfloat16>(x, rows, begin, end, y);
+#endif
+  multiply_by<BaselineBfloat16>(x, rows, begin, end, y);
 }
 
 void PackedMatrix::multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
 #if defined(__x86_64__)
-  if (instructions_ == Instructions::avx512_vnni) return multiply_by_avx512<Int8Step>(x, in_ / 4, rows, begin, end, y);
-  if (instructions_ >= Instructions::avx2) return multiply_int8<Avx2Int8>(x, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx512_vnni) return multiply_by<Avx512Loop<Int8Step>>(x, rows, begin, end, y);
+  if (instructions_ >= Instructions::avx2) return multiply_by<Avx2Int8>(x, rows, begin, end, y);
 #endif
-  multiply_int8<BaselineInt8>(x, rows, begin, end, y);
+  multiply_by<BaselineInt8>(x, rows, begin, end, y);
 }
 
 }  // namespace predictor::kernels

@@ -28,12 +28,17 @@ class PackedMatrix {
   static constexpr size_t kBlockColumns = 32;        // two registers of AVX-512
   static constexpr size_t kMaxInt8Inputs = 132'000;  // sums of more may not fit 32 bits
 
-  // `weight`: [in, out]; `bias`: what each column's sum begins with, or null for 0. The processor must have AVX-512.
-  PackedMatrix(const float* weight, size_t in, size_t out, const float* bias);
-  // `weight`: [out, in], at most kMaxInt8Inputs in. `instructions`: the best that may be used.
+  // Floats. `weight`: [in, out]; `bias`: what each column's sum begins with, or null for 0. `instructions`: the best
+  // that may be used, at least AVX2.
+  PackedMatrix(const float* weight, size_t in, size_t out, const float* bias,
+               Instructions instructions = processor_instructions());
+  // bfloat16, as bits. `weight`: [out, in].
+  PackedMatrix(const uint16_t* weight, size_t in, size_t out, const float* bias, Instructions instructions);
+  // int8. `weight`: [out, in], at most kMaxInt8Inputs in.
   PackedMatrix(const int8_t* weight, size_t in, size_t out, Instructions instructions);
 
-  // Numbers of a row of x: `in`, for int8 rounded up to a multiple of 4; what is too much there may be anything.
+  // Numbers of a row of x: `in`, for bfloat16 rounded up to a multiple of 2 and for int8 of 4; what is too much there
+  // may be anything (of bfloat16 any finite number).
   size_t in_features() const { return in_; }
   size_t out_features() const { return out_; }
   size_t blocks() const { return initial_.size() / 2; }
@@ -41,6 +46,8 @@ class PackedMatrix {
   // The columns of the blocks from `begin` to before `end`: x [rows, in_features()] -> y [rows, out_features()]. Of
   // floats.
   void multiply(const float* x, size_t rows, size_t begin, size_t end, float* y) const;
+  // Of bfloat16; the sums are floats, rounded otherwise by each instruction set.
+  void multiply(const uint16_t* x, size_t rows, size_t begin, size_t end, float* y) const;
   // Of int8; x: int8 plus kInt8Offset. The sums are those of int8, and exact.
   void multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
 
@@ -49,16 +56,22 @@ class PackedMatrix {
     std::array<uint32_t, 16> words;
   };
 
-  template <typename Step>
-  void multiply_by_avx512(const void* x, size_t depth, size_t rows, size_t begin, size_t end, void* y) const;
-  template <typename Kernel>
-  void multiply_int8(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const;
+  // Columns that lie beside each other in memory: those of the loop that will read them.
+  size_t panel_columns() const { return is_wide_ ? kBlockColumns : kBlockColumns / 2; }
+  char* panel(size_t column) { return reinterpret_cast<char*>(matrix_.data()) + column * depth_ * 4; }
+  const char* panel(size_t column) const { return reinterpret_cast<const char*>(matrix_.data()) + column * depth_ * 4; }
+  // `weight`: for each column its row of `bytes` bytes.
+  void pack_columns(const void* weight, size_t bytes);
+  template <typename Loop>
+  void multiply_by(const void* x, size_t rows, size_t begin, size_t end, void* y) const;
 
   const size_t in_;
   const size_t out_;
+  const size_t depth_;  // words of a row of x
   const Instructions instructions_;
+  const bool is_wide_;          // whether a panel is a whole block, or half of one
   std::vector<Words> initial_;  // what the sums begin with: for each block two
-  std::vector<Words> matrix_;   // for each block, and in it for each word of a row of x, two
+  std::vector<Words> matrix_;   // for each panel, and in it for each word of a row of x, a word of each column
 };
 
 }  // namespace predictor::kernels

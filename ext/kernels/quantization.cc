@@ -1,6 +1,7 @@
 #include "kernels/quantization.h"
 
-#include "kernels/activations.h"
+#include <cmath>
+
 #include "kernels/simd.h"
 
 namespace predictor::kernels {
@@ -35,10 +36,48 @@ struct QuantizeRow {
   }
 };
 
+struct QuantizeRowCentered {
+  template <typename Floats>
+  PREDICTOR_INLINE static CenteredRow run(const float* x, size_t size, int offset, uint8_t* out) {
+    Floats most;
+    Floats most_below;  // of the numbers with their signs changed
+    fill(most, -INFINITY);
+    fill(most_below, -INFINITY);
+    Floats strange{};  // NaN where one was
+    Floats v;
+    for (size_t i = 0; i < size; i += kVectorSize) {
+      load_up_to(v, x + i, size - i, x[0]);
+      select(v == v, strange, v, strange);
+      take_max(v, most, most);
+      take_max(-v, most_below, most_below);
+    }
+    const float high = max_lane(most + strange);
+    const float low = -max_lane(most_below + strange);
+    const CenteredRow row{high - low > 0 ? (high - low) / 254 : (high - low) * 0, high / 2 + low / 2};
+    const float factor = row.scale > 0 ? 1 / row.scale : 0;
+    Floats limit;
+    fill(limit, 127.0f);
+    typename LanesOf<Floats>::Ints whole;
+    typename LanesOf<Floats>::Bytes bytes;
+    for (size_t i = 0; i < size; i += kVectorSize) {
+      load_up_to(v, x + i, size - i, x[0]);
+      v = (v - row.middle) * factor;
+      round(v);
+      select(v > limit, limit, v, v);
+      select(v < -limit, -limit, v, v);
+      convert(v, whole);
+      convert(whole + offset, bytes);
+      store_up_to(bytes, out + i, size - i);
+    }
+    return row;
+  }
+};
+
+// `column_sums` may be null, for 0.
 struct DequantizeRow {
   template <typename Floats>
-  PREDICTOR_INLINE static void run(const int32_t* sums, const float* column_scales, float row_scale, const float* bias,
-                                   size_t size, float* out) {
+  PREDICTOR_INLINE static void run(const int32_t* sums, const float* column_scales, const float* column_sums,
+                                   const CenteredRow& row, const float* bias, size_t size, float* out) {
     typename LanesOf<Floats>::Ints whole;
     Floats v;
     Floats w;
@@ -46,7 +85,11 @@ struct DequantizeRow {
       load_up_to(whole, sums + i, size - i, 0);
       load_up_to(w, column_scales + i, size - i, 0.0f);
       convert(whole, v);
-      v = v * w * row_scale;
+      v = v * w * row.scale;
+      if (column_sums != nullptr) {
+        load_up_to(w, column_sums + i, size - i, 0.0f);
+        v += w * row.middle;
+      }
       if (bias != nullptr) {
         load_up_to(w, bias + i, size - i, 0.0f);
         v += w;
@@ -62,9 +105,20 @@ float quantize_row(const float* x, size_t size, int offset, uint8_t* out) {
   return dispatch<QuantizeRow>(x, size, offset, out);
 }
 
+CenteredRow quantize_row_centered(const float* x, size_t size, int offset, uint8_t* out) {
+  return dispatch<QuantizeRowCentered>(x, size, offset, out);
+}
+
 void dequantize_row(const int32_t* sums, const float* column_scales, float row_scale, const float* bias, size_t size,
                     float* out) {
-  dispatch<DequantizeRow>(sums, column_scales, row_scale, bias, size, out);
+  const CenteredRow row{row_scale, 0};
+  dequantize_row_centered(sums, column_scales, nullptr, row, bias, size, out);
+}
+
+void dequantize_row_centered(const int32_t* sums, const float* column_scales, const float* column_sums,
+                             const CenteredRow& row, const float* bias, size_t size, float* out) {
+  dispatch<DequantizeRow, const int32_t*, const float*, const float*, const CenteredRow&>(
+      sums, column_scales, column_sums, row, bias, size, out);
 }
 
 }  // namespace predictor::kernels
