@@ -381,7 +381,7 @@ enum BatchStage {
 
 /** A job: files in, files out. */
 struct BatchRequest {
-  /** predict, reply, embed, generate, classify_tokens, rerank, embed_sparse, embed_tokens or tokenize. */
+  /** predict, reply, embed, generate, rerank, classify_tokens, embed_sparse, embed_tokens or tokenize. */
   1: required string method,
   /** A loaded model's name, or the location of a SavedModel. Default: the method's default model. */
   2: optional string model,

@@ -2085,7 +2085,7 @@ class BatchRequest(object):
     A job: files in, files out.
 
     Attributes:
-     - method: predict, reply, embed, generate, classify_tokens, rerank, embed_sparse, embed_tokens or tokenize.
+     - method: predict, reply, embed, generate, rerank, classify_tokens, embed_sparse, embed_tokens or tokenize.
      - model: A loaded model's name, or the location of a SavedModel. Default: the method's default model.
      - input: Location to read: one file, or everything below it when it ends in '/'. JSON lines, one instance a line.
      - output: Location to write: the same relative paths and names below it, one result a line in the order of the input.

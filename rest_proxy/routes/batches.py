@@ -25,6 +25,7 @@ PATH = "/batches"
 
 _TAG = "batches"
 _ID_CHARACTERS = 128
+_METHODS = "predict, reply, embed, generate, rerank, classify_tokens, embed_sparse, embed_tokens or tokenize."
 _LOCATION_CHARACTERS = 4096
 _EXAMPLE = {"method": "predict", "input": "/data/documents/", "output": "/data/scores/"}
 _EXAMPLE_ID = {"id": "0190a5c2"}
@@ -40,7 +41,7 @@ class BatchSubmission(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: str = Field(max_length=64, description="predict, reply, embed or generate.")
+    method: str = Field(max_length=64, description=_METHODS)
     model: str | None = Field(
         None,
         max_length=_LOCATION_CHARACTERS,

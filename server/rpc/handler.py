@@ -33,30 +33,27 @@ from predictor.ttypes import (
 
 from server.batch.jobs import NoJobs
 from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument
+from server.models import call_options as read
+from server.models import pairs
+from server.models.answers import AnswerSize, Checks, best_labels, require_fit
 from server.models.capabilities import Capability
 from server.models.fan_out import answer_all
 from server.models.registry import check_name
 from server.models.requests import ITS_OWN_SCORES
 from server.models.sampling import sampling_of
 from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
-from server.models.zero_shot import hypotheses
-from server.models.zero_shot import scores as zero_shot_scores
-from server.rpc import options as read
 from server.rpc.admission import Admission, explained
-from server.rpc.answers import AnswerSize, Checks, best_labels, best_texts, require_fit
 from server.rpc.model_root import ModelRoot
 from server.rpc.streams import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from server.batch.jobs import Jobs
     from server.calls import Pending
     from server.config import Settings
-    from server.models.model import Model
     from server.models.registry import Registry
-    from server.models.requests import Generated, RequestContext
-    from server.rpc.options import Labelling
+    from server.models.requests import Generated
     from server.rpc.streams import Listener
 
 Item = TypeVar("Item")
@@ -124,11 +121,15 @@ class Handler:
         model, context = self._admit(_CLASSIFY, options, len(texts) * max(labels, 1))
         wanted = read.labelling(classify_options, model)
         if wanted.candidate_labels:
-            answers = await self._zero_shot(texts, wanted, model, context, options)
+            check = self._checks.entailment(model, context)
+            answers = await _explained(pairs.label(texts, wanted, model, context, check), "texts", options)
         else:
-            check = self._checks.scores(model, context)
             answers = await _each(
-                texts, lambda text: model.predict(text, wanted.classification, context), check, "texts", options
+                texts,
+                lambda text: model.predict(text, wanted.classification, context),
+                self._checks.scores(model, context),
+                "texts",
+                options,
             )
         return [best_labels(scores, wanted.top_k) for scores in answers]
 
@@ -160,14 +161,8 @@ class Handler:
     ) -> list[Ranked]:
         wanted = read.ranking(rerank_options)
         model, context = self._admit(_RERANK, options, len(texts))
-        scores = await _each(
-            texts,
-            lambda text: model.score_pair(query, text, wanted.truncate, wanted.raw_scores, context),
-            self._checks.score(model, context),
-            "texts",
-            options,
-        )
-        return best_texts(scores, wanted.top_n)
+        check = self._checks.score(model, context)
+        return await _explained(pairs.rank(query, texts, wanted, model, context, check), "texts", options)
 
     async def reply(
         self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
@@ -366,24 +361,6 @@ class Handler:
 
     # ---------------------------------------------------------------------------------------------------------- helpers
 
-    async def _zero_shot(
-        self,
-        texts: Sequence[str],
-        wanted: Labelling,
-        model: Model,
-        context: RequestContext,
-        options: RequestOptions | None,
-    ) -> list[dict[str, float]]:
-        """Scores of the caller's own labels: a request for each text and label."""
-        labels, (truncate, raw_scores, multi_label) = wanted.candidate_labels, wanted.classification
-        pairs = [(text, sentence) for text in texts for sentence in hypotheses(labels, wanted.hypothesis_template)]
-        check = self._checks.entailment(model, context)
-        answers = await _each(
-            pairs, lambda pair: model.entail(*pair, truncate, context), check, "texts", options, len(labels)
-        )
-        of_texts = (answers[first : first + len(labels)] for first in range(0, len(answers), len(labels)))
-        return [zero_shot_scores(labels, of_text, bool(multi_label), raw_scores) for of_text in of_texts]
-
     async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in a task of its own, which goes on when the caller goes away."""
         task = asyncio.get_running_loop().create_task(work)
@@ -398,11 +375,15 @@ async def _each(
     check: Callable[[T], object] | None,
     field: str,
     options: RequestOptions | None,
-    group: int = 1,
 ) -> list[T]:
     """What the model answers for each item of the argument `field`. Raises PredictionError."""
+    return await _explained(answer_all(items, submit, field, check), field, options)
+
+
+async def _explained(answers: Awaitable[T], field: str, options: RequestOptions | None) -> T:
+    """Answers for the items of the argument `field`. Raises PredictionError."""
     try:
-        return await answer_all(items, submit, field, check, group)
+        return await answers
     except PredictionError as error:
         raise explained(error, field, options) from None
 

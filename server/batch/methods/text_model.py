@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from predictor.ttypes import ErrorCode, Lane, PredictionError
 
 from server.batch.methods.loop_results import LoopResults
@@ -14,7 +15,7 @@ from server.batch.state.errors import RowError
 from server.models.requests import RequestContext
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from server.batch.methods.loaded_models import LoadedModels
     from server.batch.pipeline.method import PendingResults, Result
@@ -63,7 +64,8 @@ class TextModel:
 
     def submit(self, instances: list[Any]) -> PendingResults:
         """Submit all of them to the bulk lane."""
-        return _NativeResults(self, instances) if self.is_native else self.submit_on_loop(instances)
+        native = self.is_native and all(type(instance) is str for instance in instances)  # options are Python's matter
+        return _NativeResults(self, instances) if native else self.submit_on_loop(instances)
 
     def submit_on_loop(self, instances: list[Any]) -> PendingResults:
         """The same for a model without threads that gather results."""
@@ -135,7 +137,19 @@ class _NativeResults:
         while not bulk.wait(_POLL_S):
             control.check()
         results = bulk.results(self._method.result_name)
-        return [result if type(result) is bytes else RowError(*result) for result in results]
+        return [_finite(result) if type(result) is bytes else RowError(*result) for result in results]
+
+
+def _finite(result: bytes) -> Result:
+    """The result, if all its numbers are finite: those that are not are null in it."""
+    if b"null" in result and None in _numbers(orjson.loads(b"{%b}" % result)):
+        return RowError(ErrorCode.INTERNAL, "the model gave numbers that are NaN or infinite")
+    return result
+
+
+def _numbers(value: dict[str, Any]) -> Collection[Any]:
+    (numbers,) = value.values()
+    return numbers.values() if isinstance(numbers, dict) else numbers
 
 
 def _is_unavailable(result: Result) -> bool:

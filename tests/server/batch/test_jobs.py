@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from predictor.ttypes import BatchStage, BatchState, ErrorCode, OnError, PredictionError
 
+from server.batch.methods.text_methods import TEXT_METHODS
 from tests.server.batch.jobs import completed, failed, files_below, flags, read_lines, request, run, write_lines
 from tests.support.service import Service
 from tests.support.smart_reply_models import google_model
@@ -202,7 +203,7 @@ def test_output_that_cannot_be_written(service: Service, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message", "field", "setting"),
     [
-        ({"method": "sing"}, "must be one of predict, reply, embed, generate, got 'sing'", "method", None),
+        ({"method": "sing"}, f"must be one of {', '.join(TEXT_METHODS)}, got 'sing'", "method", None),
         ({"method": "x" * 1_000_000}, f"got '{'x' * 127}", "method", None),
         ({"model": "vectors"}, "does not serve predict", "model", None),
         ({"on_error": 7}, "must be 0 (FAIL) or 1 (RECORD), got 7", "on_error", None),

@@ -15,7 +15,9 @@ from server.batch.pipeline.lines import LineLimit
 from server.batch.state.errors import RowError
 from server.batch.state.job import JobRequest
 from server.config import Settings
+from server.models.answers import best_labels
 from server.models.requests import Generated
+from server.models.vectors import matrix
 
 FIELDS = {"predict": "doc", "reply": "message", "embed": "text"}
 
@@ -55,10 +57,10 @@ def test_results() -> None:
     def parsed(method: str, value: Any) -> Any:
         return json.loads(b"{" + TEXT_METHODS[method].result(value) + b"}")
 
-    assert list(parsed("predict", {"low": -1.0, "high": 2.0})["scores"]) == ["high", "low"]
+    scores = parsed("predict", best_labels({"low": -1.0, "high": 2.0}, None))["scores"]
+    assert list(scores) == ["high", "low"]
     assert parsed("reply", {"ok": 1.5}) == {"replies": {"ok": 1.5}}
-    assert parsed("predict", {"a": float("nan")}) == {"scores": {"a": None}}
-    assert parsed("embed", np.array([0.1, 2], "<f4").tobytes()) == {"embedding": [0.1, 2.0]}
+    assert parsed("embed", matrix([np.array([0.1, 2], "<f4").tobytes()], None)) == {"embedding": [0.1, 2.0]}
     done = Generated(" a {text}", 3, FinishReason.LENGTH, 2)
     assert parsed("generate", done) == {"continuation": " a {text}", "token_count": 3, "finish_reason": "LENGTH"}
 

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from predictor.ttypes import ErrorCode
 
 from server.batch.methods.loaded_models import LoadedModels
+from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.methods.text_model import TextModel
 from server.batch.state.control import Control
-from server.batch.state.errors import StoppedError
+from server.batch.state.errors import RowError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,3 +102,49 @@ def test_what_is_left_is_cancelled_too(loop: asyncio.AbstractEventLoop) -> None:
         results.wait(control)
     results.cancel()
     assert stuck.abandoned.wait(10)
+
+
+class Native:
+    """A model whose own threads write JSON, in which numbers that are none are null."""
+
+    limits = LIMITS
+
+    def bulk(self, texts: list[str]) -> Written:
+        return Written(texts)
+
+
+class Written:
+    """Its results: the texts themselves are what comes after the method's name."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def submit(self) -> bool:
+        return True
+
+    def wait(self, _seconds: float) -> bool:
+        return True
+
+    def results(self, name: bytes) -> list[bytes]:
+        return [name + text.encode() for text in self.texts]
+
+
+@pytest.mark.parametrize(
+    ("method", "written", "finite"),
+    [
+        ("predict", '{"null":0.5,"b":1.0}', True),
+        ("predict", '{"a":null,"b":1.0}', False),
+        ("embed", "[0.5,1.0]", True),
+        ("embed", "[0.5,null]", False),
+    ],
+)
+def test_numbers_that_are_none_are_an_error(
+    loop: asyncio.AbstractEventLoop, method: str, written: str, finite: bool
+) -> None:
+    model = TextModel(LoadedModels(cast("Any", Registry(Native())), loop), method, None, Control())
+    (result,) = model.submit([written]).wait(Control())
+    if finite:
+        assert result == TEXT_METHODS[method].native_result + written.encode()  # type: ignore[operator]
+    else:
+        assert isinstance(result, RowError)
+        assert result.code == ErrorCode.INTERNAL

@@ -1,4 +1,4 @@
-"""Options of single methods, checked: their ranges, and that the model takes them."""
+"""Options of calls, checked: their ranges, and that the model takes them. `field` is their path in the call."""
 
 from __future__ import annotations
 
@@ -104,33 +104,30 @@ def cuts_ids(options: EmbedOptions | None) -> bool:
     return options.truncate is not False
 
 
-def shape(options: EmbedOptions | None, model: Model) -> Shape:
+def shape(options: EmbedOptions | None, model: Model, field: str = "embed_options") -> Shape:
     """What the call wants of vectors. Raises INVALID_ARGUMENT."""
     if options is None:
         return _EVERY_NUMBER
     dimensions = options.dimensions
     if dimensions is not None and (wrong := table.DIMENSIONS.wrong(dimensions, model.dimensions)):
-        raise invalid_argument(
-            f"{wrong} (the model's vectors have {model.dimensions})", field="embed_options.dimensions"
-        )
+        raise invalid_argument(f"{wrong} (the model's vectors have {model.dimensions})", field=f"{field}.dimensions")
     encoding = VectorEncoding.FLOAT32 if options.encoding is None else options.encoding
-    _check_enum(encoding, VectorEncoding._VALUES_TO_NAMES, "embed_options.encoding")
+    _check_enum(encoding, VectorEncoding._VALUES_TO_NAMES, f"{field}.encoding")
     return Shape(dimensions, options.normalize, encoding)
 
 
-def sparse_form(options: SparseOptions | None) -> SparseForm:
+def sparse_form(options: SparseOptions | None, field: str = "sparse_options") -> SparseForm:
     """What the call wants of sparse vectors. Raises INVALID_ARGUMENT."""
     if options is None:
         return SparseForm()
-    _check_numbers(options, (table.MAX_ACTIVE_DIMS,), "sparse_options")
+    _check_numbers(options, (table.MAX_ACTIVE_DIMS,), field)
     return SparseForm(options.max_active_dims, bool(options.tokens))
 
 
-def labelling(options: ClassifyOptions | None, model: Model) -> Labelling:
+def labelling(options: ClassifyOptions | None, model: Model, field: str = "classify_options") -> Labelling:
     """Which labels the call asks for. Raises INVALID_ARGUMENT."""
     if options is None:
         return _OWN_LABELS
-    field = "classify_options"
     _check_numbers(options, (table.TOP_LABELS,), field)
     truncate = options.truncate is not False
     if options.candidate_labels is None:
@@ -153,23 +150,23 @@ def labelling(options: ClassifyOptions | None, model: Model) -> Labelling:
     return Labelling(classification, options.top_k, labels, template)
 
 
-def ranking(options: RerankOptions | None) -> Ranking:
+def ranking(options: RerankOptions | None, field: str = "rerank_options") -> Ranking:
     """How the call wants texts to be ranked. Raises INVALID_ARGUMENT."""
     if options is None:
         return Ranking()
-    _check_numbers(options, (table.TOP_N,), "rerank_options")
+    _check_numbers(options, (table.TOP_N,), field)
     return Ranking(options.top_n, bool(options.raw_scores), options.truncate is not False)
 
 
-def tagging(options: TokenOptions | None) -> Tagging:
+def tagging(options: TokenOptions | None, field: str = "token_options") -> Tagging:
     """Which entities the call asks for. Raises INVALID_ARGUMENT."""
     if options is None:
         return Tagging()
     aggregation = Aggregation.SIMPLE if options.aggregation is None else options.aggregation
-    _check_enum(aggregation, _AGGREGATIONS, "token_options.aggregation")
+    _check_enum(aggregation, _AGGREGATIONS, f"{field}.aggregation")
     ignored = Tagging().ignore_labels
     if options.ignore_labels is not None:
-        ignored = frozenset(_strings(options.ignore_labels, table.IGNORE_LABELS, "token_options"))
+        ignored = frozenset(_strings(options.ignore_labels, table.IGNORE_LABELS, field))
     return Tagging(_AGGREGATIONS[aggregation], ignored, options.truncate is not False)
 
 

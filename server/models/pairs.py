@@ -1,0 +1,54 @@
+"""Answers that take a request to the model for each pair of texts: labels of a caller's own, and ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.models import zero_shot
+from server.models.answers import best_texts
+from server.models.fan_out import answer_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from predictor.ttypes import Ranked
+
+    from server.models.call_options import Labelling, Ranking
+    from server.models.model import Model
+    from server.models.requests import Entailment, RequestContext
+
+
+async def label(
+    texts: Sequence[str],
+    wanted: Labelling,
+    model: Model,
+    context: RequestContext,
+    check: Callable[[Entailment], object],
+) -> list[dict[str, float]]:
+    """Scores of the caller's own labels for each text. A PredictionError names the text: `texts[index]: ...`."""
+    labels, (truncate, raw_scores, multi_label) = wanted.candidate_labels, wanted.classification
+    sentences = zero_shot.hypotheses(labels, wanted.hypothesis_template)
+    pairs = [(text, sentence) for text in texts for sentence in sentences]
+    answers = await answer_all(
+        pairs, lambda pair: model.entail(*pair, truncate, context), "texts", check, group=len(labels)
+    )
+    of_texts = (answers[first : first + len(labels)] for first in range(0, len(answers), len(labels)))
+    return [zero_shot.scores(labels, of_text, bool(multi_label), raw_scores) for of_text in of_texts]
+
+
+async def rank(
+    query: str,
+    texts: Sequence[str],
+    wanted: Ranking,
+    model: Model,
+    context: RequestContext,
+    check: Callable[[float], object],
+) -> list[Ranked]:
+    """The texts' places and scores, the best first. A PredictionError names the text: `texts[index]: ...`."""
+    scores = await answer_all(
+        texts,
+        lambda text: model.score_pair(query, text, wanted.truncate, wanted.raw_scores, context),
+        "texts",
+        check,
+    )
+    return best_texts(scores, wanted.top_n)
