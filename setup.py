@@ -43,6 +43,7 @@ class CMakeBuild(build_ext):
             "PREDICTOR_MODULE_SUFFIX": sysconfig.get_config_var("EXT_SUFFIX"),
             "PREDICTOR_PYTHON_INCLUDES": f"{sysconfig.get_path('include')};{pybind11.get_include()}",
             "PREDICTOR_TORCH": Path(torch.origin).parent,
+            "PREDICTOR_INSTALLED": "OFF" if self.inplace else "ON",
         }
         defined = [f"-D{name}={value}" for name, value in settings.items()]
         self._cmake("-S", "ext", "-B", str(build), "-G", "Ninja", "--log-level=WARNING", *defined)
