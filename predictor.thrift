@@ -287,9 +287,9 @@ struct Entity {
   /** The part, as it is in the text. */
   3: required string text,
   /** Number of Unicode characters before it. */
-  4: required i32 begin,
+  4: required i32 start,
   /** The same, of its end. */
-  5: required i32 end,
+  5: required i32 stop,
   /** With NONE: the token's place among the tokens, special ones counted. */
   6: optional i32 index
 }
@@ -309,9 +309,9 @@ struct Token {
   1: required i32 id,
   /** As the vocabulary has it. */
   2: required string text,
-  /** Number of Unicode characters of the text before it; begin and end are not set for a special token. */
-  3: optional i32 begin,
-  4: optional i32 end
+  /** Number of Unicode characters of the text before it; start and stop are not set for a special token. */
+  3: optional i32 start,
+  4: optional i32 stop
 }
 
 /** Why a generated text ends. */

@@ -1552,19 +1552,19 @@ class Entity(object):
      - label: Without B- and I-, unless aggregation is NONE.
      - score
      - text: The part, as it is in the text.
-     - begin: Number of Unicode characters before it.
-     - end: The same, of its end.
+     - start: Number of Unicode characters before it.
+     - stop: The same, of its end.
      - index: With NONE: the token's place among the tokens, special ones counted.
 
     """
 
 
-    def __init__(self, label=None, score=None, text=None, begin=None, end=None, index=None,):
+    def __init__(self, label=None, score=None, text=None, start=None, stop=None, index=None,):
         self.label = label
         self.score = score
         self.text = text
-        self.begin = begin
-        self.end = end
+        self.start = start
+        self.stop = stop
         self.index = index
 
     def read(self, iprot):
@@ -1593,12 +1593,12 @@ class Entity(object):
                     iprot.skip(ftype)
             elif fid == 4:
                 if ftype == TType.I32:
-                    self.begin = iprot.readI32()
+                    self.start = iprot.readI32()
                 else:
                     iprot.skip(ftype)
             elif fid == 5:
                 if ftype == TType.I32:
-                    self.end = iprot.readI32()
+                    self.stop = iprot.readI32()
                 else:
                     iprot.skip(ftype)
             elif fid == 6:
@@ -1628,13 +1628,13 @@ class Entity(object):
             oprot.writeFieldBegin('text', TType.STRING, 3)
             oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
             oprot.writeFieldEnd()
-        if self.begin is not None:
-            oprot.writeFieldBegin('begin', TType.I32, 4)
-            oprot.writeI32(self.begin)
+        if self.start is not None:
+            oprot.writeFieldBegin('start', TType.I32, 4)
+            oprot.writeI32(self.start)
             oprot.writeFieldEnd()
-        if self.end is not None:
-            oprot.writeFieldBegin('end', TType.I32, 5)
-            oprot.writeI32(self.end)
+        if self.stop is not None:
+            oprot.writeFieldBegin('stop', TType.I32, 5)
+            oprot.writeI32(self.stop)
             oprot.writeFieldEnd()
         if self.index is not None:
             oprot.writeFieldBegin('index', TType.I32, 6)
@@ -1650,10 +1650,10 @@ class Entity(object):
             raise TProtocolException(message='Required field score is unset!')
         if self.text is None:
             raise TProtocolException(message='Required field text is unset!')
-        if self.begin is None:
-            raise TProtocolException(message='Required field begin is unset!')
-        if self.end is None:
-            raise TProtocolException(message='Required field end is unset!')
+        if self.start is None:
+            raise TProtocolException(message='Required field start is unset!')
+        if self.stop is None:
+            raise TProtocolException(message='Required field stop is unset!')
         return
 
     def __repr__(self):
@@ -1784,17 +1784,17 @@ class Token(object):
     Attributes:
      - id
      - text: As the vocabulary has it.
-     - begin: Number of Unicode characters of the text before it; begin and end are not set for a special token.
-     - end
+     - start: Number of Unicode characters of the text before it; start and stop are not set for a special token.
+     - stop
 
     """
 
 
-    def __init__(self, id=None, text=None, begin=None, end=None,):
+    def __init__(self, id=None, text=None, start=None, stop=None,):
         self.id = id
         self.text = text
-        self.begin = begin
-        self.end = end
+        self.start = start
+        self.stop = stop
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1817,12 +1817,12 @@ class Token(object):
                     iprot.skip(ftype)
             elif fid == 3:
                 if ftype == TType.I32:
-                    self.begin = iprot.readI32()
+                    self.start = iprot.readI32()
                 else:
                     iprot.skip(ftype)
             elif fid == 4:
                 if ftype == TType.I32:
-                    self.end = iprot.readI32()
+                    self.stop = iprot.readI32()
                 else:
                     iprot.skip(ftype)
             else:
@@ -1843,13 +1843,13 @@ class Token(object):
             oprot.writeFieldBegin('text', TType.STRING, 2)
             oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
             oprot.writeFieldEnd()
-        if self.begin is not None:
-            oprot.writeFieldBegin('begin', TType.I32, 3)
-            oprot.writeI32(self.begin)
+        if self.start is not None:
+            oprot.writeFieldBegin('start', TType.I32, 3)
+            oprot.writeI32(self.start)
             oprot.writeFieldEnd()
-        if self.end is not None:
-            oprot.writeFieldBegin('end', TType.I32, 4)
-            oprot.writeI32(self.end)
+        if self.stop is not None:
+            oprot.writeFieldBegin('stop', TType.I32, 4)
+            oprot.writeI32(self.stop)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3204,8 +3204,8 @@ Entity.thrift_spec = (
     (1, TType.STRING, 'label', 'UTF8', None, ),  # 1
     (2, TType.DOUBLE, 'score', None, None, ),  # 2
     (3, TType.STRING, 'text', 'UTF8', None, ),  # 3
-    (4, TType.I32, 'begin', None, None, ),  # 4
-    (5, TType.I32, 'end', None, None, ),  # 5
+    (4, TType.I32, 'start', None, None, ),  # 4
+    (5, TType.I32, 'stop', None, None, ),  # 5
     (6, TType.I32, 'index', None, None, ),  # 6
 )
 all_structs.append(SparseVector)
@@ -3220,8 +3220,8 @@ Token.thrift_spec = (
     None,  # 0
     (1, TType.I32, 'id', None, None, ),  # 1
     (2, TType.STRING, 'text', 'UTF8', None, ),  # 2
-    (3, TType.I32, 'begin', None, None, ),  # 3
-    (4, TType.I32, 'end', None, None, ),  # 4
+    (3, TType.I32, 'start', None, None, ),  # 3
+    (4, TType.I32, 'stop', None, None, ),  # 4
 )
 all_structs.append(Generation)
 Generation.thrift_spec = (

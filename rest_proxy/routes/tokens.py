@@ -84,8 +84,8 @@ class Parts:
 
 def routes(settings: Settings, pool: Pool) -> list[Route]:
     """/classify_tokens and /tokenize."""
-    person = {"label": "PER", "score": 0.998, "text": "Ada Lovelace", "begin": 7, "end": 19}
-    tokens = [{"id": 101, "text": "[CLS]"}, {"id": 7592, "text": "hello", "begin": 0, "end": 5}]
+    person = {"label": "PER", "score": 0.998, "text": "Ada Lovelace", "start": 7, "stop": 19}
+    tokens = [{"id": 101, "text": "[CLS]"}, {"id": 7592, "text": "hello", "start": 0, "stop": 5}]
     return [
         Route(
             path="/classify_tokens",

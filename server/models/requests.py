@@ -88,8 +88,8 @@ class Entity(NamedTuple):
     label: str
     score: float
     text: str
-    begin: int
-    end: int
+    start: int
+    stop: int
     place: int | None = None
     """With aggregation none: among the tokens, special ones counted."""
 
@@ -99,8 +99,8 @@ class Token(NamedTuple):
 
     id: int
     text: str
-    begin: int | None
-    end: int | None
+    start: int | None
+    stop: int | None
 
 
 class Entailment(NamedTuple):

@@ -227,12 +227,12 @@ def _ranked(texts: Sequence[Ranked]) -> bytes:
 
 
 def _entities(found: Sequence[Entity]) -> bytes:
-    names = ("label", "score", "text", "begin", "end", "index")
+    names = ("label", "score", "text", "start", "stop", "index")
     return b'"entities":' + orjson.dumps([_set_fields(names, entity) for entity in found])
 
 
 def _tokens(tokens: Sequence[Token]) -> bytes:
-    return b'"tokens":' + orjson.dumps([_set_fields(("id", "text", "begin", "end"), token) for token in tokens])
+    return b'"tokens":' + orjson.dumps([_set_fields(("id", "text", "start", "stop"), token) for token in tokens])
 
 
 def _set_fields(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

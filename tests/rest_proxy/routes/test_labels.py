@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.rest_proxy.conftest import Proxy
     from tests.support.letters import Letters
 
-ADA = {"label": "NAME", "score": 0.5, "text": "Ada", "begin": 4, "end": 7}
+ADA = {"label": "NAME", "score": 0.5, "text": "Ada", "start": 4, "stop": 7}
 
 
 async def test_options_of_labels(of_letters: Proxy) -> None:
@@ -68,7 +68,7 @@ async def test_entities(of_letters: Proxy) -> None:
     assert await entities(text="met Ada") == {"entities": [ADA]}
     assert await entities(texts=["met Ada", ""]) == {"results": [{"entities": [ADA]}, {"entities": []}]}
     assert await entities(text="met Ada", ignore_labels=["NAME"]) == {
-        "entities": [{**ADA, "label": "O", "text": "met", "begin": 0, "end": 3}]
+        "entities": [{**ADA, "label": "O", "text": "met", "start": 0, "stop": 3}]
     }
     assert await entities(text="met Ada", aggregation="none") == {"entities": [{**ADA, "index": 1}]}
     error = (await entities(text="a", aggregation="all"))["error"]
@@ -83,7 +83,7 @@ async def test_entities_by_query(of_letters: Proxy) -> None:
 
 
 async def test_tokens(of_letters: Proxy) -> None:
-    words = [{"id": 2, "text": "an", "begin": 0, "end": 2}, {"id": 3, "text": "egg", "begin": 3, "end": 6}]
+    words = [{"id": 2, "text": "an", "start": 0, "stop": 2}, {"id": 3, "text": "egg", "start": 3, "stop": 6}]
     answer = await of_letters.ask("GET", "/tokenize", params={"text": "an egg"})
     assert answer.json == {"tokens": [{"id": 0, "text": "[CLS]"}, *words]}
     answer = await of_letters.ask("POST", "/tokenize", json={"texts": ["an egg", ""], "special_tokens": False})

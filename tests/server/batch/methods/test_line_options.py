@@ -70,7 +70,7 @@ def test_ranks(ask: Ask) -> None:
 
 
 def test_entities_and_tokens(ask: Ask) -> None:
-    ada = {"label": "NAME", "score": 0.5, "text": "Ada", "begin": 4, "end": 7}
+    ada = {"label": "NAME", "score": 0.5, "text": "Ada", "start": 4, "stop": 7}
     options = {"aggregation": "none", "ignore_labels": ["O"]}
     assert ask("classify_tokens", "met Ada", {"text": "met Ada", "options": options}) == [
         {"entities": [ada]},
@@ -78,7 +78,7 @@ def test_entities_and_tokens(ask: Ask) -> None:
     ]
     (bare,) = ask("tokenize", {"text": "an egg", "options": {"special_tokens": False}})
     assert bare == {
-        "tokens": [{"id": 2, "text": "an", "begin": 0, "end": 2}, {"id": 3, "text": "egg", "begin": 3, "end": 6}]
+        "tokens": [{"id": 2, "text": "an", "start": 0, "stop": 2}, {"id": 3, "text": "egg", "start": 3, "stop": 6}]
     }
 
 
