@@ -75,7 +75,7 @@ def test_segments_of_one_message_of_each_kind(message: bytes, wanted: list[bytes
 @given(texts, st.integers(1, 5), st.integers(0, 10))
 @example(b"a b c d e f g h", 3, 2)
 def test_skip_grams_are_what_their_description_says(text: bytes, size: int, skip: int) -> None:
-    text = plain.normalized(text[:40])  # white space at the beginning is the operator's own matter (test_executor.py)
+    text = plain.normalized(text[:40])  # white space at the beginning: test_against_runtime.py
     options = _smart_reply.SkipGramOptions(size, skip)
     assert _smart_reply.skip_grams(text, options) == plain.ngrams(text, size, skip)
     ids, weights = _smart_reply.features(text, options)
