@@ -16,7 +16,7 @@ from server.errors import ModelError, too_large
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 from server.models.formats import ENCODER_JSON
-from server.models.tokenizer import TextTokenizer
+from server.models.tokenizer import TextTokenizer, cut_to_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,9 @@ class EncoderModel(EngineModel):
     def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector. A long text that must be read whole to be cut is tokenised in a thread."""
         if len(text) * 4 > self._max_bytes and len(text.encode()) > self._max_bytes:
-            raise too_large(f"the text has more than {self._max_bytes} bytes", setting="max_message_bytes")
+            if not reading.truncate:
+                raise too_large(f"the text has more than {self._max_bytes} bytes", setting="max_message_bytes")
+            text = cut_to_bytes(text, self._max_bytes)
         tokens = self._tokenizer.quickly(text)
         if tokens is None:
             return self._embed_later(text, reading.truncate, context)

@@ -36,6 +36,14 @@ def open_tokenizer(make: Callable[[], Tokenizer]) -> Tokenizer:
     return tokenizer
 
 
+def cut_to_bytes(text: str, most: int, left: bool = False) -> str:
+    """As much of a text as has at most so many bytes in UTF-8: its beginning, or its end where the `left` is cut."""
+    if len(text) * 4 <= most or (len(text) <= most and text.isascii()):
+        return text
+    content = text.encode()
+    return (content[-most:] if left else content[:most]).decode(errors="ignore")
+
+
 class Tokens(NamedTuple):
     """A text as a model reads it, special tokens included."""
 

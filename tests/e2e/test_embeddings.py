@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -62,6 +63,30 @@ def test_many_texts_in_one_call(serving: Service) -> None:
     assert np.allclose(np.frombuffer(matrix.values, "<f4").reshape(1500, 384)[-1], last, atol=1e-5)
 
 
+def test_a_list_has_more_time_than_a_text(encoder: Path) -> None:
+    """As bulk clients ask for them, without a deadline of their own."""
+    texts = [f"text number {number}: " + "some words of it, " * 50 for number in range(40)]
+    with Service(encoder, "--timeout-ms=50", "--replicas=1") as service:
+        body = json.dumps({"model": "encoder", "input": texts, "encoding_format": "base64"})
+        answer = service.http("/v1/embeddings", method="POST", body=body, headers={"Content-Type": "application/json"})
+        assert answer.status == 200, answer.text
+        assert len(answer.json()["data"]) == len(texts)
+        with service.client(timeout_s=120) as predictor:
+            assert predictor.embed_matrix(texts, None, None).rows == len(texts)
+            with pytest.raises(PredictionError) as caught:
+                predictor.embed_matrix(texts, RequestOptions(timeout_ms=50), None)
+        assert caught.value.code == ErrorCode.DEADLINE_EXCEEDED
+
+
+def test_one_text_over_the_limit_of_bytes_does_not_fail_its_list(serving: Service) -> None:
+    texts = ["short", "word " * (1 << 18)]
+    with serving.client() as predictor:
+        assert predictor.embed_matrix(texts, None, None).rows == 2
+        with pytest.raises(PredictionError) as caught:
+            predictor.embed_matrix(texts, None, EmbedOptions(truncate=False))
+        assert (caught.value.code, caught.value.field) == (ErrorCode.TOO_LARGE, "texts[1]")
+
+
 def test_the_tokens_that_were_read_are_told(serving: Service) -> None:
     """[CLS] and [SEP] among them; of a text that is cut those that were read, whoever tokenises it."""
     unbroken = "語" * 40_000
@@ -91,7 +116,7 @@ def test_cut_texts_are_counted_or_refused(serving: Service) -> None:
 def test_wrong_input(serving: Service) -> None:
     with serving.client() as predictor:
         with pytest.raises(PredictionError) as caught:
-            predictor.embed("x" * (1 << 20), None, None)
+            predictor.embed("x" * (1 << 20), None, EmbedOptions(truncate=False))
         assert caught.value.code == ErrorCode.TOO_LARGE
         assert "setting max_message_bytes" in caught.value.message
         with pytest.raises(PredictionError) as caught:

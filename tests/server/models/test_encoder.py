@@ -96,11 +96,13 @@ async def test_a_long_text_is_cut_and_counted_or_refused(model: Any) -> None:
     assert model.stats()["truncated"] == 1
 
 
-async def test_a_text_over_the_server_s_limit_is_refused(model: Any) -> None:
-    for text in ("x" * (1 << 20), "ü" * (1 << 16) + "x"):
+async def test_a_text_over_the_server_s_limit_of_bytes_is_cut_or_refused(model: Any) -> None:
+    for text in ("word " * (1 << 18), "ü " * (1 << 16) + "x"):
+        cut = await vectors(model, [text, text[:2000]])
+        assert least_cosine(cut[:1], cut[1:]) > 0.99999
 
         async def refused(text: str = text) -> Any:
-            return await model.embed(text, AS_IT_IS, context())
+            return await model.embed(text, Reading(truncate=False), context())
 
         error = await error_of(refused())
         assert (error.code, "setting max_message_bytes" in error.message) == (ErrorCode.TOO_LARGE, True)
