@@ -137,8 +137,8 @@ struct EmbedOptions {
   /** Only the first so many numbers of a vector (Matryoshka), at least 1, at most the model's. Default: all. */
   4: optional i32 dimensions,
   /**
-   * true: every vector is scaled to length 1. false: it is what the model and dimensions leave. Default: true for a
-   * model whose own vectors have length 1, so that shortened ones have it too; else false.
+   * true: every vector is scaled to length 1. false: it is what the model, dimensions and split leave. Default: true for
+   * a model whose own vectors have length 1, so that shortened ones and means have it too; else false.
    */
   5: optional bool normalize,
   /** One of the model's prompts, to be put before each text; at most 256 characters. Default: the model's default. */

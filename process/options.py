@@ -127,7 +127,8 @@ DIMENSIONS = Option(
 NORMALIZE = Option(
     "normalize",
     bool,
-    "Scale vectors to length 1. Default: true for a model whose own vectors have it, so that shortened ones do too.",
+    "Scale vectors to length 1. Default: true for a model whose own vectors have it, so that shortened ones and means "
+    "do too.",
 )
 PROMPT_NAME = Option(
     "prompt_name",

@@ -547,8 +547,8 @@ class EmbedOptions(object):
      - split: true: a text over the model's token limit is split into parts of at most that size, and gets the mean of their
     vectors, weighted by their tokens; nothing is cut or refused, so truncate may not be given. Default: false.
      - dimensions: Only the first so many numbers of a vector (Matryoshka), at least 1, at most the model's. Default: all.
-     - normalize: true: every vector is scaled to length 1. false: it is what the model and dimensions leave. Default: true for a
-    model whose own vectors have length 1, so that shortened ones have it too; else false.
+     - normalize: true: every vector is scaled to length 1. false: it is what the model, dimensions and split leave. Default: true for
+    a model whose own vectors have length 1, so that shortened ones and means have it too; else false.
      - prompt_name: One of the model's prompts, to be put before each text; at most 256 characters. Default: the model's default.
      - prompt: What to put before each text, or nothing, instead; at most 16,384 characters. Give this or prompt_name.
      - encoding: How the numbers are written; in an answer that is a list of numbers they are those of the bytes. Default: FLOAT32.

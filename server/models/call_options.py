@@ -113,7 +113,10 @@ def shape(options: EmbedOptions | None, model: Model, field: str = "embed_option
         raise invalid_argument(f"{wrong} (the model's vectors have {model.dimensions})", field=f"{field}.dimensions")
     encoding = VectorEncoding.FLOAT32 if options.encoding is None else options.encoding
     _check_enum(encoding, VectorEncoding._VALUES_TO_NAMES, f"{field}.encoding")
-    return Shape(dimensions, options.normalize, encoding)
+    normalize = options.normalize
+    if normalize is None:  # what shortening, or a mean of several vectors, leaves of length 1
+        normalize = model.normalized and (dimensions is not None or bool(options.split))
+    return Shape(dimensions, normalize, encoding)
 
 
 def sparse_form(options: SparseOptions | None, field: str = "sparse_options") -> SparseForm:

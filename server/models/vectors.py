@@ -28,8 +28,8 @@ class Shape(NamedTuple):
 
     dimensions: int | None = None
     """The first so many numbers; None: all."""
-    normalize: bool | None = None
-    """None: for a model whose vectors have length 1, after dimensions."""
+    normalize: bool = False
+    """Scale it to length 1."""
     encoding: int = VectorEncoding.FLOAT32
 
     def row_bytes(self, columns: int) -> int:
@@ -53,20 +53,18 @@ def is_finite(vector: bytes) -> bool:
     return bool(np.isfinite(np.frombuffer(vector, "<f4")).all())
 
 
-def numbers(vector: bytes, shape: Shape = AS_IT_IS, normalized: bool = False) -> list[float]:
-    """A vector as list<double>; `normalized`: the model's have length 1."""
+def numbers(vector: bytes, shape: Shape = AS_IT_IS) -> list[float]:
+    """A vector as list<double>."""
     if shape == AS_IT_IS:
         return array("f", vector).tolist()
-    rows = _shaped(np.frombuffer(vector, "<f4")[None], shape, normalized)
+    rows = _shaped(np.frombuffer(vector, "<f4")[None], shape)
     if shape.encoding == VectorEncoding.FLOAT32:
         return rows[0].tolist()  # type: ignore[no-any-return]
     encoded = _int8(rows)[0] if shape.encoding == VectorEncoding.INT8 else _bits(rows)
     return encoded[0].astype(np.float64).tolist()  # type: ignore[no-any-return]
 
 
-def matrix(
-    vectors: Sequence[bytes], tokens: int | None, shape: Shape = AS_IT_IS, normalized: bool = False, columns: int = 0
-) -> EmbeddingMatrix:
+def matrix(vectors: Sequence[bytes], tokens: int | None, shape: Shape = AS_IT_IS, columns: int = 0) -> EmbeddingMatrix:
     """Vectors in the form that costs least to send; `tokens` is how many their texts are.
 
     `columns`: numbers in a vector where `vectors` are matrices, or none.
@@ -77,7 +75,7 @@ def matrix(
     rows = len(values) // FLOAT_BYTES // columns if columns else 0
     if shape == AS_IT_IS or not rows:
         return EmbeddingMatrix(rows, columns if rows else 0, values, tokens)
-    shaped = _shaped(np.frombuffer(values, "<f4").reshape(rows, columns), shape, normalized)
+    shaped = _shaped(np.frombuffer(values, "<f4").reshape(rows, columns), shape)
     columns = shaped.shape[1]
     if shape.encoding == VectorEncoding.INT8:
         encoded, scales = _int8(shaped)
@@ -103,10 +101,9 @@ def sparse_is_finite(pairs: bytes) -> bool:
     return bool(np.isfinite(np.frombuffer(pairs, SPARSE)["value"]).all())
 
 
-def _shaped(rows: Matrix, shape: Shape, normalized: bool) -> Matrix:
+def _shaped(rows: Matrix, shape: Shape) -> Matrix:
     rows = rows[:, : shape.dimensions]
-    again = normalized and shape.dimensions is not None
-    if not (again if shape.normalize is None else shape.normalize):
+    if not shape.normalize:
         return rows
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: Matrix = rows / np.maximum(lengths, _SHORTEST)

@@ -170,16 +170,20 @@ class Handler:
         chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
         try:
-            return await model.reply([message], chosen, context)
+            replies = await model.reply([message], chosen, context)
         except PredictionError as error:
             raise explained(error, "message", options) from None
+        if not isfinite(sum(replies.values())):
+            raise self._checks.failure(model, context)
+        return replies
 
     async def reply_batch(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
     ) -> list[dict[str, float]]:
         chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options, len(messages))
-        return await _each(messages, lambda message: model.reply([message], chosen, context), None, "messages", options)
+        check = self._checks.scores(model, context)
+        return await _each(messages, lambda text: model.reply([text], chosen, context), check, "messages", options)
 
     async def reply_conversation(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
@@ -187,9 +191,12 @@ class Handler:
         chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options)
         try:
-            return await model.reply(messages, chosen, context)
+            replies = await model.reply(messages, chosen, context)
         except PredictionError as error:
             raise explained(error, "messages", options) from None
+        if not isfinite(sum(replies.values())):
+            raise self._checks.failure(model, context)
+        return replies
 
     # ---------------------------------------------------------------------------------------------------------- vectors
 
@@ -202,7 +209,7 @@ class Handler:
             raise explained(error, "text", options) from None
         if not is_finite(vector):
             raise self._checks.failure(model, context)
-        return numbers(vector, shape, model.normalized)
+        return numbers(vector, shape)
 
     async def embed_batch(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -213,7 +220,7 @@ class Handler:
         require_fit(len(texts), size, self._max_answer_bytes, "texts", "; embed_matrix takes half as many")
         check = self._checks.vector(model, context)
         vectors = await _each(texts, lambda text: model.embed(text, reading, context), check, "texts", options)
-        return [numbers(vector, shape, model.normalized) for vector in vectors]
+        return [numbers(vector, shape) for vector in vectors]
 
     async def embed_matrix(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -229,7 +236,7 @@ class Handler:
             return request
 
         vectors = await _each(texts, submit, self._checks.vector(model, context), "texts", options)
-        return matrix(vectors, _tokens(requests), shape, model.normalized)
+        return matrix(vectors, _tokens(requests), shape)
 
     async def embed_ids(
         self, ids: list[list[int]], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -245,7 +252,7 @@ class Handler:
             return request
 
         vectors = await _each(ids, submit, self._checks.vector(model, context), "ids", options)
-        return matrix(vectors, _tokens(requests), shape, model.normalized)
+        return matrix(vectors, _tokens(requests), shape)
 
     async def embed_tokens(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -256,7 +263,7 @@ class Handler:
         share = shape.row_bytes(columns) / (columns * FLOAT_BYTES)
         check = self._checks.vector(model, context, AnswerSize(self._max_answer_bytes, share))
         answers = await _each(texts, lambda text: model.embed_tokens(text, reading, context), check, "texts", options)
-        return [matrix([vectors], None, shape, model.normalized, columns) for vectors in answers]
+        return [matrix([vectors], None, shape, columns) for vectors in answers]
 
     async def embed_sparse(
         self, texts: list[str], options: RequestOptions | None, sparse_options: SparseOptions | None
@@ -372,7 +379,7 @@ class Handler:
 async def _each(
     items: Sequence[Item],
     submit: Callable[[Item], Pending[T]],
-    check: Callable[[T], object] | None,
+    check: Callable[[T], object],
     field: str,
     options: RequestOptions | None,
 ) -> list[T]:

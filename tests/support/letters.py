@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from server.config import Settings
-    from server.models.requests import Classification, Reading, RequestContext, Tagging
+    from server.models.requests import Classification, Reading, ReplyFilter, RequestContext, Tagging
 
 LETTERS = "abcdefgh"
 LIMIT = 20
@@ -32,7 +32,7 @@ class Letters:
     """Reads at most LIMIT characters. `asked` are the texts that came to it, with all that was said of them."""
 
     kind = "letters"
-    capabilities = tuple(one for one in Capability if one not in (Capability.REPLY, Capability.GENERATE))
+    capabilities = tuple(one for one in Capability if one != Capability.GENERATE)
     limits = ModelLimits(LIMIT, 0, 0, 0, 0, 0)
     equal_lengths_only = False
     takes = frozenset({"prompt", "prompt_name", "split", "raw_scores", "multi_label", "candidate_labels"})
@@ -52,6 +52,12 @@ class Letters:
         if classification.multi_label:
             return done({letter: _sigmoid(count) for letter, count in counts.items()})
         return done(_spoilt(text, {letter: count / sum(counts.values()) for letter, count in counts.items()}))
+
+    def reply(
+        self, messages: Sequence[str], reply_filter: ReplyFilter, context: RequestContext
+    ) -> Pending[dict[str, float]]:
+        """Each message itself."""
+        return done(_spoilt(" ".join(messages), {message: float(len(message)) for message in messages}))
 
     def entail(self, text: str, hypothesis: str, truncate: bool, context: RequestContext) -> Pending[Entailment]:
         """How many of the hypothesis's letters are in the text, and how many are not."""

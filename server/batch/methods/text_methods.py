@@ -128,8 +128,10 @@ async def _predict(model: Model, instance: Any, context: RequestContext) -> list
     return best_labels(scores, wanted.top_k)
 
 
-def _reply(model: Model, message: str, context: RequestContext) -> Awaitable[dict[str, float]]:
-    return model.reply([message], ReplyFilter(), context)
+async def _reply(model: Model, message: str, context: RequestContext) -> dict[str, float]:
+    replies = await model.reply([message], ReplyFilter(), context)
+    _require(isfinite(sum(replies.values())))
+    return replies
 
 
 async def _embed(model: Model, instance: Any, context: RequestContext) -> EmbeddingMatrix:
@@ -137,7 +139,7 @@ async def _embed(model: Model, instance: Any, context: RequestContext) -> Embedd
     reading, shape = read.reading(options, model, FIELD), read.shape(options, model, FIELD)
     vector = await model.embed(text, reading, context)
     _require(is_finite(vector))
-    return matrix([vector], None, shape, model.normalized)
+    return matrix([vector], None, shape)
 
 
 async def _embed_tokens(model: Model, instance: Any, context: RequestContext) -> EmbeddingMatrix:
@@ -145,7 +147,7 @@ async def _embed_tokens(model: Model, instance: Any, context: RequestContext) ->
     reading, shape = read.reading(options, model, FIELD), read.shape(options, model, FIELD)
     vectors = await model.embed_tokens(text, reading, context)
     _require(is_finite(vectors))
-    return matrix([vectors], None, shape, model.normalized, model.dimensions)
+    return matrix([vectors], None, shape, model.dimensions)
 
 
 async def _embed_sparse(model: Model, instance: Any, context: RequestContext) -> SparseVector:

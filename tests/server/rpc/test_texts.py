@@ -30,7 +30,7 @@ from server.config import Settings
 from server.errors import ErrorCode
 from server.rpc.handler import Handler
 from tests.server.waiting import error_of, result
-from tests.support.letters import LETTERS, LIMIT, Letters, registry_of, vector_of
+from tests.support.letters import LETTERS, LIMIT, Letters, done, registry_of, vector_of
 
 WRONG, LARGE, INTERNAL = ErrorCode.INVALID_ARGUMENT, ErrorCode.TOO_LARGE, ErrorCode.INTERNAL
 STATUS = ServerStatus("", 0.0, True, [], 0, [])
@@ -160,6 +160,19 @@ async def test_shorter_vectors_have_length_1_where_the_models_have(handler: Hand
         matrix = await result(handler.embed_matrix(["aabbcd"] * 2, request, options))
         assert (matrix.rows, matrix.columns, matrix.encoding) == (2, len(wanted), None)
         assert rows(matrix)[1] == pytest.approx(wanted, abs=1e-7)
+
+
+async def test_means_have_length_1_where_the_models_vectors_have(handler: Handler, model: Letters) -> None:
+    """Letters gives the mean itself, here of a vector that is not of length 1."""
+    model.embed = lambda text, reading, context: done((vector_of(text) / 2).tobytes())  # type: ignore[method-assign]
+    own = vector_of("aabbcd")
+    for options, wanted in (
+        (EmbedOptions(split=True), own),
+        (EmbedOptions(split=True, normalize=False), own / 2),
+        (EmbedOptions(split=False), own / 2),
+        (None, own / 2),
+    ):
+        assert await result(handler.embed("aabbcd", None, options)) == pytest.approx(wanted.tolist(), abs=1e-7)
 
 
 async def test_int8_and_bits(handler: Handler) -> None:
@@ -352,6 +365,7 @@ REFUSALS: dict[str, tuple[Any, int, str, str]] = {
         "texts[1]",
         "'letters'",
     ),
+    "replies": (lambda it: it.reply_batch(["a", "nan"], None, None), INTERNAL, "messages[1]", "'letters'"),
     "ranks": (lambda it: it.rerank("a", ["a", "nan"], None, None), INTERNAL, "texts[1]", "'letters'"),
     "entities": (lambda it: it.classify_tokens_batch(["a", "nan"], None, None), INTERNAL, "texts[1]", "'letters'"),
     "sparse": (lambda it: it.embed_sparse(["a", "nan"], None, None), INTERNAL, "texts[1]", "'letters'"),
@@ -372,6 +386,8 @@ async def test_refusals(handler: Handler, name: str) -> None:
         lambda it: it.predict("a nan", None),
         lambda it: it.embed("a nan", None, None),
         lambda it: it.classify_tokens("a nan", None, None),
+        lambda it: it.reply("a nan", None, None),
+        lambda it: it.reply_conversation(["a", "nan"], None, None),
     ],
 )
 async def test_numbers_that_are_none_are_the_models_fault(handler: Handler, call: Any) -> None:

@@ -132,6 +132,7 @@ def test_options_that_are_wrong_in_themselves(method: str, options: Any, message
         ("predict", {"doc": "a", "options": {"top_k": 0}}, 1, "options.top_k: must be at least 1"),
         ("predict", {"doc": "a" * 21, "options": {"truncate": False}}, 3, "the text has more than 20 tokens"),
         ("rerank", {"query": "a", "texts": ["a", "nan"]}, 8, "texts[1]: the model gave numbers that are NaN"),
+        ("reply", "a nan", 8, "the model gave numbers that are NaN"),
         ("predict", "a nan", 8, "the model gave numbers that are NaN"),
         ("embed", "a nan", 8, "the model gave numbers that are NaN"),
         ("embed_sparse", "a nan", 8, "the model gave numbers that are NaN"),
