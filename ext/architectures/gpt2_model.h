@@ -3,12 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
-#include <vector>
+
+#include "weights/weight.h"
 
 namespace predictor {
 
@@ -21,14 +20,6 @@ struct Gpt2Config {
   uint32_t vocabulary = 0;
   float epsilon = 1e-5f;
 };
-
-// A tensor as a file of the format safetensors has it.
-struct Weight {
-  std::string dtype;  // F32, F16, BF16, I8
-  std::vector<int64_t> shape;
-  std::string_view bytes;
-};
-using Weights = std::map<std::string, Weight>;
 
 // Where and how a model is run.
 struct Gpt2Execution {
