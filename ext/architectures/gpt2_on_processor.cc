@@ -18,7 +18,7 @@ Gpt2OnProcessor::Gpt2OnProcessor(const Gpt2Config& config, const Gpt2Weights& we
                                  uint32_t slots)
     : Gpt2Model(config),
       slots_(slots),
-      is_compiled_(precision == Precision::bfloat16),
+      is_compiled_(Linear::compiles_shapes(precision)),
       token_embeddings_(weights.token_embeddings()),
       position_embeddings_(weights.position_embeddings()) {
   const auto make_linear = [&](Gpt2Matrix matrix) {

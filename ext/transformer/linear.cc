@@ -1,7 +1,9 @@
 #include "transformer/linear.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "kernels/activations.h"
+#include "kernels/bfloat16.h"
 #include "kernels/packed_gemm.h"
 #include "kernels/quantization.h"
 #include "transformer/packed_products.h"
@@ -29,8 +32,9 @@ class FloatLinear : public Linear {
         out_features_(weight.size(1)),
         bias_(bias.defined() ? bias : at::zeros({out_features_}, at::kFloat)),
         weight_(weight.to(at::kFloat).contiguous()) {
-    if (allowed_instructions() < kernels::Instructions::avx512) return;
-    packed_.emplace(weight_.const_data_ptr<float>(), in_features_, out_features_, bias_.const_data_ptr<float>());
+    if (allowed_instructions() < kernels::Instructions::avx2) return;
+    packed_.emplace(weight_.const_data_ptr<float>(), in_features_, out_features_, bias_.const_data_ptr<float>(),
+                    allowed_instructions());
     weight_ = at::Tensor();
   }
 
@@ -74,9 +78,46 @@ class PackedBfloat16 {
   const at::Tensor packed_;
 };
 
+// Loops of ours.
 class Bfloat16Linear : public Linear {
  public:
-  Bfloat16Linear(const at::Tensor& weight, at::Tensor bias)
+  // `weight`: bfloat16 [out, in], contiguous.
+  Bfloat16Linear(const at::Tensor& weight, const at::Tensor& bias)
+      : in_features_(weight.size(1)),
+        packed_(static_cast<const uint16_t*>(weight.const_data_ptr()), weight.size(1), weight.size(0),
+                bias.defined() ? bias.const_data_ptr<float>() : nullptr, allowed_instructions()) {}
+
+  at::Tensor apply(const at::Tensor& x) const override {
+    const int64_t rows = x.size(0);
+    const auto stride = static_cast<int64_t>(packed_.in_features());
+    const at::Tensor rounded = at::empty({rows, stride}, at::kBFloat16);
+    auto* const bits = static_cast<uint16_t*>(rounded.mutable_data_ptr());
+    const float* const numbers = x.const_data_ptr<float>();
+    if (stride == in_features_) {
+      kernels::float_to_bfloat16(numbers, static_cast<size_t>(rows * stride), bits);
+    } else {
+      for (int64_t row = 0; row < rows; ++row) {
+        kernels::float_to_bfloat16(numbers + row * in_features_, static_cast<size_t>(in_features_),
+                                   bits + row * stride);
+        bits[(row + 1) * stride - 1] = 0;
+      }
+    }
+    at::Tensor out = at::empty({rows, static_cast<int64_t>(packed_.out_features())}, at::kFloat);
+    multiply(packed_, bits, rows, out.mutable_data_ptr<float>());
+    return out;
+  }
+  int64_t in_features() const override { return in_features_; }
+  int64_t batch_invariant_rows(int64_t) const override { return 1; }
+
+ private:
+  const int64_t in_features_;
+  const kernels::PackedMatrix packed_;
+};
+
+// oneDNN, where it has the instructions that ours have not (AMX), or ours none.
+class OneDnnBfloat16Linear : public Linear {
+ public:
+  OneDnnBfloat16Linear(const at::Tensor& weight, at::Tensor bias)
       : in_features_(weight.size(0)), bias_(std::move(bias)), plain_(weight.t().to(at::kBFloat16).contiguous()) {
     try {
       packed_ = std::make_unique<PackedBfloat16>(plain_);
@@ -109,10 +150,12 @@ class Bfloat16Linear : public Linear {
 
 class Int8Linear : public Linear {
  public:
-  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias)
+  // With `column_sums`, of each output the sum of its scaled weights, rows of x are rounded about their middle.
+  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias, at::Tensor column_sums = {})
       : in_features_(weight.size(0)),
         scales_(std::move(scales)),
         bias_(std::move(bias)),
+        column_sums_(std::move(column_sums)),
         packed_(weight.t().contiguous().const_data_ptr<int8_t>(), weight.size(0), weight.size(1),
                 allowed_instructions()) {}
 
@@ -122,20 +165,31 @@ class Int8Linear : public Linear {
     const auto stride = static_cast<int64_t>(packed_.in_features());
     const at::Tensor rounded = at::empty({rows, stride}, at::kByte);
     auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
-    std::vector<float> row_scales;
+    std::vector<kernels::CenteredRow> row_scales;
     for (int64_t row = 0; row < rows; ++row) {
-      row_scales.push_back(kernels::quantize_row(x.const_data_ptr<float>() + row * in_features_,
-                                                 static_cast<size_t>(in_features_), kernels::PackedMatrix::kInt8Offset,
-                                                 bytes + row * stride));
+      const float* const from = x.const_data_ptr<float>() + row * in_features_;
+      const auto size = static_cast<size_t>(in_features_);
+      constexpr int kOffset = kernels::PackedMatrix::kInt8Offset;
+      row_scales.push_back(
+          column_sums_.defined()
+              ? kernels::quantize_row_centered(from, size, kOffset, bytes + row * stride)
+              : kernels::CenteredRow{kernels::quantize_row(from, size, kOffset, bytes + row * stride), 0});
     }
     const at::Tensor sums = at::empty({rows, out_features}, at::kInt);
     multiply(packed_, bytes, rows, sums.mutable_data_ptr<int32_t>());
     at::Tensor out = at::empty({rows, out_features}, at::kFloat);
     const float* const bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
     for (int64_t row = 0; row < rows; ++row) {
-      kernels::dequantize_row(sums.const_data_ptr<int32_t>() + row * out_features, scales_.const_data_ptr<float>(),
-                              row_scales[static_cast<size_t>(row)], bias, static_cast<size_t>(out_features),
-                              out.mutable_data_ptr<float>() + row * out_features);
+      const int32_t* const of_row = sums.const_data_ptr<int32_t>() + row * out_features;
+      const kernels::CenteredRow& scale = row_scales[static_cast<size_t>(row)];
+      float* const to = out.mutable_data_ptr<float>() + row * out_features;
+      const auto size = static_cast<size_t>(out_features);
+      if (column_sums_.defined()) {
+        kernels::dequantize_row_centered(of_row, scales_.const_data_ptr<float>(), column_sums_.const_data_ptr<float>(),
+                                         scale, bias, size, to);
+      } else {
+        kernels::dequantize_row(of_row, scales_.const_data_ptr<float>(), scale.scale, bias, size, to);
+      }
     }
     return out;
   }
@@ -146,17 +200,84 @@ class Int8Linear : public Linear {
   const int64_t in_features_;
   const at::Tensor scales_;
   const at::Tensor bias_;
+  const at::Tensor column_sums_;
   const kernels::PackedMatrix packed_;
 };
 
+// Instructions for whole tiles of bfloat16, which oneDNN uses and ours do not.
+bool has_amx() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("amx-bf16") && allowed_instructions() >= kernels::Instructions::avx512;
+#else
+  return false;
+#endif
+}
+
+// On a card, in the precision's type.
+class OperatorLinear : public Linear {
+ public:
+  OperatorLinear(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType type, const c10::Device& device)
+      : weight_(weight.to(device, type)), bias_(bias.defined() ? bias.to(device, type) : bias) {}
+
+  at::Tensor apply(const at::Tensor& x) const override { return at::linear(x, weight_, bias_); }
+  int64_t in_features() const override { return weight_.size(1); }
+
+ private:
+  const at::Tensor weight_;
+  const at::Tensor bias_;
+};
+
+std::unique_ptr<Linear> make_int8(const at::Tensor& weight, const at::Tensor& bias) {
+  const at::Tensor floats = weight.to(at::kFloat);
+  const at::Tensor scales = floats.abs().amax(1).clamp_min(1e-12) / 127;
+  const at::Tensor rounded = (floats / scales.unsqueeze(1)).round().to(at::kChar);
+  const at::Tensor column_sums = rounded.to(at::kFloat).sum(1) * scales;
+  return std::make_unique<Int8Linear>(rounded.t(), scales, bias, column_sums);
+}
+
+// `weight`: [out, in]
+std::unique_ptr<Linear> make_bfloat16(const at::Tensor& weight, const at::Tensor& bias) {
+  if (Linear::compiles_shapes(Precision::bfloat16)) return std::make_unique<OneDnnBfloat16Linear>(weight.t(), bias);
+  return std::make_unique<Bfloat16Linear>(weight.to(at::kBFloat16).contiguous(), bias);
+}
+
 }  // namespace
+
+bool Linear::compiles_shapes(Precision precision) {
+  return precision == Precision::bfloat16 && (has_amx() || allowed_instructions() < kernels::Instructions::avx2);
+}
+
+std::unique_ptr<Linear> Linear::make(const Execution& execution, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!execution.device.is_processor()) {
+    const bool is_half = execution.precision == Precision::bfloat16;
+    return std::make_unique<OperatorLinear>(weight, bias, is_half ? at::kBFloat16 : at::kFloat,
+                                            execution.device.place());
+  }
+  if (execution.precision == Precision::int8) return make_int8(weight, bias);
+  return make(execution.precision, weight.t(), at::Tensor(), bias);
+}
+
+std::unique_ptr<Linear> Linear::read(const WeightReader& weights, std::initializer_list<std::string> names, int64_t in,
+                                     std::initializer_list<int64_t> out, bool biased, const Execution& execution) {
+  std::vector<at::Tensor> matrices;
+  std::vector<at::Tensor> biases;
+  const int64_t* rows = out.begin();
+  for (const std::string& name : names) {
+    matrices.push_back(weights.tensor(name + ".weight", {*rows, in}));
+    if (biased) biases.push_back(weights.floats(name + ".bias", {*rows}));
+    ++rows;
+  }
+  const bool is_one = matrices.size() == 1;
+  const at::Tensor bias = !biased ? at::Tensor() : is_one ? biases[0].clone() : at::cat(biases);
+  return make(execution, is_one ? matrices[0] : at::cat(matrices), bias);
+}
 
 std::unique_ptr<Linear> Linear::make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias) {
   switch (precision) {
     case Precision::float32:
       return std::make_unique<FloatLinear>(weight, bias);
     case Precision::bfloat16:
-      return std::make_unique<Bfloat16Linear>(weight, std::move(bias));
+      return make_bfloat16(weight.t(), bias);
     case Precision::int8:
       return std::make_unique<Int8Linear>(weight, std::move(scales), std::move(bias));
   }

@@ -6,22 +6,41 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
+#include <string>
 
-#include "weights/precision.h"
+#include "transformer/execution.h"
+#include "transformer/weight_reader.h"
 
 namespace predictor {
 
 class Linear {
  public:
   virtual ~Linear() = default;
-  // x float32 [rows, in] -> float32 [rows, out], contiguous.
+  // x float32 [rows, in] -> float32 [rows, out], contiguous. On a card both are of the precision there.
   virtual at::Tensor apply(const at::Tensor& x) const = 0;
   virtual int64_t in_features() const = 0;
 
   // `weight`: float32 or bfloat16 [in, out]; for int8 with `scales` float32 [out], the factor of each column. `bias`:
   // float32 [out], or undefined.
   static std::unique_ptr<Linear> make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias);
+
+  // `weight`: floats [out, in] as torch.nn.Linear has them, on the processor, rounded to the precision here; `bias`:
+  // float32 [out], or undefined.
+  static std::unique_ptr<Linear> make(const Execution& execution, const at::Tensor& weight, const at::Tensor& bias);
+
+  // NAME.weight [out, in] and, if `biased`, NAME.bias of each of `names`, their outputs one after the other.
+  static std::unique_ptr<Linear> read(const WeightReader& weights, std::initializer_list<std::string> names, int64_t in,
+                                      std::initializer_list<int64_t> out, bool biased, const Execution& execution);
+  static std::unique_ptr<Linear> read(const WeightReader& weights, const std::string& name, int64_t in, int64_t out,
+                                      bool biased, const Execution& execution) {
+    return read(weights, {name}, in, {out}, biased, execution);
+  }
+
+  // Whether a library multiplies that compiles a product for each number of rows: a millisecond and half a megabyte
+  // each, so that callers should use few of them.
+  static bool compiles_shapes(Precision precision);
 
   // From how many rows on, to `most` (2 at least), a row's result is the same bit for bit, wherever it stands among
   // them. Of loops of ours 1. Libraries choose theirs by the shape: with one row it is another in any case; whether 2

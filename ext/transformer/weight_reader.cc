@@ -1,0 +1,107 @@
+#include "transformer/weight_reader.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <cstring>
+#include <optional>
+
+#include "weights/model_error.h"
+
+namespace predictor {
+
+namespace {
+
+std::string text(const std::vector<int64_t>& shape) {
+  std::string joined;
+  for (const int64_t size : shape) joined += (joined.empty() ? "[" : ", ") + std::to_string(size);
+  return joined.empty() ? "[]" : joined + "]";
+}
+
+std::optional<at::ScalarType> scalar_type(const std::string& dtype) {
+  if (dtype == "F32") return at::kFloat;
+  if (dtype == "F16") return at::kHalf;
+  if (dtype == "BF16") return at::kBFloat16;
+  if (dtype == "F64") return at::kDouble;
+  return std::nullopt;
+}
+
+// Old checkpoints call a norm's weight and bias so.
+std::string old_name(const std::string& name) {
+  if (name.ends_with("Norm.weight")) return name.substr(0, name.size() - 6) + "gamma";
+  if (name.ends_with("Norm.bias")) return name.substr(0, name.size() - 4) + "beta";
+  return name;
+}
+
+}  // namespace
+
+WeightReader WeightReader::below_one_of(std::initializer_list<const char*> names, const std::string& weight) const {
+  for (const std::string name : names) {
+    const WeightReader below = name.empty() ? *this : (*this)[name];
+    if (below.has(weight)) return below;
+  }
+  throw ModelError("there is no weight " + prefix_ + weight);
+}
+
+const Weight* WeightReader::find(const std::string& name) const {
+  for (const std::string& each : {prefix_ + name, old_name(prefix_ + name)}) {
+    const auto found = weights_.find(each);
+    if (found != weights_.end()) return &found->second;
+  }
+  return nullptr;
+}
+
+const Weight& WeightReader::get(const std::string& name) const {
+  const Weight* const weight = find(name);
+  if (weight == nullptr) throw ModelError("there is no weight " + prefix_ + name);
+  return *weight;
+}
+
+std::vector<int64_t> WeightReader::shape(const std::string& name) const {
+  const Weight* const weight = find(name);
+  return weight == nullptr ? std::vector<int64_t>() : weight->shape;
+}
+
+at::Tensor WeightReader::tensor(const std::string& name, const std::vector<int64_t>& shape) const {
+  const Weight& weight = get(name);
+  if (weight.shape != shape) {
+    throw ModelError("weight " + prefix_ + name + " is of shape " + text(weight.shape) +
+                     "; by the configuration it must be " + text(shape));
+  }
+  const std::optional<at::ScalarType> type = scalar_type(weight.dtype);
+  if (!type) {
+    throw ModelError("weight " + prefix_ + name + " is of type " + weight.dtype +
+                     "; expected F32, F16 or BF16 (quantised folders are not served: save the weights as floats)");
+  }
+  size_t size = c10::elementSize(*type);
+  for (const int64_t count : shape) size *= static_cast<size_t>(count);
+  if (size != weight.bytes.size()) throw ModelError("weight " + prefix_ + name + " is cut short");
+  const auto address = reinterpret_cast<uintptr_t>(weight.bytes.data());
+  if (address % c10::elementSize(*type) == 0) {
+    return at::from_blob(const_cast<char*>(weight.bytes.data()), shape, *type);
+  }
+  at::Tensor copy = at::empty(shape, *type);
+  std::memcpy(copy.mutable_data_ptr(), weight.bytes.data(), size);
+  return copy;
+}
+
+at::Tensor WeightReader::floats(const std::string& name, const std::vector<int64_t>& shape) const {
+  return tensor(name, shape).to(at::kFloat).contiguous();
+}
+
+at::Tensor WeightReader::whole_numbers(const std::string& name) const {
+  const Weight& weight = get(name);
+  if (weight.dtype != "I64" || weight.shape.size() != 1 ||
+      weight.bytes.size() != static_cast<size_t>(weight.shape[0]) * sizeof(int64_t) || weight.bytes.empty()) {
+    throw ModelError("weight " + prefix_ + name + " is no row of int64");
+  }
+  at::Tensor copy = at::empty(weight.shape, at::kLong);
+  std::memcpy(copy.mutable_data_ptr(), weight.bytes.data(), weight.bytes.size());
+  return copy;
+}
+
+at::Tensor WeightReader::floats(const std::string& name) const {
+  return floats(name, get(name).shape);
+}
+
+}  // namespace predictor
