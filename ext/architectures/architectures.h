@@ -1,0 +1,29 @@
+// Each architecture's function, in a file of its own; registry.cc names them by model_type.
+#pragma once
+
+#include "architectures/text_transformer.h"
+#include "transformer/execution.h"
+#include "transformer/weight_reader.h"
+#include "weights/config.h"
+
+namespace predictor {
+
+TextTransformer make_albert(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_bert(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_deberta_v2(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_distilbert(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_electra(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_gemma3(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_gte(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_jina(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_llama(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_modernbert(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_mpnet(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_nomic_bert(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_qwen2(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_qwen3(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_roberta(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_static(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_t5_encoder(const Config& config, const WeightReader& weights, const Execution& execution);
+
+}  // namespace predictor

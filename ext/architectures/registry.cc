@@ -1,0 +1,66 @@
+#include "architectures/registry.h"
+
+#include <map>
+
+#include "architectures/architectures.h"
+#include "weights/model_error.h"
+
+namespace predictor {
+
+namespace {
+
+using Make = TextTransformer (*)(const Config&, const WeightReader&, const Execution&);
+
+const std::map<std::string, Make>& table() {
+  static const std::map<std::string, Make> makers = {
+      {"albert", make_albert},
+      {"bert", make_bert},
+      {"camembert", make_roberta},
+      {"deberta-v2", make_deberta_v2},
+      {"distilbert", make_distilbert},
+      {"electra", make_electra},
+      {"gemma3_text", make_gemma3},
+      {"gte", make_gte},
+      {"jina_embeddings_v3", make_jina},
+      {"llama", make_llama},
+      {"mistral", make_llama},
+      {"modernbert", make_modernbert},
+      {"mpnet", make_mpnet},
+      {"new", make_gte},
+      {"nomic_bert", make_nomic_bert},
+      {"qwen2", make_qwen2},
+      {"qwen3", make_qwen3},
+      {"roberta", make_roberta},
+      {"static", make_static},
+      {"t5", make_t5_encoder},
+      {"xlm-roberta", make_roberta},
+  };
+  return makers;
+}
+
+}  // namespace
+
+TextTransformer make_text_transformer(const Config& config, const WeightReader& weights, const Execution& execution) {
+  const std::string type = config.text("model_type");
+  const auto found = table().find(type);
+  if (found == table().end()) {
+    std::string served;
+    for (const std::string& name : text_architectures()) served += (served.empty() ? "" : ", ") + name;
+    throw ModelError("the architecture (model_type in config.json) is " + type.substr(0, 80) + "; served are " +
+                     served);
+  }
+  if (config.has("quantization_config")) {
+    config.refuse("quantization_config", "weights that are quantised already are not served; save them as floats");
+  }
+  TextTransformer made = found->second(config, weights, execution);
+  config.finish();
+  return made;
+}
+
+std::vector<std::string> text_architectures() {
+  std::vector<std::string> names;
+  for (const auto& [name, make] : table()) names.push_back(name);
+  return names;
+}
+
+}  // namespace predictor
