@@ -19,7 +19,7 @@ import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("_batching", "_generator", "_smart_reply", "_torchscript")
+MODULES = ("_batching", "_encoder", "_generator", "_smart_reply", "_torchscript")
 
 
 class CMakeBuild(build_ext):

@@ -26,7 +26,7 @@ LAYERS = (
 )
 """From the lowest to the highest. Encoders are TorchScript modules, and so lie above torchscript."""
 
-WITHOUT_LIBTORCH = ("queue", "text", "weights", "kernels", "heads", "tflite", "smart_reply")
+WITHOUT_LIBTORCH = ("queue", "text", "weights", "kernels", "tflite", "smart_reply")
 """What ext/CMakeLists.txt builds without libtorch's headers, for modules and programs that must not load it."""
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)

@@ -1,0 +1,114 @@
+#include "encoder/text_model.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "architectures/registry.h"
+#include "heads/head.h"
+#include "transformer/linear.h"
+#include "weights/mapped_file.h"
+#include "weights/model_error.h"
+#include "weights/weight.h"
+
+namespace predictor {
+
+namespace {
+
+// oneDNN compiles a product for every number of rows that it has not seen, up to a millisecond and a megabyte each:
+// where it multiplies, the tokens of a batch are filled up to a multiple of this, with texts of one token that nobody
+// asks for.
+constexpr int64_t kTokensRoundedTo = 16;
+
+Weights placed(const TextModelSource& source, const std::vector<MappedFile>& files) {
+  Weights weights;
+  for (const auto& [name, place] : source.weights) {
+    if (place.file >= files.size()) throw ModelError("weight " + name + " is in no file");
+    const std::string_view bytes = files[place.file].bytes();
+    if (place.offset > bytes.size() || place.size > bytes.size() - place.offset) {
+      throw ModelError(source.files[place.file] + " is cut short: weight " + name + " is not all in it");
+    }
+    weights[name] = {place.dtype, place.shape, bytes.substr(place.offset, place.size)};
+  }
+  return weights;
+}
+
+}  // namespace
+
+struct TextModel::Parts {
+  Parts(const TextModelSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
+      : execution{precision, Device(device), max_tokens} {
+    if (!execution.device.is_processor() && precision == Precision::int8) {
+      throw ModelError("int8 is for the processor; on a card take bfloat16 (setting precision)");
+    }
+    for (const std::string& path : source.files) files.emplace_back(path);
+    weights = placed(source, files);
+    const c10::InferenceMode inference;
+    const WeightReader reader(weights);
+    transformer.emplace(make_text_transformer(source.config, reader, execution));
+    head = make_head(source.head, *transformer, reader, execution);
+    execution.device.wait();
+    for (const MappedFile& file : files)
+      file.forget();  // what was packed; embeddings are read again as texts need them
+  }
+
+  const Execution execution;
+  std::vector<MappedFile> files;
+  Weights weights;
+  std::optional<TextTransformer> transformer;
+  std::unique_ptr<Head> head;
+};
+
+TextModel::TextModel(const TextModelSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
+    : parts_(std::make_unique<Parts>(source, precision, device, max_tokens)) {}
+
+TextModel::~TextModel() = default;
+
+int64_t TextModel::columns() const {
+  return parts_->head->columns();
+}
+
+int64_t TextModel::vocabulary() const {
+  return parts_->transformer->vocabulary();
+}
+
+int64_t TextModel::max_positions() const {
+  return parts_->transformer->max_positions;
+}
+
+std::vector<std::vector<float>> TextModel::run(std::span<const TextTokens* const> texts) const {
+  const c10::InferenceMode inference;
+  const Device& device = parts_->execution.device;
+  const auto on_stream = device.guard();
+  TextBatch batch;
+  int64_t tokens = 0;
+  for (const TextTokens* text : texts) {
+    const auto length = static_cast<int64_t>(text->ids.size());
+    batch.lengths.push_back(length);
+    batch.second_begins.push_back(text->second_begins);
+    batch.prompt_tokens.push_back(text->prompt_tokens);
+    tokens += length;
+  }
+  const bool compiles = device.is_processor() && Linear::compiles_shapes(parts_->execution.precision);
+  const int64_t filling = compiles ? (kTokensRoundedTo - tokens % kTokensRoundedTo) % kTokensRoundedTo : 0;
+  batch.lengths.insert(batch.lengths.end(), static_cast<size_t>(filling), 1);
+  batch.second_begins.insert(batch.second_begins.end(), static_cast<size_t>(filling), 1);
+  batch.prompt_tokens.insert(batch.prompt_tokens.end(), static_cast<size_t>(filling), 0);
+  batch.ids = at::empty({tokens + filling}, at::kInt);
+  int32_t* next = batch.ids.mutable_data_ptr<int32_t>();
+  for (const TextTokens* text : texts) next = std::copy(text->ids.begin(), text->ids.end(), next);
+  std::fill_n(next, filling, 0);
+  const at::Tensor hidden = parts_->transformer->forward(batch, parts_->execution);
+  std::vector<Vector> answers = parts_->head->apply(hidden, batch);
+  answers.resize(texts.size());
+  return answers;
+}
+
+std::vector<std::string> served_architectures() {
+  return text_architectures();
+}
+
+}  // namespace predictor
