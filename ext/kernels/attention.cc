@@ -25,6 +25,44 @@ PREDICTOR_INLINE float to_float(uint16_t bfloat16) {
   return to;
 }
 
+// Four rows of four numbers as columns.
+PREDICTOR_INLINE void transpose_four(const float* from, size_t from_step, float* to, size_t to_step) {
+  using Four = Register128::Floats;
+  Four a;
+  Four b;
+  Four c;
+  Four d;
+  load(a, from);
+  load(b, from + from_step);
+  load(c, from + 2 * from_step);
+  load(d, from + 3 * from_step);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  store(Four(__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5)), to);
+  store(Four(__builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7)), to + to_step);
+  store(Four(__builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5)), to + 2 * to_step);
+  store(Four(__builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)), to + 3 * to_step);
+}
+
+// `rows` of `columns` numbers as columns.
+PREDICTOR_INLINE void transpose(const float* from, size_t from_step, size_t rows, size_t columns, float* to,
+                                size_t to_step) {
+  const size_t whole_rows = rows / 4 * 4;
+  const size_t whole_columns = columns / 4 * 4;
+  for (size_t row = 0; row < whole_rows; row += 4) {
+    for (size_t column = 0; column < whole_columns; column += 4) {
+      transpose_four(from + row * from_step + column, from_step, to + column * to_step + row, to_step);
+    }
+  }
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t column = row < whole_rows ? whole_columns : 0; column < columns; ++column) {
+      to[column * to_step + row] = from[row * from_step + column];
+    }
+  }
+}
+
 // Of the keys from `begin` to before `end` a block of queries sees some, of those from `common_begin` to before
 // `common_end` each of its queries every one.
 struct KeyRange {
@@ -121,7 +159,9 @@ struct Queries {
     }
   }
 
-  PREDICTOR_INLINE void softmax() const {
+  // Without the last step: `shares` is what each query's weights must be multiplied with.
+  PREDICTOR_INLINE void softmax(Floats (&shares)[Vectors]) const {
+#pragma GCC unroll 2
     for (size_t v = 0; v < Vectors; ++v) {
       float* const column = weights + v * kVectorSize;
       Floats max;
@@ -139,35 +179,28 @@ struct Queries {
         total += x;
         store(x, column + j * kCount);
       }
-      total = 1.0f / total;
-      for (size_t j = 0; j < length; ++j) {
-        load(x, column + j * kCount);
-        x *= total;
-        store(x, column + j * kCount);
+      shares[v] = 1.0f / total;
+    }
+  }
+
+  // `Rows` columns of `mixed` [head_size][kCount]: the values, by their weights.
+  template <size_t Rows>
+  PREDICTOR_INLINE void mix(size_t column, const Floats (&shares)[Vectors], float* mixed) const {
+    Floats totals[Rows][Vectors] = {};
+    multiply(values + column, 1, head_size, weights, length, totals);
+#pragma GCC unroll 8
+    for (size_t row = 0; row < Rows; ++row) {
+#pragma GCC unroll 2
+      for (size_t v = 0; v < Vectors; ++v) {
+        store(totals[row][v] * shares[v], mixed + (column + row) * kCount + v * kVectorSize);
       }
     }
   }
 
-  template <size_t Rows>
-  PREDICTOR_INLINE void mix(size_t column, size_t count, float* out, size_t stride) const {
-    Floats totals[Rows][Vectors] = {};
-    multiply(values + column, 1, head_size, weights, length, totals);
-    float numbers[Rows][kCount];
-#pragma GCC unroll 8
-    for (size_t row = 0; row < Rows; ++row) {
-#pragma GCC unroll 2
-      for (size_t v = 0; v < Vectors; ++v) store(totals[row][v], numbers[row] + v * kVectorSize);
-    }
-    for (size_t query = 0; query < count; ++query) {
-      for (size_t row = 0; row < Rows; ++row) out[query * stride + column + row] = numbers[row][query];
-    }
-  }
-
-  // `count` of the queries, the others being of no interest; a query's row in `out` is `stride` floats.
-  PREDICTOR_INLINE void mix(size_t count, float* out, size_t stride) const {
+  PREDICTOR_INLINE void mix(const Floats (&shares)[Vectors], float* mixed) const {
     size_t column = 0;
-    for (; column + kRows <= head_size; column += kRows) mix<kRows>(column, count, out, stride);
-    for (; column < head_size; ++column) mix<1>(column, count, out, stride);
+    for (; column + kRows <= head_size; column += kRows) mix<kRows>(column, shares, mixed);
+    for (; column < head_size; ++column) mix<1>(column, shares, mixed);
   }
 };
 
@@ -197,16 +230,26 @@ struct Text {
     }
   }
 
+  // `count` queries as columns of `step`, the others being 0.
+  PREDICTOR_INLINE void load_queries(const Number* from, size_t count, size_t step) const {
+    const size_t size = shape.head_size * step;
+    if (count < step) std::fill_n(queries, size, 0.0f);
+    if constexpr (std::is_same_v<Number, float>) {
+      transpose(from, token_size(), count, shape.head_size, queries, step);
+    } else {
+      for (size_t query = 0; query < count; ++query, from += token_size()) {
+        for (size_t i = 0; i < shape.head_size; ++i) queries[i * step + query] = to_float(from[i]);
+      }
+    }
+    for (size_t i = 0; i < size; ++i) queries[i] *= shape.scale;
+  }
+
   template <typename Floats, size_t Vectors>
   PREDICTOR_INLINE void attend(size_t head, size_t first) const {
     constexpr size_t kCount = Queries<Floats, Vectors>::kCount;
     const size_t count = std::min(kCount, length - first);
     const size_t head_size = shape.head_size;
-    const Number* token = qkv + first * token_size() + head * head_size;
-    std::fill_n(queries, head_size * kCount, 0.0f);
-    for (size_t query = 0; query < count; ++query, token += token_size()) {
-      for (size_t i = 0; i < head_size; ++i) queries[i * kCount + query] = to_float(token[i]) * shape.scale;
-    }
+    load_queries(qkv + first * token_size() + head * head_size, count, kCount);
     const KeyRange range = keys_of(shape, length, first, count);
     const size_t begin = range.begin;
     const Queries<Floats, Vectors> block{
@@ -217,8 +260,12 @@ struct Text {
     const auto offset = static_cast<ptrdiff_t>(begin) - static_cast<ptrdiff_t>(first);
     block.hide(0, range.common_begin - begin, offset, shape);
     block.hide(range.common_end - begin, range.end - begin, offset, shape);
-    block.softmax();
-    block.mix(count, out + (first * shape.heads + head) * head_size, shape.heads * head_size);
+    Floats shares[Vectors];
+    block.softmax(shares);
+    float* const mixed = queries;  // which nobody needs any more
+    block.mix(shares, mixed);
+    const size_t row_size = shape.heads * head_size;
+    transpose(mixed, kCount, head_size, count, out + first * row_size + head * head_size, row_size);
   }
 };
 
