@@ -10,9 +10,9 @@ namespace predictor::kernels {
 namespace {
 
 // Bytes of x that stay in the second-level cache while all columns are multiplied with them.
-constexpr size_t kTileBytes = size_t{1} << 18;
+constexpr size_t kTileBytes = size_t{1} << 19;
 
-constexpr size_t kPanelBytes = size_t{1} << 14;  // of a panel, in the first level
+constexpr size_t kPanelBytes = size_t{1} << 15;  // of a panel, in the first level
 
 template <typename Loop>
 void multiply_rows(const Panel& panel, const char* x, size_t rows, char* y) {
