@@ -1,13 +1,14 @@
-// Products of rows with a constant matrix, packed once into blocks: of floats for processors with AVX-512, of int8 for
-// all. Which loop runs where stands in docs/generation.md, "What multiplies".
+// Products of rows with a constant matrix, packed once into blocks: of floats for processors with AVX2 or AVX-512, of
+// bfloat16 and int8 for all. Which loop runs where stands in docs/generation.md, "What multiplies".
 //
 // The libraries are made for large products. For the few rows of a decode step a call of oneDNN has a price as high as
 // the product's own, and MKL uses a fifth of what is not Intel's. Microseconds on one core of an AMD EPYC (Zen 5) for
 // 2, 8 and 64 rows with a matrix of 768 x 3072 floats: here 107, 154, 1,180; oneDNN with its packed weights 175, 302,
-// 1,480; MKL 255, 758, 3,530. In int8, 8 rows with 256 x 1024: here 4.4; oneDNN 15, and with packed weights, which it
-// has no quick loop for there, 36,000. Libraries may also add in another order where there are more rows; here every
-// number is one chain of additions, whatever the rows beside it. What is chosen depends on the instruction set alone,
-// not on a measurement: so a start gives the same texts as the last.
+// 1,480; MKL 255, 758, 3,530. With AVX2 (Zen 3) and 16, 64 and 512 rows: here 995, 3,805, 30,200; oneDNN 1,370, 4,201,
+// 31,411; MKL 1,471, 4,955, 33,079. In int8, 8 rows with 256 x 1024: here 4.4; oneDNN 15, and with packed weights,
+// which it has no quick loop for there, 36,000. Libraries may also add in another order where there are more rows; here
+// every number is one chain of additions, whatever the rows beside it. What is chosen depends on the instruction set
+// alone, not on a measurement: so a start gives the same texts as the last.
 //
 // Of int8 no library is taken at all: without VNNI oneDNN adds pairs of products in 16 bits, and what does not fit
 // there is cut off. Here every loop gives the exact sums, and so the same.
