@@ -71,6 +71,11 @@ class Models(SettingsGroup, title="Models"):
         "device that libtorch computes on: cpu, cuda or cuda:N",
         to=("torchscript", "encoder", "generator"),
     )
+    precision: Literal["float32", "bfloat16", "int8"] = setting(
+        "float32",
+        "precision of models that are read from Hugging Face folders; of one: NAME=FOLDER,precision=int8",
+        to="server.models",
+    )
     model_device: Strings = setting(
         (),
         "device of one model, NAME=DEVICE; may be given more than once",

@@ -40,6 +40,11 @@ def is_encoder(path: Path) -> bool:
     return (path / ENCODER_JSON).is_file()
 
 
+def is_hugging_face(path: Path) -> bool:
+    """Whether the folder is what transformers or sentence-transformers save, whatever its architecture."""
+    return (path / "config.json").is_file() or (path / "modules.json").is_file()
+
+
 def is_generator(path: Path) -> bool:
     """Whether the folder is a GPT-2, however broken."""
     if (path / GENERATOR_JSON).is_file():

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from server.errors import ModelError
-from server.models.formats import is_encoder, is_generator, is_tflite, is_torchscript
+from server.models.formats import is_encoder, is_generator, is_hugging_face, is_tflite, is_torchscript
+from server.models.options import NO_OPTIONS, split_options
+from server.models.refusals import file_of_no_kind, folder_of_no_kind, no_such_location
 from server.models.versions import version_of_files
 from server.tensorflow.location import is_saved_model, is_url, parse_url
 
@@ -37,6 +39,8 @@ class Kind(NamedTuple):
 
     It is imported when the first model of its kind is loaded: the libraries of one kind are of no matter to the others.
     """
+    takes_options: bool = False
+    """load has a third parameter: ModelOptions."""
 
 
 _FILES = (
@@ -47,47 +51,58 @@ _FOLDERS = (
     Kind(is_encoder, "encoder"),
     Kind(is_generator, "generator"),
     Kind(is_saved_model, "saved_model"),
+    Kind(is_hugging_face, "folder.load", takes_options=True),
 )
-_ON_A_SERVER = "saved_model"
+_ON_A_SERVER = Kind(lambda _: False, "saved_model")
 
 
 async def load(location: str | Path, settings: Settings) -> Model:
     """Load whatever kind of model is there. Raises ModelError."""
     with _naming(location):
-        module = await asyncio.to_thread(lambda: _imported(_module_of(location)))
-        model: Model = await module.load(location if is_url(str(location)) else Path(location), settings)
+        alone, options = split_options(str(location))
+        kind = _kind_of(alone)
+        if options != NO_OPTIONS and not kind.takes_options:
+            raise ModelError("options are for models that are read from their Hugging Face folders")
+        module = await asyncio.to_thread(lambda: _imported(kind.module))
+        further = (options,) if kind.takes_options else ()
+        model: Model = await module.load(alone if is_url(alone) else Path(alone), settings, *further)
         return model
 
 
 def check(location: str | Path) -> None:
     """Raise ModelError when there is no model at a location, as far as can be seen without loading it."""
     with _naming(location):
-        _module_of(location)
+        _kind_of(split_options(str(location))[0])
 
 
 async def version_of(location: str | Path) -> str:
     """The version of a file or folder; of a URL, the number of the version there. Raises ModelError."""
     with _naming(location):
-        if is_url(str(location)):
-            return await asyncio.to_thread(lambda: _imported(_ON_A_SERVER).remote_version(str(location)))
-        return await asyncio.to_thread(version_of_files, Path(location))
+        alone, _ = split_options(str(location))
+        if is_url(alone):
+            return await asyncio.to_thread(lambda: _imported(_ON_A_SERVER.module).remote_version(alone))
+        return await asyncio.to_thread(version_of_files, Path(alone))
 
 
-def _module_of(location: str | Path) -> str:
-    if is_url(str(location)):
-        parse_url(str(location))
+def is_same_location(one: str, other: str) -> bool:
+    """Whether both name the same file or folder with the same options. A URL may give another model each time."""
+    if is_url(one) or is_url(other):
+        return False
+    (path, options), (other_path, other_options) = split_options(one), split_options(other)
+    return options == other_options and Path(path).resolve() == Path(other_path).resolve()
+
+
+def _kind_of(location: str) -> Kind:
+    if is_url(location):
+        parse_url(location)
         return _ON_A_SERVER
     path = Path(location)
     if not path.exists():
-        raise ModelError("no such file or folder")
+        raise ModelError(no_such_location(location))
     for kind in _FOLDERS if path.is_dir() else _FILES:
         if kind.holds(path):
-            return kind.module
-    if (path / "modules.json").is_file():
-        raise ModelError("a sentence-transformers folder: export it (python scripts/export_encoder.py FOLDER OUT)")
-    if path.is_dir():
-        raise ModelError("no kind of model that this server knows is in this folder")
-    raise ModelError("no kind of model that this server knows; expected a TorchScript or TensorFlow Lite file")
+            return kind
+    raise ModelError(folder_of_no_kind(path) if path.is_dir() else file_of_no_kind(path))
 
 
 def _imported(module: str) -> Any:

@@ -44,7 +44,6 @@ _TOKENIZER_HARMLESS = {
     "__type",
     "add_bos_token",
     "add_eos_token",
-    "audio_token",
     "auto_map",
     "backend",
     "chat_template",
@@ -54,7 +53,6 @@ _TOKENIZER_HARMLESS = {
     "extra_ids",
     "from_slow",
     "full_tokenizer_file",
-    "image_token",
     "init_inputs",
     "is_local",
     "language",
@@ -89,7 +87,6 @@ _TOKENIZER_HARMLESS = {
     "use_default_system_prompt",
     "use_fast",
     "verbose",
-    "video_token",
     "vocab_file",
     "vocab_type",
     "wordpieces_prefix",
@@ -148,8 +145,13 @@ IGNORE = "where you know that it does not, name the model with ,ignore={field} b
 def refuse_unknown(file: str, fields: Collection[str], ignored: Collection[str]) -> None:
     """Raise ModelError for a field of a file that is in no list above."""
     for field in fields:
-        if field not in KNOWN[file] and field not in ignored:
+        if field not in KNOWN[file] and field not in ignored and not _is_token(file, field):
             raise ModelError(f"{file}: {field} is not known here, and may change answers; {IGNORE.format(field=field)}")
+
+
+def _is_token(file: str, field: str) -> bool:
+    """Names of special tokens are a model's own: image_token, boi_token, ..."""
+    return file == "tokenizer_config.json" and field.endswith("_token")
 
 
 def without(fields: dict[str, Any], ignored: Collection[str]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class SentenceTransformer:
     similarity: str | None = None
     dimensions: int | None = None
     """truncate_dim."""
+    max_active: int | None = None
+    """max_active_dims: of a sparse vector's numbers the greatest so many."""
     activation: str | None = None
     """A cross-encoder's."""
     model_type: str | None = None
@@ -94,8 +96,13 @@ def read(folder: Path, ignored: Collection[str] = ()) -> SentenceTransformer:
             reader(model, path, name, read_json(path / "config.json") if (path / "config.json").is_file() else {})
         except ModelError as error:
             raise ModelError(f"{name}/config.json: {error}") from None
-    _read_config(model, folder, ignored)
+    read_config(model, folder, ignored)
     return model
+
+
+def first_folder(folder: Path) -> Path:
+    """Where the first module lies, which has the architecture. Raises ModelError, OSError."""
+    return _modules(folder)[0][1]
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
@@ -162,11 +169,31 @@ def _refuse_what_is_not_text(config: dict[str, Any]) -> None:
 _HARMLESS_ARGUMENTS = {"trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "attn_implementation"}
 
 
-def _read_config(model: SentenceTransformer, folder: Path, ignored: Collection[str]) -> None:
+# What PyLate writes beside sentence-transformers' own fields, which then mean something else.
+_PYLATE = (
+    "query_prefix",
+    "document_prefix",
+    "query_length",
+    "document_length",
+    "attend_to_expansion_tokens",
+    "do_query_expansion",
+    "skiplist_words",
+)
+_RESAVE_LATE_INTERACTION = (
+    'save it by sentence-transformers 6: python -c "from sentence_transformers import MultiVectorEncoder as M; '
+    "M('FOLDER').save_pretrained('OUT')\""
+)
+
+
+def read_config(model: SentenceTransformer, folder: Path, ignored: Collection[str]) -> None:
+    """Prompts and what else is of the whole model. Raises ModelError, OSError."""
     if not (folder / CONFIG).is_file():
         return
     config = read_json(folder / CONFIG)
     refuse_unknown(CONFIG, config, ignored)
+    of_pylate = [name for name in _PYLATE if config.get(name) is not None]
+    if of_pylate:
+        raise ModelError(f"{CONFIG}: {of_pylate[0]} is PyLate's; {_RESAVE_LATE_INTERACTION}")
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ModelError(f"{CONFIG}: prompts: expected texts by their names")
@@ -180,6 +207,7 @@ def _read_config(model: SentenceTransformer, folder: Path, ignored: Collection[s
     model.activation = config.get("activation_fn")
     try:
         model.dimensions = _count(config, "truncate_dim")
+        model.max_active = _count(config, "max_active_dims")
     except ModelError as error:
         raise ModelError(f"{CONFIG}: {error}") from None
 

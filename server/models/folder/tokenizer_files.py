@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG = "tokenizer_config.json"
+STATIC = "static"
+"""model_type of static embeddings, whose own config.json, where they have one, does not say it."""
+
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 # Classes of transformers, without Fast at the end.
@@ -121,10 +124,12 @@ class TokenizerFiles:
 
 def read(folder: Path, config: dict[str, Any], ignored: Collection[str] = ()) -> TokenizerFiles:
     """The tokenizer in a folder whose config.json is `config`. Raises ModelError, OSError."""
-    settings = _settings(folder)
+    is_static = config.get("model_type") == STATIC  # which reads tokenizer.json alone
+    settings = {} if is_static else _settings(folder)
     refuse_unknown(CONFIG, settings, ignored)
     name = _class_name(config, settings)
     tokenizer = _tokenizer(folder, name, settings)
+    truncation = tokenizer.truncation if is_static else None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokens = _special_tokens(name, settings)
@@ -134,7 +139,7 @@ def read(folder: Path, config: dict[str, Any], ignored: Collection[str] = ()) ->
     ids = {tokenizer.token_to_id(token.content) for token in tokens.values()}
     return TokenizerFiles(
         tokenizer,
-        _max_tokens(settings),
+        truncation["max_length"] if truncation else _max_tokens(settings),
         _truncates_left(settings),
         "token_type_ids" in inputs if isinstance(inputs, list) else name in _WITH_TOKEN_TYPES,
         {key: token.content for key, token in tokens.items() if not key.startswith("extra")},
@@ -311,6 +316,9 @@ def _special_tokens(name: str, settings: dict[str, Any]) -> dict[str, AddedToken
     else:
         given = dict(_DEFAULTS.get("RobertaTokenizer" if name in _BYTE_LEVEL - {"GPT2Tokenizer"} else name, {}))
     given |= {key: settings[key] for key in SPECIAL_TOKENS if settings.get(key) is not None}
+    given |= {  # a model's own: image_token, ...
+        key: value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str)
+    }
     extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
     extra = list(extra.values()) if isinstance(extra, dict) else extra
     if not isinstance(extra, list):

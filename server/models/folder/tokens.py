@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.errors import ModelError
+from server.models.requests import Token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _CHARACTERS_PER_TOKEN = 6  # a text seldom has more: the beginning of a long one is all that is looked at
 _WHITE_SPACE = re.compile(r"\s")
+_UNKNOWN_LENGTH = 1 << 40
 _PROBES = ("hello world", "the", "a", "1", ".", "世")
 
 # What splits a text at every white space, whatever stands beside it: the beginning's tokens are then the text's first.
@@ -82,6 +84,11 @@ class FolderTokenizer:
         return self.max_tokens - self._single.size
 
     @property
+    def before(self) -> int:
+        """Special tokens before a single text."""
+        return len(self._single.before)
+
+    @property
     def pairs(self) -> bool:
         """Whether the tokenizer puts two texts together."""
         return self._pair is not None and self._pair.size < self.max_tokens
@@ -115,46 +122,82 @@ class FolderTokenizer:
         ids = self.single(self.encode(prompt)).ids
         return len(ids) - (ids[-1] in self._special_ids if ids else 0)
 
-    def token(self, id_: int) -> str:
-        """The token with this id."""
-        return self._tokenizer.id_to_token(id_) or ""
+    def described(self, text: str, special_tokens: bool) -> list[Token]:
+        """The text's tokens, whole, and where each stands in it, in characters."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        own = [
+            Token(id_, token, begin, end)
+            for id_, token, (begin, end) in zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True)
+        ]
+        if not special_tokens:
+            return own
+        before, _, after, _ = self._single
+        return [*self._around(before), *own, *self._around(after)]
 
-    def special(self, ids: Sequence[int]) -> list[bool]:
-        """Which of the tokens are special ones."""
-        return [id_ in self._special_ids for id_ in ids]
+    def _around(self, ids: Sequence[int]) -> list[Token]:
+        return [Token(id_, self.token(id_), None, None) for id_ in ids]
+
+    def token(self, id_: int) -> str:
+        """The token with this id; empty where there is none."""
+        return (self._tokenizer.id_to_token(id_) or "") if 0 <= id_ < 1 << 32 else ""
+
+    def ids_of(self, tokens: Sequence[str]) -> set[int]:
+        """Of those of the tokens that the vocabulary has."""
+        found = (self._tokenizer.token_to_id(token) for token in tokens)
+        return {id_ for id_ in found if id_ is not None}
 
     # ------------------------------------------------------------------------------------------------- putting together
 
-    def single(self, text: Encoded, left: bool = False) -> Tokens:
-        """A text, cut at the right or the left where it is too long."""
+    def single(self, text: Encoded, left: bool = False, most: int | None = None) -> Tokens:
+        """A text, cut at the right or the left where it is too long, or has more than `most` tokens."""
         before, _, after, _ = self._single
-        ids, room = text.ids, self.room
-        is_cut = len(ids) > room
-        if is_cut:
-            ids = ids[-room:] if left else ids[:room]
-        ids = [*before, *ids, *after]
+        begin, end = self.kept(len(text.ids), left, most)
+        is_cut = end - begin < len(text.ids)
+        ids = [*before, *text.ids[begin:end], *after]
         return Tokens(ids, len(ids), is_cut)
 
-    def windows(self, text: Encoded) -> list[Tokens]:
-        """The whole text in as many parts as it takes, each as long as fits, none empty unless the text is."""
-        ids, room = text.ids, self.room
-        parts = (Encoded(ids[begin : begin + room]) for begin in range(0, max(len(ids), 1), room))
-        return [self.single(part) for part in parts]
+    def kept(self, count: int, left: bool, most: int | None = None) -> tuple[int, int]:
+        """Where the part of a text of so many tokens begins and ends that is read."""
+        room = self.room if most is None else max(0, min(most, self.max_tokens) - self._single.size)
+        if count <= room:
+            return 0, count
+        return (count - room, count) if left else (0, room)
 
-    def pair(self, first: Encoded, second: Encoded, left: bool = False) -> Tokens:
-        """Two texts, of which the longer is cut first, as transformers does it (longest_first)."""
+    def windows(self, text: Encoded, before: Sequence[int] = ()) -> list[tuple[Tokens, int]]:
+        """The whole text in as many parts as it takes, each behind `before` and as long as fits, and their tokens.
+
+        None is empty unless the text is. `before` is cut where it leaves no room.
+        """
+        before = before[: self.room - 1]
+        ids, room = text.ids, self.room - len(before)
+        parts = [ids[begin : begin + room] for begin in range(0, max(len(ids), 1), room)]
+        return [(self.single(Encoded([*before, *part])), len(part)) for part in parts]
+
+    def pair(self, first: Encoded, second: Encoded, left: bool = False, only_first: bool = False) -> Tokens:
+        """Two texts, of which the longer is cut first, as transformers does it (longest_first).
+
+        `only_first`: the first one alone is cut, where that is enough.
+        """
         assert self._pair is not None
         before, between, after, typed = self._pair
         room = self.max_tokens - self._pair.size
         one, two = first.ids, second.ids
         is_cut = len(one) + len(two) > room
         if is_cut:
-            one_fits, two_fits = _longest_first(len(one), len(two), room)
+            if only_first and len(two) < room:
+                one_fits, two_fits = room - len(two), len(two)
+            else:
+                one_fits, two_fits = _longest_first(_length(first), _length(second), room)
             one = one[len(one) - one_fits :] if left else one[:one_fits]
             two = two[len(two) - two_fits :] if left else two[:two_fits]
         begins = len(before) + len(one) + len(between)
         ids = [*before, *one, *between, *two, *after]
         return Tokens(ids, begins if typed else len(ids), is_cut)
+
+
+def _length(text: Encoded) -> int:
+    """More than any other, where it is not known: then the other one is."""
+    return _UNKNOWN_LENGTH if text.is_part else len(text.ids)
 
 
 def _longest_first(one: int, two: int, room: int) -> tuple[int, int]:

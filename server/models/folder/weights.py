@@ -16,6 +16,7 @@ from server.errors import ModelError
 from server.models.folder import torch_save
 from server.models.folder.dtypes import BITS, Tensor
 from server.models.formats import read_json
+from server.models.refusals import no_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,11 @@ class Weights:
                 self.tensors[prefix + name] = Weight(len(self.files), *tensor)
             self.files.append(str(path))
 
+    def rename(self, old: str, new: str) -> None:
+        """Give a tensor another name, if there is one of this name."""
+        if old in self.tensors:
+            self.tensors[new] = self.tensors.pop(old)
+
     @property
     def dtype(self) -> str:
         """That of the most bytes."""
@@ -75,7 +81,7 @@ def _of_folder(folder: Path) -> list[tuple[Path, dict[str, Tensor]]]:
             return _shards(folder, f"{name}.index.json", read)
         if (folder / name).is_file():
             return [(folder / name, read(folder / name))]
-    raise ModelError(f"there are no weights in it: expected {SAFETENSORS} or {TORCH}, or their index of shards")
+    raise ModelError(no_weights(folder))
 
 
 def _shards(folder: Path, index: str, read: Reader) -> list[tuple[Path, dict[str, Tensor]]]:

@@ -43,14 +43,14 @@ def sparse_vectors(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     return np.asarray(found)
 
 
-def token_vectors(folder: Path, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-    """By sentence-transformers: a vector for each token of a document, special ones included."""
+def token_vectors(folder: Path, texts: Sequence[str], task: str = "document") -> list[NDArray[np.float32]]:
+    """By sentence-transformers: a vector for each token of a document or query, special ones included."""
     from sentence_transformers import MultiVectorEncoder
 
     with _quiet():
         model = MultiVectorEncoder(str(folder), **_options())
         found: list[NDArray[np.float32]] = model.encode(
-            list(texts), batch_size=BATCH, task="document", show_progress_bar=False, convert_to_numpy=True
+            list(texts), batch_size=BATCH, task=task, show_progress_bar=False, convert_to_numpy=True
         )
     return found
 

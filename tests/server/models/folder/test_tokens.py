@@ -21,6 +21,7 @@ from tests.server.models.folder.tokenizers import (
     write_unigram,
     write_vocabulary,
 )
+from tests.support.folders.architectures import ARCHITECTURES
 from tests.support.sentences import texts
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ def test_vocabularies_and_what_transformers_saves_of_them(tmp_path: Path, write:
     write(tmp_path)
     assert_as_transformers(tmp_path)
     assert_as_transformers(resaved(tmp_path), 7)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_s_tokenizer(tmp_path: Path, name: str) -> None:
+    tokenizer = ARCHITECTURES[name].tokenizer(model_max_length=None)
+    tokenizer.save_pretrained(tmp_path)
+    ARCHITECTURES[name].configuration(tokenizer).save_pretrained(tmp_path)
+    assert_as_transformers(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +176,30 @@ def test_long_texts_are_cut_without_reading_them_whole(bert: Path) -> None:
     assert own.quickly("a" * 10_000) is None
 
 
+def test_a_part_of_a_long_text_is_cut_as_the_whole(bert: Path) -> None:
+    for max_tokens in (12, 13):
+        own = opened(bert, max_tokens)
+        text = "the weather " * 1000
+        part = own.quickly(text)
+        assert part is not None
+        for other in ("", "a b c", "a b c d e f g h"):
+            encoded = own.encode(other)
+            assert own.pair(part, encoded) == own.pair(own.encode(text), encoded)
+            assert own.pair(encoded, part) == own.pair(encoded, own.encode(text))
+
+
 def test_windows_hold_the_whole_text(bert: Path) -> None:
     own = opened(bert, 10)
     for text in ("", "the", "the " * 8, "the " * 9, "the weather ? " * 20):
         encoded = own.encode(text)
-        windows = own.windows(encoded)
-        assert [id_ for window in windows for id_ in window.ids[1:-1]] == encoded.ids
-        assert all(len(window.ids) <= 10 and not window.is_cut for window in windows)
-        assert len(windows) == max(1, -(-len(encoded.ids) // 8))
+        for before in ([], [7, 8, 9]):
+            windows = own.windows(encoded, before)
+            room = 8 - len(before)
+            assert [id_ for window, _ in windows for id_ in window.ids[1 + len(before) : -1]] == encoded.ids
+            assert all(window.ids[1 : 1 + len(before)] == before for window, _ in windows)
+            assert all(len(window.ids) <= 10 and not window.is_cut for window, _ in windows)
+            assert [count for _, count in windows] == [len(window.ids) - 2 - len(before) for window, _ in windows]
+            assert len(windows) == max(1, -(-len(encoded.ids) // room))
 
 
 def test_prompts_are_counted_without_the_last_special_token(bert: Path) -> None:

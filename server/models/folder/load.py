@@ -1,0 +1,74 @@
+"""Loads a folder: which model class it is, and the engine behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import ModelLimits
+
+from ext import _encoder
+from server.errors import ModelError
+from server.models.folder import model_folder
+from server.models.folder.classifier import ClassifierModel
+from server.models.folder.encoder import EncoderModel
+from server.models.folder.reranker import RerankerModel
+from server.models.folder.sparse import SparseModel
+from server.models.folder.token_classifier import TokenClassifierModel
+from server.models.folder.token_vectors import TokenVectorModel
+from server.models.folder.tokens import FolderTokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.config import Settings
+    from server.models.folder.model_folder import ModelFolder
+    from server.models.folder.text_model import TextModel
+    from server.models.options import ModelOptions
+
+_CLASSES: dict[str, type[TextModel]] = {
+    model_folder.VECTOR: EncoderModel,
+    model_folder.CLASSES: ClassifierModel,
+    model_folder.TOKEN_CLASSES: TokenClassifierModel,
+    model_folder.SPARSE: SparseModel,
+    model_folder.TOKEN_VECTORS: TokenVectorModel,
+}
+
+
+async def load(path: Path, settings: Settings, options: ModelOptions) -> TextModel:
+    """Load and warm up, off the event loop. Raises ModelError."""
+    folder, native, tokenizer = await asyncio.to_thread(_open, path, settings, options)
+    limits = ModelLimits(
+        max_tokens=tokenizer.max_tokens,
+        queue_items=settings.queue_items,
+        queue_tokens=settings.queue_tokens,
+        batch_items=settings.batch_items,
+        batch_tokens=settings.encoder_batch_tokens,
+        max_output_tokens=0,
+    )
+    kind = RerankerModel if folder.is_cross_encoder else _CLASSES[folder.output]
+    return kind(native, folder, tokenizer, limits, settings.max_message_bytes)
+
+
+def _open(
+    path: Path, settings: Settings, options: ModelOptions
+) -> tuple[ModelFolder, _encoder.EncoderEngine, FolderTokenizer]:
+    folder = model_folder.read(path, options)
+    precision = options.precision or settings.precision
+    max_tokens = min(folder.max_tokens or settings.max_tokens, settings.max_tokens)
+    own: dict[str, Any] = settings.of_engine("encoder")
+    own |= {
+        "replicas": settings.replicas or len(os.sched_getaffinity(0)),
+        "batch_tokens": own.pop("encoder_batch_tokens"),
+        "max_tokens": max_tokens,
+        "precision": precision,
+    }
+    try:
+        native = _encoder.EncoderEngine(folder.config, folder.weights.files, folder.weights.tensors, folder.head, **own)
+    except (ValueError, RuntimeError, MemoryError) as error:  # it cannot be served, or settings do not fit together
+        raise ModelError(str(error)) from None
+    max_tokens = min(max_tokens, native.max_positions or max_tokens)
+    tokenizer = FolderTokenizer(folder.tokenizer, max_tokens, add_special_tokens=not folder.module.static)
+    folder.details |= {"precision": precision, "device": settings.device}
+    return folder, native, tokenizer

@@ -1,0 +1,213 @@
+"""A folder read: what the engine, the tokenizer and the answers need of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ext import _encoder
+from server.errors import ModelError
+from server.models.folder import sentence_transformers, tokenizer_files
+from server.models.folder.fields import without
+from server.models.folder.labels import labels_of
+from server.models.folder.sentence_transformers import SentenceTransformer
+from server.models.folder.tokenizer_files import STATIC
+from server.models.folder.weights import Weights
+from server.models.formats import read_json
+from server.models.refusals import pickled_head
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.models.folder.tokenizer_files import TokenizerFiles
+    from server.models.options import ModelOptions
+
+VECTOR, CLASSES, TOKEN_CLASSES = "vector", "classes", "token_classes"
+SPARSE, TOKEN_VECTORS = "sparse", "token_vectors"
+
+# Ends of the class of transformers that config.json names under architectures, and what they give.
+_OUTPUTS = {
+    "ForSequenceClassification": CLASSES,
+    "ForTokenClassification": TOKEN_CLASSES,
+    "ForMaskedLM": VECTOR,
+    "ForPreTraining": VECTOR,
+    "ForCausalLM": VECTOR,
+    "ForConditionalGeneration": VECTOR,
+    "WithLMHeadModel": VECTOR,
+    "Model": VECTOR,
+}
+_READ_HERE = {"sbert_ce_default_activation_function", "sentence_transformers"}
+
+
+@dataclass(slots=True)
+class ModelFolder:
+    """As the engine takes it, and more."""
+
+    config: dict[str, Any]
+    """config.json."""
+    weights: Weights
+    head: dict[str, Any]
+    """With its output: VECTOR or another of the constants above."""
+    tokenizer: TokenizerFiles
+    module: SentenceTransformer
+    """What sentence-transformers says; of a plain folder what it takes then."""
+    is_plain: bool
+    """There is no modules.json."""
+    activation: str | None = None
+    """A cross-encoder's activation_fn, if one is named."""
+    is_cross_encoder: bool = False
+    labels: list[str] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """What the engine gives."""
+        return str(self.head["output"])
+
+    @property
+    def max_tokens(self) -> int | None:
+        """What the files allow; None: they do not say."""
+        return self.module.max_tokens or self.tokenizer.max_tokens
+
+
+def read(path: Path, options: ModelOptions) -> ModelFolder:
+    """Everything but the numbers of the weights. The architecture is looked at first. Raises ModelError, OSError."""
+    if refusal := pickled_head(path):
+        raise ModelError(refusal)
+    is_plain = not (path / sentence_transformers.MODULES).is_file()
+    transformer = path if is_plain else sentence_transformers.first_folder(path)
+    config = read_config(transformer)
+    require_served(config)
+    module = _plain(path, config, options) if is_plain else _of_modules(path, options)
+    output = _plain_output(config) if is_plain else _output(module)
+    if is_plain and output == VECTOR:
+        module.head.append({"type": "pooling", "modes": list(options.pooling or _usual_pooling(config))})
+    elif options.pooling:
+        raise ModelError("pooling is an option of models that give vectors alone")
+    weights = Weights()
+    weights.add(transformer)
+    if module.static:
+        weights.rename("embeddings", "embedding.weight")  # Model2Vec's name
+    for prefix, folder in module.weights.items():
+        weights.add(folder, prefix)
+    tokenizer = tokenizer_files.read(transformer, config, options.ignore)
+    if module.lowercase:
+        tokenizer_files.lowercase(tokenizer.tokenizer)
+    labels = labels_of(config) if output in (CLASSES, TOKEN_CLASSES) else []
+    head = _head(output, module, labels)
+    named = _activation(config, module)
+    return ModelFolder(
+        config=without(config, options.ignore | _READ_HERE),
+        weights=weights,
+        head=head,
+        tokenizer=tokenizer,
+        module=module,
+        is_plain=is_plain,
+        activation=named,
+        is_cross_encoder=output == CLASSES and (named is not None or not is_plain),
+        labels=labels,
+        details=_details(config, weights, module),
+    )
+
+
+def _plain(path: Path, config: dict[str, Any], options: ModelOptions) -> SentenceTransformer:
+    """Of a folder without modules.json."""
+    if config["model_type"] == STATIC:
+        raise ModelError("static embeddings are served where sentence-transformers' modules.json is there: it is not")
+    module = SentenceTransformer(path)
+    sentence_transformers.read_config(module, path, options.ignore)
+    return module
+
+
+def _of_modules(path: Path, options: ModelOptions) -> SentenceTransformer:
+    if options.pooling:
+        raise ModelError("pooling is not an option of a folder with a modules.json, which says it")
+    return sentence_transformers.read(path, options.ignore)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json; that of a module without one (StaticEmbedding) is ours."""
+    static = {"model_type": STATIC}
+    if not (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file():
+        return static
+    config = read_json(folder / "config.json")
+    return static if config.get("model_type") == "model2vec" else config
+
+
+def require_served(config: dict[str, Any]) -> None:
+    """Raise ModelError for an architecture that is not served, with those that are."""
+    kind = config.get("model_type")
+    served = _encoder.architectures()
+    if kind not in served:
+        raise ModelError(f"its architecture is {kind!r} (model_type in config.json); served are {', '.join(served)}")
+
+
+def class_name(config: dict[str, Any]) -> str:
+    """The class of transformers that saved it; empty where config.json does not say."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
+
+
+def _output(module: SentenceTransformer) -> str:
+    """What a folder with modules.json gives."""
+    if module.task == "sequence-classification" or module.model_type == "CrossEncoder":
+        if module.head or module.splade:
+            raise ModelError("modules.json: a cross-encoder with modules behind its transformer is not served")
+        return CLASSES
+    if module.splade is not None:
+        return SPARSE
+    if module.task != "feature-extraction":
+        raise ModelError(f"transformer_task is {module.task!r}; served are feature-extraction and fill-mask")
+    if module.static or any(part["type"] == "pooling" for part in module.head):
+        return VECTOR
+    if module.mask is not None or module.model_type in ("MultiVectorEncoder", "ColBERT"):
+        return TOKEN_VECTORS
+    raise ModelError("modules.json: there is no Pooling, so that there is no vector of a text")
+
+
+def _plain_output(config: dict[str, Any]) -> str:
+    name = class_name(config)
+    if not name:
+        return VECTOR
+    for end, output in _OUTPUTS.items():
+        if name.endswith(end):
+            return output
+    ends = ", ".join(f"...{end}" for end in _OUTPUTS)
+    raise ModelError(f"config.json: architectures: {name} is not served; served are {ends}")
+
+
+def _usual_pooling(config: dict[str, Any]) -> tuple[str, ...]:
+    """As sentence-transformers chooses it for a folder that does not say."""
+    is_decoder = class_name(config).endswith("ForCausalLM") and config.get("is_causal", True) is not False
+    return ("lasttoken",) if is_decoder else ("mean",)
+
+
+def _head(output: str, module: SentenceTransformer, labels: list[str]) -> dict[str, Any]:
+    if output in (CLASSES, TOKEN_CLASSES):
+        return {"output": output, "labels": len(labels)}
+    if output == SPARSE:
+        assert module.splade is not None
+        if module.head:
+            raise ModelError("modules.json: a SpladePooling with other modules is not served")
+        return {"output": output, **module.splade}
+    modules = [{"type": "pooling", "modes": ["mean"]}, *module.head] if module.static else module.head
+    return {"output": output, "modules": modules}
+
+
+def _activation(config: dict[str, Any], module: SentenceTransformer) -> str | None:
+    """Where sentence-transformers' versions have put it: since 4 under its own name, in 6 in a file of its own too."""
+    own = config.get("sentence_transformers")
+    named = own.get("activation_fn") if isinstance(own, dict) else None
+    found = module.activation or named or config.get("sbert_ce_default_activation_function")
+    return None if found is None else str(found)
+
+
+def _details(config: dict[str, Any], weights: Weights, module: SentenceTransformer) -> dict[str, str]:
+    details = {"architecture": str(config["model_type"]), "input": "texts", "weights": weights.dtype}
+    if module.prompts:
+        details["prompts"] = ", ".join(module.prompts)
+    if module.default_prompt is not None:
+        details["default_prompt"] = module.default_prompt
+    if module.similarity:
+        details["similarity"] = module.similarity
+    return details

@@ -1,0 +1,102 @@
+"""A vector for each token of a text (ColBERT, late interaction)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from server.errors import ModelError, invalid_argument
+from server.models.capabilities import Capability
+from server.models.folder.encoder import PromptedModel
+from server.models.folder.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.calls import Pending
+    from server.models.folder.model_folder import ModelFolder
+    from server.models.folder.tokens import Encoded
+    from server.models.requests import Reading, RequestContext
+
+
+class TokenVectorModel(PromptedModel):
+    """Of a document: the vectors of its tokens, without those of the words that the folder leaves out.
+
+    A text with the prompt named query is read as a query: words are not left out, and mask tokens fill it up to the
+    query's length where the folder says so.
+    """
+
+    kind = "late-interaction-encoder"
+    capabilities = (Capability.EMBED_TOKENS, Capability.TOKENIZE)
+
+    def __init__(self, native: Any, folder: ModelFolder, *rest: Any) -> None:
+        super().__init__(native, folder, *rest)
+        lengths = folder.module.lengths
+        self._expansion = _expansion(lengths.get("query_expansion"), folder)
+        self._lengths = {task: lengths.get(f"{task}_length") for task in ("query", "document")}
+        mask = folder.module.mask or {}
+        words = mask.get("skiplist_words", [])
+        self._skipped_tasks = frozenset(mask.get("skiplist_tasks", ()))
+        self._skipped_ids = np.array(sorted(self._tokenizer.ids_of(words)), dtype=np.int64)
+        self.dimensions = native.columns
+        self.normalized = folder.head["modules"][-1:] == [{"type": "normalize"}]
+        self.details |= {"output": "vectors of tokens", "dimensions": str(self.dimensions)}
+
+    def embed_tokens(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
+        """See Model.embed_tokens."""
+        task = "query" if reading.prompt_name == "query" else "document"
+        prompt, left = self._prompt(reading), self._cuts_left(reading)
+
+        def submit(encoded: Encoded) -> Pending[bytes]:
+            tokens = self._tokens(encoded, left, task)
+            return self._submit(tokens, reading.truncate, context, self._without_skipped(tokens.ids, task))
+
+        return self._read((prompt + text,), submit, reading.truncate, left)
+
+    def _tokens(self, encoded: Encoded, left: bool, task: str) -> Tokens:
+        expansion = self._expansion if task == "query" else None
+        if expansion is None:
+            return self._tokenizer.single(encoded, left, self._lengths[task])
+        if not expansion.attends:
+            raise invalid_argument(
+                "queries of this model end in mask tokens that the others do not attend to (query_expansion), which is"
+                " not served"
+            )
+        most = expansion.length if expansion.is_fixed else self._lengths[task]
+        ids, _, is_cut = self._tokenizer.single(encoded, left, most)
+        ids += [expansion.token] * (expansion.length - len(ids))
+        return Tokens(ids, len(ids), is_cut)
+
+    def _without_skipped(self, ids: list[int], task: str) -> Callable[[bytes], bytes] | None:
+        if task not in self._skipped_tasks or not self._skipped_ids.size:
+            return None
+        kept = ~np.isin(ids, self._skipped_ids)
+
+        def convert(vectors: bytes) -> bytes:
+            return np.frombuffer(vectors, "<f4").reshape(len(ids), -1)[kept].tobytes()
+
+        return convert
+
+
+class _Expansion(NamedTuple):
+    """Tokens that fill a query up."""
+
+    length: int
+    token: int
+    attends: bool
+    """The query's own tokens attend to them."""
+    is_fixed: bool
+    """Longer queries are cut to the length."""
+
+
+def _expansion(given: Any, folder: ModelFolder) -> _Expansion | None:
+    if given is None:
+        return None
+    tokens = folder.tokenizer.special_tokens
+    name = given.get("token") or tokens.get("mask_token") or tokens.get("eos_token")
+    id_ = folder.tokenizer.tokenizer.token_to_id(name or "")
+    strategy, length = given.get("strategy"), given.get("length")
+    if id_ is None or strategy not in ("fixed", "min") or not isinstance(length, int):
+        raise ModelError(f"query_expansion is {given!r}, which is not served")
+    return _Expansion(length, id_, given.get("attend") is True, strategy == "fixed")

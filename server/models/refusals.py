@@ -1,0 +1,109 @@
+"""What is said of a location that holds no model that is served: what it is, and the step that helps."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+FOLDER_HELP = "name the folder that save_pretrained wrote, with its config.json, weights and tokenizer"
+
+# Weights of other frameworks, by their files' names.
+_OTHER_WEIGHTS = {
+    "tf_model.h5": "TensorFlow",
+    "flax_model.msgpack": "Flax",
+    "rust_model.ot": "rust-bert",
+}
+
+
+def no_such_location(location: str) -> str:
+    """Of what does not exist."""
+    if _HUB_NAME.fullmatch(location):
+        return (
+            "no such folder. Is it a name on the Hugging Face hub? Models are served from folders: get it by"
+            f" `hf download {location} --local-dir {location.partition('/')[2]}` (pip install huggingface_hub)"
+        )
+    return "no such file or folder"
+
+
+def file_of_no_kind(path: Path) -> str:
+    """Of a file."""
+    with path.open("rb") as file:
+        begin = file.read(8)
+    suffix = path.suffix.lower()
+    if begin[:4] == b"GGUF":
+        return f"GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
+    if suffix == ".onnx":
+        return f"ONNX is not read; {FOLDER_HELP}, from which the ONNX file was made"
+    if suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
+        return f"a file of a folder's; {FOLDER_HELP}"
+    if suffix in (".pkl", ".pickle", ".joblib"):
+        return "a pickle, which would run whatever code it holds: it is not read"
+    if begin[:1] == b"\x80" or _is_torch_save(path):
+        return (
+            "a file of torch.save, which holds weights without their model: export the model by torch.jit.script or"
+            f" torch.jit.trace, or {FOLDER_HELP}"
+        )
+    return "no kind of model that this server knows; expected a TorchScript or TensorFlow Lite file"
+
+
+def _is_torch_save(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def folder_of_no_kind(path: Path) -> str:
+    """Of a folder."""
+    snapshots = sorted(path.glob("snapshots/*/config.json"))
+    if snapshots:
+        return f"the hub's cache of a model: name the folder in it, {snapshots[-1].parent}"
+    if (path / "adapter_config.json").is_file():
+        return (
+            'an adapter (PEFT) without its model: merge them, python -c "from peft import AutoPeftModel as M; '
+            f"M.from_pretrained('{path}').merge_and_unload().save_pretrained('OUT')\", and put the tokenizer beside it"
+        )
+    if found := _first(path, "*.gguf"):
+        return f"{found}: GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
+    if found := _first(path, "*.onnx", "onnx/*.onnx"):
+        return f"{found}: ONNX is not read; {FOLDER_HELP}, from which it was made"
+    below = sorted(folder.parent for folder in path.glob("*/config.json"))
+    if below:
+        return f"there is no config.json in it; name the folder itself, such as {below[0]}"
+    return f"no kind of model that this server knows is in this folder; {FOLDER_HELP}"
+
+
+def pickled_head(path: Path) -> str | None:
+    """Of a folder of SetFit, whose labels would be lost; None: it has none."""
+    for name in ("model_head.pkl", "model_head.joblib"):
+        if (path / name).is_file():
+            return (
+                f"a SetFit model: its labels are in {name}, a pickle of scikit-learn, which is not read. Move it away"
+                " to serve the vectors alone, or train a sequence classifier (AutoModelForSequenceClassification)"
+            )
+    return None
+
+
+def no_weights(path: Path) -> str:
+    """Of a folder with a config.json and without weights that are read."""
+    expected = "expected model.safetensors or pytorch_model.bin, or the index of their shards"
+    for name, framework in _OTHER_WEIGHTS.items():
+        if (path / name).is_file():
+            return f"its weights are {name}, {framework}'s, which are not read; save it from PyTorch as safetensors"
+    if (path / "adapter_config.json").is_file() or _first(path, "*.gguf", "*.onnx", "onnx/*.onnx"):
+        return folder_of_no_kind(path)
+    if found := _first(path, "*.safetensors", "*.bin", "*.pt", "*.pth"):
+        return f"there are no weights in it that are read: {expected}, not {found}"
+    return f"there are no weights in it: {expected}"
+
+
+def _first(path: Path, *patterns: str) -> str | None:
+    """The path of a file that fits, from the folder on."""
+    found = sorted(str(file.relative_to(path)) for pattern in patterns for file in path.glob(pattern))
+    return found[0] if found else None

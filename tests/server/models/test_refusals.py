@@ -1,0 +1,140 @@
+"""What a location that holds no served model is told, and that the step it names is one."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ext import _encoder
+from server.config import Settings
+from server.errors import ModelError
+from server.models import kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BERT = {"model_type": "bert", "architectures": ["BertModel"]}
+
+
+async def refusal(location: object) -> str:
+    with pytest.raises(ModelError) as caught:
+        await kinds.load(str(location), Settings())
+    message = str(caught.value)
+    assert message.startswith(f"{location}: ")
+    return message.removeprefix(f"{location}: ")
+
+
+def folder_of(path: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (path / name).write_bytes(content)
+        else:
+            (path / name).write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("BAAI/bge-small-en-v1.5", "`hf download BAAI/bge-small-en-v1.5 --local-dir bge-small-en-v1.5`"),
+        ("nowhere", "no such file or folder"),
+        ("/nowhere/at/all", "no such file or folder"),
+    ],
+)
+async def test_what_is_not_there(location: str, reason: str) -> None:
+    assert reason in await refusal(location)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "reason"),
+    [
+        ("model.pt", lambda path: torch.save({"a": torch.ones(2)}, path), "a file of torch.save, which holds weights"),
+        (
+            "old.pt",
+            lambda path: torch.save({}, path, _use_new_zipfile_serialization=False),
+            "a file of torch.save, which holds weights",
+        ),
+        ("model.onnx", lambda path: path.write_bytes(b"\x08\x07"), "ONNX is not read; name the folder that"),
+        ("model.gguf", lambda path: path.write_bytes(b"GGUF\3\0\0\0"), "GGUF, the format of llama.cpp, is not read; "),
+        (
+            "model.safetensors",
+            lambda path: save_file({"a": torch.ones(2)}, path),
+            "a file of a folder's; name",
+        ),
+        ("config.json", lambda path: path.write_text("{}"), "a file of a folder's; name"),
+        ("model_head.pkl", lambda path: path.write_bytes(pickle.dumps([])), "a pickle, which would run whatever code"),
+        ("picture.png", lambda path: path.write_bytes(b"\x89PNG"), "expected a TorchScript or TensorFlow Lite file"),
+        ("empty", lambda path: path.write_bytes(b""), "expected a TorchScript or TensorFlow Lite file"),
+    ],
+)
+async def test_files(tmp_path: Path, name: str, write: Callable[[Path], object], reason: str) -> None:
+    write(tmp_path / name)
+    assert reason in await refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "no kind of model that this server knows is in this folder; name the folder that save_pretrained wrote"),
+        ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf: GGUF, the format of llama.cpp, is not read"),
+        ({"onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is not read"),
+        ({"adapter_config.json": {}, "adapter_model.safetensors": b""}, "merge_and_unload()"),
+        ({"encoder/config.json": BERT}, "there is no config.json in it; name the folder itself, such as "),
+        ({"snapshots/0123/config.json": BERT}, "the hub's cache of a model: name the folder in it, "),
+        ({"config.json": BERT, "tf_model.h5": b""}, "its weights are tf_model.h5, TensorFlow's, which are not read"),
+        ({"config.json": BERT, "onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is not read"),
+        ({"config.json": BERT, "model_fp16.safetensors": b""}, "model.safetensors or pytorch_model.bin, or the index"),
+        ({"config.json": BERT, "model_fp16.safetensors": b""}, "not model_fp16.safetensors"),
+        ({"config.json": BERT}, "there are no weights in it: expected model.safetensors or pytorch_model.bin"),
+        ({"config.json": BERT | {"architectures": ["BertForQuestionAnswering"]}}, "BertForQuestionAnswering is not"),
+        ({"config.json": BERT, "model_head.pkl": b""}, "a SetFit model: its labels are in model_head.pkl, a pickle"),
+        (
+            {"config.json": {"model_type": "xlnet"}},
+            "its architecture is 'xlnet' (model_type in config.json); served are",
+        ),
+        (
+            {"config.json": {"model_type": "xlnet", "hidden_act": None}, "tokenizer.json": b""},
+            "architecture is 'xlnet'",
+        ),
+        ({"config.json": {}}, "its architecture is None (model_type in config.json); served are"),
+        ({"config.json": b"{"}, "config.json is no JSON"),
+        ({"config.json": b"[]"}, "config.json is not a JSON object"),
+        (
+            {"modules.json": [{"type": "sentence_transformers.models.Transformer", "path": ""}]},
+            "there is no config.json",
+        ),
+    ],
+)
+async def test_folders(tmp_path: Path, files: dict[str, Any], reason: str) -> None:
+    folder = folder_of(tmp_path / "model", files)
+    folder.mkdir(exist_ok=True)
+    assert reason in await refusal(folder)
+
+
+async def test_what_is_served_is_named(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "model", {"config.json": {"model_type": "funnel"}})
+    message = await refusal(folder)
+    assert all(name in message for name in _encoder.architectures())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("precision=int4", "precision is 'int4'; it must be one of float32, bfloat16, int8"),
+        ("fast=1", "fast is no option of a model"),
+    ],
+)
+async def test_options(tmp_path: Path, options: str, reason: str) -> None:
+    assert reason in await refusal(f"{tmp_path},{options}")
+
+
+async def test_options_of_other_kinds(zoo: Callable[[str], Path]) -> None:
+    message = await refusal(f"{zoo('doc_model')},precision=int8")
+    assert message == "options are for models that are read from their Hugging Face folders"
