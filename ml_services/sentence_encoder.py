@@ -21,6 +21,7 @@ from server.errors import ModelError
 from server.models import kinds
 from server.models.capabilities import Capability, methods_of
 from server.models.fan_out import answer_all
+from server.models.options import without_options
 from server.models.requests import AS_IT_IS, RequestContext
 
 if TYPE_CHECKING:
@@ -72,8 +73,11 @@ class SentenceEncoder:
     """Embeds texts. May be used from several threads, whose texts share batches."""
 
     def __init__(self, location: str | Path = DEFAULT_LOCATION) -> None:
-        """Load what is at `location`. Raises ModelNotFoundError and EmbeddingError."""
-        if not Path(location).exists():
+        """Load what is at `location`, perhaps with options: FOLDER,precision=int8.
+
+        Raises ModelNotFoundError and EmbeddingError.
+        """
+        if not Path(without_options(str(location))).exists():
             raise ModelNotFoundError(str(location))
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_OnTheLoop(1))
@@ -82,7 +86,7 @@ class SentenceEncoder:
         self._model: Model | None = None
         atexit.register(self.close)  # engines must not outlive the interpreter
         try:
-            model = self._in_loop(kinds.load(Path(location), Settings())).result()
+            model = self._in_loop(kinds.load(location, Settings())).result()
         except ModelError as error:
             self.close()
             raise EmbeddingError(str(error)) from None

@@ -14,6 +14,7 @@ from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 from server.errors import ModelError, invalid_argument, not_found, unavailable
 from server.models import kinds
 from server.models.capabilities import METHODS, Capability, methods_of
+from server.models.options import without_options
 from server.tensorflow.location import is_url, short_name
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _NAME_CHARACTERS = 128
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_NAME_CHARACTERS - 1}}}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 
 # What to load for a capability that no model has: for the message.
@@ -56,19 +57,25 @@ class Entry:
 
 
 def parse_location(text: str) -> tuple[str, str]:
-    """(name, location) of `NAME=LOCATION`, or of a location alone, whose file's stem is the name then."""
+    """(name, location) of `NAME=LOCATION`, or of a location alone, whose folder or file's stem is the name then."""
+    alone = without_options(text)
     name, equals, location = text.partition("=")
-    if equals and _NAME.fullmatch(name):
+    if equals and _is_name(name) and not ("/" in name and Path(alone).exists()):
         return name, location
-    stem = short_name(text) if is_url(text) else Path(text).stem
+    path = Path(alone)
+    stem = short_name(alone) if is_url(alone) else path.name if path.is_dir() else path.stem
     name = re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")
     return name[:_NAME_CHARACTERS] or "model", text
 
 
+def _is_name(name: str) -> bool:
+    return len(name) <= _NAME_CHARACTERS and _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> None:
     """Raise ModelError for what cannot be a model's name."""
-    if not _NAME.fullmatch(name):
-        allowed = f"at most {_NAME_CHARACTERS} letters, digits, '.', '_' and '-'"
+    if not _is_name(name):
+        allowed = f"at most {_NAME_CHARACTERS} letters, digits, '.', '_' and '-', and one '/' as in owner/name"
         raise ModelError(f"{name[:_NAME_CHARACTERS]!r} cannot be a model's name, which has {allowed}")
 
 
@@ -97,8 +104,7 @@ class Registry:
         async with self._loading:
             entry = self._entries.setdefault(name, Entry(name, location))
             try:
-                model = await kinds.load(location, self._settings.of_model(name))
-                version = await kinds.version_of(location)
+                model, version = await self._shared(name, location) or await self._load(name, location)
             except (ModelError, asyncio.CancelledError) as error:
                 self._failed(entry, str(error) or "loading was cancelled")
                 raise
@@ -107,8 +113,40 @@ class Registry:
             self._choose_defaults()
         log.info("model ready", model=name, kind=model.kind, version=version, methods=methods_of(model.capabilities))
         if replaced is not None:
-            await replaced.close()
+            await self._close(replaced)
         return self._info(entry)
+
+    async def _load(self, name: str, location: str) -> tuple[Model, str]:
+        """The model and its version, for which all of its files are read: at the same time, in another thread."""
+        version = asyncio.ensure_future(kinds.version_of(location))
+        try:
+            model = await kinds.load(location, self._settings.of_model(name))
+        except BaseException:
+            version.cancel()
+            await asyncio.gather(version, return_exceptions=True)
+            raise
+        try:
+            return model, await version
+        except BaseException:
+            await model.close()
+            raise
+
+    async def _shared(self, name: str, location: str) -> tuple[Model, str] | None:
+        """The model that another name has, where it is of the same files, options and settings; None: there is none."""
+        for other in tuple(self._entries.values()):
+            if other.name == name or other.model is None or not kinds.is_same_location(other.location, location):
+                continue
+            if self._settings.of_model(other.name) != self._settings.of_model(name):
+                continue
+            version = await kinds.version_of(location)
+            if version == other.version and other.model is not None:
+                return other.model, version
+        return None
+
+    async def _close(self, model: Model) -> None:
+        """Close a model that no name has any more."""
+        if all(entry.model is not model for entry in self._entries.values()):
+            await model.close()
 
     async def unload(self, name: str) -> None:
         """Answer what waits for the model, then free it. Raises NOT_FOUND."""
@@ -117,17 +155,18 @@ class Registry:
             raise unavailable(f"model {name!r} is not loaded yet" + (f": {entry.error}" if entry.error else ""))
         model, entry.model, entry.state = entry.model, None, ModelState.UNLOADING
         self._choose_defaults()
-        await model.close()
+        await self._close(model)
         if entry.model is None:
             self._entries.pop(name, None)
         log.info("model unloaded", model=name)
 
     async def close(self) -> None:
         """Answer what was accepted and free all models."""
-        models = []
+        models: list[Model] = []
         for entry in self._entries.values():
             if entry.model is not None:
-                models.append(entry.model)
+                if all(model is not entry.model for model in models):  # two names may have it
+                    models.append(entry.model)
                 entry.model, entry.state = None, ModelState.UNLOADING
         self._choose_defaults()
         await asyncio.gather(*(model.close() for model in models))

@@ -49,6 +49,11 @@ def error_of(call: Callable[..., Any], *arguments: Any) -> PredictionError:
         ("models/.hidden.pt", "hidden", "models/.hidden.pt"),
         ("x" * 200 + ".pt", "x" * 128, "x" * 200 + ".pt"),
         ("..", "model", ".."),
+        ("server/models", "models", "server/models"),
+        ("a/bge-small-en-v1.5,precision=int8", "bge-small-en-v1", "a/bge-small-en-v1.5,precision=int8"),
+        ("intent=folder,precision=int8,pooling=cls", "intent", "folder,precision=int8,pooling=cls"),
+        ("BAAI/bge-m3=models/bge", "BAAI/bge-m3", "models/bge"),
+        ("a/b/c=models/bge", "bge", "a/b/c=models/bge"),
     ],
 )
 def test_names_of_locations(text: str, name: str, location: str) -> None:
@@ -189,7 +194,7 @@ async def test_a_new_name_that_fails_is_forgotten_unless_the_command_line_named_
 
 
 async def test_names_that_are_no_names(registry: Registry, zoo: Callable[[str], Path]) -> None:
-    for name in ("", " ", "a b", ".hidden", "x" * 129, "a/b", "ö", "a\n"):
+    for name in ("", " ", "a b", ".hidden", "x" * 129, "a/b/c", "/a", "a/", "a/.b", "ö", "a\n"):
         with pytest.raises(ModelError, match="cannot be a model's name"):
             await registry.load(name, str(zoo("doc_model")))
     registry.announce("twice", str(zoo("doc_model")))
@@ -224,3 +229,31 @@ async def test_counters_of_a_model(registry: Registry, zoo: Callable[[str], Path
 
 def context() -> RequestContext:
     return RequestContext(0, time.monotonic_ns() + 60 * 10**9, None)
+
+
+async def test_one_model_under_two_names_is_loaded_once(registry: Registry, zoo: Callable[[str], Path]) -> None:
+    path = zoo("doc_model")
+    await registry.load("one", str(path))
+    await registry.load("two", f"{path.parent}/../{path.parent.name}/{path.name}")
+    model = registry.model(Capability.CLASSIFY, "one")
+    assert registry.model(Capability.CLASSIFY, "two") is model
+    await registry.unload("one")
+    assert await result(registry.model(Capability.CLASSIFY, "two").predict("hello", ITS_OWN_SCORES, context()))
+    await registry.load("two", str(path))
+    assert registry.model(Capability.CLASSIFY, "two") is not model, "loading a name again reads the files again"
+
+
+async def test_models_that_differ_are_not_shared(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+    registry = Registry(FAST.model_copy(update={"model_device": ("four=cpu:0",)}))
+    path = tmp_path / "model.pt"
+    shutil.copy(zoo("doc_model"), path)
+    await registry.load("one", str(path))
+    shutil.copy(zoo("docnn_mask"), path)  # another model at the same place
+    await registry.load("two", str(path))
+    await registry.load("three", str(path))
+    await registry.load("four", str(path))
+    one, two, three, four = (registry.model(Capability.CLASSIFY, name) for name in ("one", "two", "three", "four"))
+    assert one is not two
+    assert two is three
+    assert three is not four
+    await registry.close()
