@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, and the limit of open files."""
+"""Files that appear whole or not at all, paths without links, and the limit of open files."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import secrets
@@ -46,6 +47,23 @@ class AtomicFile:
         with contextlib.suppress(OSError):  # closing writes what is buffered, and the disk may be full
             self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def resolved(path: Path) -> Path:
+    """The path without links and `..`; what does not exist yet may stand at its end.
+
+    Raises OSError where links lead in a circle, and ValueError for a NUL. Path.resolve lets circles pass: from
+    Python 3.13 on all, before some, and then it leaves links that come after one as they are.
+    """
+    found = Path(os.path.realpath(path))
+    try:
+        found.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
+    if Path(os.path.realpath(found)) != found:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return found
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from process.files import resolved
 from server.errors import invalid_argument
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class ModelRoot:
         """Where `location` lies, relative to the folder or not. Raises INVALID_ARGUMENT when that is outside of it."""
         root = self.require()
         try:
-            path = (root / location).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # too long a name, a loop of links, a NUL
+            path = resolved(root / location)
+        except (OSError, ValueError) as error:  # links in a circle, a NUL
             raise invalid_argument(str(error), field="location") from None
         if not path.is_relative_to(root):
             raise invalid_argument("lies outside of the folder for models", field="location", setting=_SETTING)

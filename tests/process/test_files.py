@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
-from process.files import AtomicFile, raise_open_files_limit, replacing, write_atomically
+from process.files import AtomicFile, raise_open_files_limit, replacing, resolved, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,3 +126,25 @@ def test_the_limit_of_open_files(
     assert limits[-1] == after
     warned = [(entry["allowed"], entry["needed"], entry["settings"]) for entry in entries]
     assert warned == ([(1000, needed, "connections")] if needed > 1000 else [])
+
+
+def test_paths_without_links(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "circle").symlink_to("circle")
+    folder = (tmp_path / "folder").resolve()
+    assert resolved(tmp_path / "link" / ".." / "link" / "new") == folder / "new"
+    for wrong in ("circle", "circle/new"):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            resolved(tmp_path / wrong)
+    with pytest.raises(ValueError, match="null"):
+        resolved(tmp_path / "a\0b")
+
+
+def test_links_after_a_circle_do_not_stay(tmp_path: Path) -> None:
+    """Python 3.11 and 3.12 leave them as they are, later ones do not: no version may call the outside inside."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "out").symlink_to(tmp_path)
+    (tmp_path / "root" / "circle").symlink_to("circle")
+    with contextlib.suppress(OSError):
+        assert resolved(tmp_path / "root" / "circle" / ".." / "out" / "secret") == tmp_path.resolve() / "secret"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from process.files import resolved
 from server.batch.storage.errors import LocationError
 from server.batch.storage.locations import Location, parse
 from server.batch.storage.schemes import SCHEMES
@@ -47,8 +48,8 @@ class AllowedLocations:
 
     def _resolves_below_root(self, location: Location) -> bool:
         try:
-            path = Path(location.path).resolve()  # links included, so that none leads out
-        except (OSError, RuntimeError) as error:  # too long a name; links in a circle
+            path = resolved(Path(location.path))  # so that no link leads out
+        except OSError as error:  # links in a circle
             raise LocationError(f"{location.text!r} cannot be resolved: {error}") from None
         return any(path.is_relative_to(root) for root in self._roots)
 
