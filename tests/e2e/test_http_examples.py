@@ -10,6 +10,7 @@ import pytest
 from rest_proxy.application import Application
 from rest_proxy.backend.pool import Pool
 from rest_proxy.config import Settings
+from tests.e2e.folders import made
 from tests.support.http_examples import check_answer, example_requests
 from tests.support.service import Service
 from tests.support.smart_reply_models import google_model
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.shared import SharedFiles
+
 NEEDS_FILES = ("batches", "embedded-tf")  # their examples name places that are only there where they are made
-NO_MODEL = ("/classify_tokens", "/tokenize", "/embed_sparse", "/embed_tokens", "/rerank", "/v1/rerank", "/v2/rerank")
 
 
 @pytest.fixture(scope="module")
-def service(slow_generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
+def service(slow_generator: Path, zoo: Callable[[str], Path], shared_files: SharedFiles) -> Iterator[Service]:
     """A model for each route, named as the examples name them."""
     models = {
         "classifier": zoo("doc_model"),
         "replies": google_model(),
         "encoder": zoo("embedding_tensor"),
         "gpt2": slow_generator,
+        **made(shared_files, ("tags", "reranker", "splade", "colbert")),
     }
     with Service(*(flag for name, path in models.items() for flag in ("--model", f"{name}={path}"))) as running:
         yield running
@@ -38,11 +41,7 @@ def service(slow_generator: Path, zoo: Callable[[str], Path]) -> Iterator[Servic
 async def test_every_example_is_answered_as_described(service: Service) -> None:
     document = service.http("/openapi.json").json()
     settings = Settings()
-    routes = [
-        route
-        for route in Application(settings, Pool(settings)).routes
-        if route.tag not in NEEDS_FILES and route.path not in NO_MODEL
-    ]
+    routes = [route for route in Application(settings, Pool(settings)).routes if route.tag not in NEEDS_FILES]
     for route, method, path, fields in example_requests(routes, {"name": "gpt2"}):
         body = None if fields is None else json.dumps(fields)
         answer = service.http(path, method=method, body=body, headers={"Content-Type": "application/json"})

@@ -11,12 +11,12 @@ from server.calls import Pending
 from server.errors import invalid_argument
 from server.models.capabilities import Capability
 from server.models.folder.text_model import TextModel, pending_of
-from server.models.folder.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from server.models.folder.model_folder import ModelFolder
+    from server.models.folder.tokens import Encoded, Tokens
     from server.models.requests import Reading, RequestContext
 
 _FLOAT_BYTES = 4
@@ -95,10 +95,15 @@ class EncoderModel(PromptedModel):
         return self._answer(text, reading, context, self._convert)
 
     def embed_ids(self, ids: Sequence[int], truncate: bool, context: RequestContext) -> Pending[bytes]:
-        """See Model.embed_ids."""
-        is_cut = len(ids) > self.limits.max_tokens
-        kept = list(ids[: self.limits.max_tokens])
-        return self._submit(Tokens(kept, len(kept), is_cut), truncate, context, self._convert)
+        """See Model.embed_ids. Ids without the special tokens are refused: they are seldom the model's own."""
+        own = self._tokenizer.own_ids(ids)
+        if own is None:
+            around = self._tokenizer.around
+            raise invalid_argument(
+                f"must begin and end with the model's special tokens ({around}), as tokenize gives them; ids of "
+                "another tokenizer, such as OpenAI's, mean other words here: send the text instead"
+            )
+        return self._submit(self._tokenizer.single(own, self._left), truncate, context, self._convert)
 
     def _submit(self, tokens: Tokens, *further: Any) -> Pending[Any]:
         if tokens.ids or not self._is_static:

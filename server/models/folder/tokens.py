@@ -89,6 +89,20 @@ class FolderTokenizer:
         return len(self._single.before)
 
     @property
+    def around(self) -> str:
+        """The special tokens before and after a single text, for people; empty where there are none."""
+        before, _, after, _ = self._single
+        return " ... ".join(" ".join(map(self.token, ids)) for ids in (before, after)) if before or after else ""
+
+    def own_ids(self, ids: Sequence[int]) -> Encoded | None:
+        """What stands between the special tokens of a single text; None where they are not around it."""
+        before, _, after, _ = self._single
+        end = len(ids) - len(after)
+        if end < len(before) or list(ids[: len(before)]) != before or list(ids[end:]) != after:
+            return None
+        return Encoded(list(ids[len(before) : end]))
+
+    @property
     def pairs(self) -> bool:
         """Whether the tokenizer puts two texts together."""
         return self._pair is not None and self._pair.size < self.max_tokens

@@ -154,7 +154,20 @@ async def test_texts_that_are_ids(made: Made, opened: Open) -> None:
     ids = [token.id for token in await model.tokenize("a boat in the harbour", special_tokens=True)]
     found = np.frombuffer(await result(model.embed_ids(ids, True, context())), "<f4")
     assert np.array_equal(found, (await vectors(model, ["a boat in the harbour"]))[0])
-    for wrong, reason in (([], "no tokens"), ([10**6], "the id 1000000 is over the"), ([-1], "the id -1")):
+    own = model.limits.max_tokens - 2
+    cut = [ids[0], *(2 * own * ids[1:2]), ids[-1]]
+    kept = [ids[0], *(own * ids[1:2]), ids[-1]]
+    of_cut, of_kept = [await result(model.embed_ids(each, True, context())) for each in (cut, kept)]
+    assert of_cut == of_kept, "the last special token stays"
+    strange = "must begin and end with the model's special tokens ([CLS] ... [SEP])"
+    for wrong, reason in (
+        ([], strange),
+        (ids[1:], strange),
+        (ids[:-1], strange),
+        ([9906, 1917], strange),
+        ([ids[0], 10**6, ids[-1]], "the id 1000000 is over the"),
+        ([ids[0], -1, ids[-1]], "the id -1"),
+    ):
 
         async def refused(wrong: Sequence[int] = wrong) -> Any:
             return await model.embed_ids(wrong, True, context())
