@@ -29,14 +29,14 @@ _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 
 # What to load for a capability that no model has: for the message.
 _MODEL_OF = {
-    Capability.CLASSIFY: "a classifier (TorchScript, e.g. `make models/classifier.pt`)",
+    Capability.CLASSIFY: "a classifier (a Hugging Face folder, or TorchScript, e.g. `make models/classifier.pt`)",
     Capability.REPLY: "a Smart Reply model (`python scripts/fetch_models.py smart-reply`)",
     Capability.EMBED: "a sentence encoder (`make models/encoder`), or a TorchScript module that gives vectors,",
     Capability.GENERATE: "a text generator (a GPT-2 folder, e.g. `make models/generator`)",
-    Capability.RERANK: "a cross-encoder (a sequence classifier with one label)",
-    Capability.CLASSIFY_TOKENS: "a token classifier",
-    Capability.EMBED_SPARSE: "a sparse encoder (SPLADE)",
-    Capability.EMBED_TOKENS: "a late-interaction encoder (ColBERT)",
+    Capability.RERANK: "a cross-encoder (a Hugging Face folder of a sequence classifier with one label)",
+    Capability.CLASSIFY_TOKENS: "a token classifier (a Hugging Face folder)",
+    Capability.EMBED_SPARSE: "a sparse encoder (a SPLADE folder of sentence-transformers)",
+    Capability.EMBED_TOKENS: "a late-interaction encoder (a ColBERT folder of sentence-transformers)",
     Capability.EMBED_IDS: "a sentence encoder (`make models/encoder`)",
     Capability.TOKENIZE: "a model with a tokenizer, e.g. a sentence encoder (`make models/encoder`),",
 }

@@ -53,5 +53,5 @@ def line_limit(request: JobRequest, settings: Settings) -> LineLimit:
 
 
 def is_location(model: str) -> bool:
-    """Whether it says where a SavedModel is; else it is a loaded model's name, which has no slash."""
-    return "/" in model
+    """Whether it says where a SavedModel is; else it is a loaded model's name, which may be `owner/name`."""
+    return model.startswith("/") or "://" in model

@@ -8,16 +8,21 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from process.version import VERSION_LINE
 from server.batch.__main__ import main
 from server.batch.command_line.arguments import parse_arguments
+from tests.e2e.folders import made
 from tests.server.batch.jobs import files_below, read_lines, write_lines
+from tests.support.folders import reference
 from tests.support.service import ROOT, environment, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.shared import SharedFiles
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +49,26 @@ def test_all_files(tmp_path: Path, classifier: Path) -> None:
     assert [line["id"] for line in read_lines(tmp_path / "out" / "a")] == list(range(10))
     assert files_below(tmp_path / "out") == ["a", "sub/b"]
     assert files_below(tmp_path / "state") == [], "nothing is left of a job that is done"
+
+
+def test_pairs_and_vectors_of_folders(tmp_path: Path, shared_files: SharedFiles) -> None:
+    folders = made(shared_files, ("reranker", "encoder"))
+    texts = ["the harbour is small", "will it rain", "a boat and a lamp"]
+    scores = reference.scores(folders["reranker"], [("a boat", text) for text in texts]).tolist()
+    write_lines(tmp_path / "in" / "a", [{"query": "a boat", "texts": texts}])
+    done = run(tmp_path, folders["reranker"], "--method=rerank")
+    assert done.returncode == 0, done.stderr
+    [line] = read_lines(tmp_path / "out" / "a")
+    assert [one["score"] for one in line["ranked"]] == pytest.approx(sorted(scores, reverse=True), abs=1e-4)
+    assert {one["index"]: one["score"] for one in line["ranked"]} == pytest.approx(dict(enumerate(scores)), abs=1e-4)
+
+    write_lines(tmp_path / "in" / "a", [*texts, {"text": texts[0], "options": {"prompt_name": "query"}}])
+    done = run(tmp_path, folders["encoder"], "--method=embed", "--fresh")
+    assert done.returncode == 0, done.stderr
+    *plain, prompted = (line["embedding"] for line in read_lines(tmp_path / "out" / "a"))
+    assert np.array(plain) == pytest.approx(reference.vectors(folders["encoder"], texts), abs=1e-5)
+    (wanted,) = reference.vectors(folders["encoder"], texts[:1], prompt_name="query")
+    assert prompted == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
 def test_failed_job_goes_on_when_the_line_is_mended(tmp_path: Path, classifier: Path) -> None:

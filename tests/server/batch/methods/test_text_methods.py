@@ -72,4 +72,5 @@ def test_lines_of_texts_are_shorter_than_those_of_saved_models() -> None:
         return line_limit(JobRequest("predict", model, "/in/", "/out"), settings)
 
     assert limit(None) == limit("a") == LineLimit(1 << 20, "batch_text_line_bytes")
-    assert limit("/models/a") == LineLimit(64 << 20, "batch_line_bytes")
+    assert limit("owner/name") == limit(None), "a name that is no location"
+    assert limit("/models/a") == limit("gs://models/a") == LineLimit(64 << 20, "batch_line_bytes")
