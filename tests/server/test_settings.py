@@ -21,8 +21,10 @@ import server.config
 import server.errors
 from process.settings import declared, is_list
 from server.config import Settings
-from server.models import encoder, generator, torchscript
+from server.models import generator, torchscript
+from server.models.folder import load as folder_load
 from server.models.message_cost import MessageCost
+from server.models.options import NO_OPTIONS
 from server.proxy import Proxy
 from tests.support.service import ROOT
 
@@ -74,21 +76,11 @@ class Captured:
 def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable[[Settings], object]]:
     """For each engine, what it is built with under given settings."""
     captured = Captured()
-    about = encoder.About(
-        format=2,
-        kind="sentence-encoder",
-        precision="float32",
-        max_tokens=1 << 20,
-        dimensions=1,
-        vocabulary=9,
-        pooling="mean",
-        cosine_error=0,
-    )
+    read = SimpleNamespace(max_tokens=1 << 20, config={}, head={}, weights=SimpleNamespace(files=[], tensors={}))
     folder = SimpleNamespace(sizes={"context": 1 << 20}, weights={}, token_bytes=[], end_tokens=[], precision="float32")
     monkeypatch.setattr(torchscript._torchscript, "TorchScriptEngine", captured.build)
-    monkeypatch.setattr(encoder._torchscript, "EncoderEngine", captured.build)
-    monkeypatch.setattr(encoder, "TextTokenizer", lambda *_: SimpleNamespace(vocabulary=1))
-    monkeypatch.setattr(encoder, "_read_about", lambda _: about)
+    monkeypatch.setattr(folder_load._encoder, "EncoderEngine", captured.build)
+    monkeypatch.setattr(folder_load.model_folder, "read", lambda *_: read)
     monkeypatch.setattr(generator._generator, "GeneratorEngine", captured.build)
     monkeypatch.setattr(generator.gpt2_folder, "read", lambda _: folder)
 
@@ -103,7 +95,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable
 
     return {
         "torchscript": loaded(torchscript.load),
-        "encoder": loaded(encoder.load),
+        "encoder": loaded(lambda path, settings: folder_load.load(path, settings, NO_OPTIONS)),
         "generator": loaded(generator.load),
         "messages": lambda settings: MessageCost(settings).queue_settings(),
         "proxy": lambda settings: asyncio.run(sent_to_proxy(settings)),

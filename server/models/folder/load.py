@@ -55,20 +55,20 @@ def _open(
     path: Path, settings: Settings, options: ModelOptions
 ) -> tuple[ModelFolder, _encoder.EncoderEngine, FolderTokenizer]:
     folder = model_folder.read(path, options)
-    precision = options.precision or settings.precision
     max_tokens = min(folder.max_tokens or settings.max_tokens, settings.max_tokens)
     own: dict[str, Any] = settings.of_engine("encoder")
     own |= {
         "replicas": settings.replicas or len(os.sched_getaffinity(0)),
         "batch_tokens": own.pop("encoder_batch_tokens"),
         "max_tokens": max_tokens,
-        "precision": precision,
     }
+    if options.precision is not None:
+        own["precision"] = options.precision
     try:
         native = _encoder.EncoderEngine(folder.config, folder.weights.files, folder.weights.tensors, folder.head, **own)
     except (ValueError, RuntimeError, MemoryError) as error:  # it cannot be served, or settings do not fit together
         raise ModelError(str(error)) from None
     max_tokens = min(max_tokens, native.max_positions or max_tokens)
     tokenizer = FolderTokenizer(folder.tokenizer, max_tokens, add_special_tokens=not folder.module.static)
-    folder.details |= {"precision": precision, "device": settings.device}
+    folder.details |= {"precision": own["precision"], "device": settings.device}
     return folder, native, tokenizer

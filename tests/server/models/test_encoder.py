@@ -1,12 +1,9 @@
-"""Sentence encoders: the vectors of sentence-transformers, whatever the batch mates; limits; broken folders."""
+"""The default sentence encoder: the vectors of sentence-transformers, whatever the batch mates; limits; devices."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
-import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -70,11 +67,11 @@ async def test_alone_as_among_others(model: Any) -> None:
     assert least_cosine(together, alone) > 0.99999
 
 
-async def test_what_it_says_of_itself(model: Any, encoder: Path) -> None:
-    assert (model.kind, model.capabilities) == ("sentence-encoder", (Capability.EMBED,))
+async def test_what_it_says_of_itself(model: Any) -> None:
+    assert model.kind == "sentence-encoder"
+    assert model.capabilities == (Capability.EMBED, Capability.EMBED_IDS, Capability.TOKENIZE)
     assert model.limits.max_tokens == MAX_TOKENS
-    about = json.loads((encoder / "encoder.json").read_text())
-    assert about["cosine_error"] < 1e-6
+    assert (model.dimensions, model.normalized) == (384, True)
     assert model.details["dimensions"] == "384"
     assert model.details["precision"] == "float32"
 
@@ -114,15 +111,15 @@ async def test_a_long_text_without_white_space_does_not_stop_the_loop(
     """Tokenised in a thread; its caller may go away meanwhile."""
     text = "語" * 40_000
     wanted = await vectors(model, [text[:1000]])
-    whole, tokenising = model._tokenizer.whole, threading.Event()
+    encode, tokenising = model._tokenizer.encode, threading.Event()
 
     def noted(text: str) -> Any:
         tokenising.set()
-        tokens = whole(text)
+        tokens = encode(text)
         tokenising.clear()
         return tokens
 
-    monkeypatch.setattr(model._tokenizer, "whole", noted)
+    monkeypatch.setattr(model._tokenizer, "encode", noted)
     turns = given = 0
     while turns < 10 * (given + 1):  # of a loop that stood still there are one or two for each text
         assert given < 20, f"{turns} turns of the loop in {given} texts"
@@ -156,67 +153,13 @@ async def test_batches_hold_so_many_tokens(encoder: Path) -> None:
     await model.close()
 
 
-# ---------------------------------------------------------------------------------------------------- broken folders
-
-
-def rewrite(path: Path, content: bytes) -> None:
-    """Not in place: the original has the same inode."""
-    path.unlink()
-    path.write_bytes(content)
-
-
-def cut_half(path: Path) -> None:
-    rewrite(path, path.read_bytes()[: path.stat().st_size // 2])
-
-
-def change(name: str, value: object) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        path = folder / "encoder.json"
-        rewrite(path, json.dumps(json.loads(path.read_bytes()) | {name: value}).encode())
-
-    return apply
-
-
-@pytest.mark.parametrize(
-    ("harm", "reason"),
-    [
-        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json: No such file"),
-        (lambda folder: cut_half(folder / "tokenizer.json"), "the tokenizer cannot be read: "),
-        (lambda folder: rewrite(folder / "tokenizer.json", b"\xff"), "tokenizer.json: "),
-        (lambda folder: rewrite(folder / "encoder.json", b"[" * 100_000), "encoder.json: "),
-        (lambda folder: (folder / "model.pt").unlink(), "no TorchScript file: "),
-        (lambda folder: cut_half(folder / "model.pt"), "no TorchScript file: "),
-        (lambda folder: rewrite(folder / "model.pt", b""), "no TorchScript file: "),
-        (lambda folder: rewrite(folder / "encoder.json", b"[]"), "encoder.json: "),
-        (lambda folder: rewrite(folder / "encoder.json", b"{"), "encoder.json: "),
-        (lambda folder: rewrite(folder / "encoder.json", b"\xff"), "encoder.json: "),
-        (change("format", 3), "encoder.json: format: "),
-        (change("max_tokens", "many"), "encoder.json: max_tokens: "),
-        (change("max_tokens", 2), "2 tokens leave no room for a text"),
-        (change("max_tokens", 513), "the model fails on 1 texts of 513 tokens: "),
-        (change("vocabulary", 30523), "the model fails on 1 texts"),
-        (change("vocabulary", 100), "tokenizer.json has 30522 tokens, the model 100"),
-        (change("dimensions", 385), "model.pt gives 384 numbers a text, encoder.json says 385"),
-    ],
-)
-async def test_a_broken_folder_is_refused(
-    encoder: Path, tmp_path: Path, harm: Callable[[Path], object], reason: str
-) -> None:
-    folder = tmp_path / "encoder"
-    shutil.copytree(encoder, folder, copy_function=os.link)
-    harm(folder)
+async def test_an_encoder_that_an_earlier_version_exported(tmp_path: Path) -> None:
+    (tmp_path / "encoder.json").write_text("{}")
+    (tmp_path / "model.pt").write_bytes(b"")
     with pytest.raises(ModelError) as caught:
-        await kinds.load(folder, Settings(warm_up_tokens=0))
-    assert str(caught.value).startswith(f"{folder}: ")
-    assert reason in str(caught.value)
-
-
-async def test_a_classifier_is_no_encoder(encoder: Path, tmp_path: Path, zoo: Callable[[str], Path]) -> None:
-    folder = tmp_path / "encoder"
-    shutil.copytree(encoder, folder, copy_function=os.link)
-    rewrite(folder / "model.pt", zoo("doc_model").read_bytes())
-    with pytest.raises(ModelError, match="forward does not take token ids"):
-        await kinds.load(folder, Settings())
+        await kinds.load(tmp_path, Settings())
+    assert "serve the folder that it was exported from" in str(caught.value)
+    assert "`python scripts/fetch_models.py encoder`" in str(caught.value)
 
 
 @pytest.mark.parametrize(
