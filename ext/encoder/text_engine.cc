@@ -65,14 +65,12 @@ std::vector<float> run_sample(const TextModel& model, uint32_t length) {
 
 }  // namespace
 
-TextEngine::TextEngine(const TextModelSource& source, const TextEngineConfig& config) {
+TextEngine::TextEngine(const TextModelSource& source, TextEngineConfig config) {
   validate(config);
   set_threads(config.threads);
   model_ = std::make_shared<const TextModel>(source, config.precision, config.device, config.limits.max_tokens);
-  const auto positions = static_cast<uint32_t>(model_->max_positions());
-  if (positions > 0 && config.limits.max_tokens > positions) {
-    throw ModelError("max_tokens is " + std::to_string(config.limits.max_tokens) + "; the model has " +
-                     std::to_string(positions) + " positions");
+  if (const auto positions = static_cast<uint32_t>(model_->max_positions()); positions > 0) {
+    config.limits.max_tokens = std::min(config.limits.max_tokens, positions);
   }
   // The longest text of the warm-up, of the last token: weights that are damaged are found out now.
   const uint32_t longest = std::min(std::max(config.warm_up_tokens, 1u), config.limits.max_tokens);
@@ -80,7 +78,7 @@ TextEngine::TextEngine(const TextModelSource& source, const TextEngineConfig& co
   if (!std::all_of(sample.begin(), sample.end(), [](float number) { return std::isfinite(number); })) {
     throw ModelError("the model gives numbers that are not finite; its weights may be damaged");
   }
-  if (config.warm_up_tokens > 0) {
+  if (config.warm_up_tokens > 0 && model_->compiles_shapes()) {
     const uint32_t most = std::min(config.limits.max_tokens, std::min(config.policy.batch_tokens, kWarmUpTokens));
     for (uint32_t tokens = kRowsRoundedTo; tokens <= most; tokens += kRowsRoundedTo) run_sample(*model_, tokens);
   }

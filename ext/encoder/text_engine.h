@@ -30,7 +30,7 @@ class TextEngine {
  public:
   // Loads and warms up; takes as long as that takes. Throws ModelError when the model cannot be served, and
   // std::invalid_argument, naming the setting, when one is out of range.
-  TextEngine(const TextModelSource& source, const TextEngineConfig& config);
+  TextEngine(const TextModelSource& source, TextEngineConfig config);
 
   // Throws std::invalid_argument for ids that are none: at least one, each below the vocabulary.
   Submission submit(TextTokens text, Lane lane, Nanoseconds deadline, void* tag);

@@ -79,6 +79,10 @@ int64_t TextModel::max_positions() const {
   return parts_->transformer->max_positions;
 }
 
+bool TextModel::compiles_shapes() const {
+  return parts_->execution.device.is_processor() && Linear::compiles_shapes(parts_->execution.precision);
+}
+
 std::vector<std::vector<float>> TextModel::run(std::span<const TextTokens* const> texts) const {
   const c10::InferenceMode inference;
   const Device& device = parts_->execution.device;
@@ -92,8 +96,7 @@ std::vector<std::vector<float>> TextModel::run(std::span<const TextTokens* const
     batch.prompt_tokens.push_back(text->prompt_tokens);
     tokens += length;
   }
-  const bool compiles = device.is_processor() && Linear::compiles_shapes(parts_->execution.precision);
-  const int64_t filling = compiles ? (kTokensRoundedTo - tokens % kTokensRoundedTo) % kTokensRoundedTo : 0;
+  const int64_t filling = compiles_shapes() ? (kTokensRoundedTo - tokens % kTokensRoundedTo) % kTokensRoundedTo : 0;
   batch.lengths.insert(batch.lengths.end(), static_cast<size_t>(filling), 1);
   batch.second_begins.insert(batch.second_begins.end(), static_cast<size_t>(filling), 1);
   batch.prompt_tokens.insert(batch.prompt_tokens.end(), static_cast<size_t>(filling), 0);

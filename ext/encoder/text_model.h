@@ -51,6 +51,8 @@ class TextModel {
   int64_t columns() const;
   int64_t vocabulary() const;
   int64_t max_positions() const;  // 0: no limit
+  // Whether the first batch of each size takes longer, as a library compiles its products.
+  bool compiles_shapes() const;
 
  private:
   struct Parts;

@@ -8,7 +8,6 @@
 #include <memory>
 #include <string_view>
 
-#include "python/encoder.h"
 #include "python/engine.h"
 #include "text/json.h"
 #include "torchscript/engine.h"
@@ -221,7 +220,6 @@ PYBIND11_MODULE(_torchscript, module) {
       .def_property_readonly("equal_lengths_only",
                              [](PyTorchScriptEngine& self) { return self.engine().queue().policy().equal_lengths; });
   bind_engine_methods(cls);
-  bind_encoder(module);
 }
 
 }  // namespace predictor
