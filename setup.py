@@ -25,6 +25,10 @@ MODULES = ("_batching", "_encoder", "_generator", "_smart_reply", "_torchscript"
 class CMakeBuild(build_ext):
     """Builds all modules in one CMake build, which compiles only what has changed, and takes them from there."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.is_for_checkout = bool(self.inplace)  # which setuptools takes back while it builds
+
     def build_extensions(self) -> None:
         build = Path(self.build_temp).resolve() / "ext"
         self._configure(build)
@@ -43,7 +47,7 @@ class CMakeBuild(build_ext):
             "PREDICTOR_MODULE_SUFFIX": sysconfig.get_config_var("EXT_SUFFIX"),
             "PREDICTOR_PYTHON_INCLUDES": f"{sysconfig.get_path('include')};{pybind11.get_include()}",
             "PREDICTOR_TORCH": Path(torch.origin).parent,
-            "PREDICTOR_INSTALLED": "OFF" if self.inplace else "ON",
+            "PREDICTOR_INSTALLED": "OFF" if self.is_for_checkout else "ON",
         }
         defined = [f"-D{name}={value}" for name, value in settings.items()]
         self._cmake("-S", "ext", "-B", str(build), "-G", "Ninja", "--log-level=WARNING", *defined)

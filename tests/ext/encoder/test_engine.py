@@ -121,7 +121,7 @@ def test_a_text_has_the_same_numbers_alone_and_in_a_batch(source: Source, precis
     np.testing.assert_allclose(found, alone(by_itself, TEXTS), atol=1e-6)
 
 
-@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 3e-2), ("int8", 3e-2)])
+@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 3e-2), ("int8", 6e-2)])
 def test_lower_precisions_are_near(source: Source, precision: str, error: float) -> None:
     right, found = (vectors(engine_of(source, precision=each), TEXTS) for each in ("float32", precision))
     assert 0 < np.abs(found - right).max() <= error * np.abs(right).max()
@@ -129,7 +129,7 @@ def test_lower_precisions_are_near(source: Source, precision: str, error: float)
 
 @pytest.mark.parametrize("less", LESS)
 def test_lesser_processors_give_the_same(source: Source, less: str) -> None:
-    """int8 to the last digits, whose sums are exact; the others as far as their sums are rounded otherwise."""
+    """As near as sums that are rounded otherwise, and what is rounded after them, can be."""
     program = """
 import sys
 from tests.ext.encoder.test_engine import TEXTS, engine_of, vectors
@@ -143,7 +143,7 @@ for precision in ("float32", "bfloat16", "int8"):
     command = [sys.executable, "-c", program, folder]
     done = subprocess.run(command, env=os.environ | LESS[less], capture_output=True, check=True)
     found = np.frombuffer(done.stdout, "<f4").reshape(3, len(TEXTS), -1)
-    for precision, theirs, error in zip(("float32", "bfloat16", "int8"), found, (1e-5, 2e-2, 1e-2), strict=True):
+    for precision, theirs, error in zip(("float32", "bfloat16", "int8"), found, (1e-5, 5e-2, 5e-2), strict=True):
         np.testing.assert_allclose(theirs, vectors(engine_of(source, precision=precision), TEXTS), atol=error)
 
 
