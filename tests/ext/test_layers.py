@@ -24,7 +24,7 @@ LAYERS = (
     "smart_reply",
     "python",
 )
-"""From the lowest to the highest. Encoders are TorchScript modules, and so lie above torchscript."""
+"""From the lowest to the highest. The engine of texts warms up as that of TorchScript does, and so lies above it."""
 
 WITHOUT_LIBTORCH = ("queue", "text", "weights", "kernels", "tflite", "smart_reply")
 """What ext/CMakeLists.txt builds without libtorch's headers, for modules and programs that must not load it."""

@@ -139,8 +139,7 @@ from pathlib import Path
 for precision in ("float32", "bfloat16", "int8"):
     sys.stdout.buffer.write(vectors(engine_of(read(Path(sys.argv[1])), precision=precision), TEXTS).tobytes())
 """
-    folder = os.path.dirname(source.files[0])
-    command = [sys.executable, "-c", program, folder]
+    command = [sys.executable, "-c", program, str(Path(source.files[0]).parent)]
     done = subprocess.run(command, env=os.environ | LESS[less], capture_output=True, check=True)
     found = np.frombuffer(done.stdout, "<f4").reshape(3, len(TEXTS), -1)
     for precision, theirs, error in zip(("float32", "bfloat16", "int8"), found, (1e-5, 5e-2, 5e-2), strict=True):
@@ -199,16 +198,15 @@ def test_weights_that_are_not_there_are_named(source: Source) -> None:
 
 def test_a_file_that_was_cut_short_is_named(source: Source, tmp_path: Path) -> None:
     cut = tmp_path / "model.safetensors"
-    with open(source.files[0], "rb") as whole:
-        cut.write_bytes(whole.read()[:-100])
-    with pytest.raises(_encoder.ModelError, match="model.safetensors is cut short"):
+    cut.write_bytes(Path(source.files[0]).read_bytes()[:-100])
+    with pytest.raises(_encoder.ModelError, match=r"model\.safetensors is cut short"):
         engine_of(Source([str(cut)], source.weights))
 
 
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"model_type": "mamba"}, "the architecture .* is mamba; served are albert, bert, "),
+        ({"model_type": "mamba"}, r"the architecture .* is mamba; served are albert, bert, "),
         ({"is_decoder": True}, "is_decoder is true; only false is served"),
         ({"position_embedding_type": "relative_key"}, 'is "relative_key"; only "absolute" is served'),
         ({"hidden_act": "mish"}, 'hidden_act is "mish"; served are gelu, '),
