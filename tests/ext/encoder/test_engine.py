@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from tests.support.lesser_processors import LESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 CONFIG: dict[str, Any] = {
     "model_type": "bert",
@@ -132,9 +132,9 @@ def test_lesser_processors_give_the_same(source: Source, less: str) -> None:
     """As near as sums that are rounded otherwise, and what is rounded after them, can be."""
     program = """
 import sys
-from tests.ext.encoder.test_engine import TEXTS, engine_of, vectors
-from tests.ext.encoder.test_engine import Source, read
 from pathlib import Path
+
+from tests.ext.encoder.test_engine import TEXTS, engine_of, read, vectors
 
 for precision in ("float32", "bfloat16", "int8"):
     sys.stdout.buffer.write(vectors(engine_of(read(Path(sys.argv[1])), precision=precision), TEXTS).tobytes())
