@@ -18,8 +18,11 @@ import pathlib, sys
 import setuptools
 from distutils.core import run_setup
 command = run_setup("setup.py", stop_after="init").get_command_obj("build_ext")
-command.inplace = sys.argv[2] == "inplace"
-command._configure(pathlib.Path(sys.argv[1]))
+command.build_temp, command.inplace = sys.argv[1], sys.argv[2] == "inplace"
+cmake = command._cmake
+command._cmake = lambda *arguments: sys.exit() if arguments[0] == "--build" else cmake(*arguments)
+command.ensure_finalized()
+command.run()  # not _configure alone: setuptools takes `inplace` back on the way
 """
 
 
@@ -29,7 +32,7 @@ def searched(build: Path, way: str) -> set[str]:
     command = [sys.executable, "-c", CONFIGURE, str(build), way]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    lists = re.findall(r"-Wl,-rpath,(\S+)", (build / "build.ninja").read_text())
+    lists = re.findall(r"-Wl,-rpath,(\S+)", (build / "ext" / "build.ninja").read_text())
     assert lists
     folders = {folder for text in lists for folder in text.strip('"').split(":")}
     return {folder.replace("\\", "").replace("$$", "$") for folder in folders if folder}
