@@ -54,6 +54,13 @@ TextTransformer make_albert(const Config& config, const WeightReader& weights, c
   transformer.text_classes =
       ClassHead{.layers = {{.dense = "albert.pooler", .activation = Activation::tanh}}, .out = "classifier"};
   transformer.token_classes = ClassHead{.layers = {}, .out = "classifier"};
+  transformer.vocabulary_head = VocabularyHead{.layer = {.dense = "predictions.dense",
+                                                         .activation = sizes.activation,
+                                                         .norm = "predictions.LayerNorm",
+                                                         .epsilon = sizes.epsilon},
+                                               .size = size,
+                                               .decoder = "predictions.decoder.weight",
+                                               .bias = "predictions.bias"};
   return transformer;
 }
 

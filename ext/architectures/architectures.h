@@ -17,6 +17,7 @@ TextTransformer make_gemma3(const Config& config, const WeightReader& weights, c
 TextTransformer make_gte(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_jina(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_llama(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_mistral(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_modernbert(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_mpnet(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_nomic_bert(const Config& config, const WeightReader& weights, const Execution& execution);

@@ -142,21 +142,21 @@ at::Tensor projected(const WeightReader& attention, const std::string& name, con
 }
 
 std::shared_ptr<const EncoderLayer> deberta_layer(const WeightReader& weights, const BertSizes& sizes,
-                                                  const Positions* positions, const at::Tensor& embeddings,
+                                                  const Positions& positions, const at::Tensor& embeddings,
                                                   const Execution& execution) {
   const WeightReader attention = weights["attention.self"];
   auto layer = bert_layer(weights, sizes, {"query_proj", "key_proj", "value_proj"}, execution);
-  if (positions == nullptr) return layer;
-  const double parts = 1 + (positions->of_queries ? 1 : 0) + (positions->of_keys ? 1 : 0);
+  const double parts = 1 + (positions.of_queries ? 1 : 0) + (positions.of_keys ? 1 : 0);
   const double scale = 1 / std::sqrt(static_cast<double>(sizes.hidden / sizes.heads) * parts);
-  layer->attention.shape.scale = static_cast<float>(scale);
+  layer->attention.shape.scale = static_cast<float>(scale);  // also without relative attention, as transformers does
+  if (!embeddings.defined()) return layer;
   const auto project = [&](const char* own, const char* shared) {
-    return projected(attention, positions->shared ? shared : own, embeddings, sizes, scale, execution);
+    return projected(attention, positions.shared ? shared : own, embeddings, sizes, scale, execution);
   };
-  const at::Tensor keys = positions->of_queries ? project("pos_key_proj", "key_proj") : at::Tensor();
-  const at::Tensor queries = positions->of_keys ? project("pos_query_proj", "query_proj") : at::Tensor();
+  const at::Tensor keys = positions.of_queries ? project("pos_key_proj", "key_proj") : at::Tensor();
+  const at::Tensor queries = positions.of_keys ? project("pos_query_proj", "query_proj") : at::Tensor();
   if (keys.defined() || queries.defined()) {
-    layer->attention.bias = std::make_shared<DisentangledAttention>(*positions, keys, queries);
+    layer->attention.bias = std::make_shared<DisentangledAttention>(positions, keys, queries);
   }
   return layer;
 }
@@ -195,7 +195,6 @@ TextTransformer make_deberta_v2(const Config& config, const WeightReader& weight
   sizes.types = config.whole("type_vocab_size", 0);
   const int64_t size = config.size("embedding_size", sizes.hidden);
   const bool has_positions = config.flag("position_biased_input", true);
-  config.ignore({"legacy"});
   if (config.has("attention_head_size") && config.size("attention_head_size") != sizes.hidden / sizes.heads) {
     config.refuse("attention_head_size", "only hidden_size / num_attention_heads is served");
   }
@@ -223,17 +222,27 @@ TextTransformer make_deberta_v2(const Config& config, const WeightReader& weight
     }
   }
   for (int64_t i = 0; i < sizes.layers; ++i) {
-    transformer.layers.push_back(
-        deberta_layer(deberta["encoder.layer"][i], sizes, is_relative ? &positions : nullptr, embeddings, execution));
+    transformer.layers.push_back(deberta_layer(deberta["encoder.layer"][i], sizes, positions, embeddings, execution));
   }
   if (config.whole("conv_kernel_size", 0) > 0) {
     transformer.after_first_layer = convolution(config, deberta["encoder.conv"], sizes, execution);
+  } else {
+    config.ignore({"conv_act", "conv_groups"});
   }
   const std::string pooler = config.text("pooler_hidden_act", "gelu");
   transformer.text_classes = ClassHead{
       .layers = {{.dense = "pooler.dense", .activation = activation_named(pooler, "config.json: pooler_hidden_act")}},
       .out = "classifier"};
   transformer.token_classes = ClassHead{.layers = {}, .out = "classifier"};
+  if (config.flag("legacy", true)) {  // or else another head
+    transformer.vocabulary_head = VocabularyHead{.layer = {.dense = "cls.predictions.transform.dense",
+                                                           .activation = sizes.activation,
+                                                           .norm = "cls.predictions.transform.LayerNorm",
+                                                           .epsilon = sizes.epsilon},
+                                                 .size = size,
+                                                 .decoder = "cls.predictions.decoder.weight",
+                                                 .bias = "cls.predictions.bias"};
+  }
   return transformer;
 }
 

@@ -22,6 +22,13 @@ TextTransformer make_electra(const Config& config, const WeightReader& weights, 
   transformer.text_classes = ClassHead{.layers = {{.dense = "classifier.dense", .activation = Activation::gelu}},
                                        .out = "classifier.out_proj"};
   transformer.token_classes = ClassHead{.layers = {}, .out = "classifier"};
+  transformer.vocabulary_head = VocabularyHead{.layer = {.dense = "generator_predictions.dense",
+                                                         .activation = Activation::gelu,
+                                                         .norm = "generator_predictions.LayerNorm",
+                                                         .epsilon = sizes.epsilon},
+                                               .size = size,
+                                               .decoder = "generator_lm_head.weight",
+                                               .bias = "generator_lm_head.bias"};
   return transformer;
 }
 

@@ -69,6 +69,12 @@ std::shared_ptr<const EncoderLayer> gated_layer(const WeightReader& weights, con
   return std::make_shared<EncoderLayer>(std::move(layer));
 }
 
+ClassHead last_token_classifier(const Config& config) {
+  ClassHead head{.input = ClassHead::Input::last, .layers = {}, .out = "score", .biased = false};
+  if (config.has("pad_token_id")) head.padding = config.whole("pad_token_id", 0);
+  return head;
+}
+
 std::shared_ptr<const Rotary> rotary_of(const Config& config, double theta, const GatedSizes& sizes,
                                         const Execution& execution) {
   theta = config.number("rope_theta", theta);

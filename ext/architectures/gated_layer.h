@@ -42,6 +42,9 @@ kernels::AttentionShape gated_attention(const GatedSizes& sizes, bool causal);
 std::shared_ptr<const EncoderLayer> gated_layer(const WeightReader& weights, const GatedSizes& sizes,
                                                 GatedLayerOptions options, const Execution& execution);
 
+// Of a text's last token that is no padding, as transformers classifies with decoders.
+ClassHead last_token_classifier(const Config& config);
+
 // By rope_parameters, or rope_theta and rope_scaling.
 std::shared_ptr<const Rotary> rotary_of(const Config& config, double theta, const GatedSizes& sizes,
                                         const Execution& execution);

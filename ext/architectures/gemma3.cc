@@ -75,7 +75,7 @@ TextTransformer make_gemma3(const Config& config, const WeightReader& weights, c
                                               .norms_around = true},
                                              execution));
   }
-  transformer.text_classes = ClassHead{.input = ClassHead::Input::last, .layers = {}, .out = "score", .biased = false};
+  transformer.text_classes = last_token_classifier(config);
   return transformer;
 }
 

@@ -44,11 +44,17 @@ TextTransformer make_gte(const Config& config, const WeightReader& weights, cons
     transformer.layers.push_back(
         rotary_layer(model, i, sizes, rotary, {.gated = true, .qkv_bias = true, .down_bias = true}, execution));
   }
+  const std::string name = weights.has("new.pooler.dense.weight") ? "new" : "gte";
   transformer.text_classes =
-      ClassHead{.layers = {{.dense = weights.has("new.pooler.dense.weight") ? "new.pooler.dense" : "pooler.dense",
-                            .activation = Activation::tanh}},
-                .out = "classifier"};
+      ClassHead{.layers = {{.dense = name + ".pooler.dense", .activation = Activation::tanh}}, .out = "classifier"};
   transformer.token_classes = ClassHead{.layers = {}, .out = "classifier"};
+  transformer.vocabulary_head = VocabularyHead{.layer = {.dense = "lm_head.dense",
+                                                         .activation = sizes.activation,
+                                                         .norm = "lm_head.norm",
+                                                         .epsilon = sizes.epsilon},
+                                               .size = sizes.hidden,
+                                               .decoder = "lm_head.decoder.weight",
+                                               .bias = "lm_head.decoder.bias"};
   return transformer;
 }
 

@@ -9,6 +9,7 @@ namespace {
 
 struct Family {
   double theta;
+  bool windowed;  // all layers, where the configuration has a sliding_window
   bool qkv_bias;  // where the configuration does not say
   bool query_and_key_norms;
 };
@@ -22,6 +23,7 @@ TextTransformer make_gated(const Config& config, const WeightReader& weights, co
   if (config.flag("use_sliding_window", false)) {
     config.refuse("use_sliding_window", "attention to a window is not served for this architecture");
   }
+  const int64_t window = family.windowed && config.has("sliding_window") ? config.size("sliding_window") : 0;
   config.ignore({"sliding_window", "layer_types"});
   const bool is_causal = config.flag("is_causal", true) && !config.flag("use_bidirectional_attention", false);
   const WeightReader model = weights.below_one_of({"", "model"}, "embed_tokens.weight");
@@ -32,16 +34,18 @@ TextTransformer make_gated(const Config& config, const WeightReader& weights, co
       .hidden_size = sizes.hidden,
       .max_positions = sizes.positions};
   const auto rotary = rotary_of(config, family.theta, sizes, execution);
+  kernels::AttentionShape shape = gated_attention(sizes, is_causal);
+  if (window > 0) shape.window = static_cast<size_t>(window - 1);  // `window` tokens with itself
   for (int64_t i = 0; i < sizes.layers; ++i) {
     transformer.layers.push_back(gated_layer(model["layers"][i], sizes,
-                                             {.shape = gated_attention(sizes, is_causal),
+                                             {.shape = shape,
                                               .rotary = rotary,
                                               .qkv_bias = family.qkv_bias || attention_bias,
                                               .out_bias = attention_bias && !family.qkv_bias,
                                               .query_and_key_norms = family.query_and_key_norms},
                                              execution));
   }
-  transformer.text_classes = ClassHead{.input = ClassHead::Input::last, .layers = {}, .out = "score", .biased = false};
+  transformer.text_classes = last_token_classifier(config);
   transformer.token_classes = ClassHead{.layers = {}, .out = "score"};
   return transformer;
 }
@@ -49,15 +53,23 @@ TextTransformer make_gated(const Config& config, const WeightReader& weights, co
 }  // namespace
 
 TextTransformer make_qwen2(const Config& config, const WeightReader& weights, const Execution& execution) {
-  return make_gated(config, weights, execution, {.theta = 10'000, .qkv_bias = true, .query_and_key_norms = false});
+  return make_gated(config, weights, execution,
+                    {.theta = 10'000, .windowed = false, .qkv_bias = true, .query_and_key_norms = false});
 }
 
 TextTransformer make_qwen3(const Config& config, const WeightReader& weights, const Execution& execution) {
-  return make_gated(config, weights, execution, {.theta = 10'000, .qkv_bias = false, .query_and_key_norms = true});
+  return make_gated(config, weights, execution,
+                    {.theta = 10'000, .windowed = false, .qkv_bias = false, .query_and_key_norms = true});
 }
 
 TextTransformer make_llama(const Config& config, const WeightReader& weights, const Execution& execution) {
-  return make_gated(config, weights, execution, {.theta = 10'000, .qkv_bias = false, .query_and_key_norms = false});
+  return make_gated(config, weights, execution,
+                    {.theta = 10'000, .windowed = false, .qkv_bias = false, .query_and_key_norms = false});
+}
+
+TextTransformer make_mistral(const Config& config, const WeightReader& weights, const Execution& execution) {
+  return make_gated(config, weights, execution,
+                    {.theta = 10'000, .windowed = true, .qkv_bias = false, .query_and_key_norms = false});
 }
 
 }  // namespace predictor

@@ -23,7 +23,7 @@ const std::map<std::string, Make>& table() {
       {"gte", make_gte},
       {"jina_embeddings_v3", make_jina},
       {"llama", make_llama},
-      {"mistral", make_llama},
+      {"mistral", make_mistral},
       {"modernbert", make_modernbert},
       {"mpnet", make_mpnet},
       {"new", make_gte},

@@ -50,6 +50,9 @@ struct HeadLayer {
 struct ClassHead {
   enum class Input { first, mean, last };  // of a text's tokens
   Input input = Input::first;
+  // Where the last is asked for: the token that does not count, though it may be the text's own last. A text of nothing
+  // else gives its first.
+  std::optional<int64_t> padding = std::nullopt;
   std::vector<HeadLayer> layers;
   std::string out;
   bool biased = true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "heads/head.h"
@@ -20,6 +21,7 @@ class ClassesHead : public Head {
 
  private:
   const ClassHead::Input input_;
+  const std::optional<int64_t> padding_;
   const int64_t labels_;
   const bool of_tokens_;
   std::vector<HeadPart> layers_;

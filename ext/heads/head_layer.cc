@@ -6,9 +6,10 @@ Execution head_execution() {
   return {Precision::float32, Device("cpu"), 1};
 }
 
-HeadPart::HeadPart(const HeadLayer& layer, int64_t in, const WeightReader& weights, const Execution& execution)
-    : dense_(Linear::read(weights, layer.dense, in, in, layer.biased, execution)), activation_(layer.activation) {
-  if (!layer.norm.empty()) norm_.emplace(weights, layer.norm, in, layer.epsilon, execution, layer.norm_kind);
+HeadPart::HeadPart(const HeadLayer& layer, int64_t in, int64_t out, const WeightReader& weights,
+                   const Execution& execution)
+    : dense_(Linear::read(weights, layer.dense, in, out, layer.biased, execution)), activation_(layer.activation) {
+  if (!layer.norm.empty()) norm_.emplace(weights, layer.norm, out, layer.epsilon, execution, layer.norm_kind);
 }
 
 at::Tensor HeadPart::apply(const at::Tensor& x) const {

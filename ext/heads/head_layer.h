@@ -14,10 +14,10 @@ Execution head_execution();
 
 class HeadPart {
  public:
-  // Of `in` numbers as many. Throws ModelError.
-  HeadPart(const HeadLayer& layer, int64_t in, const WeightReader& weights, const Execution& execution);
+  // Of `in` numbers `out`. Throws ModelError.
+  HeadPart(const HeadLayer& layer, int64_t in, int64_t out, const WeightReader& weights, const Execution& execution);
 
-  // [rows, in] -> the same
+  // [rows, in] -> [rows, out]
   at::Tensor apply(const at::Tensor& x) const;
 
  private:

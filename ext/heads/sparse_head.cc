@@ -21,7 +21,7 @@ SparseHead::SparseHead(const Config& description, const TextTransformer& transfo
   logarithmic_twice_ = activation == "log1p_relu";
   const VocabularyHead& head = *transformer.vocabulary_head;
   const Execution local{execution.precision, Device("cpu"), execution.max_tokens};
-  layer_ = std::make_unique<HeadPart>(head.layer, head.size, weights, local);
+  layer_ = std::make_unique<HeadPart>(head.layer, transformer.hidden_size, head.size, weights, local);
   const at::Tensor decoder = weights.has(head.decoder) ? weights.tensor(head.decoder, {vocabulary_, head.size})
                                                        : transformer.embeddings.words.weight();
   if (decoder.size(1) != head.size) throw ModelError("the embeddings do not go with the masked language model's head");

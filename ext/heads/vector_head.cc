@@ -100,9 +100,7 @@ at::Tensor VectorHead::pooled(const at::Tensor& tokens, const TextBatch& batch) 
     // a text that is all prompt is pooled whole, not divided by nothing
     const int64_t skipped = batch.prompt_tokens[text] < batch.lengths[text] ? batch.prompt_tokens[text] : 0;
     for (const Pooling pooling : poolings_) {
-      // the first token is the first also where pooling leaves the prompt out
-      const int64_t left_out = pooling == Pooling::cls ? 0 : skipped;
-      pool(pooling, from + left_out * size, batch.lengths[text] - left_out, size, to, left_out + 1);
+      pool(pooling, from + skipped * size, batch.lengths[text] - skipped, size, to, skipped + 1);
       to += size;
     }
     from += batch.lengths[text] * size;
