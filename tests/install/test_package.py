@@ -88,7 +88,8 @@ def test_the_wheel_has_every_module_and_no_source_of_the_extension(built: Built)
 def test_the_wheel_has_the_contract_and_the_scripts_for_users(built: Built) -> None:
     names = zipfile.ZipFile(built.wheel).namelist()
     shared = {name.partition("/share/predictor-service/")[2] for name in names if "/share/predictor-service/" in name}
-    ours = ("image_test.py", "make_saved_models.py", "slim_environment.py", "write_settings.py")  # not for users
+    # not for users
+    ours = ("image_test.py", "make_saved_models.py", "slim_environment.py", "write_models.py", "write_settings.py")
     for_users = {name for name in tracked("scripts") if not name.endswith((".sh", *ours))}
     assert for_users | tracked("deploy") | {"predictor.thrift", "README.md"} == shared
 

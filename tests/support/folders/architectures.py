@@ -121,6 +121,8 @@ ARCHITECTURES = {
     ),
     "qwen2": Architecture("Qwen2Config", vocabularies.qwen, GROUPED),
     "qwen3": Architecture("Qwen3Config", vocabularies.qwen, GROUPED | {"head_dim": 24}),
+    "llama": Architecture("LlamaConfig", vocabularies.qwen, GROUPED),
+    "mistral": Architecture("MistralConfig", vocabularies.qwen, GROUPED | {"sliding_window": None}),
     "gemma3_text": Architecture(
         "Gemma3TextConfig",
         vocabularies.gemma,
@@ -157,13 +159,15 @@ def randomize(model: Any, seed: int = 5) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    # Tied weights come once.
-    for name, weight in model.named_parameters():
+    tables = {
+        id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag)
+    }
+    for name, weight in model.named_parameters():  # tied ones come once
         with torch.no_grad():
             noise = torch.randn(weight.shape, generator=generator)
             if weight.dim() < 2:
                 weight += 0.3 * noise
-            elif "embed" in name or "shared" in name or "relative_attention_bias" in name:
+            elif id(weight) in tables:
                 weight.copy_(noise)
             else:
                 gain = 2.0 if any(part in name for part in ("query", "key", "q_lin", "k_lin", ".q", ".k")) else 1.2

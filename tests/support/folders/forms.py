@@ -181,3 +181,91 @@ def _older_tokenizer(folder: Path) -> None:
         str(token["id"]): {name: value for name, value in token.items() if name != "id"} for token in added
     }
     write_json(path, config)
+
+
+# ---------------------------------------------------------------------------- folders whose code is beside the weights
+
+_NOMIC = {
+    "activation_function": "swiglu",
+    "attn_pdrop": 0.0,
+    "auto_map": {"AutoModel": "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel"},
+    "causal": False,
+    "dense_seq_output": True,
+    "embd_pdrop": 0.0,
+    "fused_bias_fc": True,
+    "fused_dropout_add_ln": True,
+    "initializer_range": 0.02,
+    "max_trained_positions": 2048,
+    "mlp_fc1_bias": False,
+    "mlp_fc2_bias": False,
+    "pad_vocab_size_multiple": 64,
+    "parallel_block": False,
+    "parallel_block_tied_norm": False,
+    "prenorm": False,
+    "qkv_proj_bias": False,
+    "reorder_and_upcast_attn": False,
+    "resid_pdrop": 0.0,
+    "rotary_emb_fraction": 1.0,
+    "rotary_emb_interleaved": False,
+    "rotary_emb_scale_base": None,
+    "rotary_scaling_factor": None,
+    "scale_attn_by_inverse_layer_idx": False,
+    "scale_attn_weights": True,
+    "summary_first_dropout": 0.0,
+    "summary_type": "cls_index",
+    "use_cache": True,
+    "use_flash_attn": True,
+    "use_rms_norm": False,
+    "use_xentropy": True,
+}
+
+
+def nomic_by_its_own_code(folder: Path) -> None:
+    """config.json as nomic-embed-text-v1.5 had it before transformers knew the architecture."""
+    config = read_json(folder / "config.json")
+    own = {
+        "architectures": config["architectures"],
+        "model_type": "nomic_bert",
+        "n_embd": config["hidden_size"],
+        "n_head": config["num_attention_heads"],
+        "n_inner": config["intermediate_size"],
+        "n_layer": config["num_hidden_layers"],
+        "n_positions": config["max_position_embeddings"],
+        "layer_norm_epsilon": config["layer_norm_eps"],
+        "rotary_emb_base": config["rope_parameters"]["rope_theta"],
+        "type_vocab_size": config["type_vocab_size"],
+        "vocab_size": config["vocab_size"],
+        "torch_dtype": "float32",
+        "transformers_version": "4.37.2",
+    }
+    write_json(folder / "config.json", _NOMIC | own)
+
+
+NTK = {"theta": 20_000, "factor": 8.0}
+
+
+def ntk_as_linear(head_size: int) -> dict[str, Any]:
+    """rope_parameters that turn as GTE's own `ntk` does, for transformers, which has no such form."""
+    factor = NTK["factor"] ** (2 / head_size)
+    return {"rope_type": "linear", "factor": factor, "rope_theta": NTK["theta"] * NTK["factor"]}
+
+
+def gte_by_its_own_code(folder: Path) -> None:
+    """config.json as gte-multilingual-base has it, whose own code computes positions by `ntk`."""
+    config = read_json(folder / "config.json")
+    del config["rope_parameters"]
+    own = {
+        "architectures": ["NewModel"],
+        "auto_map": {"AutoModel": "Alibaba-NLP/new-impl--modeling.NewModel"},
+        "layer_norm_type": "layer_norm",
+        "logn_attention_clip1": False,
+        "logn_attention_scale": False,
+        "model_type": "new",
+        "pack_qkv": True,
+        "position_embedding_type": "rope",
+        "rope_scaling": {"factor": NTK["factor"], "type": "ntk"},
+        "rope_theta": NTK["theta"],
+        "unpad_inputs": False,
+        "use_memory_efficient_attention": False,
+    }
+    write_json(folder / "config.json", config | own)

@@ -51,10 +51,10 @@ def _balance(model: Any, tokenizer: Any) -> None:
     if last is None:
         last = [part for part in model.modules() if getattr(part, "out_features", 0) == len(means)][-1]
         with torch.no_grad():
-            last.weight *= (2 / spread)[:, None]
+            last.weight /= spread[:, None]
             if last.bias is not None:
-                last.bias *= 2 / spread
-        means, spread = 2 * means / spread, torch.zeros_like(spread)
+                last.bias /= spread
+        means, spread = means / spread, torch.zeros_like(spread)
     if last.bias is not None:
         with torch.no_grad():
             last.bias -= means + 2.5 * spread

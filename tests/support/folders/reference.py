@@ -135,8 +135,10 @@ def _run(
     with _quiet(), torch.inference_mode():
         model = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        for begin in range(0, len(inputs), BATCH):
-            batch = inputs[begin : begin + BATCH]
+        # transformers takes the padding before a text for the text where that is nothing but tokens of padding
+        size = 1 if tokenizer.padding_side == "left" else BATCH
+        for begin in range(0, len(inputs), size):
+            batch = inputs[begin : begin + size]
             columns = (list(batch),) if isinstance(batch[0], str) else tuple(map(list, zip(*batch, strict=True)))
             tokens = tokenizer(*columns, padding=True, truncation=True, return_tensors="pt")
             yield tokens["attention_mask"].numpy(), model(**tokens).logits.numpy()

@@ -18,6 +18,7 @@ VECTORS = "vectors"
 CLASSES = "classes"
 TOKEN_CLASSES = "token classes"
 SCORES = "scores of pairs"
+ENTAILMENT = "entailment"
 SPARSE = "sparse vectors"
 TOKEN_VECTORS = "token vectors"
 
@@ -37,6 +38,8 @@ class Row:
     """One for each architecture and kind: with all the texts. The others are variations, with some of them."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Of the reference's function and of the server's call: prompt_name."""
+    change: Callable[[Path], None] | None = None
+    """The folder as the server gets it, where the library cannot read that."""
 
     def __str__(self) -> str:
         return self.name
@@ -60,9 +63,11 @@ NAMES = {
     "t5": "T5 encoder",
     "qwen2": "Qwen2",
     "qwen3": "Qwen3",
+    "llama": "Llama",
+    "mistral": "Mistral",
     "gemma3_text": "Gemma 3",
 }
-DECODERS = ("qwen2", "qwen3", "gemma3_text")
+DECODERS = ("qwen2", "qwen3", "llama", "mistral", "gemma3_text")
 ENCODERS = tuple(name for name in NAMES if name not in (*DECODERS, "t5"))
 
 
@@ -72,6 +77,7 @@ def _row(kind: str, make: Callable[..., None], architecture: str, head: str, *ar
     label = more.pop("label", head)
     basic = more.pop("basic", False)
     call = more.pop("call", {})
+    change = more.pop("change", None)
 
     def write(folder: Path) -> None:
         make(folder, architecture, *arguments, **more)
@@ -79,7 +85,7 @@ def _row(kind: str, make: Callable[..., None], architecture: str, head: str, *ar
             then(folder)
 
     name = f"{kind} of {architecture}: {label}"
-    return Row(name, kind, NAMES[architecture], head, write, basic, call)
+    return Row(name, kind, NAMES[architecture], head, write, basic, call, change)
 
 
 # ----------------------------------------------------------------------------------------------------- sentence vectors
@@ -94,6 +100,8 @@ _AFTER: dict[str, tuple[str | tuple[str, ...], tuple[str, ...]]] = {
     "t5": ("mean", ("Identity", "normalize")),
     "qwen2": ("lasttoken", ("normalize",)),
     "qwen3": ("lasttoken", ("normalize",)),
+    "llama": ("lasttoken", ("normalize",)),
+    "mistral": ("lasttoken", ("normalize",)),
     "gemma3_text": ("mean", ("Identity", "Identity", "normalize")),
 }
 
@@ -122,6 +130,7 @@ def _vectors() -> list[Row]:
         _encoder("deberta-v3", "mean", label="positions in the input", position_biased_input=True),
         _encoder("deberta-v2", "mean", label="no relative attention", **_ABSOLUTE),
         _encoder("qwen2", "mean", label="grouped by four", num_key_value_heads=1),
+        _encoder("mistral", "lasttoken", label="a window", sliding_window=16),
         _row(VECTORS, heads.transformer, "bert", "mean", label="plain folder"),
         _row(VECTORS, heads.transformer, "xlm-roberta", "mean", label="plain folder"),
         _row(VECTORS, heads.transformer, "roberta", "mean", "AutoModelForMaskedLM", label="plain masked-LM folder"),
@@ -160,6 +169,9 @@ def _in(dtype: str) -> Callable[[Path], None]:
     return lambda folder: forms.in_type(folder, dtype)
 
 
+_NTK_AS_LINEAR = forms.ntk_as_linear(head_size=16)
+
+
 def _forms() -> list[Row]:
     """The same folders as others leave them."""
     older = [
@@ -170,6 +182,10 @@ def _forms() -> list[Row]:
     return [
         *older,
         _encoder("bert", ("cls", "mean"), ("Tanh",), label="older versions, two modes", then=_older()),
+        _encoder("nomic_bert", "mean", label="its own code's", change=forms.nomic_by_its_own_code),
+        _encoder(
+            "gte", "cls", label="its own code's", change=forms.gte_by_its_own_code, rope_parameters=_NTK_AS_LINEAR
+        ),
         _encoder("bert", "mean", label="shards", then=forms.in_shards),
         _encoder("mpnet", "mean", label="float16", then=_in("float16")),
         _encoder("qwen3", "lasttoken", label="bfloat16", then=_in("bfloat16")),
@@ -206,7 +222,6 @@ def _classes() -> list[Row]:
     return [
         *rows,
         _row(CLASSES, heads.classifier, "bert", "sigmoid", labels=("toxic",), label="one label"),
-        _row(CLASSES, heads.classifier, "roberta", "softmax", label="entailment", labels=heads.ENTAILMENT),
         _row(CLASSES, heads.classifier, "modernbert", "softmax", label="mean", classifier_pooling="mean"),
         _row(CLASSES, heads.classifier, "bert", "softmax", label="older versions", then=_older()),
         _row(CLASSES, heads.classifier, "distilbert", "softmax", label="pytorch_model.bin", then=forms.as_torch_file),
@@ -223,8 +238,17 @@ def _scores() -> list[Row]:
     rows = [_row(SCORES, heads.reranker, name, "sigmoid", basic=True) for name in names]
     return [
         *rows,
-        _row(SCORES, heads.reranker, "roberta", "three labels", labels=3),
         _row(SCORES, heads.classifier, "bert", "sigmoid", labels=("relevance",), label="plain folder"),
+    ]
+
+
+def _entailment() -> list[Row]:
+    """Labels of the caller's own, by models of natural language inference."""
+    several = {"call": {"multi_label": True}}
+    return [
+        _row(ENTAILMENT, heads.classifier, "roberta", "labels of one's own", labels=heads.ENTAILMENT, basic=True),
+        _row(ENTAILMENT, heads.classifier, "deberta-v3", "labels of one's own", labels=heads.ENTAILMENT, basic=True),
+        _row(ENTAILMENT, heads.classifier, "bert", "several of one's own", labels=heads.ENTAILMENT, **several),
     ]
 
 
@@ -243,7 +267,10 @@ def _token_vectors() -> list[Row]:
     return [_row(TOKEN_VECTORS, heads.token_encoder, name, "Dense → normalize", basic=True) for name in names]
 
 
-ROWS = [*_vectors(), *_classes(), *_token_classes(), *_scores(), *_sparse(), *_token_vectors()]
+# The values of model_type in config.json that rows stand for; "new" is what "gte" was called by its own code.
+MODEL_TYPES = {*(name for name in NAMES if not name.startswith("deberta")), "deberta-v2", "new"}
+
+ROWS = [*_vectors(), *_classes(), *_token_classes(), *_scores(), *_entailment(), *_sparse(), *_token_vectors()]
 
 
 def rows(kind: str) -> list[Row]:
