@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 TEXTS = 200  # of a row that is basic
-FEWER = 64  # of the others, and where each text is several pairs
+FEWER = 40  # of the others, and where each text is several pairs
 STRATEGIES = ("none", "simple", "first", "average", "max")
 _PATIENCE_NS = 120 * 10**9
 

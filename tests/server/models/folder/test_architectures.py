@@ -126,7 +126,7 @@ async def test_answers_do_not_depend_on_batch_mates(row: Row, folder_of: Callabl
     [row for row in table.rows(table.TOKEN_CLASSES) if row.architecture in ("BERT", "RoBERTa", "DeBERTa v3")]
 )
 async def test_spans_are_those_of_the_pipeline(row: Row, strategy: str, folder_of: Callable[[Row], Path]) -> None:
-    texts = served.texts_of(row)[:80]
+    texts = served.texts_of(row)[:40]
     right = reference.spans(folder_of(row), texts, strategy)
     async with served.loaded(folder_of(row)) as model:
         requests = [model.classify_tokens(text, Tagging(strategy), served.context()) for text in texts]
