@@ -17,7 +17,6 @@ constexpr std::array kHarmless{
     "model_type",
     "architectures",
     "transformers_version",
-    "adapters",
     "torch_dtype",
     "dtype",
     "id2label",
@@ -59,11 +58,7 @@ constexpr std::array kHarmless{
     "prefix",
     "language",
     "directionality",
-    "embedding_size_of_teacher",
-    "emb_size",
     "auto_map",
-    "dataset",
-    "revision",
     "is_encoder_decoder",
     "model_max_length",
     "max_length",
@@ -92,7 +87,6 @@ constexpr std::array kHarmless{
     "begin_suppress_tokens",
     "unsloth_version",
     "unsloth_fixed",
-    "quantization_config_of_training",
 };
 
 bool is_harmless(const std::string& field) {
