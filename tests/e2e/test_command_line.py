@@ -44,7 +44,8 @@ def test_model_file_that_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_model_file_that_is_a_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"error: {tmp_path}: no kind of model that this server knows is in this folder"
+    known = "no kind of model that this server knows is in this folder"
+    assert refusal(tmp_path).startswith(f"error: {tmp_path}: {known}; name the folder that save_pretrained wrote")
 
 
 @pytest.mark.parametrize("name", ["empty", "random_bytes", "pickle", "state_dict", "truncated"])
@@ -52,7 +53,8 @@ def test_model_file_that_is_no_torchscript(tmp_path: Path, name: str) -> None:
     path = save_broken(tmp_path)[name]
     line = refusal(path)
     assert line.startswith(f"error: {path}: ")
-    assert "TorchScript" in line
+    # one of torch.save is told apart, and what would make it servable
+    assert ("torch.jit.script" if name in ("pickle", "state_dict") else "TorchScript") in line
 
 
 @pytest.mark.parametrize(
