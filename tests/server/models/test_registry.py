@@ -12,7 +12,7 @@ from predictor.ttypes import ModelState
 
 from server.config import Settings
 from server.errors import ErrorCode, ModelError, PredictionError
-from server.models import torchscript
+from server.models import kinds, torchscript
 from server.models.capabilities import Capability
 from server.models.registry import Registry, parse_location
 from server.models.requests import ITS_OWN_SCORES, RequestContext
@@ -157,6 +157,28 @@ async def test_the_version_is_the_files_content(registry: Registry, zoo: Callabl
     versions = [(await registry.load("one", str(path))).version for path in (zoo("doc_model"), copy, zoo("docnn_mask"))]
     assert versions[0] == versions[1] != versions[2]
     assert len(versions[0]) == 12
+
+
+async def test_another_server_is_asked_for_its_version_once_the_model_is_there(
+    registry: Registry, zoo: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that it may have none yet."""
+    asked: list[str] = []
+    model = await kinds.load(str(zoo("doc_model")), FAST)
+
+    async def load(*_: object) -> object:
+        await asyncio.sleep(0.01)
+        asked.append("model")
+        return model
+
+    async def version_of(_: object) -> str:
+        asked.append("version")
+        return "1"
+
+    monkeypatch.setattr(kinds, "load", load)
+    monkeypatch.setattr(kinds, "version_of", version_of)
+    assert (await registry.load("remote", "tfserving://127.0.0.1:8500/model")).version == "1"
+    assert asked == ["model", "version"]
 
 
 async def test_the_old_model_answers_until_the_new_one_is_there(registry: Registry, zoo: Callable[[str], Path]) -> None:
