@@ -91,3 +91,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     if not options.model.is_file():
         parser.error(f"--model: {options.model} is not there; `make models/classifier.pt` trains the demo classifier")
     return options
+
+
+def add_load_options(parser: argparse.ArgumentParser, rounds: int, seconds: float, warmup: float) -> None:
+    """What every comparison of servers under load takes, with its own defaults."""
+    add = parser.add_argument
+    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
+    add(
+        "--rounds", type=number(int, 1, 100), default=rounds, help="the tables show their medians; default: %(default)s"
+    )
+    add("--seconds", type=number(float, 0.01, 600), default=seconds, help="time for each row; default: %(default)s")
+    add("--warmup", type=number(float, 0, 600), default=warmup, help="load before that, seconds; default: %(default)s")
+    add("--quick", action="store_true", help="one round of a second a row: to see that it works")

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.arguments import connection_counts, number
+from benchmarks.arguments import add_load_options
 from benchmarks.checks import Check
 from benchmarks.embeddings import LOGS, QUICK, TEXTS, is_listening, measure_server, mixed_texts
 from benchmarks.endpoints import AnswerError, ThriftClient, free_port, status_batches
@@ -136,12 +136,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.classification",
         epilog="The exit status is 1 when something that is asked for does not hold, 2 when nothing can be measured.",
     )
-    add = parser.add_argument
-    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
-    add("--rounds", type=number(int, 1, 100), default=3, help="the tables show their medians; default: %(default)s")
-    add("--seconds", type=number(float, 0.01, 600), default=4.0, help="time for each row; default: %(default)s")
-    add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds; default: %(default)s")
-    add("--quick", action="store_true", help="one round of a second a row: to see that it works")
+    add_load_options(parser, rounds=3, seconds=4.0, warmup=1.0)
     options = parser.parse_args(arguments)
     if options.quick:
         vars(options).update(QUICK)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from thrift.Thrift import TException
 
-from benchmarks.arguments import connection_counts, number
+from benchmarks.arguments import add_load_options
 from benchmarks.documents import FIXED_SENTENCE
 from benchmarks.embeddings import LOGS, is_listening, mixed_texts
 from benchmarks.endpoints import AnswerError, ThriftClient, free_port, status_batches
@@ -203,11 +203,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("checkout", type=Path, metavar="CHECKOUT", help="the other version's folder")
     add("--models", type=Path, default=ROOT / "models", metavar="FOLDER", help="what `make run` made; default: models")
-    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
-    add("--rounds", type=number(int, 1, 100), default=5, help="the table shows their medians; default: %(default)s")
-    add("--seconds", type=number(float, 0.1, 600), default=2.0, help="time for each row; default: %(default)s")
-    add("--warmup", type=number(float, 0, 600), default=0.5, help="load before that, seconds; default: %(default)s")
-    add("--quick", action="store_true", help="one round of a second a row: to see that it works")
+    add_load_options(parser, rounds=5, seconds=2.0, warmup=0.5)
     options = parser.parse_args(arguments)
     if options.quick:
         vars(options).update(QUICK)

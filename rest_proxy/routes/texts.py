@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from predictor.ttypes import PredictionError
@@ -62,9 +63,9 @@ class TextsRequest(OneOrMany):
     text: str | None = Field(None, description="A text.")
     texts: list[str] | None = Field(None, description="Several; answered in their order.")
 
+    @abstractmethod
     def method_options(self) -> Any:
         """The contract's options of the method, None when the request gives none."""
-        raise NotImplementedError
 
 
 R = TypeVar("R", bound=OneOrMany)

@@ -76,6 +76,7 @@ def read(path: Path) -> dict[str, Tensor]:
     except zipfile.BadZipFile:
         raise ModelError(f"{path.name} {_no_archive(path)}") from None
     except (ModelError, NotImplementedError, ValueError, KeyError, EOFError, zipfile.error) as error:
+        # the second is zipfile's own, of a way of compression that it does not know
         raise ModelError(f"{path.name} cannot be read: {error}") from None
     size = path.stat().st_size
     with path.open("rb") as file:
