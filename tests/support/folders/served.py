@@ -47,11 +47,11 @@ def pairs_of(row: Row) -> list[tuple[str, str]]:
 
 
 def wanted(row: Row, folder: Path) -> list[Array]:
-    """What the library answers, an array for each text: a vector, logits, a score, or one of them for each token."""
+    """What the library answers, an array for each text: a vector, logits, a score, or a row of them for each token."""
     if row.kind == table.SCORES:
         return list(reference.scores(folder, pairs_of(row)))
     if row.kind == table.TOKEN_CLASSES:
-        return _best_of_tokens(row, folder)
+        return _shares_of_tokens(row, folder)
     if row.kind == table.ENTAILMENT:
         answers = reference.zero_shot(folder, texts_of(row), heads.TOPICS, **row.options)
         return [np.array([answer[label] for label in heads.TOPICS], np.float32) for answer in answers]
@@ -64,18 +64,17 @@ def wanted(row: Row, folder: Path) -> list[Array]:
     return list(ask(folder, texts_of(row), **row.options))
 
 
-def _best_of_tokens(row: Row, folder: Path) -> list[Array]:
-    """The best label's score of each token, special ones left out, at the label's place in a row of 0."""
+def _shares_of_tokens(row: Row, folder: Path) -> list[Array]:
+    """The score of each label, for each token that is not special."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    best = []
+    shares_of_texts = []
     for text, logits in zip(texts_of(row), reference.token_logits(folder, texts_of(row)), strict=True):
         special = tokenizer(text, truncation=True, return_special_tokens_mask=True)["special_tokens_mask"]
         shares = np.exp(logits - logits.max(1, keepdims=True))
-        shares = (shares / shares.sum(1, keepdims=True))[~np.array(special, bool)]
-        best.append(np.where(shares == shares.max(1, keepdims=True), shares, 0))
-    return best
+        shares_of_texts.append((shares / shares.sum(1, keepdims=True))[~np.array(special, bool)])
+    return shares_of_texts
 
 
 @contextlib.asynccontextmanager
@@ -90,7 +89,7 @@ async def loaded(folder: Path, precision: str = "float32", **settings: Any) -> A
 
 
 async def given(row: Row, model: Any, order: Sequence[int] | None = None, *, together: bool = True) -> list[Array]:
-    """What the server's model answers, as `wanted` gives it.
+    """What the server's model answers, as `wanted` gives it; of a token only the best label's score, and 0 for others.
 
     `order`: which texts, in which order. `together`: all are asked before any is awaited, so that they share batches.
     """
@@ -164,7 +163,10 @@ def is_of_vectors(kind: str) -> bool:
 def error(row: Row, found: Sequence[Array], right: Sequence[Array]) -> float:
     """The largest of all texts: 1 - cosine of vectors, the difference of logits and scores."""
     assert len(found) == len(right)
-    measure = _cosine_error if is_of_vectors(row.kind) else _share if row.kind == table.SPARSE else _difference
+    if is_of_vectors(row.kind):
+        measure = _cosine_error
+    else:
+        measure = {table.SPARSE: _share, table.TOKEN_CLASSES: _best_difference}.get(row.kind, _difference)
     return max(measure(one, other) for one, other in zip(found, right, strict=True))
 
 
@@ -191,10 +193,17 @@ def _share(found: Array, right: Array) -> float:
     return _difference(found / np.maximum(1, np.abs(right)), right / np.maximum(1, np.abs(right)))
 
 
-def labels(row: Row, answers: Sequence[Array]) -> list[Any]:
-    """What a caller acts on: the best label of each text or token."""
-    if row.kind in (table.CLASSES, table.ENTAILMENT):
-        return [int(answer.argmax()) for answer in answers]
-    if row.kind == table.TOKEN_CLASSES:
-        return [answer.argmax(1).tolist() for answer in answers]
-    return []
+def _best_difference(found: Array, right: Array) -> float:
+    """Of the labels that we found best. Another one that is as good may be the library's best."""
+    if found.shape != right.shape or not np.isfinite(found).all():
+        return np.inf
+    best = found.argmax(1, keepdims=True) if len(found) else np.zeros((0, 1), np.int64)
+    ours, theirs = (np.take_along_axis(scores, best, 1)[:, 0] for scores in (found, right))
+    return max(_difference(ours, theirs), _difference(theirs, right.max(1, initial=0)))
+
+
+def label_shortfall(row: Row, found: Sequence[Array], right: Sequence[Array]) -> float:
+    """How much less than its own best label the library gives those that we found best, on which a caller acts."""
+    if row.kind not in (table.CLASSES, table.ENTAILMENT):
+        return 0
+    return max(float(theirs.max() - theirs[ours.argmax()]) for ours, theirs in zip(found, right, strict=True))

@@ -104,9 +104,10 @@ async def test_float32_answers_as_the_libraries_do(
         found = await served.given(row, model)
         assert model.stats()["batches"] < len(found), "texts shared batches"
     assert served.error(row, found, right) <= _exact(row)
-    assert served.labels(row, found) == served.labels(row, right)
-    for one, other in zip(found, right, strict=True):  # the lengths of vectors too
-        assert np.linalg.norm(one - other) <= LENGTH * np.linalg.norm(other) + EXACT_LOGITS
+    assert served.label_shortfall(row, found, right) <= 2 * EXACT_LOGITS
+    if served.is_of_vectors(row.kind):  # their lengths too
+        for one, other in zip(found, right, strict=True):
+            assert np.linalg.norm(one - other) <= LENGTH * np.linalg.norm(other) + EXACT_LOGITS
 
 
 @_parametrised([row for row in table.ROWS if row.basic])
