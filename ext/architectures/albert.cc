@@ -8,11 +8,11 @@ namespace predictor {
 
 namespace {
 
-std::shared_ptr<const EncoderLayer> albert_layer(const WeightReader& weights, const BertSizes& sizes,
-                                                 const Execution& execution) {
+std::shared_ptr<const TransformerLayer> albert_layer(const WeightReader& weights, const BertSizes& sizes,
+                                                     const Execution& execution) {
   const int64_t hidden = sizes.hidden;
   const auto norm = [&](const std::string& name) { return Norm(weights, name, hidden, sizes.epsilon, execution); };
-  return std::make_shared<EncoderLayer>(EncoderLayer{
+  return std::make_shared<TransformerLayer>(TransformerLayer{
       .attention = {.qkv = Linear::read(weights["attention"], {"query", "key", "value"}, hidden,
                                         {hidden, hidden, hidden}, true, execution),
                     .out = Linear::read(weights, "attention.dense", hidden, hidden, true, execution),
@@ -40,7 +40,7 @@ TextTransformer make_albert(const Config& config, const WeightReader& weights, c
                               .max_positions = sizes.positions};
   transformer.embeddings.projection =
       Linear::read(albert["encoder"], "embedding_hidden_mapping_in", size, sizes.hidden, true, execution);
-  std::vector<std::shared_ptr<const EncoderLayer>> shared;
+  std::vector<std::shared_ptr<const TransformerLayer>> shared;
   for (int64_t i = 0; i < groups * inner; ++i) {
     shared.push_back(
         albert_layer(albert["encoder.albert_layer_groups"][i / inner]["albert_layers"][i % inner], sizes, execution));

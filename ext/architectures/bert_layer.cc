@@ -47,14 +47,14 @@ TokenEmbeddings bert_embeddings(const WeightReader& weights, const BertSizes& si
   return embeddings;
 }
 
-std::shared_ptr<EncoderLayer> bert_layer(const WeightReader& weights, const BertSizes& sizes,
-                                         std::initializer_list<std::string> qkv, const Execution& execution) {
+std::shared_ptr<TransformerLayer> bert_layer(const WeightReader& weights, const BertSizes& sizes,
+                                             std::initializer_list<std::string> qkv, const Execution& execution) {
   const int64_t hidden = sizes.hidden;
   const auto linear = [&](const std::string& name, int64_t in, int64_t out) {
     return Linear::read(weights, name, in, out, true, execution);
   };
   const auto norm = [&](const std::string& name) { return Norm(weights, name, hidden, sizes.epsilon, execution); };
-  return std::make_shared<EncoderLayer>(EncoderLayer{
+  return std::make_shared<TransformerLayer>(TransformerLayer{
       .attention = {.qkv =
                         Linear::read(weights["attention.self"], qkv, hidden, {hidden, hidden, hidden}, true, execution),
                     .out = linear("attention.output.dense", hidden, hidden),
@@ -66,9 +66,9 @@ std::shared_ptr<EncoderLayer> bert_layer(const WeightReader& weights, const Bert
       .feed_forward_norms = {.sum = norm("output.LayerNorm")}});
 }
 
-std::vector<std::shared_ptr<const EncoderLayer>> bert_layers(const WeightReader& weights, const BertSizes& sizes,
-                                                             const Execution& execution) {
-  std::vector<std::shared_ptr<const EncoderLayer>> layers;
+std::vector<std::shared_ptr<const TransformerLayer>> bert_layers(const WeightReader& weights, const BertSizes& sizes,
+                                                                 const Execution& execution) {
+  std::vector<std::shared_ptr<const TransformerLayer>> layers;
   for (int64_t i = 0; i < sizes.layers; ++i) {
     layers.push_back(bert_layer(weights[i], sizes, {"query", "key", "value"}, execution));
   }
@@ -106,9 +106,9 @@ std::unique_ptr<Linear> rotary_up(const WeightReader& mlp, int64_t hidden, int64
 
 }  // namespace
 
-std::shared_ptr<const EncoderLayer> rotary_layer(const WeightReader& model, int64_t number, const BertSizes& sizes,
-                                                 const std::shared_ptr<const Rotary>& rotary,
-                                                 const RotaryLayerOptions& options, const Execution& execution) {
+std::shared_ptr<const TransformerLayer> rotary_layer(const WeightReader& model, int64_t number, const BertSizes& sizes,
+                                                     const std::shared_ptr<const Rotary>& rotary,
+                                                     const RotaryLayerOptions& options, const Execution& execution) {
   const int64_t hidden = sizes.hidden;
   const int64_t inner = sizes.intermediate;
   const std::string place = "." + std::to_string(number);
@@ -128,19 +128,19 @@ std::shared_ptr<const EncoderLayer> rotary_layer(const WeightReader& model, int6
   const WeightReader mlp = layer["mlp"];
   auto up = options.gated ? rotary_up(mlp, hidden, inner, execution)
                           : Linear::read(mlp, "fc1", hidden, inner, options.up_bias, execution);
-  return std::make_shared<EncoderLayer>(
-      EncoderLayer{.attention = {.qkv = rotary_qkv(layer, hidden, options.qkv_bias, execution),
-                                 .out = Linear::read(layer, out, hidden, hidden,
-                                                     options.out_bias || layer.has(out + ".bias"), execution),
-                                 .shape = plain_attention(hidden, sizes.heads),
-                                 .rotary = rotary},
-                   .attention_norms = {.sum = norm({"post_attention_layernorm", "attn_ln", "norm1"})},
-                   .feed_forward = {.up = std::move(up),
-                                    .activation = sizes.activation,
-                                    .gated = options.gated,
-                                    .down = Linear::read(mlp, one_of(mlp, {"down_proj", "fc2"}), inner, hidden,
-                                                         options.down_bias, execution)},
-                   .feed_forward_norms = {.sum = norm({"post_mlp_layernorm", "mlp_ln", "norm2"})}});
+  return std::make_shared<TransformerLayer>(
+      TransformerLayer{.attention = {.qkv = rotary_qkv(layer, hidden, options.qkv_bias, execution),
+                                     .out = Linear::read(layer, out, hidden, hidden,
+                                                         options.out_bias || layer.has(out + ".bias"), execution),
+                                     .shape = plain_attention(hidden, sizes.heads),
+                                     .rotary = rotary},
+                       .attention_norms = {.sum = norm({"post_attention_layernorm", "attn_ln", "norm1"})},
+                       .feed_forward = {.up = std::move(up),
+                                        .activation = sizes.activation,
+                                        .gated = options.gated,
+                                        .down = Linear::read(mlp, one_of(mlp, {"down_proj", "fc2"}), inner, hidden,
+                                                             options.down_bias, execution)},
+                       .feed_forward_norms = {.sum = norm({"post_mlp_layernorm", "mlp_ln", "norm2"})}});
 }
 
 void count_behind_padding(int64_t padding, const BertSizes& sizes, TextTransformer& transformer) {

@@ -33,11 +33,11 @@ TokenEmbeddings bert_embeddings(const WeightReader& weights, const BertSizes& si
                                 int64_t size = 0, bool has_positions = true);
 
 // attention.self.{query,key,value}, attention.output, intermediate, output.
-std::shared_ptr<EncoderLayer> bert_layer(const WeightReader& weights, const BertSizes& sizes,
-                                         std::initializer_list<std::string> qkv, const Execution& execution);
+std::shared_ptr<TransformerLayer> bert_layer(const WeightReader& weights, const BertSizes& sizes,
+                                             std::initializer_list<std::string> qkv, const Execution& execution);
 // All of them, numbered from 0.
-std::vector<std::shared_ptr<const EncoderLayer>> bert_layers(const WeightReader& weights, const BertSizes& sizes,
-                                                             const Execution& execution);
+std::vector<std::shared_ptr<const TransformerLayer>> bert_layers(const WeightReader& weights, const BertSizes& sizes,
+                                                                 const Execution& execution);
 
 // What a layer with rotary positions in the place of BERT's has.
 struct RotaryLayerOptions {
@@ -49,9 +49,9 @@ struct RotaryLayerOptions {
 };
 
 // Layer `number` of `model`, under the names that the model's makers gave its weights, or those of transformers.
-std::shared_ptr<const EncoderLayer> rotary_layer(const WeightReader& model, int64_t number, const BertSizes& sizes,
-                                                 const std::shared_ptr<const Rotary>& rotary,
-                                                 const RotaryLayerOptions& options, const Execution& execution);
+std::shared_ptr<const TransformerLayer> rotary_layer(const WeightReader& model, int64_t number, const BertSizes& sizes,
+                                                     const std::shared_ptr<const Rotary>& rotary,
+                                                     const RotaryLayerOptions& options, const Execution& execution);
 
 // RoBERTa's way of counting positions: the first is the padding token's id plus 1.
 void count_behind_padding(int64_t padding, const BertSizes& sizes, TextTransformer& transformer);

@@ -141,9 +141,9 @@ at::Tensor projected(const WeightReader& attention, const std::string& name, con
   return rows.view({rows.size(0), sizes.heads, hidden / sizes.heads}).permute({1, 2, 0}).contiguous();
 }
 
-std::shared_ptr<const EncoderLayer> deberta_layer(const WeightReader& weights, const BertSizes& sizes,
-                                                  const Positions& positions, const at::Tensor& embeddings,
-                                                  const Execution& execution) {
+std::shared_ptr<const TransformerLayer> deberta_layer(const WeightReader& weights, const BertSizes& sizes,
+                                                      const Positions& positions, const at::Tensor& embeddings,
+                                                      const Execution& execution) {
   const WeightReader attention = weights["attention.self"];
   auto layer = bert_layer(weights, sizes, {"query_proj", "key_proj", "value_proj"}, execution);
   const double parts = 1 + (positions.of_queries ? 1 : 0) + (positions.of_keys ? 1 : 0);

@@ -8,23 +8,23 @@ namespace {
 
 constexpr double kEpsilon = 1e-12;
 
-std::shared_ptr<const EncoderLayer> distilbert_layer(const WeightReader& weights, const BertSizes& sizes,
-                                                     const Execution& execution) {
+std::shared_ptr<const TransformerLayer> distilbert_layer(const WeightReader& weights, const BertSizes& sizes,
+                                                         const Execution& execution) {
   const int64_t hidden = sizes.hidden;
   const auto norm = [&](const std::string& name) { return Norm(weights, name, hidden, kEpsilon, execution); };
   const auto linear = [&](const std::string& name, int64_t in, int64_t out) {
     return Linear::read(weights, name, in, out, true, execution);
   };
-  return std::make_shared<EncoderLayer>(
-      EncoderLayer{.attention = {.qkv = Linear::read(weights["attention"], {"q_lin", "k_lin", "v_lin"}, hidden,
-                                                     {hidden, hidden, hidden}, true, execution),
-                                 .out = linear("attention.out_lin", hidden, hidden),
-                                 .shape = plain_attention(hidden, sizes.heads)},
-                   .attention_norms = {.sum = norm("sa_layer_norm")},
-                   .feed_forward = {.up = linear("ffn.lin1", hidden, sizes.intermediate),
-                                    .activation = sizes.activation,
-                                    .down = linear("ffn.lin2", sizes.intermediate, hidden)},
-                   .feed_forward_norms = {.sum = norm("output_layer_norm")}});
+  return std::make_shared<TransformerLayer>(
+      TransformerLayer{.attention = {.qkv = Linear::read(weights["attention"], {"q_lin", "k_lin", "v_lin"}, hidden,
+                                                         {hidden, hidden, hidden}, true, execution),
+                                     .out = linear("attention.out_lin", hidden, hidden),
+                                     .shape = plain_attention(hidden, sizes.heads)},
+                       .attention_norms = {.sum = norm("sa_layer_norm")},
+                       .feed_forward = {.up = linear("ffn.lin1", hidden, sizes.intermediate),
+                                        .activation = sizes.activation,
+                                        .down = linear("ffn.lin2", sizes.intermediate, hidden)},
+                       .feed_forward_norms = {.sum = norm("output_layer_norm")}});
 }
 
 }  // namespace

@@ -32,8 +32,8 @@ kernels::AttentionShape gated_attention(const GatedSizes& sizes, bool causal) {
           .causal = causal};
 }
 
-std::shared_ptr<const EncoderLayer> gated_layer(const WeightReader& weights, const GatedSizes& sizes,
-                                                GatedLayerOptions options, const Execution& execution) {
+std::shared_ptr<const TransformerLayer> gated_layer(const WeightReader& weights, const GatedSizes& sizes,
+                                                    GatedLayerOptions options, const Execution& execution) {
   const auto norm = [&](const std::string& name, int64_t size) {
     return Norm(weights, name, size, sizes.epsilon, execution, sizes.norm);
   };
@@ -42,7 +42,7 @@ std::shared_ptr<const EncoderLayer> gated_layer(const WeightReader& weights, con
   const int64_t hidden = sizes.hidden;
   const int64_t inner = sizes.intermediate;
   const WeightReader attention = weights["self_attn"];
-  EncoderLayer layer{
+  TransformerLayer layer{
       .attention = {.qkv = Linear::read(attention, {"q_proj", "k_proj", "v_proj"}, hidden, {queries, keys, keys},
                                         options.qkv_bias, execution),
                     .out = Linear::read(attention, "o_proj", queries, hidden, options.out_bias, execution),
@@ -66,7 +66,7 @@ std::shared_ptr<const EncoderLayer> gated_layer(const WeightReader& weights, con
   } else {
     layer.feed_forward_norms.input = norm("post_attention_layernorm", hidden);
   }
-  return std::make_shared<EncoderLayer>(std::move(layer));
+  return std::make_shared<TransformerLayer>(std::move(layer));
 }
 
 ClassHead last_token_classifier(const Config& config) {

@@ -39,8 +39,8 @@ struct GatedLayerOptions {
 
 kernels::AttentionShape gated_attention(const GatedSizes& sizes, bool causal);
 
-std::shared_ptr<const EncoderLayer> gated_layer(const WeightReader& weights, const GatedSizes& sizes,
-                                                GatedLayerOptions options, const Execution& execution);
+std::shared_ptr<const TransformerLayer> gated_layer(const WeightReader& weights, const GatedSizes& sizes,
+                                                    GatedLayerOptions options, const Execution& execution);
 
 // Of a text's last token that is no padding, as transformers classifies with decoders.
 ClassHead last_token_classifier(const Config& config);

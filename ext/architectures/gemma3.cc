@@ -1,4 +1,4 @@
-// Gemma 3's text model (arXiv:2503.19786) as one that reads whole texts, such as EmbeddingGemma: scaled embeddings,
+// Gemma 3's text model (arXiv:2503.19786), and EmbeddingGemma, which reads whole texts with it: scaled embeddings,
 // norms of 1 + weight around each part, and attention to a window in all layers but each sixth.
 #include <cmath>
 
@@ -43,7 +43,8 @@ TextTransformer make_gemma3(const Config& config, const WeightReader& weights, c
   const bool biased = config.flag("attention_bias", false);
   const bool is_causal = !config.flag("use_bidirectional_attention", false);
   const int64_t window = config.size("sliding_window", 4096);
-  config.ignore({"final_logit_softcapping", "cache_implementation", "hidden_act"});
+  const auto logit_cap = static_cast<float>(config.number("final_logit_softcapping", 0));
+  config.ignore({"cache_implementation", "hidden_act"});
   const double scalar = config.number("query_pre_attn_scalar", 256);
   const auto soft_cap = static_cast<float>(config.number("attn_logit_softcapping", 0));
   const WeightReader model = weights.below_one_of({"", "model"}, "embed_tokens.weight");
@@ -75,6 +76,7 @@ TextTransformer make_gemma3(const Config& config, const WeightReader& weights, c
                                               .norms_around = true},
                                              execution));
   }
+  transformer.language_head = LanguageHead{.tied = config.flag("tie_word_embeddings", true), .soft_cap = logit_cap};
   transformer.text_classes = last_token_classifier(config);
   return transformer;
 }

@@ -115,17 +115,17 @@ TextTransformer make_modernbert(const Config& config, const WeightReader& weight
     if (!sees_all) shape.window = static_cast<size_t>(window);
     PartNorms attention_norms;
     if (i > 0) attention_norms.input = norm("attn_norm");
-    transformer.layers.push_back(std::make_shared<EncoderLayer>(
-        EncoderLayer{.attention = {.qkv = linear("attn.Wqkv", hidden, 3 * hidden, sizes.attention_bias),
-                                   .out = linear("attn.Wo", hidden, hidden, sizes.attention_bias),
-                                   .shape = shape,
-                                   .rotary = sees_all ? global : local},
-                     .attention_norms = std::move(attention_norms),
-                     .feed_forward = {.up = linear("mlp.Wi", hidden, 2 * sizes.intermediate, sizes.mlp_bias),
-                                      .activation = sizes.activation,
-                                      .gated = true,
-                                      .down = linear("mlp.Wo", sizes.intermediate, hidden, sizes.mlp_bias)},
-                     .feed_forward_norms = {.input = norm("mlp_norm")}}));
+    transformer.layers.push_back(std::make_shared<TransformerLayer>(
+        TransformerLayer{.attention = {.qkv = linear("attn.Wqkv", hidden, 3 * hidden, sizes.attention_bias),
+                                       .out = linear("attn.Wo", hidden, hidden, sizes.attention_bias),
+                                       .shape = shape,
+                                       .rotary = sees_all ? global : local},
+                         .attention_norms = std::move(attention_norms),
+                         .feed_forward = {.up = linear("mlp.Wi", hidden, 2 * sizes.intermediate, sizes.mlp_bias),
+                                          .activation = sizes.activation,
+                                          .gated = true,
+                                          .down = linear("mlp.Wo", sizes.intermediate, hidden, sizes.mlp_bias)},
+                         .feed_forward_norms = {.input = norm("mlp_norm")}}));
   }
   add_heads(config, sizes, transformer);
   return transformer;

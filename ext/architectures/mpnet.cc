@@ -23,17 +23,17 @@ TextTransformer make_mpnet(const Config& config, const WeightReader& weights, co
     const auto linear = [&](const std::string& name, int64_t in, int64_t out) {
       return Linear::read(layer, name, in, out, true, execution);
     };
-    transformer.layers.push_back(std::make_shared<EncoderLayer>(
-        EncoderLayer{.attention = {.qkv = Linear::read(layer["attention.attn"], {"q", "k", "v"}, hidden,
-                                                       {hidden, hidden, hidden}, true, execution),
-                                   .out = linear("attention.attn.o", hidden, hidden),
-                                   .shape = plain_attention(hidden, sizes.heads),
-                                   .bias = bias},
-                     .attention_norms = {.sum = norm("attention.LayerNorm")},
-                     .feed_forward = {.up = linear("intermediate.dense", hidden, sizes.intermediate),
-                                      .activation = sizes.activation,
-                                      .down = linear("output.dense", sizes.intermediate, hidden)},
-                     .feed_forward_norms = {.sum = norm("output.LayerNorm")}}));
+    transformer.layers.push_back(std::make_shared<TransformerLayer>(
+        TransformerLayer{.attention = {.qkv = Linear::read(layer["attention.attn"], {"q", "k", "v"}, hidden,
+                                                           {hidden, hidden, hidden}, true, execution),
+                                       .out = linear("attention.attn.o", hidden, hidden),
+                                       .shape = plain_attention(hidden, sizes.heads),
+                                       .bias = bias},
+                         .attention_norms = {.sum = norm("attention.LayerNorm")},
+                         .feed_forward = {.up = linear("intermediate.dense", hidden, sizes.intermediate),
+                                          .activation = sizes.activation,
+                                          .down = linear("output.dense", sizes.intermediate, hidden)},
+                         .feed_forward_norms = {.sum = norm("output.LayerNorm")}}));
   }
   count_behind_padding(1, sizes, transformer);
   transformer.text_classes = dense_tanh_classifier();

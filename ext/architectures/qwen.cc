@@ -1,5 +1,5 @@
-// Qwen 2 and 3 (arXiv:2407.10671, arXiv:2505.09388), Llama and Mistral as models that read whole texts: embedders by
-// their last token, rerankers and classifiers.
+// Qwen 2 and 3 (arXiv:2407.10671, arXiv:2505.09388), Llama and Mistral: generators, embedders by their last token,
+// rerankers and classifiers.
 #include "architectures/architectures.h"
 #include "architectures/gated_layer.h"
 
@@ -45,6 +45,7 @@ TextTransformer make_gated(const Config& config, const WeightReader& weights, co
                                               .query_and_key_norms = family.query_and_key_norms},
                                              execution));
   }
+  transformer.language_head = LanguageHead{.tied = config.flag("tie_word_embeddings", false)};
   transformer.text_classes = last_token_classifier(config);
   transformer.token_classes = ClassHead{.layers = {}, .out = "score"};
   return transformer;

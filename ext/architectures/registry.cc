@@ -9,31 +9,34 @@ namespace predictor {
 
 namespace {
 
-using Make = TextTransformer (*)(const Config&, const WeightReader&, const Execution&);
+struct Architecture {
+  TextTransformer (*make)(const Config&, const WeightReader&, const Execution&);
+  bool generates = false;  // it gives a language_head
+};
 
-const std::map<std::string, Make>& table() {
-  static const std::map<std::string, Make> makers = {
-      {"albert", make_albert},
-      {"bert", make_bert},
-      {"camembert", make_roberta},
-      {"deberta-v2", make_deberta_v2},
-      {"distilbert", make_distilbert},
-      {"electra", make_electra},
-      {"gemma3_text", make_gemma3},
-      {"gte", make_gte},
-      {"jina_embeddings_v3", make_jina},
-      {"llama", make_llama},
-      {"mistral", make_mistral},
-      {"modernbert", make_modernbert},
-      {"mpnet", make_mpnet},
-      {"new", make_gte},
-      {"nomic_bert", make_nomic_bert},
-      {"qwen2", make_qwen2},
-      {"qwen3", make_qwen3},
-      {"roberta", make_roberta},
-      {"static", make_static},
-      {"t5", make_t5_encoder},
-      {"xlm-roberta", make_roberta},
+const std::map<std::string, Architecture>& table() {
+  static const std::map<std::string, Architecture> makers = {
+      {"albert", {make_albert}},
+      {"bert", {make_bert}},
+      {"camembert", {make_roberta}},
+      {"deberta-v2", {make_deberta_v2}},
+      {"distilbert", {make_distilbert}},
+      {"electra", {make_electra}},
+      {"gemma3_text", {make_gemma3, true}},
+      {"gte", {make_gte}},
+      {"jina_embeddings_v3", {make_jina}},
+      {"llama", {make_llama, true}},
+      {"mistral", {make_mistral, true}},
+      {"modernbert", {make_modernbert}},
+      {"mpnet", {make_mpnet}},
+      {"new", {make_gte}},
+      {"nomic_bert", {make_nomic_bert}},
+      {"qwen2", {make_qwen2, true}},
+      {"qwen3", {make_qwen3, true}},
+      {"roberta", {make_roberta}},
+      {"static", {make_static}},
+      {"t5", {make_t5_encoder}},
+      {"xlm-roberta", {make_roberta}},
   };
   return makers;
 }
@@ -52,14 +55,22 @@ TextTransformer make_text_transformer(const Config& config, const WeightReader& 
   if (config.has("quantization_config")) {
     config.refuse("quantization_config", "weights that are quantised already are not served; save them as floats");
   }
-  TextTransformer made = found->second(config, weights, execution);
+  TextTransformer made = found->second.make(config, weights, execution);
   config.finish();
   return made;
 }
 
 std::vector<std::string> text_architectures() {
   std::vector<std::string> names;
-  for (const auto& [name, make] : table()) names.push_back(name);
+  for (const auto& [name, architecture] : table()) names.push_back(name);
+  return names;
+}
+
+std::vector<std::string> generating_architectures() {
+  std::vector<std::string> names;
+  for (const auto& [name, architecture] : table()) {
+    if (architecture.generates) names.push_back(name);
+  }
   return names;
 }
 

@@ -18,4 +18,7 @@ TextTransformer make_text_transformer(const Config& config, const WeightReader& 
 // The model_types that are served.
 std::vector<std::string> text_architectures();
 
+// Those of them that generate text.
+std::vector<std::string> generating_architectures();
+
 }  // namespace predictor

@@ -67,7 +67,7 @@ TextTransformer make_t5_encoder(const Config& config, const WeightReader& weight
   for (int64_t i = 0; i < layers; ++i) {
     const WeightReader attention = encoder["block"][i]["layer.0"];
     const WeightReader network = encoder["block"][i]["layer.1"];
-    transformer.layers.push_back(std::make_shared<EncoderLayer>(EncoderLayer{
+    transformer.layers.push_back(std::make_shared<TransformerLayer>(TransformerLayer{
         .attention = {.qkv = Linear::read(attention["SelfAttention"], {"q", "k", "v"}, sizes.hidden,
                                           {width, width, width}, false, execution),
                       .out = Linear::read(attention["SelfAttention"], "o", width, sizes.hidden, false, execution),

@@ -25,6 +25,26 @@ at::Tensor TokenEmbeddings::apply(const TextBatch& batch) const {
   return x;
 }
 
+at::Tensor TokenEmbeddings::apply(std::span<const SequenceChunk> chunks) const {
+  size_t tokens = 0;
+  for (const SequenceChunk& chunk : chunks) tokens += chunk.tokens.size();
+  at::Tensor x = at::empty({static_cast<int64_t>(tokens), words.size()}, at::kFloat);
+  float* out = x.mutable_data_ptr<float>();
+  for (const SequenceChunk& chunk : chunks) {
+    int64_t position = first_position + static_cast<int64_t>(chunk.first);
+    for (const uint32_t token : chunk.tokens) {
+      words.read(token, out);
+      if (scale != 1) std::for_each(out, out + words.size(), [this](float& number) { number *= scale; });
+      if (positions) positions->add(position, out);
+      ++position;
+      out += words.size();
+    }
+  }
+  if (norm) norm->apply(x);
+  if (projection) x = projection->apply(x);
+  return x;
+}
+
 at::Tensor TextTransformer::forward(const TextBatch& batch, const Execution& execution) const {
   at::Tensor x = embeddings.apply(batch);
   if (!execution.device.is_processor()) {
@@ -40,6 +60,25 @@ at::Tensor TextTransformer::forward(const TextBatch& batch, const Execution& exe
   }
   if (final_norm) final_norm->apply(x);
   return x.is_cpu() ? x : execution.device.fetch(x.to(at::kFloat));
+}
+
+at::Tensor TextTransformer::forward(std::span<const SequenceChunk> chunks, std::span<const uint32_t> rows,
+                                    const KvCache& cache) const {
+  at::Tensor x = embeddings.apply(chunks);
+  for (size_t i = 0; i < layers.size(); ++i) layers[i]->apply(x, CachedBatch{chunks, cache, i});
+  at::Tensor chosen = at::empty({static_cast<int64_t>(rows.size()), x.size(1)}, at::kFloat);
+  const auto width = static_cast<size_t>(x.size(1));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(x.const_data_ptr<float>() + rows[i] * width, width, chosen.mutable_data_ptr<float>() + i * width);
+  }
+  if (final_norm && !rows.empty()) final_norm->apply(chosen);
+  return chosen;
+}
+
+std::vector<kernels::AttentionShape> TextTransformer::attention_shapes() const {
+  std::vector<kernels::AttentionShape> shapes;
+  for (const auto& layer : layers) shapes.push_back(layer->attention.shape);
+  return shapes;
 }
 
 }  // namespace predictor

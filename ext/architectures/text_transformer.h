@@ -1,4 +1,5 @@
-// A transformer that reads whole texts, put together by the file of its architecture.
+// A transformer, put together by the file of its architecture: for whole texts, or step by step for sequences that
+// grow.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,14 +8,16 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "transformer/activation.h"
 #include "transformer/embedding.h"
-#include "transformer/encoder_layer.h"
+#include "transformer/kv_cache.h"
 #include "transformer/norm.h"
 #include "transformer/text_batch.h"
+#include "transformer/transformer_layer.h"
 
 namespace predictor {
 
@@ -34,6 +37,7 @@ struct TokenEmbeddings {
 
   // float32 [tokens, size], on the processor
   at::Tensor apply(const TextBatch& batch) const;
+  at::Tensor apply(std::span<const SequenceChunk> chunks) const;
 };
 
 // A product, an activation and a norm, each where it is named, in a head.
@@ -66,9 +70,18 @@ struct VocabularyHead {
   std::string bias;     // "" where there is none
 };
 
+// How the next token's logits are found.
+struct LanguageHead {
+  std::string weight = "lm_head";  // among the weights of the whole folder
+  bool tied;                       // the words' embeddings instead
+  bool biased = false;
+  float scale = 1;     // of the logits
+  float soft_cap = 0;  // then they become soft_cap * tanh(logit / soft_cap); 0: they stay
+};
+
 struct TextTransformer {
   TokenEmbeddings embeddings;
-  std::vector<std::shared_ptr<const EncoderLayer>> layers;  // the same several times, where weights are shared
+  std::vector<std::shared_ptr<const TransformerLayer>> layers;  // the same several times, where weights are shared
   // What changes the first layer's output by the embeddings, [tokens, hidden_size] both (DeBERTa's convolution).
   std::function<void(const at::Tensor& embedded, at::Tensor& x, const TextBatch& batch)> after_first_layer = nullptr;
   std::optional<Norm> final_norm = std::nullopt;
@@ -77,11 +90,18 @@ struct TextTransformer {
   std::optional<ClassHead> text_classes = std::nullopt;
   std::optional<ClassHead> token_classes = std::nullopt;
   std::optional<VocabularyHead> vocabulary_head = std::nullopt;
+  std::optional<LanguageHead> language_head = std::nullopt;
 
   int64_t vocabulary() const { return embeddings.words.rows(); }
 
   // float32 [tokens, hidden_size], on the processor
   at::Tensor forward(const TextBatch& batch, const Execution& execution) const;
+
+  // Reads the chunks, whose keys and values `cache` keeps: float32 [rows, hidden_size], after the final norm, of the
+  // tokens that `rows` names by index. With no row nothing comes back. Of the processor alone.
+  at::Tensor forward(std::span<const SequenceChunk> chunks, std::span<const uint32_t> rows, const KvCache& cache) const;
+
+  std::vector<kernels::AttentionShape> attention_shapes() const;
 };
 
 }  // namespace predictor

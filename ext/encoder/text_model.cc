@@ -10,9 +10,7 @@
 #include "architectures/registry.h"
 #include "heads/head.h"
 #include "transformer/linear.h"
-#include "weights/mapped_file.h"
 #include "weights/model_error.h"
-#include "weights/weight.h"
 
 namespace predictor {
 
@@ -23,41 +21,24 @@ namespace {
 // asks for.
 constexpr int64_t kTokensRoundedTo = 16;
 
-Weights placed(const TextModelSource& source, const std::vector<MappedFile>& files) {
-  Weights weights;
-  for (const auto& [name, place] : source.weights) {
-    if (place.file >= files.size()) throw ModelError("weight " + name + " is in no file");
-    const std::string_view bytes = files[place.file].bytes();
-    if (place.offset > bytes.size() || place.size > bytes.size() - place.offset) {
-      throw ModelError(source.files[place.file] + " is cut short: weight " + name + " is not all in it");
-    }
-    weights[name] = {place.dtype, place.shape, bytes.substr(place.offset, place.size)};
-  }
-  return weights;
-}
-
 }  // namespace
 
 struct TextModel::Parts {
   Parts(const TextModelSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
-      : execution{precision, Device(device), max_tokens} {
+      : execution{precision, Device(device), max_tokens}, files(source.weights) {
     if (!execution.device.is_processor() && precision == Precision::int8) {
       throw ModelError("int8 is for the processor; on a card take bfloat16 (setting precision)");
     }
-    for (const std::string& path : source.files) files.emplace_back(path);
-    weights = placed(source, files);
     const c10::InferenceMode inference;
-    const WeightReader reader(weights);
+    const WeightReader reader(files.weights());
     transformer.emplace(make_text_transformer(source.config, reader, execution));
     head = make_head(source.head, *transformer, reader, execution);
     execution.device.wait();
-    for (const MappedFile& file : files)
-      file.forget();  // what was packed; embeddings are read again as texts need them
+    files.forget();  // what was packed; embeddings are read again as texts need them
   }
 
   const Execution execution;
-  std::vector<MappedFile> files;
-  Weights weights;
+  const ModelFiles files;
   std::optional<TextTransformer> transformer;
   std::unique_ptr<Head> head;
 };

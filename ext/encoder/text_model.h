@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "weights/config.h"
+#include "weights/model_files.h"
 #include "weights/precision.h"
 
 namespace predictor {
@@ -21,20 +22,10 @@ struct TextTokens {
   uint32_t prompt_tokens;  // the first ones that pooling leaves out
 };
 
-// What lies where in a model's files.
-struct WeightPlace {
-  size_t file;
-  std::string dtype;
-  std::vector<int64_t> shape;
-  size_t offset;
-  size_t size;
-};
-
 struct TextModelSource {
   Config config;
   Config head;
-  std::vector<std::string> files;
-  std::vector<std::pair<std::string, WeightPlace>> weights;
+  WeightPlaces weights;
 };
 
 class TextModel {

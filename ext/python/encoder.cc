@@ -9,59 +9,10 @@
 
 #include "encoder/text_engine.h"
 #include "python/engine.h"
+#include "python/model_source.h"
 
 namespace predictor {
 namespace {
-
-Config::Value to_value(const py::handle& given, int depth) {
-  constexpr int kMaxDepth = 16;
-  if (depth > kMaxDepth) throw ModelError("config.json is nested too deep");
-  if (given.is_none()) return {};
-  if (py::isinstance<py::bool_>(given)) return {given.cast<bool>()};
-  if (py::isinstance<py::int_>(given)) {
-    int overflow = 0;
-    const long long whole = PyLong_AsLongLongAndOverflow(given.ptr(), &overflow);
-    if (overflow != 0) return {given.cast<double>()};
-    return {static_cast<int64_t>(whole)};
-  }
-  if (py::isinstance<py::float_>(given)) return {given.cast<double>()};
-  if (py::isinstance<py::str>(given)) return {given.cast<std::string>()};
-  if (py::isinstance<py::dict>(given)) {
-    Config::Object object;
-    for (const auto& [name, value] : given.cast<py::dict>()) {
-      object[name.cast<std::string>()] = to_value(value, depth + 1);
-    }
-    return {std::move(object)};
-  }
-  Config::List list;
-  for (const py::handle item : given.cast<py::sequence>()) list.push_back(to_value(item, depth + 1));
-  return {std::move(list)};
-}
-
-Config to_config(const py::dict& given, const std::string& name) {
-  return Config(std::get<Config::Object>(to_value(given, 0).content), name);
-}
-
-TextModelSource to_source(const py::dict& config, const std::vector<std::string>& files, const py::dict& weights,
-                          const py::dict& head) {
-  TextModelSource source{to_config(config, "config.json"), to_config(head, "head"), files, {}};
-  for (const auto& [name, place] : weights) {
-    const auto parts = place.cast<py::tuple>();
-    source.weights.emplace_back(
-        name.cast<std::string>(),
-        WeightPlace{parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
-                    parts[3].cast<size_t>(), parts[4].cast<size_t>()});
-  }
-  return source;
-}
-
-Precision take_precision(py::dict& settings) {
-  const std::string name = take_setting<std::string>(settings, "precision", "float32");
-  if (name == "float32") return Precision::float32;
-  if (name == "bfloat16") return Precision::bfloat16;
-  if (name == "int8") return Precision::int8;
-  throw py::value_error("precision must be float32, bfloat16 or int8");
-}
 
 TextEngineConfig to_settings(py::dict settings) {
   TextEngineConfig config;
@@ -88,7 +39,7 @@ using PyTextEngine = PythonEngine<TextEngine, AnswerValue>;
 
 std::unique_ptr<PyTextEngine> make_engine(const py::dict& config, const std::vector<std::string>& files,
                                           const py::dict& weights, const py::dict& head, const py::kwargs& kwargs) {
-  const TextModelSource source = to_source(config, files, weights, head);
+  const TextModelSource source{to_config(config, "config.json"), to_config(head, "head"), to_places(files, weights)};
   const TextEngineConfig settings = to_settings(kwargs);
   std::shared_ptr<TextEngine> engine;
   {

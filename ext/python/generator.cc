@@ -4,11 +4,16 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
+#include <numeric>
+#include <span>
 #include <utility>
 
 #include "generator/engine.h"
+#include "generator/text_generator.h"
 #include "python/engine.h"
+#include "python/model_source.h"
 #include "transformer/threads.h"
 
 namespace predictor {
@@ -23,6 +28,7 @@ struct GeneratedValue {
 };
 
 using PyGeneratorEngine = PythonEngine<GeneratorEngine, GeneratedValue>;
+using PyTextGenerator = PythonEngine<TextGenerator, GeneratedValue>;
 
 Gpt2Config to_model_config(py::dict sizes) {
   Gpt2Config config;
@@ -99,9 +105,44 @@ std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::
   return std::make_unique<PyGeneratorEngine>(std::move(engine));
 }
 
-int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t max_tokens, double temperature,
-               uint32_t top_k, double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed,
-               bool streamed, int lane, Nanoseconds deadline, py::object tag) {
+GenerativeModelSettings take_model_settings(py::dict& settings) {
+  GenerativeModelSettings model;
+  model.precision = take_precision(settings);
+  model.device = take_setting(settings, "device", model.device);
+  model.cache_bytes = take_setting(settings, "cache_bytes", model.cache_bytes);
+  return model;
+}
+
+std::unique_ptr<PyTextGenerator> make_generator(const py::dict& config, const std::vector<std::string>& files,
+                                                const py::dict& weights, const py::list& token_bytes,
+                                                const std::vector<uint32_t>& ends, const py::kwargs& kwargs) {
+  const Config fields = to_config(config, "config.json");
+  const WeightPlaces places = to_places(files, weights);
+  Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
+  py::dict settings(kwargs);
+  GenerativeModelSettings of_model = take_model_settings(settings);
+  TextGeneratorConfig of_engine;
+  of_engine.slots = take_setting(settings, "slots", of_engine.slots);
+  of_engine.threads = take_setting(settings, "threads", of_engine.threads);
+  of_engine.limits = take_limits(settings);
+  of_engine.policy = take_policy(settings);
+  expect_no_more(settings);
+  of_model.max_tokens = of_engine.limits.max_tokens;
+  std::shared_ptr<TextGenerator> engine;
+  {
+    py::gil_scoped_release unlocked;
+    set_threads(of_engine.threads);
+    auto model = std::make_unique<GenerativeModel>(fields, places, of_model);
+    malloc_trim(0);  // what the weights were turned and rounded in
+    engine = std::make_shared<TextGenerator>(std::move(model), std::move(vocabulary), of_engine);
+  }
+  return std::make_unique<PyTextGenerator>(std::move(engine));
+}
+
+template <typename PyEngine>
+int64_t submit(PyEngine& self, std::vector<uint32_t> prompt, uint32_t max_tokens, double temperature, uint32_t top_k,
+               double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed, bool streamed,
+               int lane, Nanoseconds deadline, py::object tag) {
   auto request = std::make_unique<GenerateRequest>();
   request->prompt = std::move(prompt);
   request->max_tokens = max_tokens;
@@ -110,7 +151,7 @@ int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t m
   request->streamed = streamed;
   request->lane = to_lane(lane);
   request->deadline = deadline;
-  GeneratorEngine& open = self.engine();
+  auto& open = self.engine();
   void* owned = to_tag(std::move(tag));
   request->tag = owned;
   try {
@@ -119,6 +160,38 @@ int64_t submit(PyGeneratorEngine& self, std::vector<uint32_t> prompt, uint32_t m
     from_tag(owned);
     throw;
   }
+}
+
+// What the model makes of each of `tokens`, read as one text, in chunks of `chunk`: float32 [tokens, vocabulary].
+py::bytes text_logits(const py::dict& config, const std::vector<std::string>& files, const py::dict& weights,
+                      const std::vector<uint32_t>& tokens, size_t chunk, const py::kwargs& kwargs) {
+  const Config fields = to_config(config, "config.json");
+  const WeightPlaces places = to_places(files, weights);
+  py::dict settings(kwargs);
+  GenerativeModelSettings of_model = take_model_settings(settings);
+  expect_no_more(settings);
+  if (tokens.empty() || chunk == 0) throw py::value_error("there must be tokens, and chunks of at least one");
+  of_model.max_tokens = static_cast<uint32_t>(tokens.size());
+  std::string bytes;
+  {
+    py::gil_scoped_release unlocked;
+    GenerativeModel model(fields, places, of_model);
+    if (tokens.size() > model.context()) throw py::value_error("more tokens than the model has positions");
+    std::vector<uint32_t> pages(model.pages());
+    std::iota(pages.rbegin(), pages.rend(), 0u);
+    for (size_t first = 0; first < tokens.size(); first += chunk) {
+      const size_t count = std::min(chunk, tokens.size() - first);
+      std::vector<uint32_t> rows(count);
+      std::iota(rows.begin(), rows.end(), 0u);
+      for (const uint32_t token : std::span(tokens).subspan(first, count)) {
+        if (token >= model.vocabulary()) throw py::value_error("a token that is not in the vocabulary");
+      }
+      const SequenceChunk read{{tokens.data() + first, count}, first, pages};
+      const std::span<const float> logits = model.forward({&read, 1}, rows);
+      bytes.append(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
+    }
+  }
+  return py::bytes(bytes);
 }
 
 // What the model makes of each of `tokens`, read as one text: float32 [tokens, vocabulary].
@@ -148,7 +221,8 @@ py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std:
   return py::bytes(bytes);
 }
 
-py::list progress(PyGeneratorEngine& self) {
+template <typename PyEngine>
+py::list progress(PyEngine& self) {
   const std::vector<Progress> all = self.engine().progress();
   py::list list(all.size());
   for (size_t i = 0; i < all.size(); ++i) list[i] = py::make_tuple(all[i].id, to_text(all[i].text), all[i].token_count);
@@ -166,6 +240,20 @@ py::dict stats(PyGeneratorEngine& self) {
   return all;
 }
 
+py::dict generator_stats(PyTextGenerator& self) {
+  const TextGeneratorStats own = self.engine().stats();
+  py::dict all = stats_dict(self.engine().queue().stats());
+  all["batches"] = own.steps;
+  all["generated_tokens"] = own.tokens;
+  all["prompt_tokens"] = own.prompt_tokens;
+  all["cached_tokens"] = own.cached_tokens;
+  all["put_back"] = own.put_back;
+  all["busy_slots"] = own.busy_slots;
+  all["held_pages"] = own.held_pages;
+  all["left_at_step"] = own.left_at_step;
+  return all;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_generator, module) {
@@ -178,16 +266,36 @@ PYBIND11_MODULE(_generator, module) {
       .finalize();
   py::class_<PyGeneratorEngine> cls(module, "GeneratorEngine");
   cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("token_bytes"), py::arg("ends"))
-      .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
-           py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"), py::arg("streamed"),
-           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+      .def("submit", &submit<PyGeneratorEngine>, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"),
+           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"),
+           py::arg("streamed"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
            "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
-      .def("progress", &progress,
+      .def("progress", &progress<PyGeneratorEngine>,
            "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
       .def_property_readonly("batch_invariant",
                              [](PyGeneratorEngine& self) { return self.engine().model().is_batch_invariant(); });
   cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
   bind_engine_methods(cls);  // its own stats() come second, and are not reached
+  module.def("architectures", &generator_architectures, "The model_types of config.json that generate text.");
+  py::class_<PyTextGenerator> generator(module, "TextGenerator");
+  generator
+      .def(py::init(&make_generator), py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("token_bytes"),
+           py::arg("ends"))
+      .def("submit", &submit<PyTextGenerator>, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"),
+           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"),
+           py::arg("streamed"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
+      .def("progress", &progress<PyTextGenerator>,
+           "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
+      .def_property_readonly("context", [](PyTextGenerator& self) { return self.engine().model().context(); })
+      .def_property_readonly("vocabulary", [](PyTextGenerator& self) { return self.engine().model().vocabulary(); })
+      .def_property_readonly("pages", [](PyTextGenerator& self) { return self.engine().model().pages(); })
+      .def_property_readonly("batch_invariant",
+                             [](PyTextGenerator& self) { return self.engine().model().is_batch_invariant(); });
+  generator.def("stats", &generator_stats, "Counters since the start, and what waits and runs now; a batch is a step.");
+  bind_engine_methods(generator);  // its own stats() come second, and are not reached
+  module.def("text_logits", &text_logits, py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("tokens"),
+             py::arg("chunk") = 512, "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("tokens"),
              "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def(

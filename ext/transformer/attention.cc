@@ -27,6 +27,26 @@ at::Tensor mask_of(const kernels::AttentionShape& shape, int64_t length, const a
   return at::zeros({length, length}, options).masked_fill(hidden, -std::numeric_limits<double>::infinity());
 }
 
+// A part of a step's attention: some tokens of a chunk, and the heads that share keys and values.
+struct Share {
+  size_t chunk;
+  size_t row;    // of the first token, in the step
+  size_t token;  // the same in the chunk
+  size_t count;
+  size_t head;
+};
+
+constexpr size_t kShareTokens = 16;
+constexpr int64_t kPreparedGrain = 8;               // tokens that make another thread worth while
+constexpr size_t kAttendedGrain = size_t{1} << 17;  // the same in multiplications
+
+// Multiplications of a step's attention, about.
+size_t work_of(std::span<const SequenceChunk> chunks, const kernels::AttentionShape& shape) {
+  size_t pairs = 0;
+  for (const SequenceChunk& chunk : chunks) pairs += chunk.tokens.size() * (chunk.first + chunk.tokens.size());
+  return 2 * pairs * shape.heads * shape.head_size;
+}
+
 }  // namespace
 
 DistanceAttentionBias::DistanceAttentionBias(const at::Tensor& table)
@@ -42,17 +62,15 @@ at::Tensor DistanceAttentionBias::matrix(int64_t length) const {
   return table_.index_select(1, distance.flatten()).view({table_.size(0), length, length});
 }
 
-void Attention::prepare(float* qkv, int64_t length) const {
+// A token's row, for its place.
+void Attention::prepare(float* qkv, int64_t position) const {
   const auto heads = static_cast<int64_t>(shape.heads);
   const auto kv_heads = static_cast<int64_t>(shape.kv_heads);
   const auto head_size = static_cast<int64_t>(shape.head_size);
-  const int64_t row = (heads + 2 * kv_heads) * head_size;
-  for (int64_t token = 0; token < length; ++token, qkv += row) {
-    float* const keys = qkv + heads * head_size;
-    if (query_norm) query_norm->apply(qkv, static_cast<size_t>(heads * head_size), qkv);
-    if (key_norm) key_norm->apply(keys, static_cast<size_t>(kv_heads * head_size), keys);
-    if (rotary) rotary->apply(token, heads + kv_heads, head_size, qkv);  // keys follow the queries
-  }
+  float* const keys = qkv + heads * head_size;
+  if (query_norm) query_norm->apply(qkv, static_cast<size_t>(heads * head_size), qkv);
+  if (key_norm) key_norm->apply(keys, static_cast<size_t>(kv_heads * head_size), keys);
+  if (rotary) rotary->apply(position, heads + kv_heads, head_size, qkv);  // keys follow the queries
 }
 
 at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
@@ -74,12 +92,79 @@ at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
     for (int64_t text = first; text < end; ++text) {
       const auto i = static_cast<size_t>(text);
       float* const rows = from + begins[i] * row;
-      if (query_norm || key_norm || rotary) prepare(rows, batch.lengths[i]);
+      for (int64_t token = 0; token < batch.lengths[i]; ++token) prepare(rows + token * row, token);
       const auto added = bias ? bias->of_text(rows, batch.lengths[i]) : nullptr;
       attention.attend(rows, static_cast<size_t>(batch.lengths[i]), to + begins[i] * width, added.get());
     }
   });
   return out->apply(mixed);
+}
+
+at::Tensor Attention::apply(const at::Tensor& x, const CachedBatch& batch) const {
+  const at::Tensor projected = qkv->apply(x);
+  const at::Tensor mixed =
+      at::empty({projected.size(0), static_cast<int64_t>(shape.heads * shape.head_size)}, at::kFloat);
+  if (batch.cache.is_of_floats()) {
+    attend_cached<float>(projected, batch, mixed);
+  } else {
+    attend_cached<uint16_t>(projected, batch, mixed);
+  }
+  return out->apply(mixed);
+}
+
+// Number: float, or the bits of bfloat16. All new keys and values are stored before any is looked at; then the work is
+// shared out by sequences, heads and queries.
+template <typename Number>
+void Attention::attend_cached(const at::Tensor& projected, const CachedBatch& batch, const at::Tensor& mixed) const {
+  const auto row = static_cast<size_t>(projected.size(1));
+  const size_t width = shape.heads * shape.head_size;
+  const size_t kv_width = shape.kv_heads * shape.head_size;
+  const size_t page_numbers = kernels::page_numbers(shape);
+  float* const rows = projected.mutable_data_ptr<float>();
+  float* const to = mixed.mutable_data_ptr<float>();
+  auto* const memory = static_cast<Number*>(batch.cache.of_layer(batch.layer).mutable_data_ptr());
+
+  std::vector<std::vector<const Number*>> pages;
+  std::vector<Share> shares;
+  size_t begin = 0;
+  for (size_t i = 0; i < batch.chunks.size(); ++i) {
+    const SequenceChunk& chunk = batch.chunks[i];
+    for (size_t token = 0; token < chunk.tokens.size(); token += kShareTokens) {
+      const size_t count = std::min(kShareTokens, chunk.tokens.size() - token);
+      for (size_t head = 0; head < shape.kv_heads; ++head) shares.push_back({i, begin + token, token, count, head});
+    }
+    std::vector<const Number*>& of_sequence = pages.emplace_back();
+    for (const uint32_t page : chunk.pages) of_sequence.push_back(memory + page * page_numbers);
+    begin += chunk.tokens.size();
+  }
+
+  const auto store = [&](const SequenceChunk& chunk, size_t token, float* qkv_row) {
+    const size_t position = chunk.first + token;
+    prepare(qkv_row, static_cast<int64_t>(position));
+    Number* const page = memory + chunk.pages[position / kernels::kPageTokens] * page_numbers;
+    const float* const keys = qkv_row + width;
+    kernels::store_kv(shape, keys, keys + kv_width, position % kernels::kPageTokens, page);
+  };
+  float* next = rows;
+  for (const SequenceChunk& chunk : batch.chunks) {
+    at::parallel_for(0, static_cast<int64_t>(chunk.tokens.size()), kPreparedGrain, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) store(chunk, static_cast<size_t>(i), next + static_cast<size_t>(i) * row);
+    });
+    next += chunk.tokens.size() * row;
+  }
+
+  const size_t of_share = work_of(batch.chunks, shape) / shares.size();
+  at::parallel_for(0, static_cast<int64_t>(shares.size()), static_cast<int64_t>(1 + kAttendedGrain / (of_share + 1)),
+                   [&](int64_t first, int64_t end) {
+                     kernels::PagedAttention attention(shape, slopes.empty() ? nullptr : slopes.data());
+                     for (int64_t i = first; i < end; ++i) {
+                       const Share& share = shares[static_cast<size_t>(i)];
+                       attention.attend<Number>(
+                           {pages[share.chunk].data(), batch.chunks[share.chunk].first + share.token, share.count,
+                            rows + share.row * row, row, to + share.row * width, width},
+                           share.head);
+                     }
+                   });
 }
 
 // Each run of texts of equal length at once.

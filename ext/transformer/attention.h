@@ -1,4 +1,5 @@
-// Multi-head attention of whole texts to themselves (Vaswani et al. 2017, arXiv:1706.03762), each text on its own.
+// Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762): of whole texts to themselves, each text on its own, or
+// of a sequence's newest tokens to all before them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,9 +7,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/distance_bias.h"
+#include "transformer/kv_cache.h"
 #include "transformer/linear.h"
 #include "transformer/norm.h"
 #include "transformer/rotary.h"
@@ -49,13 +52,18 @@ struct Attention {
   std::optional<Norm> query_norm = std::nullopt;  // of each head
   std::optional<Norm> key_norm = std::nullopt;
   std::shared_ptr<const Rotary> rotary = nullptr;
-  std::shared_ptr<const AttentionBias> bias = nullptr;
+  std::shared_ptr<const AttentionBias> bias = nullptr;  // of whole texts
+  std::vector<float> slopes = {};                       // of sequences: ALiBi's (kernels/paged_attention.h), or none
 
   // [tokens, hidden_size] -> the same
   at::Tensor apply(const at::Tensor& x, const TextBatch& batch) const;
+  // The same for tokens of sequences, whose keys and values the cache keeps.
+  at::Tensor apply(const at::Tensor& x, const CachedBatch& batch) const;
 
  private:
-  void prepare(float* qkv, int64_t length) const;
+  void prepare(float* qkv, int64_t position) const;
+  template <typename Number>
+  void attend_cached(const at::Tensor& projected, const CachedBatch& batch, const at::Tensor& mixed) const;
   at::Tensor by_operators(const at::Tensor& projected, const TextBatch& batch) const;
 };
 

@@ -12,6 +12,9 @@ struct Execution {
   Precision precision;
   Device device;
   uint32_t max_tokens;  // of one text: tables of positions go no further
+  // Products of our own loops alone, also where a library's are faster: of those a row's result depends on how many
+  // there are.
+  bool batch_invariant = false;
 };
 
 // The same on the processor and in float32: for what is small, and for embeddings, which lie there.

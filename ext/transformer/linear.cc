@@ -254,6 +254,9 @@ std::unique_ptr<Linear> Linear::make(const Execution& execution, const at::Tenso
                                             execution.device.place());
   }
   if (execution.precision == Precision::int8) return make_int8(weight, bias);
+  if (execution.precision == Precision::bfloat16 && execution.batch_invariant) {
+    return std::make_unique<Bfloat16Linear>(weight.to(at::kBFloat16).contiguous(), bias);
+  }
   return make(execution.precision, weight.t(), at::Tensor(), bias);
 }
 

@@ -33,6 +33,7 @@ void test_attention();
 void test_bfloat16();
 void test_kv_attention();
 void test_norms();
+void test_paged_attention();
 void test_packed_gemm();
 void test_quantization();
 void test_rotary();

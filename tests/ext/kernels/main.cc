@@ -78,6 +78,7 @@ int main() {
   test_quantization();
   test_rotary();
   test_kv_attention();
+  test_paged_attention();
   test_attention();
   test_packed_gemm();
   std::printf("%016" PRIx64 "\n", digest_value());

@@ -1,4 +1,4 @@
-// A layer of a transformer that reads whole texts: attention and a network, each added to what came in.
+// A layer of a transformer: attention and a network, each added to what came in.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,14 +18,20 @@ struct PartNorms {
   std::optional<Norm> sum = std::nullopt;
 };
 
-struct EncoderLayer {
+struct TransformerLayer {
   Attention attention;
   PartNorms attention_norms;
   FeedForward feed_forward;
   PartNorms feed_forward_norms;
+  bool parallel = false;  // both parts take what came in, as in GPT-J
 
-  // x [tokens, hidden_size]
-  void apply(at::Tensor& x, const TextBatch& batch) const;
+  // x [tokens, hidden_size]; of whole texts, or of sequences whose keys and values are kept.
+  void apply(at::Tensor& x, const TextBatch& batch) const { apply_to(x, batch); }
+  void apply(at::Tensor& x, const CachedBatch& batch) const { apply_to(x, batch); }
+
+ private:
+  template <typename Batch>
+  void apply_to(at::Tensor& x, const Batch& batch) const;
 };
 
 }  // namespace predictor

@@ -1,0 +1,50 @@
+// How many tokens of prompts a step may read while other texts grow: as many as make it a few times as long as one that
+// reads none. What a step takes is measured as it goes.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "queue/request.h"
+
+namespace predictor {
+
+class StepBudget {
+ public:
+  // Where nobody waits for the next token: enough for the products to be efficient, few enough to notice who has left.
+  static constexpr size_t kAlone = 512;
+
+  // `decoding`: texts that grow.
+  size_t prompt_tokens(size_t decoding) const {
+    if (decoding == 0) return kAlone;
+    if (step_ns_ == 0 || token_ns_ == 0) return kLeast;
+    const auto tokens = static_cast<size_t>(kLonger * step_ns_ / token_ns_);
+    return std::clamp(tokens, kLeast, kAlone);
+  }
+
+  // A step that took `ns`.
+  void measured(size_t decoding, size_t prompt_tokens, Nanoseconds ns) {
+    const auto took = static_cast<double>(ns);
+    if (prompt_tokens == 0) {
+      update(step_ns_, took);
+    } else if (prompt_tokens >= kLeast) {
+      const double beyond = decoding > 0 && step_ns_ < took ? took - step_ns_ : took;
+      update(token_ns_, beyond / static_cast<double>(prompt_tokens));
+    }
+  }
+
+ private:
+  static constexpr size_t kLeast = 8;
+  static constexpr double kLonger = 2;   // the step takes three times as long as one without prompts
+  static constexpr double kShare = 0.2;  // of the newest measurement
+
+  static void update(double& average, double newest) {
+    average = average == 0 ? newest : (1 - kShare) * average + kShare * newest;
+  }
+
+  double step_ns_ = 0;   // of a step that reads no prompt
+  double token_ns_ = 0;  // of a token of a prompt, beyond that
+};
+
+}  // namespace predictor

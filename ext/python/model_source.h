@@ -1,0 +1,69 @@
+// What Python gives of a model: its config.json, and where its weights lie.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "python/queue.h"
+#include "weights/config.h"
+#include "weights/model_error.h"
+#include "weights/model_files.h"
+#include "weights/precision.h"
+
+namespace predictor {
+
+inline Config::Value to_value(const py::handle& given, int depth) {
+  constexpr int kMaxDepth = 16;
+  if (depth > kMaxDepth) throw ModelError("config.json is nested too deep");
+  if (given.is_none()) return {};
+  if (py::isinstance<py::bool_>(given)) return {given.cast<bool>()};
+  if (py::isinstance<py::int_>(given)) {
+    int overflow = 0;
+    const long long whole = PyLong_AsLongLongAndOverflow(given.ptr(), &overflow);
+    if (overflow != 0) return {given.cast<double>()};
+    return {static_cast<int64_t>(whole)};
+  }
+  if (py::isinstance<py::float_>(given)) return {given.cast<double>()};
+  if (py::isinstance<py::str>(given)) return {given.cast<std::string>()};
+  if (py::isinstance<py::dict>(given)) {
+    Config::Object object;
+    for (const auto& [name, value] : given.cast<py::dict>()) {
+      object[name.cast<std::string>()] = to_value(value, depth + 1);
+    }
+    return {std::move(object)};
+  }
+  Config::List list;
+  for (const py::handle item : given.cast<py::sequence>()) list.push_back(to_value(item, depth + 1));
+  return {std::move(list)};
+}
+
+inline Config to_config(const py::dict& given, const std::string& name) {
+  return Config(std::get<Config::Object>(to_value(given, 0).content), name);
+}
+
+// `weights`: name -> (index in `files`, type, shape, offset, size)
+inline WeightPlaces to_places(const std::vector<std::string>& files, const py::dict& weights) {
+  WeightPlaces places{files, {}};
+  for (const auto& [name, place] : weights) {
+    const auto parts = place.cast<py::tuple>();
+    places.weights.emplace_back(
+        name.cast<std::string>(),
+        WeightPlace{parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
+                    parts[3].cast<size_t>(), parts[4].cast<size_t>()});
+  }
+  return places;
+}
+
+inline Precision take_precision(py::dict& settings) {
+  const std::string name = take_setting<std::string>(settings, "precision", "float32");
+  if (name == "float32") return Precision::float32;
+  if (name == "bfloat16") return Precision::bfloat16;
+  if (name == "int8") return Precision::int8;
+  throw py::value_error("precision must be float32, bfloat16 or int8");
+}
+
+}  // namespace predictor
