@@ -111,6 +111,12 @@ quick-tests:
 test-clients: setup $(DEVELOPED)  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
 	$(PYTEST) tests/clients/languages.py $(ARGS)
 
+.PHONY: test-libraries
+test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack and the clients below them; installs them into build/libraries
+	test -x build/libraries/bin/python || $(PYTHON) -m venv build/libraries
+	build/libraries/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
+	$(PYTEST) tests/clients/libraries.py $(ARGS)
+
 .PHONY: test-browser
 test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
 	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)

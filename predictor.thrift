@@ -276,7 +276,9 @@ struct ScoredLabel {
 struct Ranked {
   /** Of the text, in the list that was given. */
   1: required i32 index,
-  2: required double score
+  2: required double score,
+  /** Number of tokens that query and text, as far as they were read, are to the model; not set where it does not tell. */
+  3: optional i32 tokens
 }
 
 /** A part of a text that has a label. */

@@ -17,6 +17,7 @@ from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply
 from rest_proxy.compat.openai import completions as openai_completions
 from rest_proxy.compat.openai import embeddings as openai_embeddings
 from rest_proxy.compat.openai import models as openai_models
+from rest_proxy.compat.tei import routes as tei
 from rest_proxy.http.errors import explain, method_not_allowed, overloaded
 from rest_proxy.http.responses import REQUEST_ID
 from rest_proxy.metrics import Metrics
@@ -142,14 +143,18 @@ def _routes(
 ) -> list[Route]:
     """Every route, in the order of the OpenAPI document."""
     jobs = Jobs(settings, pool)
-    routes = [
-        *pytext.routes(settings, pool),
-        *embedded_tf.routes(jobs, draining),
+    own = [
         *predictions.routes(settings, pool),
         *tokens.routes(settings, pool),
         *ranking.routes(settings, pool),
         *smls.routes(settings, pool),
         *token_embeddings.routes(settings, pool),
+    ]
+    routes = [
+        *pytext.routes(settings, pool),
+        *embedded_tf.routes(jobs, draining),
+        *tei.beside(own, settings, pool),
+        *tei.routes(settings, pool),
         *generation.routes(settings, generator),
         *openai_embeddings.routes(settings, pool),
         *openai_completions.routes(settings, generator),

@@ -1477,13 +1477,15 @@ class Ranked(object):
     Attributes:
      - index: Of the text, in the list that was given.
      - score
+     - tokens: Number of tokens that query and text, as far as they were read, are to the model; not set where it does not tell.
 
     """
 
 
-    def __init__(self, index=None, score=None,):
+    def __init__(self, index=None, score=None, tokens=None,):
         self.index = index
         self.score = score
+        self.tokens = tokens
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1504,6 +1506,11 @@ class Ranked(object):
                     self.score = iprot.readDouble()
                 else:
                     iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I32:
+                    self.tokens = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1521,6 +1528,10 @@ class Ranked(object):
         if self.score is not None:
             oprot.writeFieldBegin('score', TType.DOUBLE, 2)
             oprot.writeDouble(self.score)
+            oprot.writeFieldEnd()
+        if self.tokens is not None:
+            oprot.writeFieldBegin('tokens', TType.I32, 3)
+            oprot.writeI32(self.tokens)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3197,6 +3208,7 @@ Ranked.thrift_spec = (
     None,  # 0
     (1, TType.I32, 'index', None, None, ),  # 1
     (2, TType.DOUBLE, 'score', None, None, ),  # 2
+    (3, TType.I32, 'tokens', None, None, ),  # 3
 )
 all_structs.append(Entity)
 Entity.thrift_spec = (

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
-    """The body's bytes, decompressed. Raises HttpError."""
+    """The body's bytes, decompressed; they may be asked for again. Raises HttpError."""
     await _accept(request, settings)
     return await _within_limits(request, request.read(), settings)
 
@@ -49,7 +49,7 @@ async def _accept(request: web.BaseRequest, settings: Settings) -> None:
         raise unsupported_encoding(encoding, "gzip or deflate")
     if (request.content_length or 0) > settings.max_body_bytes:
         raise _body_too_large(settings)
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # so that it does not count as the beginning of the answer
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from process.options import LANE, MODEL, TIMEOUT_MS, Option
 from rest_proxy.http.bodies import OTHER_FIELDS, read_body, read_multipart, too_many_documents
-from rest_proxy.http.content import FORM, JSON, MULTIPART, STRING, array_of
+from rest_proxy.http.content import FORM, INTEGER, JSON, MULTIPART, STRING, array_of
 from rest_proxy.http.errors import invalid_argument, too_large, unsupported_media_type
 from rest_proxy.http.validation import expected_text, json_type, what_is_wrong
 
@@ -26,6 +26,7 @@ I32 = (1 << 31) - 1
 I64 = (1 << 63) - 1
 
 _MODEL_CHARACTERS = 256
+_EXPECTED_IDS = "expected a list of token ids, whole numbers of at least 0"
 _LANES = {"interactive": Lane.INTERACTIVE, "bulk": Lane.BULK}
 
 
@@ -68,6 +69,39 @@ Texts = Annotated[
     str | list[str],
     PlainValidator(text_or_texts),
     WithJsonSchema({"anyOf": [STRING, array_of(STRING)]}),
+]
+
+
+def _texts_or_ids(value: Any) -> Any:
+    """A text, texts, the ids of a text's tokens, or of several's, for pydantic."""
+    if not isinstance(value, list):
+        return text_or_texts(value)
+    if not value:
+        raise PydanticCustomError("empty", "the list is empty")
+    if isinstance(value[0], list):
+        for index, ids in enumerate(value):
+            if not isinstance(ids, list):
+                raise PydanticCustomError("item", "{message}", {"index": index, "message": _EXPECTED_IDS})
+            _check_ids(ids, index)
+        return value
+    if type(value[0]) is int:
+        _check_ids(value, None)
+        return [value]
+    return text_or_texts(value)
+
+
+def _check_ids(ids: list[Any], index: int | None) -> None:
+    if not ids or not all(type(id_) is int and 0 <= id_ <= I32 for id_ in ids):
+        place = {} if index is None else {"index": index}
+        raise PydanticCustomError("item", "{message}", {**place, "message": _EXPECTED_IDS})
+
+
+TextsOrIds = Annotated[
+    str | list[str] | list[list[int]],
+    PlainValidator(_texts_or_ids),
+    WithJsonSchema(
+        {"anyOf": [STRING, array_of(STRING), array_of(INTEGER), array_of(array_of(INTEGER))]},
+    ),
 ]
 
 

@@ -75,6 +75,8 @@ class Route:
     it."""
     request_types: tuple[str, ...] = (JSON,)
     """Media types of the body, for methods that have one."""
+    further_requests: tuple[type[BaseModel], ...] = ()
+    """What else a body in JSON may say."""
     example: Example = field(default_factory=lambda: Example({}))
     errors: tuple[int, ...] = ()
     """ErrorCodes that the route may answer with, beside those of every request of its kind."""

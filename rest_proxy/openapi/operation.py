@@ -44,8 +44,11 @@ def operation(route: Route, method: str) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     if schema and not by_query:
-        content = {"schema": schema, "example": dict(route.example.fields)}
-        described["requestBody"] = {"required": True, "content": dict.fromkeys(route.request_types, content)}
+        example = dict(route.example.fields)
+        bodies = {media_type: {"schema": schema, "example": example} for media_type in route.request_types}
+        if further := further_schemas(route):
+            bodies[JSON] = {"schema": {"anyOf": [schema, *further]}, "example": example}
+        described["requestBody"] = {"required": True, "content": bodies}
     component = f"#/components/responses/{route.error_format.name}"
     errors = {str(status): {"$ref": f"{component}{status}"} for status in error_statuses(route, method)}
     answers = {str(answer.status): _answer(answer) for answer in route.answers}
@@ -70,6 +73,11 @@ def request_schema(route: Route, ref_template: str = "#/components/schemas/{mode
     schema = _whole_schema(route, ref_template)
     schema.pop("$defs", None)
     return schema
+
+
+def further_schemas(route: Route) -> list[dict[str, Any]]:
+    """The JSON Schemas of what else a body in JSON may be. They refer to nothing."""
+    return [request.model_json_schema() for request in route.further_requests]
 
 
 def request_components(route: Route) -> dict[str, Any]:

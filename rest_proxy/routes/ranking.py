@@ -13,19 +13,22 @@ from rest_proxy.backend.contract import RERANK
 from rest_proxy.http.content import INTEGER, JSON, NUMBER, STRING, array_of, object_of
 from rest_proxy.http.errors import refusal
 from rest_proxy.http.requests import ModelRequest, check_count, option_field, read_json, read_request
-from rest_proxy.http.responses import json_response
+from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, error_object, json_response
 from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Example, Route
-from rest_proxy.routes.texts import options_of
+from rest_proxy.routes.texts import estimated_tokens, options_of
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from predictor.ttypes import Ranked
 
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
+    from rest_proxy.http.errors import HttpError
 
 _DESCRIPTION = (
     "`texts` are answered as by text-embeddings-inference: a list of index and score, the best first. `documents` are "
-    "answered as by Cohere and Jina: `results` with index and relevance_score."
+    "answered as by Cohere and Jina: `results` with index and relevance_score, and `usage` with the tokens that the "
+    "model read; where it does not tell, 4 bytes are taken for one."
 )
 
 
@@ -69,7 +72,10 @@ class RerankRequest(ModelRequest):
     def rerank_options(self) -> RerankOptions | None:
         """The contract's options of rerank, None when the request gives none."""
         options: RerankOptions | None = options_of(
-            RerankOptions, top_n=self.top_n, raw_scores=self.raw_scores, truncate=self.truncate
+            RerankOptions,
+            top_n=self.top_n if self.documents is None else None,  # of documents the tokens of all are counted
+            raw_scores=self.raw_scores,
+            truncate=self.truncate,
         )
         return options
 
@@ -103,27 +109,51 @@ class Rerank:
             )
         except PredictionError as error:
             raise refusal(error, {"texts": name}) from None
-        if name == "texts":
-            shown = {one.index: {"text": texts[one.index]} for one in ranked} if fields.return_text else {}
-            answer: Any = [{"index": one.index, "score": one.score, **shown.get(one.index, {})} for one in ranked]
-            return json_response(answer, request_id)
-        with_text = bool(fields.return_documents)
-        results = [
-            {"index": one.index, "relevance_score": one.score}
-            | ({"document": {"text": texts[one.index]}} if with_text else {})
-            for one in ranked
-        ]
-        named = {} if fields.model is None else {"model": fields.model}
-        return json_response({"id": request_id, **named, "results": results}, request_id)
+        answer = _as_texts(fields, texts, ranked) if name == "texts" else _as_documents(fields, texts, ranked)
+        return json_response(answer if name == "texts" else {"id": request_id, **answer}, request_id)
+
+
+def _as_texts(fields: RerankRequest, texts: list[str], ranked: list[Ranked]) -> Any:
+    shown = {one.index: {"text": texts[one.index]} for one in ranked} if fields.return_text else {}
+    return [{"index": one.index, "score": one.score, **shown.get(one.index, {})} for one in ranked]
+
+
+def _as_documents(fields: RerankRequest, texts: list[str], ranked: list[Ranked]) -> Any:
+    with_text = bool(fields.return_documents)
+    results = [
+        {"index": one.index, "relevance_score": one.score}
+        | ({"document": {"text": texts[one.index]}} if with_text else {})
+        for one in ranked[: fields.top_n]
+    ]
+    counts = [one.tokens for one in ranked]
+    tokens = estimated_tokens([fields.query] * len(texts) + texts) if None in counts else sum(counts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    named = {} if fields.model is None else {"model": fields.model}
+    return {**named, "results": results, "usage": usage}
+
+
+def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """Ours, with the message where Jina's clients (`detail`) and Cohere's (`message`) look for it."""
+    content = {**error_object(error, request_id), "detail": error.message, "message": error.message}
+    return json_response(content, request_id, error.status, error_headers(error))
+
+
+_ERRORS = ErrorFormat("RerankError", _error, {JSON: object_of(**ERROR["properties"], detail=STRING, message=STRING)})
 
 
 def routes(settings: Settings, pool: Pool) -> list[Route]:
     """/rerank, /v1/rerank and /v2/rerank."""
     ours = array_of(object_of(index=INTEGER, score=NUMBER))
-    theirs = object_of(id=STRING, results=array_of(object_of(index=INTEGER, relevance_score=NUMBER)))
+    usage = object_of(prompt_tokens=INTEGER, total_tokens=INTEGER)
+    results = array_of(object_of(index=INTEGER, relevance_score=NUMBER))
+    theirs = object_of(id=STRING, results=results, usage=usage)
     texts = ["Paris is the capital of France.", "Bread is baked."]
     query = "What is the capital of France?"
-    example = {"id": "5f1c", "results": [{"index": 0, "relevance_score": 0.9991}]}
+    example = {
+        "id": "5f1c",
+        "results": [{"index": 0, "relevance_score": 0.9991}],
+        "usage": {"prompt_tokens": 27, "total_tokens": 27},
+    }
     cohere = Rerank(settings, pool, CohereRequest)
     return [
         Route(
@@ -157,6 +187,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
                 example=Example({"model": "reranker", "query": query, "documents": texts, "top_n": 1}),
                 answers=(Answer({JSON: {"anyOf": [theirs, ours]}}, examples={JSON: example}),),
                 errors=MODEL_ERRORS,
+                error_format=_ERRORS,
             )
             for version in ("v1", "v2")
         ),

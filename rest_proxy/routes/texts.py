@@ -14,7 +14,7 @@ from rest_proxy.http.errors import refusal
 from rest_proxy.http.requests import ModelRequest, check_count, read_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.content import Schema
+
+_BYTES_PER_TOKEN = 4  # https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 
 
 class OneOrMany(ModelRequest):
@@ -111,3 +113,11 @@ def fields_set(struct: Any) -> dict[str, Any]:
 def options_of(struct: Any, **values: Any) -> Any:
     """The struct of options with these values, None when none is given."""
     return None if all(value is None for value in values.values()) else struct(**values)
+
+
+def estimated_tokens(texts: Sequence[str | list[int]]) -> int:
+    """How many tokens texts, or lists of ids, may be to a model that does not tell."""
+    return sum(
+        -(-len(text.encode(errors="replace")) // _BYTES_PER_TOKEN) if isinstance(text, str) else len(text)
+        for text in texts
+    )

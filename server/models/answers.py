@@ -122,7 +122,10 @@ def best_labels(scores: Mapping[str, float], count: int | None) -> list[ScoredLa
     return [ScoredLabel(label, score) for label, score in ordered[:count]]
 
 
-def best_texts(scores: Sequence[float], count: int | None) -> list[Ranked]:
-    """Places of the best so many texts, or of all, the best first; of equal ones in their order."""
+def best_texts(scores: Sequence[float], tokens: Sequence[int | None], count: int | None) -> list[Ranked]:
+    """Places of the best so many texts, or of all, the best first; of equal ones in their order.
+
+    `tokens`: how many each was read as, together with the query.
+    """
     ordered = sorted(enumerate(scores), key=lambda item: item[1], reverse=True)
-    return [Ranked(index, score) for index, score in ordered[:count]]
+    return [Ranked(index, score, tokens[index]) for index, score in ordered[:count]]

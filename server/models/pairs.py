@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from predictor.ttypes import Ranked
 
+    from server.calls import Pending
     from server.models.call_options import Labelling, Ranking
     from server.models.model import Model
     from server.models.requests import Entailment, RequestContext
@@ -45,10 +46,12 @@ async def rank(
     check: Callable[[float], object],
 ) -> list[Ranked]:
     """The texts' places and scores, the best first. A PredictionError names the text: `texts[index]: ...`."""
-    scores = await answer_all(
-        texts,
-        lambda text: model.score_pair(query, text, wanted.truncate, wanted.raw_scores, context),
-        "texts",
-        check,
-    )
-    return best_texts(scores, wanted.top_n)
+    requests: list[Pending[float]] = []
+
+    def submit(text: str) -> Pending[float]:
+        request = model.score_pair(query, text, wanted.truncate, wanted.raw_scores, context)
+        requests.append(request)
+        return request
+
+    scores = await answer_all(texts, submit, "texts", check)
+    return best_texts(scores, [request.tokens for request in requests], wanted.top_n)

@@ -85,6 +85,9 @@ def test_ranks(service: Service, folders: dict[str, Path]) -> None:
     raw = ask(service, "/v2/rerank", model="reranker", query=QUERY, documents=TEXTS, raw_scores=True, top_n=1)
     (best,) = raw["results"]
     assert 1 / (1 + math.exp(-best["relevance_score"])) == pytest.approx(float(wanted.max()), abs=1e-4)
+    tokens = ask(service, "/tokenize", inputs=[QUERY, *TEXTS], add_special_tokens=False, model="reranker")
+    query, *of_texts = map(len, tokens)
+    assert raw["usage"]["total_tokens"] == sum(query + count + 3 for count in of_texts), "[CLS] ... [SEP] ... [SEP]"
 
 
 def test_vectors(service: Service, folders: dict[str, Path]) -> None:

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+import structlog
 import uvloop
+from predictor.ttypes import ServerStatus
 
-from rest_proxy.config import Settings
+from rest_proxy.config import Address, Settings
 from rest_proxy.lifecycle import listening
+from server import config
+from server.rpc.handler import Handler
+from server.transport import server as transport
+from server.transport.limits import limits_of
 from tests.rest_proxy.thrift_server import ThriftServer
+from tests.support.letters import Letters, registry_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -99,3 +106,21 @@ async def new_proxy() -> AsyncIterator[Callable[..., Any]]:
 async def proxy(new_proxy: Callable[..., Any], server: ThriftServer) -> Proxy:
     """A proxy with its default settings in front of one server."""
     return await new_proxy(server)
+
+
+@pytest.fixture
+async def letters() -> AsyncIterator[tuple[Letters, Address]]:
+    """A model whose answers are computed from letters, and where the server's own handler serves it."""
+    settings, model = config.Settings(), Letters()
+    handler = Handler(registry_of(settings, letters=model), settings, lambda: ServerStatus("", 0.0, True, [], 0, []))
+    server = transport.ThriftServer(handler, limits_of(settings), structlog.get_logger())
+    await server.start("127.0.0.1", 0)
+    yield model, Address("127.0.0.1", server.port)
+    server.close()
+
+
+@pytest.fixture
+async def of_letters(new_proxy: Callable[..., Any], letters: tuple[Letters, Address]) -> Proxy:
+    """A proxy with its default settings in front of the model."""
+    proxy: Proxy = await new_proxy(letters[1])
+    return proxy

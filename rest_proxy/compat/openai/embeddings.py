@@ -13,16 +13,14 @@ from rest_proxy.http.requests import read_json
 from rest_proxy.http.responses import numbers_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.routes.embeddings import count_of, embed
+from rest_proxy.routes.texts import estimated_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aiohttp import web
 
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
 
-_BYTES_PER_TOKEN = 4  # https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 _DESCRIPTION = "`usage` counts the tokens that the model read; where it does not tell, 4 bytes are taken for one."
 
 
@@ -47,16 +45,9 @@ class Embeddings:
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
         tokens = embedded.tokens
         if tokens is None:
-            tokens = _estimated_tokens([fields.input] if isinstance(fields.input, str) else fields.input)
+            tokens = estimated_tokens([fields.input] if isinstance(fields.input, str) else fields.input)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return numbers_response({"object": "list", "data": data, "model": fields.model, "usage": usage}, request_id)
-
-
-def _estimated_tokens(texts: Sequence[str | list[int]]) -> int:
-    return sum(
-        -(-len(text.encode(errors="replace")) // _BYTES_PER_TOKEN) if isinstance(text, str) else len(text)
-        for text in texts
-    )
 
 
 def routes(settings: Settings, pool: Pool) -> list[Route]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from process.options import MAX_TOKENS
-from rest_proxy.http.content import INTEGER, STRING, array_of
-from rest_proxy.http.requests import I32, Texts, model_field, option_field, text_or_texts
+from rest_proxy.http.requests import Texts, TextsOrIds, model_field, option_field
 from rest_proxy.routes.embeddings import VectorRequest
 from rest_proxy.routes.generation import GenerationRequest
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from predictor.ttypes import GenerationOptions
 
 _DEFAULT_MAX_TOKENS = 16
-_EXPECTED_IDS = "expected a list of token ids, whole numbers of at least 0"
 
 
 def _no_tokens(value: Any) -> Any:
@@ -47,46 +45,13 @@ _One = Annotated[int | None, _only(1)]
 _Zero = Annotated[float | None, _only(0)]
 
 
-def _texts_or_ids(value: Any) -> Any:
-    """A text, texts, or what OpenAI's clients may send in their place: the ids of a text's tokens, or of several's."""
-    if not isinstance(value, list):
-        return text_or_texts(value)
-    if not value:
-        raise PydanticCustomError("empty", "the list is empty")
-    if isinstance(value[0], list):
-        for index, ids in enumerate(value):
-            if not isinstance(ids, list):
-                raise PydanticCustomError("item", "{message}", {"index": index, "message": _EXPECTED_IDS})
-            _check_ids(ids, index)
-        return value
-    if type(value[0]) is int:
-        _check_ids(value, None)
-        return [value]
-    return text_or_texts(value)
-
-
-def _check_ids(ids: list[Any], index: int | None) -> None:
-    if not ids or not all(type(id_) is int and 0 <= id_ <= I32 for id_ in ids):
-        place = {} if index is None else {"index": index}
-        raise PydanticCustomError("item", "{message}", {**place, "message": _EXPECTED_IDS})
-
-
-Input = Annotated[
-    str | list[str] | list[list[int]],
-    PlainValidator(_texts_or_ids),
-    WithJsonSchema(
-        {"anyOf": [STRING, array_of(STRING), array_of(INTEGER), array_of(array_of(INTEGER))]},
-    ),
-]
-
-
 class EmbeddingsRequest(VectorRequest):
     """POST /v1/embeddings. Fields that are not known here are not read, as OpenAI's service has ever more of them."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str = model_field(...)
-    input: Input = Field(
+    input: TextsOrIds = Field(
         description="A text, or a list of texts; or ids of the model's tokens, special ones included, of a text or of "
         "a list of texts."
     )

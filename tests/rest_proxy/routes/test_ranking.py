@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from predictor.ttypes import Ranked
 
 if TYPE_CHECKING:
     from tests.rest_proxy.conftest import Answer, Proxy
+    from tests.rest_proxy.thrift_server import ThriftServer
 
 TEXTS = ["x", "ab", "aaab"]
 SCORES = [0.5, 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-4))]
@@ -33,7 +35,8 @@ async def test_documents_are_answered_as_cohere_and_jina_do(of_letters: Proxy) -
     best = {"index": 2, "relevance_score": pytest.approx(SCORES[2])}
     for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
         answer = await rerank(of_letters, path, documents=documents, top_n=1)
-        assert answer.json == {"id": answer.headers["X-Request-Id"], "results": [best]}
+        usage = {"prompt_tokens": 6, "total_tokens": 6}  # of all, though one is shown
+        assert answer.json == {"id": answer.headers["X-Request-Id"], "results": [best], "usage": usage}
         answer = await rerank(of_letters, path, documents=documents, top_n=1, return_documents=True, model="letters")
         assert answer.json["model"] == "letters"
         assert answer.json["results"] == [{**best, "document": {"text": "aaab"}}]
@@ -72,3 +75,20 @@ async def test_refusals(of_letters: Proxy, fields: Any, status: int, field: str 
 async def test_the_query_is_required(of_letters: Proxy) -> None:
     answer = await of_letters.ask("POST", "/rerank", json={"texts": ["a"]})
     assert answer.json["error"]["field"] == "query"
+
+
+async def test_tokens_are_counted(proxy: Proxy, server: ThriftServer) -> None:
+    """Those of all documents, as the server says; where one has none, four bytes are taken for one."""
+    server.rerank = lambda _query, texts, *_options: [  # type: ignore[method-assign]
+        Ranked(index, 0.5, 10 + index) for index in reversed(range(len(texts)))
+    ]
+    answer = await rerank(proxy, "/v1/rerank", documents=TEXTS, top_n=2)
+    assert answer.json["usage"] == {"prompt_tokens": 33, "total_tokens": 33}
+    assert [one["index"] for one in answer.json["results"]] == [2, 1]
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
+async def test_errors_as_jinas_and_coheres_clients_read_them(of_letters: Proxy, path: str) -> None:
+    answer = await rerank(of_letters, path, documents=["a"], model="none")
+    assert answer.status == 404
+    assert answer.json["detail"] == answer.json["message"] == answer.json["error"]["message"] != ""

@@ -1,0 +1,198 @@
+"""Where text-embeddings-inference's requests are answered: at paths of their own, and at ours beside our own.
+
+A body in JSON with `inputs` is its own; ours have no such field. Of its root path only POST is taken, because a GET of
+it is PyText's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from predictor.ttypes import ErrorCode
+from pydantic_core import from_json
+
+from rest_proxy.compat.tei.answers import TextEmbeddingsInference
+from rest_proxy.compat.tei.info import Info
+from rest_proxy.compat.tei.requests import EmbedRequest, PredictRequest, SparseRequest, TokenizeRequest
+from rest_proxy.http.bodies import read_body
+from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, NUMBER, STRING, TEXT, Schema, array_of, object_of
+from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, json_response
+from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Example, Route
+from rest_proxy.routes.ranking import Rerank, RerankRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from pydantic import BaseModel
+
+    from rest_proxy.backend.pool import Pool
+    from rest_proxy.config import Settings
+    from rest_proxy.http.errors import HttpError
+
+    Answering = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+
+_THEIRS = web.RequestKey("theirs", bool)  # set in a request that is text-embeddings-inference's
+_NOTE = "With `inputs` it is text-embeddings-inference's: requests and answers have its form."
+_ERROR_TYPES = {"OVERLOADED": "Overloaded", "UNAVAILABLE": "Unhealthy", "INTERNAL": "Backend"}
+
+_OPTIONAL_INTEGER: Schema = {"type": ["integer", "null"]}
+_PAIRS = array_of(array_of(object_of(index=INTEGER, value=NUMBER)))
+_LABELS = array_of(object_of(score=NUMBER, label=STRING))
+_TOKENS = array_of(
+    array_of(object_of(id=INTEGER, text=STRING, special=BOOLEAN, start=_OPTIONAL_INTEGER, stop=_OPTIONAL_INTEGER))
+)
+_VECTORS = array_of(array_of(NUMBER))
+
+
+class Beside:
+    """A route's own answer, or text-embeddings-inference's to a body in JSON with `inputs`."""
+
+    def __init__(self, settings: Settings, own: Answering, theirs: Answering) -> None:
+        self._settings = settings
+        self._own = own
+        self._theirs = theirs
+
+    async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        """By the body."""
+        if await is_theirs(request, self._settings):
+            request[_THEIRS] = True
+            return await self._theirs(request, request_id)
+        return await self._own(request, request_id)
+
+
+class Root:
+    """POST /: vectors of `inputs`, or the ranks of `texts`."""
+
+    def __init__(self, settings: Settings, embed: Answering, rerank: Answering) -> None:
+        self._settings = settings
+        self._embed = embed
+        self._rerank = rerank
+
+    async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        """By the body."""
+        request[_THEIRS] = True
+        ranks = b'"texts"' in await read_body(request, self._settings) and not await is_theirs(request, self._settings)
+        return await (self._rerank if ranks else self._embed)(request, request_id)
+
+
+async def is_theirs(request: web.BaseRequest, settings: Settings) -> bool:
+    """Whether the request has a body in JSON with `inputs`, and no query. Raises HttpError for one that is no body."""
+    if request.content_type != JSON or request.rel_url.raw_query_string:
+        return False
+    body = await read_body(request, settings)
+    if b'"inputs"' not in body:
+        return False
+    try:
+        content = from_json(body)
+    except ValueError:  # said by the route itself
+        return False
+    return isinstance(content, dict) and "inputs" in content
+
+
+def _claims(request: web.BaseRequest) -> bool:
+    url = request.rel_url
+    return (
+        request.method == "POST" and url.raw_path == "/" and not url.raw_query_string and request.content_type == JSON
+    )
+
+
+def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """The message is the value of `error`; what is ours stands beside it."""
+    own = {"field": error.field, "setting": error.setting}
+    content = {
+        "error": error.message,
+        "error_type": _ERROR_TYPES.get(error.code, "Validation"),
+        "code": error.code,
+        **{name: value for name, value in own.items() if value is not None},
+        "request_id": request_id,
+    }
+    return json_response(content, request_id, error.status, error_headers(error))
+
+
+_SCHEMA = object_of(error=STRING, error_type=STRING, code=STRING, request_id=STRING)
+_ERRORS = ErrorFormat("TextEmbeddingsInferenceError", _error, {JSON: _SCHEMA})
+
+
+def _errors_beside(own: ErrorFormat) -> ErrorFormat:
+    def respond(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Response:
+        return (_error if _THEIRS in request else own.respond)(error, request, request_id)
+
+    return ErrorFormat("ErrorInEitherForm", respond, {JSON: {"anyOf": [ERROR, _SCHEMA]}})
+
+
+def beside(routes: Sequence[Route], settings: Settings, pool: Pool) -> list[Route]:
+    """Our own routes; those whose paths text-embeddings-inference has too answer its requests as well."""
+    theirs = TextEmbeddingsInference(settings, pool)
+    forms: dict[str, tuple[Answering, type[BaseModel], Schema]] = {
+        "/embed": (theirs.embed, EmbedRequest, _VECTORS),
+        "/embed_sparse": (theirs.embed_sparse, SparseRequest, _PAIRS),
+        "/predict": (theirs.predict, PredictRequest, {"anyOf": [_LABELS, array_of(_LABELS)]}),
+        "/tokenize": (theirs.tokenize, TokenizeRequest, _TOKENS),
+    }
+    return [_beside(settings, route, *forms[route.path]) if route.path in forms else route for route in routes]
+
+
+def _beside(settings: Settings, route: Route, answer: Answering, kind: type[BaseModel], schema: Schema) -> Route:
+    first, *others = route.answers
+    either = dataclasses.replace(first, content={**first.content, JSON: {"anyOf": [first.content[JSON], schema]}})
+    return dataclasses.replace(
+        route,
+        answer=Beside(settings, route.answer, answer),
+        answers=(either, *others),
+        further_requests=(kind,),
+        description=f"{route.description} {_NOTE}".lstrip(),
+        error_format=_errors_beside(route.error_format),
+    )
+
+
+def routes(settings: Settings, pool: Pool) -> list[Route]:
+    """POST /, /info and /health."""
+    info = Info(settings, pool)
+    embed = TextEmbeddingsInference(settings, pool).embed
+    root = Root(settings, embed, Rerank(settings, pool, RerankRequest))
+    described = object_of(model_id=STRING, model_sha=STRING, model_dtype=STRING, model_type={"type": "object"})
+    return [
+        Route(
+            path="/",
+            methods=("POST",),
+            answer=root,
+            name="teiRoot",
+            summary="Turn texts into vectors, or rank them, as text-embeddings-inference does",
+            tag="text-embeddings-inference",
+            request=EmbedRequest,
+            further_requests=(RerankRequest,),
+            example=Example({"inputs": ["Hello world!"]}),
+            answers=(Answer({JSON: {"anyOf": [_VECTORS, array_of(object_of(index=INTEGER, score=NUMBER))]}}),),
+            errors=MODEL_ERRORS,
+            error_format=_ERRORS,
+            claims=_claims,
+            label="POST /",
+        ),
+        Route(
+            path="/info",
+            methods=GET,
+            answer=info.info,
+            name="teiInfo",
+            summary="Which model is there? As text-embeddings-inference says it",
+            tag="text-embeddings-inference",
+            request={"type": "object", "properties": {"model": {**STRING, "description": "Another than the first."}}},
+            answers=(Answer({JSON: described}),),
+            errors=(ErrorCode.NOT_FOUND, *SERVER_ERRORS),
+            error_format=_ERRORS,
+        ),
+        Route(
+            path="/health",
+            methods=GET,
+            answer=info.health,
+            name="teiHealth",
+            summary="Is a server ready? The status alone says it",
+            tag="text-embeddings-inference",
+            answers=(
+                Answer({TEXT: STRING}),
+                Answer({TEXT: STRING}, status=503, description="No server is ready."),
+            ),
+            bounded=False,
+        ),
+    ]
