@@ -23,16 +23,25 @@ class Dense : public VectorModule {
       throw ModelError("weight " + name + ".weight does not take vectors of " + std::to_string(size) + " numbers");
     }
     linear_ = Linear::read(weights, name, size, shape[0], weights.has(name + ".bias"), head_execution());
+    const std::string residual = description.text("residual", "");
+    is_residual_ = !residual.empty();
+    if (is_residual_ && size != shape[0]) {
+      residual_ = Linear::read(weights, residual, size, shape[0], false, head_execution());
+    }
     size = shape[0];
   }
 
   void apply(at::Tensor& x) const override {
-    x = linear_->apply(x);
-    activate(activation_, x);
+    at::Tensor out = linear_->apply(x);
+    activate(activation_, out);
+    if (is_residual_) out.add_(residual_ ? residual_->apply(x) : x);
+    x = out;
   }
 
  private:
   std::unique_ptr<Linear> linear_;
+  bool is_residual_;                  // what comes in is added to what the activation gives
+  std::unique_ptr<Linear> residual_;  // after this product, where the sizes differ
   const Activation activation_;
 };
 

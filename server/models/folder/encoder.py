@@ -77,6 +77,8 @@ class EncoderModel(PromptedModel):
         modules = folder.head["modules"]
         shortened = folder.module.dimensions
         self._is_static = folder.module.static
+        if folder.words is not None:  # of long texts no more than the beginning is looked at
+            self.takes = PromptedModel.takes - {"truncation_side"}
         self._cut = None if shortened is None or shortened >= native.columns else shortened * _FLOAT_BYTES
         self.dimensions = native.columns if self._cut is None or shortened is None else shortened
         self.normalized = modules[-1]["type"] == "normalize" and self._cut is None

@@ -134,7 +134,27 @@ _SENTENCE_TRANSFORMER = {
     "truncate_dim",
 }
 
+# Of a folder of Model2Vec's without modules.json: normalize, max_length and head_config are read by model2vec.py, the
+# others say how it was made. Every other config.json is read by the engine.
+_MODEL2VEC = {
+    "apply_pca",
+    "apply_zipf",
+    "architectures",
+    "embedding_dtype",
+    "head_config",
+    "hidden_dim",
+    "max_length",
+    "model_type",
+    "normalize",
+    "pooling",
+    "seq_length",
+    "sif_coefficient",
+    "tokenizer_name",
+    "vocabulary_quantization",
+}
+
 KNOWN = {
+    "config.json": _MODEL2VEC,
     "tokenizer_config.json": _TOKENIZER_READ | _TOKENIZER_HARMLESS,
     "sentence_bert_config.json": _TRANSFORMER,
     "config_sentence_transformers.json": _SENTENCE_TRANSFORMER,

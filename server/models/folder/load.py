@@ -69,6 +69,7 @@ def _open(
     except (ValueError, RuntimeError, MemoryError) as error:  # it cannot be served, or settings do not fit together
         raise ModelError(str(error)) from None
     max_tokens = min(max_tokens, native.max_positions or max_tokens)
-    tokenizer = FolderTokenizer(folder.tokenizer, max_tokens, add_special_tokens=not folder.module.static)
+    words = {} if folder.words is None else {"words": folder.words}
+    tokenizer = FolderTokenizer(folder.tokenizer, max_tokens, add_special_tokens=not folder.module.static, **words)
     folder.details |= {"precision": own["precision"], "device": settings.device}
     return folder, native, tokenizer

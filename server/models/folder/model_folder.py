@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ext import _encoder
 from server.errors import ModelError
-from server.models.folder import sentence_transformers, tokenizer_files
+from server.models.folder import model2vec, pylate, sentence_transformers, tokenizer_files
 from server.models.folder.fields import without
 from server.models.folder.labels import labels_of
 from server.models.folder.sentence_transformers import SentenceTransformer
@@ -56,6 +56,8 @@ class ModelFolder:
     activation: str | None = None
     """A cross-encoder's activation_fn, if one is named."""
     is_cross_encoder: bool = False
+    words: model2vec.Words | None = None
+    """Where texts are read as Model2Vec's library does."""
     labels: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
 
@@ -80,7 +82,7 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
     require_served(config)
     module = _plain(path, config, options) if is_plain else _of_modules(path, options)
     output = _plain_output(config) if is_plain else _output(module)
-    if is_plain and output == VECTOR:
+    if is_plain and output == VECTOR and not module.static:
         module.head.append({"type": "pooling", "modes": list(options.pooling or _usual_pooling(config))})
     elif options.pooling:
         raise ModelError("pooling is an option of models that give vectors alone")
@@ -91,6 +93,11 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
     for prefix, folder in module.weights.items():
         weights.add(folder, prefix)
     tokenizer = tokenizer_files.read(transformer, config, options.ignore)
+    tokenizer_files.keep_whole(tokenizer.tokenizer, module.prefixes)
+    words = None
+    if module.static and is_plain:
+        tokenizer.max_tokens = module.max_tokens
+        words = model2vec.words(tokenizer, module.max_tokens)
     if module.lowercase:
         tokenizer_files.lowercase(tokenizer.tokenizer)
     labels = labels_of(config) if output in (CLASSES, TOKEN_CLASSES) else []
@@ -105,6 +112,7 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
         is_plain=is_plain,
         activation=named,
         is_cross_encoder=output == CLASSES and (named is not None or not is_plain),
+        words=words,
         labels=labels,
         details=_details(config, weights, module),
     )
@@ -113,7 +121,9 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
 def _plain(path: Path, config: dict[str, Any], options: ModelOptions) -> SentenceTransformer:
     """Of a folder without modules.json."""
     if config["model_type"] == STATIC:
-        raise ModelError("static embeddings are served where sentence-transformers' modules.json is there: it is not")
+        if options.pooling:
+            raise ModelError("pooling is not an option of static embeddings, whose vectors are means")
+        return model2vec.read(path, options.ignore)
     module = SentenceTransformer(path)
     sentence_transformers.read_config(module, path, options.ignore)
     return module
@@ -131,7 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file():
         return static
     config = read_json(folder / "config.json")
-    return static if config.get("model_type") == "model2vec" else config
+    return static if config.get("model_type") == model2vec.MODEL_TYPE else config
 
 
 def require_served(config: dict[str, Any]) -> None:
@@ -160,7 +170,7 @@ def _output(module: SentenceTransformer) -> str:
         raise ModelError(f"transformer_task is {module.task!r}; served are feature-extraction and fill-mask")
     if module.static or any(part["type"] == "pooling" for part in module.head):
         return VECTOR
-    if module.mask is not None or module.model_type in ("MultiVectorEncoder", "ColBERT"):
+    if module.mask is not None or module.model_type in ("MultiVectorEncoder", pylate.MODEL_TYPE):
         return TOKEN_VECTORS
     raise ModelError("modules.json: there is no Pooling, so that there is no vector of a text")
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from server.errors import ModelError
+from server.models.folder import pylate
 from server.models.folder.fields import refuse_unknown
 from server.models.formats import read_json
 
@@ -64,6 +65,8 @@ class SentenceTransformer:
     """MultiVectorMask's settings, with query_length, document_length and query_expansion of the transformer's."""
     lengths: dict[str, Any] = field(default_factory=dict)
     """query_length, document_length, query_expansion."""
+    prefixes: list[str] = field(default_factory=list)
+    """What prompts begin with: each is a token by itself, where the vocabulary has it."""
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     similarity: str | None = None
@@ -138,7 +141,7 @@ def _read_transformer(model: SentenceTransformer, ignored: Collection[str]) -> N
     config = read_json(model.transformer / file)
     refuse_unknown("sentence_bert_config.json", config, ignored)
     try:
-        model.max_tokens = _count(config, "max_seq_length")
+        model.max_tokens = count(config, "max_seq_length")
         model.lowercase = config.get("do_lower_case") is True
         model.task = str(config.get("transformer_task", model.task))
         model.lengths = {
@@ -169,31 +172,12 @@ def _refuse_what_is_not_text(config: dict[str, Any]) -> None:
 _HARMLESS_ARGUMENTS = {"trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "attn_implementation"}
 
 
-# What PyLate writes beside sentence-transformers' own fields, which then mean something else.
-_PYLATE = (
-    "query_prefix",
-    "document_prefix",
-    "query_length",
-    "document_length",
-    "attend_to_expansion_tokens",
-    "do_query_expansion",
-    "skiplist_words",
-)
-_RESAVE_LATE_INTERACTION = (
-    'save it by sentence-transformers 6: python -c "from sentence_transformers import MultiVectorEncoder as M; '
-    "M('FOLDER').save_pretrained('OUT')\""
-)
-
-
 def read_config(model: SentenceTransformer, folder: Path, ignored: Collection[str]) -> None:
     """Prompts and what else is of the whole model. Raises ModelError, OSError."""
     if not (folder / CONFIG).is_file():
         return
     config = read_json(folder / CONFIG)
     refuse_unknown(CONFIG, config, ignored)
-    of_pylate = [name for name in _PYLATE if config.get(name) is not None]
-    if of_pylate:
-        raise ModelError(f"{CONFIG}: {of_pylate[0]} is PyLate's; {_RESAVE_LATE_INTERACTION}")
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ModelError(f"{CONFIG}: prompts: expected texts by their names")
@@ -206,10 +190,22 @@ def read_config(model: SentenceTransformer, folder: Path, ignored: Collection[st
     model.model_type = config.get("model_type")
     model.activation = config.get("activation_fn")
     try:
-        model.dimensions = _count(config, "truncate_dim")
-        model.max_active = _count(config, "max_active_dims")
+        _add_pylate(model, pylate.read(config, model.prompts))
+        model.dimensions = count(config, "truncate_dim")
+        model.max_active = count(config, "max_active_dims")
     except ModelError as error:
         raise ModelError(f"{CONFIG}: {error}") from None
+
+
+def _add_pylate(model: SentenceTransformer, said: pylate.PyLate | None) -> None:
+    """The transformer's own file goes before it."""
+    if said is None:
+        return
+    model.prompts, model.prefixes = said.prompts, said.prefixes
+    model.lengths = said.lengths | model.lengths
+    if said.skiplist is not None:
+        model.mask = {"skiplist_words": said.skiplist, "skiplist_tasks": ["document"]}
+        model.head.append({"type": "normalize"})
 
 
 # ------------------------------------------------------------------------------------------------------ further modules
@@ -234,11 +230,10 @@ def _dense(model: SentenceTransformer, path: Path, name: str, config: dict[str, 
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if activation not in _ACTIVATIONS:
         raise ModelError(f"activation_function is {activation!r}; served are {', '.join(_ACTIVATIONS)}")
-    if config.get("use_residual"):
-        raise ModelError("use_residual is not served")
     _require_order(model, config)
     model.weights[f"{name}/"] = path
-    model.head.append({"type": "dense", "weights": f"{name}/linear", "activation": _ACTIVATIONS[activation]})
+    dense = {"type": "dense", "weights": f"{name}/linear", "activation": _ACTIVATIONS[activation]}
+    model.head.append(dense | ({"residual": f"{name}/residual"} if config.get("use_residual") else {}))
 
 
 def _layer_norm(model: SentenceTransformer, path: Path, name: str, config: dict[str, Any]) -> None:
@@ -294,7 +289,8 @@ _READERS = {
 }
 
 
-def _count(config: dict[str, Any], name: str) -> int | None:
+def count(config: dict[str, Any], name: str) -> int | None:
+    """A number from 1, None where there is none. Raises ModelError."""
     value = config.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ModelError(f"{name}: expected a number from 1, got {value!r}")

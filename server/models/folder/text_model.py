@@ -128,7 +128,8 @@ class TextModel(EngineModel):
         return len(text) * 4 <= self._max_bytes or len(text.encode()) <= self._max_bytes
 
     def _too_many_bytes(self) -> PredictionError:
-        return too_large(f"the text has more than {self._max_bytes} bytes", setting="max_message_bytes")
+        what = f"the text has more than {self._max_bytes} bytes; send it in parts, or cut by truncate"
+        return too_large(what, setting="max_message_bytes")
 
 
 def pending_of(work: Callable[[Pending[T]], Coroutine[Any, Any, T]]) -> Pending[T]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class TokenVectorModel(PromptedModel):
     """Of a document: the vectors of its tokens, without those of the words that the folder leaves out.
 
-    A text with the prompt named query is read as a query: words are not left out, and mask tokens fill it up to the
-    query's length where the folder says so.
+    A text is a document, with the prompt of that name. One with the prompt named query is read as a query: words are
+    not left out, and mask tokens fill it up to the query's length where the folder says so.
     """
 
     kind = "late-interaction-encoder"
@@ -32,6 +32,7 @@ class TokenVectorModel(PromptedModel):
 
     def __init__(self, native: Any, folder: ModelFolder, *rest: Any) -> None:
         super().__init__(native, folder, *rest)
+        self._default_prompt = self._default_prompt or self._prompts.get("document", "")
         lengths = folder.module.lengths
         self._expansion = _expansion(lengths.get("query_expansion"), folder)
         self._lengths = {task: lengths.get(f"{task}_length") for task in ("query", "document")}
@@ -42,6 +43,8 @@ class TokenVectorModel(PromptedModel):
         self.dimensions = native.columns
         self.normalized = folder.head["modules"][-1:] == [{"type": "normalize"}]
         self.details |= {"output": "vectors of tokens", "dimensions": str(self.dimensions)}
+        if self._expansion is not None and not self._expansion.attends:
+            self.details["queries"] = "not served: query_expansion with attend false"
 
     def embed_tokens(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """See Model.embed_tokens."""
@@ -60,8 +63,9 @@ class TokenVectorModel(PromptedModel):
             return self._tokenizer.single(encoded, left, self._lengths[task])
         if not expansion.attends:
             raise invalid_argument(
-                "queries of this model end in mask tokens that the others do not attend to (query_expansion), which is"
-                " not served"
+                "queries of this model end in mask tokens that the others do not attend to (query_expansion with attend"
+                " false), which is not served: embed its queries by sentence-transformers' MultiVectorEncoder, and its"
+                " documents here"
             )
         most = expansion.length if expansion.is_fixed else self._lengths[task]
         ids, _, is_cut = self._tokenizer.single(encoded, left, most)

@@ -235,6 +235,14 @@ def _kinds(tokenizer: Any) -> set[str]:
     return found
 
 
+def keep_whole(tokenizer: Any, prefixes: Collection[str]) -> None:
+    """Let each prefix, or else its first word, be a token where the vocabulary has it, and not be taken to pieces."""
+    for prefix in prefixes:
+        known = [text for text in (prefix, *prefix.split(None, 1)[:1]) if tokenizer.token_to_id(text) is not None]
+        if known and tokenizer.encode(known[0], add_special_tokens=False).tokens != known[:1]:
+            tokenizer.add_special_tokens([AddedToken(known[0], normalized=False, special=True)])
+
+
 def lowercase(tokenizer: Any) -> None:
     """Lower-case texts first, as sentence-transformers' do_lower_case does."""
     normalizer = tokenizer.normalizer

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.errors import ModelError
+from server.models.folder.model2vec import Words
 from server.models.requests import Token
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _PROBES = ("hello world", "the", "a", "1", ".", "世")
 
 # What splits a text at every white space, whatever stands beside it: the beginning's tokens are then the text's first.
 _SPLITTING = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
+
+_ALL = Words(None, None)
 
 
 class Tokens(NamedTuple):
@@ -42,6 +45,8 @@ class Encoded(NamedTuple):
     ids: list[int]
     is_part: bool = False
     """Only the first ones, as many as a model reads and more."""
+    is_cut: bool = False
+    """Those of the text's beginning: no model reads more of it."""
 
 
 class _Template(NamedTuple):
@@ -63,8 +68,11 @@ class _Template(NamedTuple):
 class FolderTokenizer:
     """Of any thread; the work is done without the GIL. `max_tokens` is what the model reads, special ones included."""
 
-    def __init__(self, files: TokenizerFiles, max_tokens: int, add_special_tokens: bool = True) -> None:
+    def __init__(
+        self, files: TokenizerFiles, max_tokens: int, add_special_tokens: bool = True, words: Words = _ALL
+    ) -> None:
         """Raises ModelError where no room for a text is left, or special tokens stand where none can be put."""
+        self._unknown, self._characters = words
         self._tokenizer = files.tokenizer
         self.max_tokens = max_tokens
         self.truncates_left = files.truncates_left
@@ -124,8 +132,10 @@ class FolderTokenizer:
 
     def encode(self, text: str) -> Encoded:
         """The text's tokens; takes a quarter of a second for a megabyte."""
-        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
-        return Encoded(encoding.ids)
+        is_cut = self._characters is not None and len(text) > self._characters
+        read = text[: self._characters] if is_cut else text
+        (encoding,) = self._tokenizer.encode_batch_fast([read], add_special_tokens=False)
+        return Encoded(encoding.ids, is_cut=is_cut)
 
     def encode_with_offsets(self, text: str) -> Any:
         """tokenizers.Encoding, with where each token lies in the text, in characters."""
@@ -166,8 +176,11 @@ class FolderTokenizer:
         """A text, cut at the right or the left where it is too long, or has more than `most` tokens."""
         before, _, after, _ = self._single
         begin, end = self.kept(len(text.ids), left, most)
-        is_cut = end - begin < len(text.ids)
-        ids = [*before, *text.ids[begin:end], *after]
+        is_cut = text.is_cut or end - begin < len(text.ids)
+        own = text.ids[begin:end]
+        if self._unknown is not None:
+            own = [id_ for id_ in own if id_ != self._unknown]
+        ids = [*before, *own, *after]
         return Tokens(ids, len(ids), is_cut)
 
     def kept(self, count: int, left: bool, most: int | None = None) -> tuple[int, int]:

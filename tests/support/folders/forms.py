@@ -269,3 +269,26 @@ def gte_by_its_own_code(folder: Path) -> None:
         "use_memory_efficient_attention": False,
     }
     write_json(folder / "config.json", config | own)
+
+
+def by_pylate(folder: Path, words: list[str], **settings: Any) -> None:
+    """A late-interaction encoder as PyLate's version 3 leaves it: a Dense of its own, and settings of the whole model.
+
+    `words`: tokens that are added to the vocabulary, such as [Q] and [D].
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    modules = read_json(folder / "modules.json")[:2]
+    dense = folder / "1_Dense"
+    kept = {name: value for name, value in read_json(dense / "config.json").items() if not name.startswith("module_")}
+    write_json(dense / "config.json", kept | {"use_residual": False})
+    modules[0]["type"] = "sentence_transformers.models.Transformer"
+    modules[1]["type"] = "pylate.models.Dense.Dense"
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 60, "do_lower_case": False})
+    write_json(folder / "config_sentence_transformers.json", {"model_type": "ColBERT", "prompts": {}, **settings})
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    tokenizer.add_tokens(words)
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)

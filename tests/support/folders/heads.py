@@ -111,6 +111,25 @@ def _modules(names: Sequence[str], size: int) -> list[Any]:
     return modules
 
 
+def residual_encoder(folder: Path) -> None:
+    """Two Dense modules that add what comes in: one makes vectors shorter, the other keeps their size."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+    from torch import nn
+
+    with _saved("bert") as source:
+        first = Transformer(source)
+        size = first.get_embedding_dimension()
+        further = [
+            Dense(size, size - 8, activation_function=nn.Tanh(), use_residual=True),
+            Dense(size - 8, size - 8, activation_function=nn.GELU(), use_residual=True),
+        ]
+        for seed, module in enumerate(further):
+            randomize(module, seed=seed)
+        model = SentenceTransformer(modules=[first, Pooling(size, "mean"), *further], device="cpu")
+        model.save_pretrained(str(folder), create_model_card=False)
+
+
 def static_encoder(folder: Path, *, normalize: bool) -> None:
     """sentence-transformers' StaticEmbedding: the mean of the tokens' vectors."""
     from sentence_transformers import SentenceTransformer

@@ -33,6 +33,14 @@ def vectors(folder: Path, texts: Sequence[str], **options: Any) -> NDArray[np.fl
     return found
 
 
+def model2vec_vectors(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    """By Model2Vec's own library, which looks at no modules.json."""
+    from model2vec import StaticModel
+
+    found: NDArray[np.float32] = StaticModel.from_pretrained(folder).encode(list(texts))
+    return found
+
+
 def sparse_vectors(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     """By sentence-transformers: a number for each token of the vocabulary, most of them 0."""
     from sentence_transformers import SparseEncoder
@@ -49,8 +57,9 @@ def token_vectors(folder: Path, texts: Sequence[str], task: str = "document") ->
 
     with _quiet():
         model = MultiVectorEncoder(str(folder), **_options())
-        found: list[NDArray[np.float32]] = model.encode(
-            list(texts), batch_size=BATCH, task=task, show_progress_bar=False, convert_to_numpy=True
+        encode = model.encode_query if task == "query" else model.encode_document
+        found: list[NDArray[np.float32]] = encode(
+            list(texts), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,56 @@ async def test_precisions(made: Made, opened: Open, precision: str) -> None:
     assert (await opened(folder, precision=precision)).details["precision"] == precision, "the setting"
 
 
+async def test_dense_modules_that_add_what_comes_in(made: Made, opened: Open) -> None:
+    folder = made(heads.residual_encoder)
+    assert largest_error(await vectors(await opened(folder), TEXTS), reference.vectors(folder, TEXTS)) < 1e-5
+
+
+LONG_WORDS = "internationalisation" * 40
+
+
+@pytest.mark.parametrize("fields", [{}, {"normalize": False}, {"max_length": 12}, {"max_length": None}])
+async def test_model2vec_as_its_own_library_reads_it(
+    made: Made, opened: Open, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """Without unknown tokens, and of long texts no more than the beginning, which it counts in characters first."""
+    folder = shutil.copytree(made(heads.model2vec), tmp_path / "plain")
+    (folder / "modules.json").unlink()
+    forms.write_json(folder / "config.json", forms.read_json(folder / "config.json") | fields)
+    given = [*TEXTS, "\u4e16 unknown \u754c", "\u4e16", LONG, f"{LONG_WORDS} {LONG_WORDS} {LONG_WORDS} boat"]
+    model = await opened(folder, max_tokens=4096)
+    assert largest_error(await vectors(model, given), reference.model2vec_vectors(folder, given)) < 1e-3
+    assert model.normalized == fields.get("normalize", True)
+    assert model.takes == {"prompt", "prompt_name"}
+
+    async def whole() -> Any:
+        return await model.embed(LONG, Reading(truncate=False), context())
+
+    if fields.get("max_length", 512):
+        assert (await error_of(whole())).code == ErrorCode.TOO_LARGE
+    else:
+        assert len(await result(whole())) == 4 * model.dimensions
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({"head_config": {"labels": 2}}, "", "head_config: Model2Vec's classifiers are not served"),
+        ({"new": 1}, "", "config.json: new is not known here"),
+        ({"max_length": 0}, "", "max_length: expected a number from 1"),
+        ({}, ",pooling=cls", "pooling is not an option of static embeddings"),
+    ],
+)
+async def test_what_is_refused_of_model2vec(
+    made: Made, opened: Open, tmp_path: Path, fields: dict[str, Any], options: str, message: str
+) -> None:
+    folder = shutil.copytree(made(heads.model2vec), tmp_path / "plain")
+    (folder / "modules.json").unlink()
+    change(folder, "config.json", **fields)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        await opened(folder, options)
+
+
 async def test_static_embeddings(made: Made, opened: Open) -> None:
     for folder in (made(heads.model2vec), made(heads.static_encoder, normalize=False)):
         wanted = reference.vectors(folder, TEXTS)
@@ -389,6 +440,56 @@ async def test_queries_and_documents_of_late_interaction(made: Made, opened: Ope
         return await model.embed_tokens("a boat", Reading(prompt_name="query"), context())
 
     assert "mask tokens that the others do not attend to" in (await error_of(query())).message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"query_prefix": "[Q] ", "document_prefix": "[D] ", "query_length": 16, "attend_to_expansion_tokens": True},
+        {"query_prefix": "[Q]", "document_prefix": "", "do_query_expansion": False, "skiplist_words": ["the"]},
+        {"document_prefix": "lamp: ", "query_length": 8, "document_length": 20, "do_query_expansion": False},
+        {"attend_to_expansion_tokens": True, "prompts": {"query": "find: "}},
+    ],
+)
+async def test_what_pylate_saves(made: Made, opened: Open, tmp_path: Path, settings: dict[str, Any]) -> None:
+    folder = shutil.copytree(made(heads.token_encoder, "bert"), tmp_path / "pylate")
+    forms.by_pylate(folder, ["[Q] ", "[D] ", "[Q]"], **settings)
+    model = await opened(folder)
+    for reading, task in ((Reading(prompt_name="query"), "query"), (AS_IT_IS, "document")):
+        pending = [model.embed_tokens(text, reading, context()) for text in TEXTS]
+        for each, rows in zip(pending, reference.token_vectors(folder, TEXTS, task), strict=True):
+            found = np.frombuffer(await result(each), "<f4").reshape(-1, model.dimensions)
+            assert found.shape == rows.shape
+            assert np.abs(found - rows).max(initial=0) < 1e-4
+
+
+async def test_queries_that_pylate_expands_without_attention(made: Made, opened: Open, tmp_path: Path) -> None:
+    folder = shutil.copytree(made(heads.token_encoder, "bert"), tmp_path / "pylate")
+    forms.by_pylate(folder, [], attend_to_expansion_tokens=False)
+    model = await opened(folder)
+    assert model.details["queries"] == "not served: query_expansion with attend false"
+    assert await result(model.embed_tokens("a boat", AS_IT_IS, context()))
+
+    async def query() -> Any:
+        return await model.embed_tokens("a boat", Reading(prompt_name="query"), context())
+
+    assert "embed its queries by sentence-transformers' MultiVectorEncoder" in (await error_of(query())).message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"query_prefix": 1}, "query_prefix and document_prefix: expected strings, got [1, '']"),
+        ({"query_length": 0}, "query_length: expected a number from 1, got 0"),
+    ],
+)
+async def test_what_is_refused_of_pylate(
+    made: Made, opened: Open, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    folder = shutil.copytree(made(heads.token_encoder, "bert"), tmp_path / "pylate")
+    forms.by_pylate(folder, [], **settings)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        await opened(folder)
 
 
 async def test_the_greatest_numbers_of_a_sparse_vector(made: Made, opened: Open, tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ def test_the_layout_before_version_6(tmp_path: Path) -> None:
             {"2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.Mish"}},
             "2_Dense/config.json: activation_function is 'torch.nn.modules.activation.Mish'; served are ",
         ),
-        ([*POOLED, (OLD + "Dense", "2_Dense")], {"2_Dense/config.json": {"use_residual": True}}, "use_residual is not"),
         (
             [*POOLED, (OLD + "Dense", "2_Dense")],
             {"2_Dense/config.json": {"module_output_name": "scores"}},
