@@ -14,6 +14,7 @@ TextTransformer make_deberta_v2(const Config& config, const WeightReader& weight
 TextTransformer make_distilbert(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_electra(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_gemma3(const Config& config, const WeightReader& weights, const Execution& execution);
+TextTransformer make_gpt2(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_gte(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_jina(const Config& config, const WeightReader& weights, const Execution& execution);
 TextTransformer make_llama(const Config& config, const WeightReader& weights, const Execution& execution);

@@ -23,6 +23,7 @@ const std::map<std::string, Architecture>& table() {
       {"distilbert", {make_distilbert}},
       {"electra", {make_electra}},
       {"gemma3_text", {make_gemma3, true}},
+      {"gpt2", {make_gpt2, true}},
       {"gte", {make_gte}},
       {"jina_embeddings_v3", {make_jina}},
       {"llama", {make_llama, true}},

@@ -97,11 +97,18 @@ struct TextTransformer {
   // float32 [tokens, hidden_size], on the processor
   at::Tensor forward(const TextBatch& batch, const Execution& execution) const;
 
-  // Reads the chunks, whose keys and values `cache` keeps: float32 [rows, hidden_size], after the final norm, of the
-  // tokens that `rows` names by index. With no row nothing comes back. Of the processor alone.
-  at::Tensor forward(std::span<const SequenceChunk> chunks, std::span<const uint32_t> rows, const KvCache& cache) const;
+  // Reads the chunks, whose keys and values `cache` keeps: [rows, hidden_size], after the final norm, of the tokens
+  // that `rows` names by index. With no row nothing comes back. On the processor float32, on a card as the layers have
+  // it.
+  at::Tensor forward(std::span<const SequenceChunk> chunks, std::span<const uint32_t> rows, const KvCache& cache,
+                     const Execution& execution) const;
 
   std::vector<kernels::AttentionShape> attention_shapes() const;
+
+ private:
+  at::Tensor to_layers(at::Tensor x, const Execution& execution) const;
+  at::Tensor forward_by_operators(at::Tensor x, std::span<const SequenceChunk> chunks, std::span<const uint32_t> rows,
+                                  const KvCache& cache, const Execution& execution) const;
 };
 
 }  // namespace predictor

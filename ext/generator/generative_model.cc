@@ -10,6 +10,7 @@
 
 #include "architectures/registry.h"
 #include "transformer/linear.h"
+#include "transformer/loops.h"
 #include "weights/model_error.h"
 
 namespace predictor {
@@ -46,7 +47,11 @@ uint32_t pages_for(const std::vector<kernels::AttentionShape>& shapes, const Gen
 struct GenerativeModel::Parts {
   Parts(const Config& config, const WeightPlaces& places, const GenerativeModelSettings& settings)
       : execution{settings.precision, Device(settings.device), settings.max_tokens, true}, files(places) {
+    if (!by_loops(execution.device) && settings.precision == Precision::int8) {
+      throw ModelError("int8 is for the processor; on a card take bfloat16 (setting precision)");
+    }
     const c10::InferenceMode inference;
+    const auto on_stream = execution.device.guard();
     const WeightReader reader(files.weights());
     transformer.emplace(make_text_transformer(config, reader, execution));
     if (!transformer->language_head) throw ModelError("this architecture does not generate text");
@@ -54,6 +59,7 @@ struct GenerativeModel::Parts {
     files.forget();  // what was packed; embeddings are read again as texts need them
     const std::vector<kernels::AttentionShape> shapes = transformer->attention_shapes();
     cache.emplace(shapes, pages_for(shapes, settings), execution);
+    execution.device.wait();
   }
 
   const Execution execution;
@@ -80,9 +86,12 @@ GenerativeModel::~GenerativeModel() = default;
 
 std::span<float> GenerativeModel::forward(std::span<const SequenceChunk> chunks, std::span<const uint32_t> logit_rows) {
   const c10::InferenceMode inference;
-  const at::Tensor hidden = parts_->transformer->forward(chunks, logit_rows, *parts_->cache);
+  const Device& device = parts_->execution.device;
+  const auto on_stream = device.guard();
+  const at::Tensor hidden = parts_->transformer->forward(chunks, logit_rows, *parts_->cache, parts_->execution);
   if (logit_rows.empty()) return {};
   parts_->logits = parts_->head->apply(hidden);
+  if (!by_loops(parts_->logits)) parts_->logits = device.fetch(parts_->logits.to(at::kFloat));
   const std::span<float> logits(parts_->logits.mutable_data_ptr<float>(), logit_rows.size() * vocabulary());
   const LanguageHead& head = *parts_->transformer->language_head;
   if (head.scale != 1) {
@@ -95,7 +104,7 @@ std::span<float> GenerativeModel::forward(std::span<const SequenceChunk> chunks,
 }
 
 bool GenerativeModel::is_batch_invariant() const {
-  return parts_->head->batch_invariant_rows(2) == 1;
+  return by_loops(parts_->execution.device) && parts_->head->batch_invariant_rows(2) == 1;
 }
 
 uint32_t GenerativeModel::vocabulary() const {

@@ -13,6 +13,7 @@
 #include <map>
 
 #include "kernels/activations.h"
+#include "transformer/loops.h"
 #include "weights/model_error.h"
 
 namespace predictor {
@@ -90,7 +91,7 @@ Activation activation_named(const std::string& name, const std::string& field) {
 }
 
 void activate(Activation activation, at::Tensor& x) {
-  if (!x.is_cpu()) {
+  if (!by_loops(x)) {
     x = by_operators(activation, x);
     return;
   }
@@ -102,7 +103,7 @@ void activate(Activation activation, at::Tensor& x) {
 
 at::Tensor activate_gated(Activation activation, const at::Tensor& gate_and_up) {
   const int64_t size = gate_and_up.size(1) / 2;
-  if (!gate_and_up.is_cpu()) {
+  if (!by_loops(gate_and_up)) {
     return by_operators(activation, gate_and_up.narrow(1, 0, size)) * gate_and_up.narrow(1, size, size);
   }
   at::Tensor out = at::empty({gate_and_up.size(0), size}, at::kFloat);

@@ -5,13 +5,18 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <limits>
 #include <span>
 #include <vector>
+
+#include "transformer/loops.h"
 
 namespace predictor {
 
@@ -75,7 +80,7 @@ void Attention::prepare(float* qkv, int64_t position) const {
 
 at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
   const at::Tensor projected = qkv->apply(x);
-  if (!x.is_cpu()) return out->apply(by_operators(projected, batch));
+  if (!by_loops(x)) return out->apply(by_operators(projected, batch));
   const int64_t row = projected.size(1);
   const auto width = static_cast<int64_t>(shape.heads * shape.head_size);
   const at::Tensor mixed = at::empty({projected.size(0), width}, at::kFloat);
@@ -102,6 +107,7 @@ at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
 
 at::Tensor Attention::apply(const at::Tensor& x, const CachedBatch& batch) const {
   const at::Tensor projected = qkv->apply(x);
+  if (!by_loops(x)) return out->apply(by_operators(projected, batch));
   const at::Tensor mixed =
       at::empty({projected.size(0), static_cast<int64_t>(shape.heads * shape.head_size)}, at::kFloat);
   if (batch.cache.is_of_floats()) {
@@ -167,30 +173,59 @@ void Attention::attend_cached(const at::Tensor& projected, const CachedBatch& ba
                    });
 }
 
-// Each run of texts of equal length at once.
-at::Tensor Attention::by_operators(const at::Tensor& projected, const TextBatch& batch) const {
+struct Attention::Parts {
+  at::Tensor queries;  // [tokens, heads, head_size]
+  at::Tensor keys;     // [tokens, kv_heads, head_size]
+  at::Tensor values;
+};
+
+// Rows of tokens at these positions.
+Attention::Parts Attention::split(const at::Tensor& projected, const at::Tensor& positions) const {
   const auto heads = static_cast<int64_t>(shape.heads);
   const auto kv_heads = static_cast<int64_t>(shape.kv_heads);
-  const auto head_size = static_cast<int64_t>(shape.head_size);
+  const at::Tensor tokens =
+      projected.view({projected.size(0), heads + 2 * kv_heads, static_cast<int64_t>(shape.head_size)});
+  Parts parts{tokens.narrow(1, 0, heads), tokens.narrow(1, heads, kv_heads),
+              tokens.narrow(1, heads + kv_heads, kv_heads)};
+  if (query_norm) parts.queries = query_norm->applied(parts.queries.contiguous());
+  if (key_norm) parts.keys = key_norm->applied(parts.keys.contiguous());
+  if (rotary) {
+    parts.queries = rotary->applied(parts.queries, positions);
+    parts.keys = rotary->applied(parts.keys, positions);
+  }
+  return parts;
+}
+
+// [texts, heads, tokens, head_size], with kv_heads for keys and values -> [texts, tokens, heads * head_size]. `mask`:
+// is added to the scores, or undefined.
+at::Tensor Attention::attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                             const at::Tensor& mask) const {
+  const auto sharing = static_cast<int64_t>(shape.heads / shape.kv_heads);
+  at::Tensor mixed;
+  if (shape.soft_cap == 0) {
+    mixed = at::scaled_dot_product_attention(queries, keys, values, mask.defined() ? std::optional(mask) : std::nullopt,
+                                             0.0, false, static_cast<double>(shape.scale), sharing > 1);
+  } else {
+    at::Tensor scores = at::matmul(queries, keys.repeat_interleave(sharing, 1).transpose(2, 3)) * shape.scale;
+    scores = shape.soft_cap * (scores / shape.soft_cap).tanh();
+    if (mask.defined()) scores = scores + mask;
+    mixed = at::matmul(scores.softmax(-1), values.repeat_interleave(sharing, 1));
+  }
+  return mixed.transpose(1, 2).flatten(2);
+}
+
+// Each run of texts of equal length at once.
+at::Tensor Attention::by_operators(const at::Tensor& projected, const TextBatch& batch) const {
   std::vector<at::Tensor> parts;
   int64_t begin = 0;
   for (size_t i = 0; i < batch.lengths.size();) {
     const int64_t length = batch.lengths[i];
     int64_t texts = 0;
     for (; i < batch.lengths.size() && batch.lengths[i] == length; ++i) ++texts;
-    const at::Tensor tokens =
-        projected.narrow(0, begin, texts * length).view({texts * length, heads + 2 * kv_heads, head_size});
-    at::Tensor queries = tokens.narrow(1, 0, heads);
-    at::Tensor keys = tokens.narrow(1, heads, kv_heads);
-    if (query_norm) queries = query_norm->applied(queries.contiguous());
-    if (key_norm) keys = key_norm->applied(keys.contiguous());
-    if (rotary) {
-      const at::Tensor positions = at::arange(length, tokens.options().dtype(at::kLong)).repeat({texts});
-      queries = rotary->applied(queries, positions);
-      keys = rotary->applied(keys, positions);
-    }
+    const at::Tensor positions = at::arange(length, projected.options().dtype(at::kLong)).repeat({texts});
+    const Parts of_texts = split(projected.narrow(0, begin, texts * length), positions);
     const auto by_head = [&](const at::Tensor& part) {
-      return part.reshape({texts, length, part.size(1), head_size}).transpose(1, 2);
+      return part.reshape({texts, length, part.size(1), part.size(2)}).transpose(1, 2);
     };
     at::Tensor mask;
     if (bias) mask = bias->matrix(length).to(projected.options()).unsqueeze(0);
@@ -198,14 +233,56 @@ at::Tensor Attention::by_operators(const at::Tensor& projected, const TextBatch&
       const at::Tensor hidden = mask_of(shape, length, projected.options());
       mask = mask.defined() ? mask + hidden : hidden;
     }
-    const at::Tensor values = tokens.narrow(1, heads + kv_heads, kv_heads);
-    const at::Tensor attended = at::scaled_dot_product_attention(
-        by_head(queries), by_head(keys), by_head(values), mask.defined() ? std::optional(mask) : std::nullopt, 0.0,
-        false, static_cast<double>(shape.scale), heads != kv_heads);
-    parts.push_back(attended.transpose(1, 2).reshape({texts * length, heads * head_size}));
+    parts.push_back(
+        attend(by_head(of_texts.queries), by_head(of_texts.keys), by_head(of_texts.values), mask).flatten(0, 1));
     begin += texts * length;
   }
   return at::cat(parts);
+}
+
+// All texts that grow by one token at once, each chunk of a prompt on its own.
+at::Tensor Attention::by_operators(const at::Tensor& projected, const CachedBatch& batch) const {
+  const StepPlaces& step = *batch.places;
+  const at::Tensor& cache = batch.cache.of_layer(batch.layer);
+  const Parts parts = split(projected, step.positions);
+  cache.index_copy_(0, step.places, at::stack({parts.keys, parts.values}, 1).to(cache.scalar_type()));
+  at::Tensor mixed = at::empty({projected.size(0), parts.queries.size(1) * parts.queries.size(2)}, projected.options());
+  // queries [texts, tokens, heads, head_size] at `positions` [texts, tokens], keys' places [texts, keys]
+  const auto look = [&](const at::Tensor& queries, const at::Tensor& positions, const at::Tensor& places) {
+    const at::Tensor found =
+        cache.index_select(0, places.flatten()).to(queries.scalar_type()).unflatten(0, places.sizes());
+    const auto by_head = [&](int64_t which) { return found.select(2, which).transpose(1, 2); };
+    const at::Tensor mask = mask_at(positions, places.size(1), projected.options());
+    return attend(queries.transpose(1, 2), by_head(0), by_head(1), mask);
+  };
+  if (step.decoding.numel() > 0) {
+    const at::Tensor queries = parts.queries.index_select(0, step.decoding).unsqueeze(1);
+    const at::Tensor positions = step.positions.index_select(0, step.decoding).unsqueeze(1);
+    mixed.index_copy_(0, step.decoding, look(queries, positions, step.decoding_keys).squeeze(1));
+  }
+  size_t next = 0;
+  for (const SequenceChunk& chunk : batch.chunks) {
+    if (chunk.tokens.size() == 1) continue;
+    const auto& [row, places] = step.chunk_keys[next++];
+    const auto count = static_cast<int64_t>(chunk.tokens.size());
+    const at::Tensor queries = parts.queries.narrow(0, row, count).unsqueeze(0);
+    const at::Tensor positions = step.positions.narrow(0, row, count).unsqueeze(0);
+    mixed.narrow(0, row, count).copy_(look(queries, positions, places.unsqueeze(0)).squeeze(0));
+  }
+  return mixed;
+}
+
+// What is added to the scores of queries at `positions` [texts, tokens] and the first `keys` keys of their sequences:
+// [texts, heads or 1, tokens, keys].
+at::Tensor Attention::mask_at(const at::Tensor& positions, int64_t keys, const at::TensorOptions& options) const {
+  const at::Tensor distance = positions.unsqueeze(2) - at::arange(keys, positions.options());
+  at::Tensor hidden = distance < 0;
+  if (shape.window > 0) hidden = hidden.logical_or(distance > static_cast<int64_t>(shape.window));
+  at::Tensor mask =
+      at::zeros(distance.sizes(), options).masked_fill(hidden, -std::numeric_limits<double>::infinity()).unsqueeze(1);
+  if (slopes.empty()) return mask;
+  const at::Tensor of_heads = at::tensor(slopes, at::kFloat).to(options.device()).view({1, -1, 1, 1});
+  return mask + (of_heads * at::arange(keys, options.dtype(at::kFloat))).to(mask.scalar_type());
 }
 
 }  // namespace predictor

@@ -64,7 +64,13 @@ struct Attention {
   void prepare(float* qkv, int64_t position) const;
   template <typename Number>
   void attend_cached(const at::Tensor& projected, const CachedBatch& batch, const at::Tensor& mixed) const;
+  struct Parts;  // queries, keys and values
+  Parts split(const at::Tensor& projected, const at::Tensor& positions) const;
+  at::Tensor attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                    const at::Tensor& mask) const;
   at::Tensor by_operators(const at::Tensor& projected, const TextBatch& batch) const;
+  at::Tensor by_operators(const at::Tensor& projected, const CachedBatch& batch) const;
+  at::Tensor mask_at(const at::Tensor& positions, int64_t keys, const at::TensorOptions& options) const;
 };
 
 }  // namespace predictor

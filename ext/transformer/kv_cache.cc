@@ -1,6 +1,11 @@
 #include "transformer/kv_cache.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "transformer/loops.h"
 
 namespace predictor {
 
@@ -10,13 +15,75 @@ at::ScalarType type_for(Precision precision) {
   return precision == Precision::float32 ? at::kFloat : at::kBFloat16;
 }
 
+constexpr auto kPageTokens = static_cast<int64_t>(kernels::kPageTokens);
+
+// Of all tokens of the chunk's sequence up to the chunk's last.
+std::vector<int64_t> places_of(const SequenceChunk& chunk) {
+  std::vector<int64_t> places;
+  for (size_t i = 0; i < chunk.first + chunk.tokens.size(); ++i) {
+    const auto slot = static_cast<int64_t>(i % kernels::kPageTokens);
+    places.push_back(chunk.pages[i / kernels::kPageTokens] * kPageTokens + slot);
+  }
+  return places;
+}
+
+at::Tensor staged(const std::vector<int64_t>& numbers, const Device& device) {
+  at::Tensor tensor = device.staging({static_cast<int64_t>(numbers.size())}, at::kLong);
+  std::copy(numbers.begin(), numbers.end(), tensor.mutable_data_ptr<int64_t>());
+  return device.bring(tensor);
+}
+
 }  // namespace
+
+at::Tensor indices(std::span<const uint32_t> numbers) {
+  at::Tensor tensor = at::empty({static_cast<int64_t>(numbers.size())}, at::kLong);
+  std::copy(numbers.begin(), numbers.end(), tensor.mutable_data_ptr<int64_t>());
+  return tensor;
+}
+
+StepPlaces::StepPlaces(std::span<const SequenceChunk> chunks, const Device& device) {
+  std::vector<int64_t> row_places;
+  std::vector<int64_t> row_positions;
+  std::vector<int64_t> decoding_rows;
+  std::vector<std::vector<int64_t>> keys;
+  size_t longest = 0;
+  for (const SequenceChunk& chunk : chunks) {
+    const auto row = static_cast<int64_t>(row_places.size());
+    std::vector<int64_t> all = places_of(chunk);
+    for (size_t i = chunk.first; i < all.size(); ++i) {
+      row_places.push_back(all[i]);
+      row_positions.push_back(static_cast<int64_t>(i));
+    }
+    if (chunk.tokens.size() > 1) {
+      chunk_keys.emplace_back(row, staged(all, device));
+      continue;
+    }
+    decoding_rows.push_back(row);
+    longest = std::max(longest, all.size());
+    keys.push_back(std::move(all));
+  }
+  std::vector<int64_t> filled;
+  for (const std::vector<int64_t>& of_sequence : keys) {
+    filled.insert(filled.end(), of_sequence.begin(), of_sequence.end());
+    filled.insert(filled.end(), longest - of_sequence.size(), of_sequence[0]);
+  }
+  places = staged(row_places, device);
+  positions = staged(row_positions, device);
+  decoding = staged(decoding_rows, device);
+  decoding_keys = staged(filled, device).view({static_cast<int64_t>(keys.size()), static_cast<int64_t>(longest)});
+}
 
 KvCache::KvCache(std::span<const kernels::AttentionShape> layers, uint32_t pages, const Execution& execution)
     : pages_(pages) {
   for (const kernels::AttentionShape& shape : layers) {
-    layers_.push_back(at::zeros({pages, static_cast<int64_t>(kernels::page_numbers(shape))},
-                                at::TensorOptions(execution.device.place()).dtype(type_for(execution.precision))));
+    const auto options = at::TensorOptions(execution.device.place()).dtype(type_for(execution.precision));
+    if (by_loops(execution.device)) {
+      layers_.push_back(at::zeros({pages, static_cast<int64_t>(kernels::page_numbers(shape))}, options));
+    } else {
+      layers_.push_back(at::zeros(
+          {pages * kPageTokens, 2, static_cast<int64_t>(shape.kv_heads), static_cast<int64_t>(shape.head_size)},
+          options));
+    }
   }
 }
 

@@ -19,6 +19,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/packed_gemm.h"
 #include "kernels/quantization.h"
+#include "transformer/loops.h"
 #include "transformer/packed_products.h"
 
 namespace predictor {
@@ -248,7 +249,7 @@ bool Linear::compiles_shapes(Precision precision) {
 }
 
 std::unique_ptr<Linear> Linear::make(const Execution& execution, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!execution.device.is_processor()) {
+  if (!by_loops(execution.device)) {
     const bool is_half = execution.precision == Precision::bfloat16;
     return std::make_unique<OperatorLinear>(weight, bias, is_half ? at::kBFloat16 : at::kFloat,
                                             execution.device.place());
@@ -273,6 +274,12 @@ std::unique_ptr<Linear> Linear::read(const WeightReader& weights, std::initializ
   const bool is_one = matrices.size() == 1;
   const at::Tensor bias = !biased ? at::Tensor() : is_one ? biases[0].clone() : at::cat(biases);
   return make(execution, is_one ? matrices[0] : at::cat(matrices), bias);
+}
+
+std::unique_ptr<Linear> Linear::read_turned(const WeightReader& weights, const std::string& name, int64_t in,
+                                            int64_t out, const Execution& execution) {
+  return make(execution, weights.tensor(name + ".weight", {in, out}).t(),
+              weights.floats(name + ".bias", {out}).clone());
 }
 
 std::unique_ptr<Linear> Linear::make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias) {

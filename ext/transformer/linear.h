@@ -38,6 +38,10 @@ class Linear {
     return read(weights, {name}, in, {out}, biased, execution);
   }
 
+  // As GPT-2's kin have it: NAME.weight [in, out], and NAME.bias.
+  static std::unique_ptr<Linear> read_turned(const WeightReader& weights, const std::string& name, int64_t in,
+                                             int64_t out, const Execution& execution);
+
   // Whether a library multiplies that compiles a product for each number of rows: a millisecond and half a megabyte
   // each, so that callers should use few of them.
   static bool compiles_shapes(Precision precision);

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "kernels/norms.h"
+#include "transformer/loops.h"
 
 namespace predictor {
 
@@ -42,7 +43,7 @@ void Norm::apply(const float* from, size_t size, float* to) const {
 }
 
 at::Tensor Norm::applied(const at::Tensor& x) const {
-  if (!x.is_cpu()) {
+  if (!by_loops(x)) {
     const at::Tensor numbers = x.to(at::kFloat);
     if (kind_ == NormKind::layer)
       return at::layer_norm(numbers, weight_.sizes(), weight_, bias_, epsilon_).to(x.dtype());
@@ -60,7 +61,7 @@ at::Tensor Norm::applied(const at::Tensor& x) const {
 }
 
 void Norm::apply(at::Tensor& x) const {
-  if (!x.is_cpu()) {
+  if (!by_loops(x)) {
     x = applied(x);
     return;
   }

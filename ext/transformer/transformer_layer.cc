@@ -3,13 +3,14 @@
 #include <ATen/TensorOperators.h>
 
 #include "kernels/activations.h"
+#include "transformer/loops.h"
 
 namespace predictor {
 
 namespace {
 
 void add(at::Tensor& x, const at::Tensor& more) {
-  if (x.is_cpu()) {
+  if (by_loops(x)) {
     kernels::add(x.mutable_data_ptr<float>(), more.const_data_ptr<float>(), static_cast<size_t>(x.numel()));
   } else {
     x = x + more;

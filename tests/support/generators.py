@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import select
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import safetensors
+import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save_file
 
 from ext._batching import Lane
-from ext._generator import FinishReason, GeneratorEngine
+from ext._generator import FinishReason, TextGenerator, text_logits
 from scripts import train_generator
+from server.models.folder.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,17 +26,11 @@ if TYPE_CHECKING:
 INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 PATIENCE_S = 60
+CACHE = 16 << 20  # bytes
 LENGTH, STOP, END_OF_TEXT = FinishReason
 
-SIZES = {
-    "layers": 2,
-    "heads": 4,
-    "hidden_size": 64,
-    "intermediate_size": 256,
-    "context": 128,
-    "vocabulary": 300,
-    "epsilon": 1e-5,
-}
+VOCABULARY = 300
+CONTEXT = 128
 TINY = ("--width", "64", "--layers", "2", "--context", "128", "--vocabulary", "512", "--batch", "4", "--seed", "3")
 
 
@@ -50,37 +47,51 @@ def train_slow(folder: Path) -> Path:
     return folder
 
 
-def random_model(seed: int = 0, sizes: dict[str, Any] = SIZES) -> Any:
-    """transformers' own GPT-2, its weights large enough for tokens to differ clearly."""
+def random_model(seed: int = 0, **changed: Any) -> Any:
+    """transformers' own GPT-2, its weights large enough for tokens to differ clearly. `changed`: of its config."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=sizes["vocabulary"],
-        n_positions=sizes["context"],
-        n_embd=sizes["hidden_size"],
-        n_inner=sizes["intermediate_size"],
-        n_layer=sizes["layers"],
-        n_head=sizes["heads"],
-        initializer_range=0.3,
-        bos_token_id=0,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return GPT2LMHeadModel(config).eval()
+    usual = {
+        "vocab_size": VOCABULARY,
+        "n_positions": CONTEXT,
+        "n_embd": 64,
+        "n_inner": 256,
+        "n_layer": 2,
+        "n_head": 4,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": None,
+        "pad_token_id": 0,
+    }
+    return GPT2LMHeadModel(GPT2Config(**usual | changed)).eval()
 
 
-def weights_of(model: Any) -> dict[str, Any]:
-    """A transformers model's weights as ext takes them."""
-    named = {name.removeprefix("transformer."): weight for name, weight in model.state_dict().items()}
-    del named["lm_head.weight"]
-    return as_weights(named)
+@dataclass(frozen=True)
+class Source:
+    """A model as ext takes it."""
+
+    config: dict[str, Any]
+    files: list[str]
+    weights: dict[str, Any]
+
+    def logits(self, tokens: Sequence[int], chunk: int = 512, **execution: Any) -> Any:
+        """After each token: float32 [tokens, vocabulary]."""
+        content = text_logits(
+            self.config, self.files, self.weights, tokens, chunk, **{"cache_bytes": CACHE} | execution
+        )
+        return np.frombuffer(content, np.float32).reshape(len(tokens), self.config["vocab_size"])
 
 
-def as_weights(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """name -> (type, shape, bytes)."""
-    content = safetensors.deserialize(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-    return {name: (tensor["dtype"], list(tensor["shape"]), tensor["data"]) for name, tensor in content}
+def source_of(model: Any, folder: Path, **tensors: Tensor) -> Source:
+    """A transformers model, saved in the folder; `tensors` instead of its own of these names."""
+    model.save_pretrained(folder)
+    if tensors:
+        path = folder / "model.safetensors"
+        save_file(load_file(path) | {name.replace("__", "."): tensor for name, tensor in tensors.items()}, path)
+    weights = Weights()
+    weights.add(folder)
+    return Source(json.loads((folder / "config.json").read_text()), weights.files, dict(weights.tensors))
 
 
 class Generators:
@@ -88,14 +99,15 @@ class Generators:
 
     def __init__(
         self,
-        weights: dict[str, Any],
+        source: Source,
         token_bytes: Sequence[bytes] | None = None,
         ends: Sequence[int] = (),
-        sizes: dict[str, Any] = SIZES,
         **settings: Any,
     ) -> None:
-        shown = [b"%d " % token for token in range(SIZES["vocabulary"])] if token_bytes is None else list(token_bytes)
-        self.native = GeneratorEngine(sizes, weights, shown, list(ends), **{"slots": 8} | settings)
+        size = source.config["vocab_size"]
+        shown = [b"%d " % token for token in range(size)] if token_bytes is None else list(token_bytes)
+        usual = {"slots": 8, "cache_bytes": CACHE}
+        self.native = TextGenerator(source.config, source.files, source.weights, shown, list(ends), **usual | settings)
         self.submitted = 0
         self.outcomes: dict[int, tuple[int, Any]] = {}
         self.progress: dict[int, list[tuple[str, int]]] = {}

@@ -9,39 +9,43 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ext import _generator
 from ext._batching import Admission, Status
-from scripts.convert_generator import converted
 from tests.support.generators import (
     BULK,
+    CONTEXT,
     END_OF_TEXT,
     LENGTH,
-    SIZES,
     STOP,
+    VOCABULARY,
     Generators,
-    as_weights,
     random_model,
-    weights_of,
+    source_of,
 )
 from tests.support.lesser_processors import LESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.generators import Source
 
 OK, _, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
 QUEUE_FULL = -Admission.QUEUE_FULL
-MS = 1_000_000
-VOCABULARY = SIZES["vocabulary"]
-LENGTHS = (3, 1, 17, 64, 65, 100, 5, 33)  # a chunk of a prompt is 64 tokens
+LENGTHS = (3, 1, 17, 64, 65, 100, 5, 33)  # a page is 16 tokens
+PAGE_BYTES = 2 * 2 * 64 * 4 * 16  # of SIZES in float32: keys and values of two layers
 
-
-by_either = pytest.mark.parametrize("by_operators", [False, True], ids=["loops", "operators"])
+OPERATORS = {"PREDICTOR_OPERATORS": "1"}
+by_either = pytest.mark.parametrize("environment", [{}, OPERATORS], ids=["loops", "operators"])
 
 
 def prompts(count: int = len(LENGTHS)) -> list[list[int]]:
@@ -56,15 +60,41 @@ def reference() -> Any:
 
 
 @pytest.fixture(scope="module")
-def weights(reference: Any) -> dict[str, Any]:
-    return weights_of(reference)
+def source(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return source_of(reference, tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
-def shared(weights: dict[str, Any]) -> Iterator[Generators]:
+def shared(source: Source) -> Iterator[Generators]:
     """For tests that ask for tokens only."""
-    with Generators(weights) as generators:
+    with Generators(source) as generators:
         yield generators
+
+
+_PROGRAM = """
+import pickle, sys
+from tests.support.generators import Generators
+source, prompts, max_tokens, options, settings = pickle.load(sys.stdin.buffer)
+with Generators(source, **settings) as generators:
+    tokens = generators.tokens(prompts, max_tokens, **options)
+logits = source.logits(prompts[0], **{name: settings[name] for name in ("precision",) if name in settings})
+sys.stdout.buffer.write(pickle.dumps((tokens, logits)))
+"""
+
+
+def elsewhere(
+    environment: dict[str, str],
+    source: Source,
+    prompts: list[list[int]],
+    max_tokens: int = 1,
+    options: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
+    """(tokens after each prompt, logits of the first) in a process of this environment."""
+    given = pickle.dumps((source, prompts, max_tokens, options or {}, settings))
+    command = [sys.executable, "-c", _PROGRAM]
+    done = subprocess.run(command, input=given, env=os.environ | environment, stdout=subprocess.PIPE, check=True)
+    return pickle.loads(done.stdout)
 
 
 def reference_tokens(reference: Any, prompt: list[int], max_tokens: int, **options: Any) -> list[int]:
@@ -80,10 +110,9 @@ def reference_tokens(reference: Any, prompt: list[int], max_tokens: int, **optio
 
 
 @by_either
-def test_greedy_tokens_are_those_of_transformers(weights: dict[str, Any], reference: Any, by_operators: bool) -> None:
+def test_greedy_tokens_are_those_of_transformers(source: Source, reference: Any, environment: dict[str, str]) -> None:
     asked = prompts()
-    with Generators(weights, by_operators=by_operators) as generators:
-        found = generators.tokens(asked, 28)
+    found, _ = elsewhere(environment, source, asked, 28)
     assert found == [reference_tokens(reference, prompt, 28) for prompt in asked]
     assert len(set(map(tuple, found))) == len(asked)
 
@@ -99,110 +128,78 @@ def error(found: Any, exact: Any) -> float:
     return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
-@by_either
-def test_logits_are_those_of_transformers(reference: Any, by_operators: bool) -> None:
+@pytest.mark.parametrize(
+    ("precision", "environment"),
+    [("float32", {}), ("bfloat16", {}), ("int8", {}), ("float32", OPERATORS), ("bfloat16", OPERATORS)],
+)
+def test_logits_are_those_of_transformers(
+    source: Source, reference: Any, precision: str, environment: dict[str, str]
+) -> None:
     """In bfloat16 as near to float32's as transformers' own are; the weights here are 15 times as large as usual."""
-    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
-    del named["lm_head.weight"]
     prompt = prompts()[5]
     with torch.inference_mode():
         exact = reference(torch.tensor([prompt])).logits[0].numpy()
         rounded = random_model().bfloat16()(torch.tensor([prompt])).logits[0].float().numpy()
     most = {"float32": 1e-5, "bfloat16": 1.2 * error(rounded, exact), "int8": 3 * error(rounded, exact)}
-    for precision, tolerance in most.items():
-        options = {"precision": precision, "by_operators": by_operators}
-        content = _generator.read_logits(SIZES, as_weights(converted(named, precision)), prompt, **options)
-        found = np.frombuffer(content, np.float32).reshape(len(prompt), VOCABULARY)
-        assert error(found, exact) < tolerance, precision
+    _, found = elsewhere(environment, source, [prompt], precision=precision)
+    assert error(found, exact) < most[precision]
 
 
-WIDE = SIZES | {"layers": 1, "heads": 12, "hidden_size": 768, "intermediate_size": 4 * 768}
+def wide_source(folder: Path) -> Source:
+    """A layer large enough for two threads."""
+    return source_of(random_model(3, n_layer=1, n_head=12, n_embd=768, n_inner=4 * 768, initializer_range=0.05), folder)
 
 
-def wide_weights() -> dict[str, Any]:
-    """Tensors for WIDE."""
-    width = WIDE["hidden_size"]
-    chosen = torch.Generator().manual_seed(3)
-    shapes = {
-        "wte": (VOCABULARY, width),
-        "wpe": (SIZES["context"], width),
-        "h.0.attn.c_attn": (width, 3 * width),
-        "h.0.attn.c_proj": (width, width),
-        "h.0.mlp.c_fc": (width, 4 * width),
-        "h.0.mlp.c_proj": (4 * width, width),
-    }
-    named = {f"{name}.weight": torch.randn(shape, generator=chosen) * 0.05 for name, shape in shapes.items()}
-    named |= {f"{name}.bias": torch.randn(shape[1], generator=chosen) for name, shape in list(shapes.items())[2:]}
-    for norm in ("h.0.ln_1", "h.0.ln_2", "ln_f"):
-        named |= {f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
-    return named
-
-
-def test_wide_layers_in_every_precision() -> None:
-    named = wide_weights()
+def test_wide_layers_in_every_precision(tmp_path: Path) -> None:
+    wide = wide_source(tmp_path)
     prompt = prompts()[2]
-
-    def logits(precision: str, tokens: list[int]) -> Any:
-        content = _generator.read_logits(WIDE, as_weights(converted(named, precision)), tokens, precision=precision)
-        return np.frombuffer(content, np.float32).reshape(len(tokens), VOCABULARY)
-
-    exact = logits("float32", prompt)
+    exact = wide.logits(prompt)
     for precision, tolerance in (("bfloat16", 0.02), ("int8", 0.03)):
-        found = logits(precision, prompt)
+        found = wide.logits(prompt, precision=precision)
         assert error(found, exact) < tolerance, precision
-    assert np.array_equal(logits("int8", prompt[:7]), found[:7])  # sums are exact: not by luck
+    assert np.array_equal(wide.logits(prompt[:7], precision="int8"), found[:7])  # sums are exact: not by luck
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_threads_do_not_matter(precision: str) -> None:
+def test_threads_do_not_matter(tmp_path: Path, precision: str) -> None:
     """The products of these layers are large enough for two."""
-    given = as_weights(converted(wide_weights(), precision))
+    wide = wide_source(tmp_path)
     found = []
     for threads in (1, 2):
-        with Generators(given, sizes=WIDE, precision=precision, threads=threads) as generators:
+        with Generators(wide, precision=precision, threads=threads) as generators:
             found.append(generators.tokens(prompts(), 5, temperature=1.0))
     assert found[0] == found[1]
 
 
-ODD = SIZES | {
-    "layers": 1,
-    "heads": 3,
-    "hidden_size": 51,
-    "intermediate_size": 17,
-}  # no multiple of 4: of int8 four are one word
+ODD = {"n_layer": 1, "n_head": 3, "n_embd": 51, "n_inner": 17}  # no multiple of 4: of int8 four are one word
 
 
 @pytest.mark.parametrize("less", LESS)
-@pytest.mark.parametrize("sizes", [SIZES, ODD], ids=["even", "odd"])
-def test_products_by_lesser_processors(less: str, sizes: dict[str, Any]) -> None:
-    """int8's sums are exact whatever multiplies: there the last bit is the same."""
-    named = {name.removeprefix("transformer."): w for name, w in random_model(sizes=sizes).state_dict().items()}
-    del named["lm_head.weight"]
-    program = (
-        "import pickle, sys; from ext import _generator; what, how = pickle.load(sys.stdin.buffer);"
-        "sys.stdout.buffer.write(_generator.read_logits(*what, **how))"
-    )
-    for precision, tolerance in (("float32", 1e-5), ("int8", 0)):
-        what, how = (sizes, as_weights(converted(named, precision)), prompts()[5]), {"precision": precision}
-        command = [sys.executable, "-c", program]
-        given = pickle.dumps((what, how))
-        done = subprocess.run(command, input=given, env=os.environ | LESS[less], capture_output=True, check=True)
-        found, wanted = (np.frombuffer(it, np.float32) for it in (done.stdout, _generator.read_logits(*what, **how)))
-        assert error(found, wanted) <= tolerance, precision
+@pytest.mark.parametrize("changed", [{}, ODD], ids=["even", "odd"])
+def test_products_by_lesser_processors(less: str, changed: dict[str, Any], tmp_path: Path) -> None:
+    """int8's sums are exact whatever multiplies; attention may fuse its multiplications and additions."""
+    source = source_of(random_model(**changed), tmp_path)
+    for precision in ("float32", "int8"):
+        _, found = elsewhere(LESS[less], source, [prompts()[5]], precision=precision)
+        assert error(found, source.logits(prompts()[5], precision=precision)) <= 1e-5, precision
 
 
 # ------------------------------------------------------------------------------------------------------- batch mates
 
 
-@by_either
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_a_sampled_text_does_not_depend_on_its_batch_mates(reference: Any, precision: str, by_operators: bool) -> None:
-    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
-    del named["lm_head.weight"]
+def test_logits_do_not_depend_on_chunks(source: Source, precision: str) -> None:
+    prompt = prompts()[5]
+    whole = source.logits(prompt, precision=precision)
+    for chunk in (1, 2, 7, 16, 33):
+        assert np.array_equal(source.logits(prompt, chunk, precision=precision), whole), chunk
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_sampled_text_does_not_depend_on_its_batch_mates(source: Source, precision: str) -> None:
     asked = prompts()
     options = {"temperature": 1.0, "seed": 7}
-    how = {"precision": precision, "by_operators": by_operators}
-    with Generators(as_weights(converted(named, precision)), slots=8, **how) as generators:
+    with Generators(source, slots=8, precision=precision) as generators:
         assert generators.native.batch_invariant
         alone = [generators.tokens([prompt], 25, **options)[0] for prompt in asked]
         assert generators.tokens(asked, 25, **options) == alone
@@ -212,9 +209,114 @@ def test_a_sampled_text_does_not_depend_on_its_batch_mates(reference: Any, preci
         assert generators.tokens(asked, 25, temperature=1.0, seed=8) != alone
 
 
-def test_requests_join_and_leave_between_steps(weights: dict[str, Any]) -> None:
+# ------------------------------------------------------------------------------------------------------------- cache
+
+
+def test_a_known_beginning_is_not_read_again(source: Source) -> None:
+    beginning = prompts()[5][:90]
+    with Generators(source) as generators:
+        first = generators.tokens([[*beginning, 1]], 20, temperature=1.0)
+        before = generators.native.stats()
+        assert before["cached_tokens"] == 0
+        again = generators.tokens([[*beginning, 1]], 20, temperature=1.0)
+        other = generators.tokens([[*beginning, 2]], 20, temperature=1.0)
+        after = generators.native.stats()
+    with Generators(source) as generators:
+        assert other == generators.tokens([[*beginning, 2]], 20, temperature=1.0)
+    assert again == first
+    assert after["cached_tokens"] == 2 * 80  # whole pages
+    assert after["prompt_tokens"] == 3 * 91
+
+
+def test_what_a_text_has_grown_by_is_known_too(source: Source) -> None:
+    """As the next turn of a chat needs it."""
+    prompt = prompts()[2]
+    with Generators(source) as generators:
+        (reply,) = generators.tokens([prompt], 40)
+        generators.tokens([[*prompt, *reply, 5]], 4)
+        assert generators.native.stats()["cached_tokens"] == (len(prompt) + 40 - 1) // 16 * 16
+
+
+def test_a_full_cache_puts_texts_back_and_loses_nothing(source: Source) -> None:
+    """Eight texts that grow to 8 pages each share 12: most wait, some begin again, all end as if alone."""
+    asked = [prompt[:20] for prompt in prompts()]
+    options = {"temperature": 1.0, "seed": 3}
+    with Generators(source) as generators:
+        wanted = generators.tokens(asked, 100, **options)
+        assert generators.native.stats()["put_back"] == 0
+    with Generators(source, cache_bytes=12 * PAGE_BYTES, hold=8) as generators:
+        assert generators.native.pages == 12
+        assert generators.tokens(asked, 100, **options) == wanted
+        stats = generators.native.stats()
+    assert stats["put_back"] > 0
+    assert stats["held_pages"] == 0
+
+
+def test_a_text_must_fit_the_cache(source: Source) -> None:
+    with Generators(source, cache_bytes=3 * PAGE_BYTES) as generators:
+        assert generators.native.context == 48
+        assert len(generators.tokens([[1]], 47)[0]) == 47
+        with pytest.raises(ValueError, match="positions"):
+            generators.submit([1], 48)
+    with pytest.raises(_generator.ModelError, match=r"has 100 bytes \(setting cache_bytes\); 16 tokens of this model"):
+        Generators(source, cache_bytes=100)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_schedules(source: Source, shared: Generators, data: st.DataObject) -> None:
+    """Prompts with common beginnings, one after the other or at once, some cancelled, in a cache of any size."""
+    beginnings = prompts(3)
+    asked = []
+    for _ in range(data.draw(st.integers(1, 8), "texts")):
+        beginning = data.draw(st.sampled_from(beginnings), "beginning")
+        shown = beginning[: data.draw(st.integers(1, len(beginning)), "shown")]
+        asked.append((shown, data.draw(st.integers(1, CONTEXT - len(shown)), "max_tokens")))
+    pages = data.draw(st.integers(8, 24), "pages")
+    slots = data.draw(st.integers(1, 4), "slots")
+    with Generators(source, slots=slots, cache_bytes=pages * PAGE_BYTES) as generators:
+        ids = []
+        for prompt, max_tokens in asked:
+            ids.append(generators.submit(prompt, max_tokens, temperature=1.0))
+            if data.draw(st.booleans(), "now"):
+                generators.native.wake()
+        cancelled = set()
+        for tag, request in enumerate(ids):
+            if data.draw(st.integers(0, 4), "cancel") == 0 and generators.native.cancel(request):
+                cancelled.add(tag)
+        generators.wait(len(asked) - len(cancelled))
+        found = {tag: value[1] for tag, (_, value) in generators.outcomes.items()}
+        while generators.native.stats()["held_pages"]:
+            time.sleep(0.001)  # those of a cancelled text are free after the step
+    for tag, (prompt, max_tokens) in enumerate(asked):
+        if tag not in cancelled:
+            assert found[tag] == shared.tokens([prompt], max_tokens, temperature=1.0)[0]
+
+
+def test_a_long_prompt_stops_nobody(tmp_path: Path) -> None:
+    """Beside a text that grows, a prompt is read in parts, one a step; where the text has ended, it is tried again."""
+    with Generators(wide_source(tmp_path), cache_bytes=64 << 20) as generators:
+        for seed in range(20):
+            generators.submitted, generators.outcomes, generators.progress = 0, {}, {}
+            generators.submit([1, 2], 120, streamed=True)
+            generators.native.wake()
+            while not generators.progress:
+                generators.gather()
+            before = generators.native.stats()["batches"]
+            generators.submit([seed + 3] * 100, 1)
+            generators.wait(1)
+            taken = generators.native.stats()["batches"] - before
+            if 1 in generators.outcomes:  # first
+                break
+            generators.wait()
+        else:
+            pytest.fail("the text never grew beside the prompt")
+    assert taken >= 3
+
+
+def test_requests_join_and_leave_between_steps(source: Source) -> None:
     """With two slots, a third request takes the place of the second, and is done long before the first."""
-    with Generators(weights, slots=2, hold=4) as generators:
+    with Generators(source, slots=2, hold=4) as generators:
         for max_tokens in (120, 2, 2, 2):
             generators.submit([1, 2, 3], max_tokens)
         generators.wait()
@@ -223,17 +325,17 @@ def test_requests_join_and_leave_between_steps(weights: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("bulk", "rounds"), [(4, 1), (8, 2)])
-def test_bulk_texts_hold_their_share_of_the_slots_side_by_side(weights: dict[str, Any], bulk: int, rounds: int) -> None:
+def test_bulk_texts_hold_their_share_of_the_slots_side_by_side(source: Source, bulk: int, rounds: int) -> None:
     """A quarter of 16 beside an interactive text; all begin together, so that steps tell how many grew at a time."""
-    with Generators(weights, slots=16, bulk_share=0.25, hold=bulk + 1) as generators:
+    with Generators(source, slots=16, bulk_share=0.25, hold=bulk + 1) as generators:
         alone = [generators.submit([1, 2, 3], 101, lane=BULK) for _ in range(bulk + 1)]
         generators.wait()
-        assert generators.native.stats()["batches"] == 100
+        assert generators.native.stats()["batches"] == 101
         beside = [generators.submit([1, 2, 3], 101, lane=BULK) for _ in range(bulk)]
         generators.submit([1, 2, 3], 101)
         generators.wait()
         assert min(alone + beside) > 0
-        assert generators.native.stats()["batches"] == 100 + rounds * 100
+        assert generators.native.stats()["batches"] == 101 * (1 + rounds)
 
 
 # ---------------------------------------------------------------------------------------------------------- sampling
@@ -264,29 +366,28 @@ def first_tokens(generators: Generators, count: int, **options: Any) -> list[int
     return [value[1][0] for _, value in generators.wait()]
 
 
-def next_probabilities(weights: dict[str, Any], temperature: float) -> Any:
-    content = _generator.read_logits(SIZES, weights, prompts(1)[0])
-    logits = np.frombuffer(content, np.float32).reshape(-1, VOCABULARY)[-1].astype(np.float64) / temperature
+def next_probabilities(source: Source, temperature: float) -> Any:
+    logits = source.logits(prompts(1)[0])[-1].astype(np.float64) / temperature
     weights_ = np.exp(logits - logits.max())
     return weights_ / weights_.sum()
 
 
-def test_tokens_come_as_often_as_they_are_likely(shared: Generators, weights: dict[str, Any]) -> None:
-    likely = next_probabilities(weights, 3.0)
+def test_tokens_come_as_often_as_they_are_likely(shared: Generators, source: Source) -> None:
+    likely = next_probabilities(source, 3.0)
     found = np.bincount(first_tokens(shared, 3000, temperature=3.0), minlength=VOCABULARY) / 3000
     assert np.abs(found - likely).max() < 5 * np.sqrt(likely.max() / 3000)
     assert np.corrcoef(found, likely)[0, 1] > 0.9
 
 
-def test_top_k_and_top_p(shared: Generators, weights: dict[str, Any]) -> None:
-    order = np.argsort(-next_probabilities(weights, 4.0), kind="stable")
-    sums = np.cumsum(next_probabilities(weights, 4.0)[order])
+def test_top_k_and_top_p(shared: Generators, source: Source) -> None:
+    order = np.argsort(-next_probabilities(source, 4.0), kind="stable")
+    sums = np.cumsum(next_probabilities(source, 4.0)[order])
     assert set(first_tokens(shared, 400, temperature=4.0, top_k=5)) == set(order[:5].tolist())
     assert set(first_tokens(shared, 50, temperature=4.0, top_k=1)) == {order[0]}
     kept = int(np.searchsorted(sums, 0.3)) + 1
     assert set(first_tokens(shared, 100 * kept, temperature=4.0, top_p=0.3)) <= set(order[:kept].tolist())
     assert set(first_tokens(shared, 50, temperature=4.0, top_p=1e-9)) == {order[0]}
-    of_ten = np.cumsum(next_probabilities(weights, 4.0)[order[:10]])
+    of_ten = np.cumsum(next_probabilities(source, 4.0)[order[:10]])
     kept = int(np.searchsorted(of_ten / of_ten[-1], 0.5)) + 1
     assert set(first_tokens(shared, 400, temperature=4.0, top_k=10, top_p=0.5)) == set(order[:kept].tolist())
 
@@ -307,9 +408,9 @@ def test_extreme_penalties_are_no_failures(shared: Generators, penalty: float) -
 # -------------------------------------------------------------------------------------------------------------- text
 
 
-def texts_of(weights: dict[str, Any], token_bytes: list[bytes], **options: Any) -> tuple[str, list[str], Any]:
+def texts_of(source: Source, token_bytes: list[bytes], **options: Any) -> tuple[str, list[str], Any]:
     """One greedy text whole, the parts in which it is streamed, and the end of it."""
-    with Generators(weights, token_bytes) as generators:
+    with Generators(source, token_bytes) as generators:
         generators.submit([1, 2], 24, **options)
         ((_, whole),) = generators.wait()
         request = generators.submit([1, 2], 24, streamed=True, **options)
@@ -320,25 +421,25 @@ def texts_of(weights: dict[str, Any], token_bytes: list[bytes], **options: Any) 
     return whole[0], parts, whole
 
 
-def test_characters_are_never_cut(weights: dict[str, Any]) -> None:
+def test_characters_are_never_cut(source: Source) -> None:
     """Every token is one byte of a long text of characters of 1 to 4 bytes."""
     letters = "aé€😀".encode()
-    text, parts, _ = texts_of(weights, [letters[i % len(letters) : i % len(letters) + 1] for i in range(VOCABULARY)])
+    text, parts, _ = texts_of(source, [letters[i % len(letters) : i % len(letters) + 1] for i in range(VOCABULARY)])
     assert all(part.encode().decode() == part for part in parts)
     assert text
     # A text that ends within a character ends before it.
-    cut, _, (_, tokens, _) = texts_of(weights, [b"\xf0\x9f\x98"] * VOCABULARY)
+    cut, _, (_, tokens, _) = texts_of(source, [b"\xf0\x9f\x98"] * VOCABULARY)
     assert len(tokens) == 24
     assert cut == "\ufffd" * 23
 
 
-def test_stop_strings_across_tokens(weights: dict[str, Any]) -> None:
-    with Generators(weights) as generators:
+def test_stop_strings_across_tokens(source: Source) -> None:
+    with Generators(source) as generators:
         generators.submit([1, 2], 24)
         ((_, (whole, tokens, _)),) = generators.wait()
     first, second, third = (f"{token} " for token in tokens[10:13])
     stop = first[-2:] + second + third[:1]
-    text, parts, (_, found, finish) = texts_of(weights, None, stop=["never", stop, "x" * 256])  # type: ignore[arg-type]
+    text, parts, (_, found, finish) = texts_of(source, None, stop=["never", stop, "x" * 256])  # type: ignore[arg-type]
     assert text == whole[: whole.index(stop)]
     assert finish == STOP
     assert found == tokens[: len(found)]
@@ -346,13 +447,13 @@ def test_stop_strings_across_tokens(weights: dict[str, Any]) -> None:
     assert not any(stop[:2] in part[-2:] for part in parts)  # what may be its beginning was held back
 
 
-def test_an_end_token(weights: dict[str, Any]) -> None:
-    with Generators(weights) as generators:
+def test_an_end_token(source: Source) -> None:
+    with Generators(source) as generators:
         generators.submit([1, 2], 24)
         ((_, (_, tokens, finish)),) = generators.wait()
     assert finish == LENGTH
     at = tokens.index(tokens[9])
-    with Generators(weights, ends=[tokens[9]]) as generators:
+    with Generators(source, ends=[tokens[9]]) as generators:
         generators.submit([1, 2], 24)
         ((_, (text, found, finish)),) = generators.wait()
     assert finish == END_OF_TEXT
@@ -363,10 +464,10 @@ def test_an_end_token(weights: dict[str, Any]) -> None:
 # ----------------------------------------------------------------------------------------------------------- leaving
 
 
-def test_cancelling_one_of_eight_frees_its_slot_within_two_steps() -> None:
+def test_cancelling_one_of_eight_frees_its_slot_within_two_steps(tmp_path: Path) -> None:
     """Of wide layers, so that the texts do not end before this has looked at them; where they did, it looks again."""
     asked = [prompt[:20] for prompt in prompts()]
-    with Generators(as_weights(wide_weights()), sizes=WIDE, slots=8, hold=8) as generators:
+    with Generators(wide_source(tmp_path), slots=8, hold=8, cache_bytes=64 << 20) as generators:
         expected = generators.tokens(asked, 100, temperature=1.0)
         for _ in range(20):
             generators.submitted, generators.outcomes = 0, {}
@@ -390,9 +491,9 @@ def test_cancelling_one_of_eight_frees_its_slot_within_two_steps() -> None:
     assert after["busy_slots"] == 0
 
 
-def test_a_deadline_ends_texts_that_grow(weights: dict[str, Any]) -> None:
+def test_a_deadline_ends_texts_that_grow(source: Source) -> None:
     """A third of the time that they took just now; tried again when the machine was busier then."""
-    with Generators(weights) as generators:
+    with Generators(source) as generators:
         for _ in range(20):
             begin = time.monotonic_ns()
             generators.tokens([[1, 2]] * 8, 120)
@@ -414,8 +515,8 @@ def test_a_deadline_ends_texts_that_grow(weights: dict[str, Any]) -> None:
         assert 120 <= after["generated_tokens"] - before["generated_tokens"] < 8 * 120
 
 
-def test_a_full_queue_and_closing(weights: dict[str, Any]) -> None:
-    generators = Generators(weights, slots=1, queue_items=2)
+def test_a_full_queue_and_closing(source: Source) -> None:
+    generators = Generators(source, slots=1, queue_items=2)
     assert QUEUE_FULL in [generators.submit([1, 2], 100) for _ in range(20)]
     generators.native.wake()
     rest = generators.native.close()
@@ -424,15 +525,12 @@ def test_a_full_queue_and_closing(weights: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@by_either
-def test_a_model_that_fails_fails_one_request(reference: Any, by_operators: bool, precision: str) -> None:
-    """A position whose embedding is not a number spoils the texts that reach it, and not who has their slot next."""
-    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
-    del named["lm_head.weight"]
-    named["wpe.weight"] = named["wpe.weight"].clone()
-    named["wpe.weight"][10] = torch.nan
-    spoilt = as_weights(converted(named, precision))
-    with Generators(spoilt, precision=precision, by_operators=by_operators, slots=2) as generators:
+def test_a_model_that_fails_fails_one_request(reference: Any, precision: str, tmp_path: Path) -> None:
+    """A position whose embedding is not a number spoils the texts that reach it, and not who has their pages next."""
+    positions = reference.transformer.wpe.weight.detach().clone()
+    positions[10] = torch.nan
+    spoilt = source_of(reference, tmp_path, transformer__wpe__weight=positions)
+    with Generators(spoilt, precision=precision, slots=2) as generators:
         generators.submit([1, 2], 20)
         generators.submit([1, 2], 5)
         (status, message), (other, _) = generators.wait()
@@ -445,55 +543,57 @@ def test_a_model_that_fails_fails_one_request(reference: Any, by_operators: bool
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
-def test_wrong_weights(weights: dict[str, Any]) -> None:
-    dtype, shape, content = weights["h.1.mlp.c_fc.weight"]
+def test_wrong_weights(source: Source, reference: Any, tmp_path: Path) -> None:
+    name = "transformer.h.1.mlp.c_fc.weight"
+    file, dtype, shape, offset, size = source.weights[name]
     wrong = {
-        "there is no weight h.1.mlp.c_fc.weight": None,
-        "weight h.1.mlp.c_fc.weight is of shape [64, 255]; by the configuration it must be [64, 256]": (
+        "there is no weight transformer.h.1.mlp.c_fc.weight": None,
+        "c_fc.weight is of shape [64, 255]; by the configuration it must be [64, 256]": (
+            file,
             dtype,
             [64, 255],
-            content,
+            offset,
+            size - 64 * 4,
         ),
-        "weight h.1.mlp.c_fc.weight is of type I64": ("I64", shape, content),
-        "weight h.1.mlp.c_fc.weight is cut short": (dtype, shape, content[:-4]),
+        "c_fc.weight is of type I64": (file, "I64", shape, offset, size),
+        "c_fc.weight is cut short": (file, dtype, shape, offset, size - 4),
+        "model.safetensors is cut short: weight transformer.h.1.mlp.c_fc.weight is not all in it": (
+            file,
+            dtype,
+            shape,
+            offset,
+            1 << 40,
+        ),
     }
-    for message, weight in wrong.items():
-        given = {name: value for name, value in weights.items() if name != "h.1.mlp.c_fc.weight"}
-        if weight is not None:
-            given["h.1.mlp.c_fc.weight"] = weight
+    for message, place in wrong.items():
+        weights = {key: value for key, value in source.weights.items() if key != name}
+        if place is not None:
+            weights[name] = place
         with pytest.raises(_generator.ModelError) as caught:
-            Generators(given)
+            Generators(replace(source, weights=weights))
         assert message in str(caught.value)
+    spoilt = source_of(reference, tmp_path, transformer__ln_f__weight=torch.full((64,), torch.nan))
+    with pytest.raises(_generator.ModelError, match="not finite"):
+        Generators(spoilt)
 
 
-@by_either
-def test_what_int8_needs(reference: Any, by_operators: bool) -> None:
-    named = {name.removeprefix("transformer."): weight for name, weight in reference.state_dict().items()}
-    given = as_weights(converted(named, "int8"))
-    how = {"precision": "int8", "by_operators": by_operators}
-    with pytest.raises(_generator.ModelError, match="intermediate_size is 132001; in int8 132000 is the most"):
-        Generators(given, sizes=SIZES | {"intermediate_size": 132_001}, **how)
-    with pytest.raises(_generator.ModelError, match="hidden_size is 132004; in int8 132000 is the most"):
-        Generators(given, sizes=SIZES | {"hidden_size": 132_004}, **how)
-    with pytest.raises(_generator.ModelError, match=r"there is no weight lm_head\.weight"):
-        Generators({name: weight for name, weight in given.items() if name != "lm_head.weight"}, **how)
+def test_an_architecture_that_does_not_generate(source: Source) -> None:
+    for kind, message in (("bert", "has no num_hidden_layers"), ("mamba", "mamba; served are")):
+        with pytest.raises(_generator.ModelError, match=message):
+            Generators(replace(source, config=source.config | {"model_type": kind}))
 
 
-def test_wrong_settings_and_requests(shared: Generators, weights: dict[str, Any]) -> None:
-    for settings, message in (
-        ({"slots": 0}, "every size"),
+def test_wrong_settings_and_requests(shared: Generators, source: Source) -> None:
+    for wrong, message in (
+        ({"slots": 0}, "slots must be 1 to 256"),
         ({"slots": 257}, "slots must be 1 to 256"),
         ({"queue_tokens": 10}, "queue_tokens"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            Generators(weights, **settings)
-    for execution, message in (
-        ({"precision": "int4"}, "precision is 'int4'"),
+        ({"precision": "int4"}, "precision must be"),
         ({"device": "cuda:99"}, r"there is no device cuda:99 \(setting device\): "),
         ({"device": "tpu"}, "device is 'tpu'; it must be cpu or"),
     ):
-        with pytest.raises(_generator.ModelError, match=message):
-            Generators(weights, **execution)
+        with pytest.raises(ValueError, match=message):
+            Generators(source, **wrong)
     for prompt, max_tokens, message in (([], 1, "nothing"), ([1], 128, "positions"), ([VOCABULARY], 1, "vocabulary")):
         with pytest.raises(ValueError, match=message):
             shared.submit(prompt, max_tokens)
