@@ -5,9 +5,12 @@ The folders and what is right are made once for a run. Texts are of all kinds an
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +111,34 @@ async def test_float32_answers_as_the_libraries_do(
     if served.is_of_vectors(row.kind):  # their lengths too
         for one, other in zip(found, right, strict=True):
             assert np.linalg.norm(one - other) <= LENGTH * np.linalg.norm(other) + EXACT_LOGITS
+
+
+_BY_OPERATORS = """
+import asyncio, pickle, sys
+from tests.support.folders import served, table
+rows = {row.name: row for row in table.ROWS}
+async def errors(asked):
+    for name, folder, right in asked:
+        async with served.loaded(folder) as model:
+            yield name, served.error(rows[name], await served.given(rows[name], model), right)
+async def main():
+    return [found async for found in errors(pickle.load(sys.stdin.buffer))]
+sys.stdout.buffer.write(pickle.dumps(asyncio.run(main())))
+"""
+
+
+def test_what_a_card_runs_answers_as_the_libraries_do(
+    served_folder_of: Callable[[Row], Path], wanted: Callable[[Row], list[Any]]
+) -> None:
+    """libtorch's operators, on the processor. Vectors of every architecture but DeBERTa, which no card is given."""
+    rows = [row for row in table.rows(table.VECTORS) if row.basic and not row.architecture.startswith("DeBERTa")]
+    given = pickle.dumps([(row.name, served_folder_of(row), wanted(row)) for row in rows])
+    environment = os.environ | {"PREDICTOR_OPERATORS": "1"}
+    command = [sys.executable, "-c", _BY_OPERATORS]
+    done = subprocess.run(command, input=given, env=environment, stdout=subprocess.PIPE, check=True)
+    errors = dict(pickle.loads(done.stdout))
+    assert len(errors) == len(rows)
+    assert max(errors.values()) <= EXACT, errors
 
 
 @_parametrised([row for row in table.ROWS if row.basic])
