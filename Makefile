@@ -9,6 +9,8 @@ ENCODER ?= models/encoder
 GENERATOR ?= models/generator
 PRECISION ?=
 BESIDE = $(filter-out $(MODEL),$(REPLIES) $(ENCODER) $(GENERATOR))
+# What is made where it is not there; models of a hub the server fetches itself, and their colon would be make's.
+MADE = $(filter-out hf://%,$(MODEL) $(ENCODER) $(GENERATOR))
 ARGS ?=
 
 INSTALLED := $(VENV)/.installed
@@ -36,8 +38,8 @@ help:  ## list the targets
 ##@ Use it
 
 .PHONY: run
-run: setup $(MODEL) fetch $(ENCODER) $(GENERATOR)  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path for another model, ARGS for more flags
-	exec $(BIN)/python -m server $(MODEL) $(foreach model,$(BESIDE),$$(test -e '$(model)' && echo --model '$(model)')) $(if $(PRECISION),--precision $(PRECISION)) $(ARGS)
+run: setup $(MADE) fetch  ## serve on 9090 (Thrift) and 8080 (HTTP); MODEL=path or MODEL=hf://OWNER/NAME for another model, ARGS for more flags
+	exec $(BIN)/python -m server $(MODEL) $(foreach model,$(BESIDE),$$($(if $(filter hf://%,$(model)),,test -e '$(model)' && )echo --model '$(model)')) $(if $(PRECISION),--precision $(PRECISION)) $(ARGS)
 
 .PHONY: fetch
 fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; REPLIES=path for another one, REPLIES= for none

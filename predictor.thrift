@@ -593,7 +593,8 @@ service Predictor {
 
   /**
    * Loads a model, or swaps it when the name is taken: the old one serves until the new one is warm.
-   * The location must lie below the setting model_root; without that setting the method is off.
+   * The location must lie below the setting model_root, or name a model of a hub that the setting hub_models allows
+   * (hf://OWNER/NAME); without either setting the method is off.
    */
   ModelInfo load_model(1: string name, 2: string location) throws (1: PredictionError error),
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 SERVICE = "predictor-service"
 SITE = Path(sysconfig.get_path("platlib"))
-# What a package declares and the service does not use: torch's Python part; the hub's client, which `tokenizers` asks
-# for files that the service reads from disk.
-_UNUSED = {"torch": "*", "tokenizers": "huggingface-hub"}
+# What a package declares and the service does not use: torch's Python part; the hub's second protocol, which cannot
+# resume a file.
+_UNUSED = {"torch": "*", "huggingface-hub": "hf-xet"}
 _LIBRARIES_OF_CARDS = ("nvidia-", "cuda-")
 _LISTED = 12
 

@@ -84,6 +84,29 @@ class Models(SettingsGroup, title="Models"):
     )
 
 
+class ModelHub(SettingsGroup, title="Models of a hub (hf://OWNER/NAME)"):
+    """What is fetched, and where it is kept."""
+
+    hub_cache: Path | None = setting(
+        None,
+        "folder for models of a hub; without it that of Hugging Face's libraries (HF_HUB_CACHE, HF_HOME)",
+        to="server.models",
+    )
+    hub_max_bytes: int = setting(
+        64 << 30,
+        "maximum size of the files of one model that are fetched from a hub",
+        unit="bytes",
+        ge=1,
+        to="server.models",
+    )
+    hub_models: Strings = setting(
+        (),
+        "model of a hub that load_model may load, OWNER/NAME, OWNER/* or *; may be given more than once",
+        unit="owner/name",
+        to="server.rpc",
+    )
+
+
 class Ports(SettingsGroup, title="Addresses and ports"):
     """Where the server listens."""
 
@@ -355,7 +378,19 @@ else:
 
 
 class Settings(
-    Models, Ports, Deadlines, Drain, Limits, Batches, Queues, Generation, Jobs, LogSettings, Rest, CommandSettings
+    Models,
+    ModelHub,
+    Ports,
+    Deadlines,
+    Drain,
+    Limits,
+    Batches,
+    Queues,
+    Generation,
+    Jobs,
+    LogSettings,
+    Rest,
+    CommandSettings,
 ):
     """The server's settings."""
 
@@ -408,6 +443,7 @@ COMMAND = Command(
     examples="""\
   {program} models/classifier.pt                     one model, on ports 9090 (Thrift) and 8080 (HTTP)
   {program} --model a=one.pt --model b=folder        two models and their names
+  {program} hf://OWNER/NAME                          a model of a hub, fetched into a cache first
   {program} m.pt --host 0.0.0.0 --rest-port 80       open to others
   {program} m.pt --config server.toml --no-rest      more settings from a file, and no HTTP
   PREDICTOR_QUEUE_ITEMS=100 {program} m.pt           a setting from the environment""",

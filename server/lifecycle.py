@@ -172,6 +172,7 @@ class Server:
         """Finish what was accepted: the proxy's requests first, as they need the Thrift server."""
         timeout_s = self._settings.drain_timeout_ms / 1000
         end = time.monotonic() + timeout_s
+        self.registry.stop_downloads("the server is draining; the next download goes on from here")
         stopping = asyncio.create_task(self._jobs.stop())
         if self._proxy is not None:
             await self._proxy.stop(timeout_s)

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests.server.tensorflow.model_server import ModelServer
 from tests.support.gate import Gate
+from tests.support.hub import LocalHub, local_hub
 from tests.support.service import ROOT, Service
 from tests.support.shared import SharedFiles
 from tests.support.zoo import save_named
@@ -142,6 +143,23 @@ def slow_generator(shared_files: SharedFiles) -> Path:
     from tests.support.generators import train_slow  # it needs the extension, which some tests do without
 
     return shared_files.made("slow_generator", train_slow)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
+    """A hub on this machine, which this process uses: without waiting after failures, and without a token."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    from server.hub import client
+
+    monkeypatch.setattr(client, "WAITS_S", (0, 0, 0))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with local_hub() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        yield served
+        close_session()
 
 
 @pytest.fixture(scope="session")

@@ -287,7 +287,8 @@ class Iface(object):
     def load_model(self, name, location):
         """
         Loads a model, or swaps it when the name is taken: the old one serves until the new one is warm.
-        The location must lie below the setting model_root; without that setting the method is off.
+        The location must lie below the setting model_root, or name a model of a hub that the setting hub_models allows
+        (hf://OWNER/NAME); without either setting the method is off.
 
         Parameters:
          - name
@@ -1268,7 +1269,8 @@ class Client(Iface):
     def load_model(self, name, location):
         """
         Loads a model, or swaps it when the name is taken: the old one serves until the new one is warm.
-        The location must lie below the setting model_root; without that setting the method is off.
+        The location must lie below the setting model_root, or name a model of a hub that the setting hub_models allows
+        (hf://OWNER/NAME); without either setting the method is off.
 
         Parameters:
          - name

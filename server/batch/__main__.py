@@ -20,7 +20,7 @@ from server.batch.methods.local_models import load_models
 from server.batch.ray.cluster import ClusterError, open_cluster
 from server.batch.runner import Runner
 from server.batch.state.control import Control
-from server.batch.state.errors import JobError
+from server.batch.state.errors import JobError, StoppedError
 from server.batch.state.job import ACTIVE
 from server.batch.state.job_store import JobStore, StoreError
 from server.batch.storage.access import Storage
@@ -49,7 +49,7 @@ def run(options: Options, settings: Settings, control: Control) -> Job:
     check_apart(options.request.input, options.request.output)
     with contextlib.closing(JobStore(options.state)) as store:
         job_id = _job_of(store, options)
-        with _executors(options, settings, storage) as open_executor:
+        with contextlib.suppress(StoppedError), _executors(options, settings, storage, control) as open_executor:
             runner = Runner(store, storage, open_executor)
             thread = threading.Thread(target=runner.run, args=(job_id, control), name="job")
             thread.start()
@@ -59,13 +59,13 @@ def run(options: Options, settings: Settings, control: Control) -> Job:
 
 
 @contextlib.contextmanager
-def _executors(options: Options, settings: Settings, storage: Storage) -> Iterator[OpenExecutor]:
-    """What the job runs on."""
+def _executors(options: Options, settings: Settings, storage: Storage, control: Control) -> Iterator[OpenExecutor]:
+    """What the job runs on. Raises StoppedError while it loads a model."""
     if options.runner == "ray":
         with open_cluster(settings, options.address, options.workers) as cluster:
             yield cluster.open
     else:
-        with load_models(settings) as models:
+        with load_models(settings, control) as models:
             yield LocalExecutors(models, storage, settings).open
 
 

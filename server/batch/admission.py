@@ -13,6 +13,7 @@ from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.storage.errors import LocationError
 from server.batch.storage.overlap import check_apart
 from server.errors import ErrorCode, PredictionError, invalid_argument
+from server.hub.location import is_hub
 from server.models.capabilities import Capability
 from server.tensorflow.location import SCHEME, is_url
 
@@ -63,6 +64,12 @@ class Admission:
     def _check_model(self, request: JobRequest) -> None:
         if request.model is None or not is_location(request.model):
             return
+        if is_hub(request.model):
+            raise invalid_argument(
+                "a job names a model of the hub by the name under which the server has loaded it"
+                " (--model NAME=hf://OWNER/NAME, or load_model)",
+                field="request.model",
+            )
         if TEXT_METHODS[request.method].capability != Capability.CLASSIFY:
             raise invalid_argument(f"must be predict for a SavedModel, got {request.method!r}", field="request.method")
         if not is_url(request.model):

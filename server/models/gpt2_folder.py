@@ -70,6 +70,14 @@ def read(path: Path) -> Gpt2Folder:
     return Gpt2Folder(sizes, precision, read_weights(folder), tokenizer, token_bytes, ends, first, config)
 
 
+def check(path: Path) -> None:
+    """Raise ModelError for what `read` would refuse before it looks at the weights. OSError too."""
+    config = read_json(model_folder(path) / "config.json")
+    _precision(path)
+    _sizes(config)
+    _tokenizer(path, config)
+
+
 def read_weights(folder: Path) -> dict[str, Weight]:
     """The weights of *.safetensors, or else of pytorch_model.bin. Raises ModelError, OSError."""
     files = sorted(folder.glob("*.safetensors"))

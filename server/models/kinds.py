@@ -1,6 +1,6 @@
 """Which kind of model a file or folder holds, and who loads it. A new kind is a line in one of the two tables.
 
-A location may also be the URL of a model on a TensorFlow server.
+A location may also be the URL of a model on a TensorFlow server, or name a model of the hub, which becomes a folder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from server.errors import ModelError
+from server.hub import location as hub
+from server.hub.errors import HubError
 from server.models.formats import is_generator, is_hugging_face, is_tflite, is_torchscript
 from server.models.options import NO_OPTIONS, split_options
 from server.models.refusals import file_of_no_kind, folder_of_no_kind, no_such_location
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from server.config import Settings
+    from server.hub.stop import Stop
+    from server.models.from_hub import Fetched
     from server.models.model import Model
+    from server.models.options import ModelOptions
 
 log = structlog.get_logger()
 
@@ -41,6 +46,11 @@ class Kind(NamedTuple):
     """
     takes_options: bool = False
     """load has a third parameter: ModelOptions."""
+    check: str = ""
+    """module:function, which raises ModelError for a folder that cannot be served, and reads nothing of its weights.
+
+    Its parameters are load's. A kind that has one can come from the hub: it is data, and no program.
+    """
 
 
 _FILES = (
@@ -48,30 +58,75 @@ _FILES = (
     Kind(is_tflite, "tflite"),
 )
 _FOLDERS = (
-    Kind(is_generator, "generator"),
+    Kind(is_generator, "generator", check="gpt2_folder:check"),
     Kind(is_saved_model, "saved_model"),
-    Kind(is_hugging_face, "folder.load", takes_options=True),
+    Kind(is_hugging_face, "folder.load", takes_options=True, check="folder.load:check"),
 )
 _ON_A_SERVER = Kind(lambda _: False, "saved_model")
 
 
-async def load(location: str | Path, settings: Settings) -> Model:
-    """Load whatever kind of model is there. Raises ModelError."""
+async def load(location: str | Path, settings: Settings, fetched: Fetched | None = None) -> Model:
+    """Load whatever kind of model is there; `fetched` where it is on the hub. Raises ModelError."""
     with _naming(location):
         alone, options = split_options(str(location))
+        if fetched is not None:
+            alone = str(fetched.folder)
         kind = _kind_of(alone)
-        if options != NO_OPTIONS and not kind.takes_options:
-            raise ModelError("options are for models that are read from their Hugging Face folders")
+        _require_no_options(kind, options)
         module = await asyncio.to_thread(lambda: _imported(kind.module))
         further = (options,) if kind.takes_options else ()
         model: Model = await module.load(alone if is_url(alone) else Path(alone), settings, *further)
         return model
 
 
+async def fetched(location: str | Path, settings: Settings, stop: Stop) -> Fetched | None:
+    """A model of the hub, once it is in the cache; None: it is none. Raises ModelError.
+
+    `stop` ends the download, and so does the end of the task.
+    """
+    with _naming(location):
+        alone, options = split_options(str(location))
+        if not hub.is_hub(alone):
+            return None
+        try:
+            return await asyncio.to_thread(_fetch, alone, options, settings, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+
+def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop) -> Fetched:
+    model = hub.parse_location(location)
+    download = _imported("from_hub").Download(
+        model,
+        lambda folder: check_folder(folder, settings, options),
+        stop,
+        cache=settings.hub_cache,
+        max_bytes=settings.hub_max_bytes,
+    )
+    found: Fetched = download.fetched()
+    return found
+
+
+def check_folder(folder: Path, settings: Settings, options: ModelOptions = NO_OPTIONS) -> None:
+    """Raise ModelError for a folder of the hub that cannot be served; of its weights nothing is read. OSError too."""
+    kind = next((kind for kind in _FOLDERS if kind.check and kind.holds(folder)), None)
+    if kind is None:
+        raise ModelError(folder_of_no_kind(folder))
+    _require_no_options(kind, options)
+    module, _, function = kind.check.partition(":")
+    further = (settings, options) if kind.takes_options else ()
+    getattr(_imported(module), function)(folder, *further)
+
+
 def check(location: str | Path) -> None:
     """Raise ModelError when there is no model at a location, as far as can be seen without loading it."""
     with _naming(location):
-        _kind_of(split_options(str(location))[0])
+        alone, _ = split_options(str(location))
+        if hub.is_hub(alone):
+            hub.parse_location(alone)  # the hub itself is asked when the model is loaded
+        else:
+            _kind_of(alone)
 
 
 async def version_of(location: str | Path) -> str:
@@ -84,11 +139,21 @@ async def version_of(location: str | Path) -> str:
 
 
 def is_same_location(one: str, other: str) -> bool:
-    """Whether both name the same file or folder with the same options. A URL may give another model each time."""
+    """Whether both name the same file, folder or model of the hub with the same options.
+
+    A URL may give another model each time; so may the hub, whose versions are compared.
+    """
     if is_url(one) or is_url(other):
         return False
     (path, options), (other_path, other_options) = split_options(one), split_options(other)
+    if hub.is_hub(path) or hub.is_hub(other_path):
+        return one == other
     return options == other_options and Path(path).resolve() == Path(other_path).resolve()
+
+
+def _require_no_options(kind: Kind, options: ModelOptions) -> None:
+    if options != NO_OPTIONS and not kind.takes_options:
+        raise ModelError("options are for models that are read from their Hugging Face folders")
 
 
 def _kind_of(location: str) -> Kind:
@@ -130,7 +195,8 @@ def _naming(location: str | Path) -> Iterator[None]:
     except OSError as error:
         raise ModelError(f"{location}: {error.strerror or error}") from None
     except ModelError as error:
-        raise ModelError(f"{location}: {error}") from None
+        kind = type(error) if isinstance(error, HubError) else ModelError
+        raise kind(f"{location}: {error}") from None
     except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # of a file that no loader expects; a panic in a library of Rust is no Exception

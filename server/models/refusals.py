@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from typing import TYPE_CHECKING
+
+from server.hub.location import is_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FOLDER_HELP = "name the folder that save_pretrained wrote, with its config.json, weights and tokenizer"
 
 # Weights of other frameworks, by their files' names.
@@ -22,10 +22,10 @@ _OTHER_WEIGHTS = {
 
 def no_such_location(location: str) -> str:
     """Of what does not exist."""
-    if _HUB_NAME.fullmatch(location):
+    if "/" in location and is_name(location):
         return (
-            "no such folder. Is it a name on the Hugging Face hub? Models are served from folders: get it by"
-            f" `hf download {location} --local-dir {location.partition('/')[2]}` (pip install huggingface_hub)"
+            f"no such folder. Is it a name on the Hugging Face hub? Then it is hf://{location}; or get its folder by"
+            f" `python scripts/download_model.py {location}`"
         )
     return "no such file or folder"
 

@@ -12,6 +12,8 @@ import structlog
 from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 
 from server.errors import ModelError, invalid_argument, not_found, unavailable
+from server.hub import location as hub
+from server.hub.stop import Stop
 from server.models import kinds
 from server.models.capabilities import METHODS, Capability, methods_of
 from server.models.options import without_options
@@ -19,6 +21,7 @@ from server.tensorflow.location import is_url, short_name
 
 if TYPE_CHECKING:
     from server.config import Settings
+    from server.models.from_hub import Fetched
     from server.models.model import Model
 
 log = structlog.get_logger()
@@ -63,7 +66,10 @@ def parse_location(text: str) -> tuple[str, str]:
     if equals and _is_name(name) and not ("/" in name and Path(alone).exists()):
         return name, location
     path = Path(alone)
-    stem = short_name(alone) if is_url(alone) else path.name if path.is_dir() else path.stem
+    if hub.is_hub(alone):
+        stem = hub.short_name(alone)
+    else:
+        stem = short_name(alone) if is_url(alone) else path.name if path.is_dir() else path.stem
     name = re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")
     return name[:_NAME_CHARACTERS] or "model", text
 
@@ -87,6 +93,7 @@ class Registry:
         self._entries: dict[str, Entry] = {}
         self._defaults: dict[Capability, Model] = {}  # for the hot path
         self._loading = asyncio.Lock()
+        self._downloads: set[Stop] = set()
 
     def announce(self, name: str, location: str) -> None:
         """Make the name known as loading, in the order in which defaults are chosen.
@@ -101,10 +108,12 @@ class Registry:
     async def load(self, name: str, location: str) -> ModelInfo:
         """Load a model; when the name is taken the old model serves until the new one is warm. Raises ModelError."""
         check_name(name)
+        fetched = await self._fetched(name, location)
         async with self._loading:
             entry = self._entries.setdefault(name, Entry(name, location))
             try:
-                model, version = await self._shared(name, location) or await self._load(name, location)
+                shared = await self._shared(name, location, fetched)
+                model, version = shared or await self._load(name, location, fetched)
             except (ModelError, asyncio.CancelledError) as error:
                 self._failed(entry, str(error) or "loading was cancelled")
                 raise
@@ -116,11 +125,34 @@ class Registry:
             await self._close(replaced)
         return self._info(entry)
 
-    async def _load(self, name: str, location: str) -> tuple[Model, str]:
+    def stop_downloads(self, why: str) -> None:
+        """Models that are being fetched are not loaded: HubUnavailableError says why."""
+        for stop in self._downloads:
+            stop.set(why)
+
+    async def _fetched(self, name: str, location: str) -> Fetched | None:
+        """A model of the hub in the cache. It can take hours: other models are loaded meanwhile."""
+        stop = Stop()
+        self._downloads.add(stop)
+        try:
+            return await kinds.fetched(location, self._settings.of_model(name), stop)
+        except (ModelError, asyncio.CancelledError) as error:
+            entry = self._entries.get(name)
+            if entry is None or not entry.required:  # another call may be loading one of this name
+                entry = Entry(name, location, required=True)
+            self._failed(entry, str(error) or "loading was cancelled")
+            raise
+        finally:
+            self._downloads.discard(stop)
+
+    async def _load(self, name: str, location: str, fetched: Fetched | None) -> tuple[Model, str]:
         """The model and its version, for which all of its files are read: at the same time, in another thread.
 
-        A server elsewhere is asked for the version once the model is there: before that it may have none yet.
+        A server elsewhere is asked for the version once the model is there: before that it may have none yet. What
+        comes from the hub has its commit.
         """
+        if fetched is not None:
+            return await kinds.load(location, self._settings.of_model(name), fetched), fetched.commit
         files_version = None if is_url(location) else asyncio.ensure_future(kinds.version_of(location))
         try:
             model = await kinds.load(location, self._settings.of_model(name))
@@ -135,14 +167,14 @@ class Registry:
             await model.close()
             raise
 
-    async def _shared(self, name: str, location: str) -> tuple[Model, str] | None:
+    async def _shared(self, name: str, location: str, fetched: Fetched | None) -> tuple[Model, str] | None:
         """The model that another name has, where it is of the same files, options and settings; None: there is none."""
         for other in tuple(self._entries.values()):
             if other.name == name or other.model is None or not kinds.is_same_location(other.location, location):
                 continue
             if self._settings.of_model(other.name) != self._settings.of_model(name):
                 continue
-            version = await kinds.version_of(location)
+            version = fetched.commit if fetched is not None else await kinds.version_of(location)
             if version == other.version and other.model is not None:
                 return other.model, version
         return None

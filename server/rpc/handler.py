@@ -32,7 +32,8 @@ from predictor.ttypes import (
 )
 
 from server.batch.jobs import NoJobs
-from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument
+from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument, unavailable
+from server.hub.errors import HubUnavailableError
 from server.models import call_options as read
 from server.models import pairs
 from server.models.answers import AnswerSize, Checks, best_labels, require_fit
@@ -90,7 +91,7 @@ class Handler:
         self._registry = registry
         self._jobs = jobs or NoJobs()
         self._admit = Admission(registry, settings).admit
-        self._model_root = ModelRoot(settings.model_root)
+        self._model_root = ModelRoot(settings.model_root, settings.hub_models)
         self._max_answer_bytes = settings.message_bytes
         self._checks = Checks(registry)
         self._server_status = server_status
@@ -349,18 +350,20 @@ class Handler:
         return self._registry.infos()
 
     async def load_model(self, name: str, location: str) -> ModelInfo:
-        path = self._model_root.path_of(location)
+        allowed = self._model_root.location_of(location)
         try:
             check_name(name)
         except ModelError as error:
             raise invalid_argument(str(error), field="name") from None
         try:
-            return await self._finish(self._registry.load(name, str(path)))
+            return await self._finish(self._registry.load(name, allowed))
+        except HubUnavailableError as error:
+            raise unavailable(str(error)) from None
         except ModelError as error:
             raise invalid_argument(str(error), field="location") from None
 
     async def unload_model(self, name: str) -> None:
-        self._model_root.require()
+        self._model_root.require_on()
         await self._finish(self._registry.unload(name))
 
     async def status(self) -> ServerStatus:

@@ -18,6 +18,7 @@ from process.version import VERSION_LINE
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.state.job import JobRequest
 from server.batch.storage.locations import absolute
+from server.hub.location import is_hub
 from server.tensorflow.location import is_saved_model
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _EPILOG = """
 examples:
   {program} --model models/classifier.pt --input in/ --output out/
   {program} --model models/half_plus_two --input gs://bucket/in/ --output gs://bucket/out --on-error record
+  {program} --model hf://OWNER/NAME --method embed --input in/ --output out/
   {program} --model models/generator --method generate --input prompts.jsonl --output out --runner ray
 
 A line of the input is JSON: the text itself, or an object that has it as "doc" (predict), "message" (reply), "text"
@@ -69,7 +71,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     if given.key_field == "":
         parser.error("argument --key-field: is empty")
     location = absolute(given.model)
-    is_saved_model = given.method == "predict" and ("://" in location or is_saved_model_at(location))
+    elsewhere = "://" in location and not is_hub(location)
+    is_saved_model = given.method == "predict" and (elsewhere or is_saved_model_at(location))
     request = JobRequest(
         method=given.method,
         model=location if is_saved_model else MODEL_NAME,

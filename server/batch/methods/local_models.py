@@ -12,7 +12,8 @@ import uvloop
 from predictor.ttypes import BatchStage
 
 from server.batch.methods.loaded_models import LoadedModels
-from server.batch.state.errors import JobError
+from server.batch.state.control import Control
+from server.batch.state.errors import JobError, StoppedError
 from server.errors import ModelError
 from server.models.registry import Registry, parse_location
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def load_models(settings: Settings) -> Iterator[LoadedModels]:
+def load_models(settings: Settings, control: Control | None = None) -> Iterator[LoadedModels]:
     """The models that the settings name, on an event loop in a thread of its own. Raises JobError.
 
+    `control` ends the loading too, which takes long where a model is downloaded: StoppedError.
     Nobody waits beside the job: where the settings do not say how many batches run at a time, every core runs one.
     """
     if not settings.replicas:
@@ -35,7 +37,12 @@ def load_models(settings: Settings) -> Iterator[LoadedModels]:
     thread.start()
     registry = None
     try:
-        registry = asyncio.run_coroutine_threadsafe(_loaded(settings), loop).result()
+        loading = asyncio.run_coroutine_threadsafe(_loaded(settings), loop)
+        try:
+            registry = (control or Control()).result_of(loading)
+        except StoppedError:
+            loading.cancel()
+            raise
         yield LoadedModels(registry, loop)
     finally:
         if registry is not None:

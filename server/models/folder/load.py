@@ -51,11 +51,33 @@ async def load(path: Path, settings: Settings, options: ModelOptions) -> TextMod
     return kind(native, folder, tokenizer, limits, settings.max_message_bytes)
 
 
+def check(path: Path, settings: Settings, options: ModelOptions) -> None:
+    """Raise ModelError for a folder that cannot be served, as far as can be seen without its weights' contents.
+
+    The engine reads fields of config.json before the weights that belong to them, and is given none. OSError too.
+    """
+    folder = model_folder.described(path, options)
+    try:
+        _engine(folder, settings, options, 1)
+    except ModelError as error:
+        if str(error).startswith("config.json"):
+            raise
+
+
 def _open(
     path: Path, settings: Settings, options: ModelOptions
 ) -> tuple[ModelFolder, _encoder.EncoderEngine, FolderTokenizer]:
     folder = model_folder.read(path, options)
     max_tokens = min(folder.max_tokens or settings.max_tokens, settings.max_tokens)
+    native = _engine(folder, settings, options, max_tokens)
+    max_tokens = min(max_tokens, native.max_positions or max_tokens)
+    words = {} if folder.words is None else {"words": folder.words}
+    tokenizer = FolderTokenizer(folder.tokenizer, max_tokens, add_special_tokens=not folder.module.static, **words)
+    folder.details |= {"precision": options.precision or settings.precision, "device": settings.device}
+    return folder, native, tokenizer
+
+
+def _engine(folder: ModelFolder, settings: Settings, options: ModelOptions, max_tokens: int) -> _encoder.EncoderEngine:
     own: dict[str, Any] = settings.of_engine("encoder")
     own |= {
         "replicas": settings.replicas or len(os.sched_getaffinity(0)),
@@ -65,11 +87,6 @@ def _open(
     if options.precision is not None:
         own["precision"] = options.precision
     try:
-        native = _encoder.EncoderEngine(folder.config, folder.weights.files, folder.weights.tensors, folder.head, **own)
+        return _encoder.EncoderEngine(folder.config, folder.weights.files, folder.weights.tensors, folder.head, **own)
     except (ValueError, RuntimeError, MemoryError) as error:  # it cannot be served, or settings do not fit together
         raise ModelError(str(error)) from None
-    max_tokens = min(max_tokens, native.max_positions or max_tokens)
-    words = {} if folder.words is None else {"words": folder.words}
-    tokenizer = FolderTokenizer(folder.tokenizer, max_tokens, add_special_tokens=not folder.module.static, **words)
-    folder.details |= {"precision": own["precision"], "device": settings.device}
-    return folder, native, tokenizer

@@ -12,7 +12,7 @@ from server.models.folder.fields import without
 from server.models.folder.labels import labels_of
 from server.models.folder.sentence_transformers import SentenceTransformer
 from server.models.folder.tokenizer_files import STATIC
-from server.models.folder.weights import Weights
+from server.models.folder.weights import Weights, files_of
 from server.models.formats import read_json
 from server.models.refusals import pickled_head
 
@@ -74,6 +74,19 @@ class ModelFolder:
 
 def read(path: Path, options: ModelOptions) -> ModelFolder:
     """Everything but the numbers of the weights. The architecture is looked at first. Raises ModelError, OSError."""
+    folder = described(path, options)
+    weights, module = folder.weights, folder.module
+    weights.add(module.transformer)
+    if module.static:
+        weights.rename("embeddings", "embedding.weight")  # Model2Vec's name
+    for prefix, below in module.weights.items():
+        weights.add(below, prefix)
+    folder.details["weights"] = weights.dtype
+    return folder
+
+
+def described(path: Path, options: ModelOptions) -> ModelFolder:
+    """What there is besides the weights, of which only the files are looked for. Raises ModelError, OSError."""
     if refusal := pickled_head(path):
         raise ModelError(refusal)
     is_plain = not (path / sentence_transformers.MODULES).is_file()
@@ -86,12 +99,8 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
         module.head.append({"type": "pooling", "modes": list(options.pooling or _usual_pooling(config))})
     elif options.pooling:
         raise ModelError("pooling is an option of models that give vectors alone")
-    weights = Weights()
-    weights.add(transformer)
-    if module.static:
-        weights.rename("embeddings", "embedding.weight")  # Model2Vec's name
-    for prefix, folder in module.weights.items():
-        weights.add(folder, prefix)
+    for below in (transformer, *module.weights.values()):
+        files_of(below)
     tokenizer = tokenizer_files.read(transformer, config, options.ignore)
     tokenizer_files.keep_whole(tokenizer.tokenizer, module.prefixes)
     words = None
@@ -105,7 +114,7 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
     named = _activation(config, module)
     return ModelFolder(
         config=without(config, options.ignore | _READ_HERE),
-        weights=weights,
+        weights=Weights(),
         head=head,
         tokenizer=tokenizer,
         module=module,
@@ -114,7 +123,7 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
         is_cross_encoder=output == CLASSES and (named is not None or not is_plain),
         words=words,
         labels=labels,
-        details=_details(config, weights, module),
+        details=_details(config, module),
     )
 
 
@@ -212,8 +221,8 @@ def _activation(config: dict[str, Any], module: SentenceTransformer) -> str | No
     return None if found is None else str(found)
 
 
-def _details(config: dict[str, Any], weights: Weights, module: SentenceTransformer) -> dict[str, str]:
-    details = {"architecture": str(config["model_type"]), "input": "texts", "weights": weights.dtype}
+def _details(config: dict[str, Any], module: SentenceTransformer) -> dict[str, str]:
+    details = {"architecture": str(config["model_type"]), "input": "texts"}
     if module.prompts:
         details["prompts"] = ", ".join(module.prompts)
     if module.default_prompt is not None:

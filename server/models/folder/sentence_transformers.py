@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MODULES = "modules.json"
 CONFIG = "config_sentence_transformers.json"
 
-_TRANSFORMER_CONFIGS = tuple(
+TRANSFORMER_CONFIGS = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
@@ -108,6 +108,11 @@ def first_folder(folder: Path) -> Path:
     return _modules(folder)[0][1]
 
 
+def folders(folder: Path) -> list[Path]:
+    """Where the modules lie. Raises ModelError, OSError."""
+    return [path for _, path in _modules(folder)]
+
+
 def _modules(folder: Path) -> list[tuple[str, Path]]:
     try:
         modules = json.loads((folder / MODULES).read_bytes())
@@ -135,7 +140,7 @@ def _module(folder: Path, module: dict[str, Any]) -> tuple[str, Path]:
 
 
 def _read_transformer(model: SentenceTransformer, ignored: Collection[str]) -> None:
-    file = next((name for name in _TRANSFORMER_CONFIGS if (model.transformer / name).is_file()), None)
+    file = next((name for name in TRANSFORMER_CONFIGS if (model.transformer / name).is_file()), None)
     if file is None:
         return
     config = read_json(model.transformer / file)

@@ -75,6 +75,16 @@ def has_weights(folder: Path) -> bool:
     return any((folder / f"{name}{index}").is_file() for name in (SAFETENSORS, TORCH) for index in ("", ".index.json"))
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The files that `Weights.add` reads, of which only an index is opened. Raises ModelError, OSError."""
+    for name in (SAFETENSORS, TORCH):
+        if (folder / f"{name}.index.json").is_file():
+            return [folder / f"{name}.index.json", *(folder / file for file in _named(folder, f"{name}.index.json"))]
+        if (folder / name).is_file():
+            return [folder / name]
+    raise ModelError(no_weights(folder))
+
+
 def _of_folder(folder: Path) -> list[tuple[Path, dict[str, Tensor]]]:
     for name, read in ((SAFETENSORS, read_safetensors), (TORCH, torch_save.read)):
         if (folder / f"{name}.index.json").is_file():
@@ -84,7 +94,8 @@ def _of_folder(folder: Path) -> list[tuple[Path, dict[str, Tensor]]]:
     raise ModelError(no_weights(folder))
 
 
-def _shards(folder: Path, index: str, read: Reader) -> list[tuple[Path, dict[str, Tensor]]]:
+def _named(folder: Path, index: str) -> dict[str, list[str]]:
+    """The shards that an index names, which are there, and the tensors in each."""
     of_file: dict[str, list[str]] = {}
     weight_map = read_json(folder / index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -95,10 +106,15 @@ def _shards(folder: Path, index: str, read: Reader) -> list[tuple[Path, dict[str
                 f"{index}: weight_map of {name!r}: expected the name of a file in the folder, got {file!r}"
             )
         of_file.setdefault(file, []).append(name)
-    shards = []
-    for file, names in of_file.items():
+    for file in of_file:
         if not (folder / file).is_file():
             raise ModelError(f"{index} names {file}, which is not there; download all shards")
+    return of_file
+
+
+def _shards(folder: Path, index: str, read: Reader) -> list[tuple[Path, dict[str, Tensor]]]:
+    shards = []
+    for file, names in _named(folder, index).items():
         tensors = read(folder / file)
         for name in names:
             if name not in tensors:

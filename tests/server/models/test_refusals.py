@@ -43,7 +43,8 @@ def folder_of(path: Path, files: dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("BAAI/bge-small-en-v1.5", "`hf download BAAI/bge-small-en-v1.5 --local-dir bge-small-en-v1.5`"),
+        ("BAAI/bge-small-en-v1.5", "Then it is hf://BAAI/bge-small-en-v1.5; or get its folder by"),
+        ("BAAI/bge-small-en-v1.5", "`python scripts/download_model.py BAAI/bge-small-en-v1.5`"),
         ("nowhere", "no such file or folder"),
         ("/nowhere/at/all", "no such file or folder"),
     ],

@@ -54,6 +54,11 @@ def error_of(call: Callable[..., Any], *arguments: Any) -> PredictionError:
         ("intent=folder,precision=int8,pooling=cls", "intent", "folder,precision=int8,pooling=cls"),
         ("BAAI/bge-m3=models/bge", "BAAI/bge-m3", "models/bge"),
         ("a/b/c=models/bge", "bge", "a/b/c=models/bge"),
+        ("hf://BAAI/bge-small-en-v1.5", "bge-small-en-v1.5", "hf://BAAI/bge-small-en-v1.5"),
+        ("hf://a/bge.x@v1.0,precision=int8", "bge.x", "hf://a/bge.x@v1.0,precision=int8"),
+        ("mine=hf://a/b@refs/pr/1", "mine", "hf://a/b@refs/pr/1"),
+        ("a/b=hf://a/b,precision=int8", "a/b", "hf://a/b,precision=int8"),
+        ("hf://gpt2", "gpt2", "hf://gpt2"),
     ],
 )
 def test_names_of_locations(text: str, name: str, location: str) -> None:

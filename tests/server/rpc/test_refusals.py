@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server.models.requests import ReplyFilter, RequestContext, Sampling
+    from tests.support.hub import LocalHub
 
 WRONG, LARGE, MISSING = ErrorCode.INVALID_ARGUMENT, ErrorCode.TOO_LARGE, ErrorCode.NOT_FOUND
 FULL, LATE = ErrorCode.OVERLOADED, ErrorCode.DEADLINE_EXCEEDED
@@ -184,3 +185,24 @@ async def test_refusals_of_loading(tmp_path: Path) -> None:
     check(await error_of(handler.load_model("a", "missing.pt")), WRONG, "location", None)
     check(await error_of(handler.load_model("bad name", "missing.pt")), WRONG, "name", None)
     check(await error_of(handler.unload_model("none")), MISSING, "name", None)
+
+
+async def test_refusals_of_loading_from_a_hub(hub: LocalHub, tmp_path: Path) -> None:
+    of_root = Handler(Registry(Settings()), Settings(model_root=tmp_path), lambda: ServerStatus("", 0, True, [], 0, []))
+    check(await error_of(of_root.load_model("a", "hf://owner/name")), WRONG, "location", "hub_models")
+    settings = Settings(hub_models=("owner/*", "other/one"), hub_cache=tmp_path / "cache")
+    handler = Handler(Registry(settings), settings, lambda: ServerStatus("", 0, True, [], 0, []))
+    check(await error_of(handler.load_model("a", "missing.pt")), WRONG, None, "model_root")
+    check(await error_of(handler.load_model("a", "hf://other/two")), WRONG, "location", "hub_models")
+    check(await error_of(handler.load_model("a", "hf://other/one@../x")), WRONG, "location", None)
+    check(await error_of(handler.load_model("a", "hf://owner/name,precision=int2")), WRONG, "location", None)
+    assert hub.asked == []
+    error = await error_of(handler.load_model("a", "hf://other/one"))
+    check(error, WRONG, "location", None)
+    assert f"{hub.address} has no model other/one" in error.message
+    hub.busy = 99
+    error = await error_of(handler.load_model("a", "hf://owner/name"))
+    check(error, ErrorCode.UNAVAILABLE, None, None)
+    assert error.message.startswith("hf://owner/name: ")
+    check(await error_of(handler.unload_model("none")), MISSING, "name", None)
+    assert await handler.list_models() == []
