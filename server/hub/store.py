@@ -55,8 +55,12 @@ class ModelStore:
 
     def has(self, commit: str, file: HubFile) -> bool:
         """Whether the snapshot has the file, of the right size."""
-        path = self.snapshot(commit) / file.name
-        return path.is_file() and path.stat().st_size == file.size
+        return _is_whole(self.snapshot(commit) / file.name, file)
+
+    def content(self, commit: str, file: HubFile) -> Path | None:
+        """Where a file's content lies: a blob or, in a cache without links, the snapshot's file; None: nowhere."""
+        places = (self.blob(file), self.snapshot(commit) / file.name)
+        return next((path for path in places if _is_whole(path, file)), None)
 
     def link(self, commit: str, file: HubFile) -> None:
         """Put the blob into the snapshot. Raises OSError."""
@@ -77,7 +81,7 @@ class ModelStore:
 
     def remember(self, commit: str) -> None:
         """The revision is this commit, all of whose files that are needed are there. Raises OSError."""
-        if self._model.revision == commit:
+        if self.known_commit() == commit:  # the cache may be one that cannot be written
             return
         path = self._folder / "refs" / self._model.revision
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,14 +89,16 @@ class ModelStore:
 
     def missing_bytes(self, commit: str, files: Iterable[HubFile]) -> int:
         """How many bytes of the files are still to be fetched."""
-        missing = {file.digest: file for file in files if not self.has(commit, file) and not self.blob(file).is_file()}
+        missing = {file.digest: file for file in files if self.content(commit, file) is None}
         return sum(file.size - _size(self.partial(file), file.size) for file in missing.values())
 
     def require_space(self, needed: int) -> None:
-        """Raise HubError when the disk has no room for so many bytes."""
+        """Raise HubError when the disk has no room for so many bytes. OSError too."""
+        if not needed:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._folder).free
-        if needed and needed + _SPARE_BYTES > free:
+        if needed + _SPARE_BYTES > free:
             raise HubError(
                 f"{_gigabytes(needed)} are to be fetched, and the disk of {self.cache} has {_gigabytes(free)} left"
                 " (setting hub_cache)"
@@ -113,6 +119,10 @@ class ModelStore:
                 except TimeoutError:  # another process fetches it
                     continue
             yield
+
+
+def _is_whole(path: Path, file: HubFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size
 
 
 def _size(path: Path, most: int) -> int:

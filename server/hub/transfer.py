@@ -45,8 +45,8 @@ class Transfer:
         self._progress = progress
 
     def fetch(self, files: Iterable[HubFile]) -> None:
-        """Until the blobs of all are there, each whole and checked. Raises HubError, OSError."""
-        missing = {file.digest: file for file in files if not self._is_there(file)}
+        """Until the contents of all are there, each whole and checked. Raises HubError, OSError."""
+        missing = {file.digest: file for file in files if self._store.content(self._commit, file) is None}
         self._progress.expect(self._store.missing_bytes(self._commit, missing.values()))
         with concurrent.futures.ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="download") as pool:
             running = [pool.submit(self._fetch, file) for file in missing.values()]
@@ -58,14 +58,10 @@ class Transfer:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _is_there(self, file: HubFile) -> bool:
-        blob = self._store.blob(file)
-        return blob.is_file() and blob.stat().st_size == file.size
-
     def _fetch(self, file: HubFile) -> None:
         try:
             with self._store.locked(file, self._stop):
-                if not self._is_there(file):
+                if self._store.content(self._commit, file) is None:  # another process may have fetched it
                     self._fetch_locked(file)
         except OSError as error:
             if error.errno != errno.ENOSPC:

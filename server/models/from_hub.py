@@ -7,6 +7,7 @@ it would read and that was not fetched is thus an error, and never silently left
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import tempfile
 from pathlib import Path
@@ -25,7 +26,7 @@ from server.models.folder.weights import SAFETENSORS, TORCH, files_of, has_weigh
 from server.models.refusals import no_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from server.hub.files import HubFile, Listing
     from server.hub.location import HubModel
@@ -89,14 +90,26 @@ class Download:
         self._store = ModelStore(cache or default_cache(), model)
 
     def fetched(self) -> Fetched:
-        """Until all is there. Where the hub cannot be asked, what was fetched before. Raises ModelError, OSError."""
+        """Until all is there. Where the hub cannot be asked, what was fetched before. Raises ModelError."""
+        with self._naming_the_cache():
+            return self._fetched()
+
+    @contextlib.contextmanager
+    def _naming_the_cache(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or self._store.cache
+            raise HubError(f"{where}: {error.strerror or error} (setting hub_cache)") from None
+
+    def _fetched(self) -> Fetched:
         try:
             listing = self._hub.listing(self._model, self._stop)
         except HubUnavailableError as error:
             self._stop.check()
             return self._fetched_before(error)
         files = self.needed(listing)
-        self._store.require_space(self._store.missing_bytes(listing.commit, files))
+        self._begin(listing, files)
         self._transfer(listing, files)
         for file in files:
             if not self._store.has(listing.commit, file):
@@ -116,13 +129,19 @@ class Download:
         """The same, once they are in the cache. Raises HubError, OSError."""
         listing = self._hub.listing(self._model, self._stop)
         files = self._listed(listing, names)
-        self._store.require_space(self._store.missing_bytes(listing.commit, files))
+        self._begin(listing, files)
         self._transfer(listing, files)
         return files
 
     def blob(self, file: HubFile) -> Path:
         """Where the cache has the content of a file that was fetched."""
         return self._store.blob(file)
+
+    def _begin(self, listing: Listing, files: Iterable[HubFile]) -> None:
+        missing = self._store.missing_bytes(listing.commit, files)
+        self._store.require_space(missing)
+        if missing:
+            log.info("fetching a model", model=str(self._model), commit=listing.commit, bytes=missing)
 
     def needed(self, listing: Listing) -> tuple[HubFile, ...]:
         """The same, of a list of files."""
@@ -168,7 +187,9 @@ class Download:
         self._transfer(listing, files)
         for file in files:
             (mirror / file.name).unlink()
-            (mirror / file.name).symlink_to(self._store.blob(file))
+            content = self._store.content(listing.commit, file)
+            assert content is not None
+            (mirror / file.name).symlink_to(content)
 
     def _transfer(self, listing: Listing, files: Iterable[HubFile]) -> None:
         Transfer(self._hub, self._model, listing.commit, self._store, self._stop, self._progress).fetch(files)

@@ -69,6 +69,18 @@ def test_a_file_of_another_size_is_not_there(store: ModelStore) -> None:
     assert not store.has(COMMIT, FILE)
 
 
+def test_a_cache_without_links(store: ModelStore) -> None:
+    """As on disks that have none, or where a cache was copied."""
+    assert store.content(COMMIT, FILE) is None
+    path = store.snapshot(COMMIT) / FILE.name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"four")
+    assert store.content(COMMIT, FILE) == path
+    assert store.missing_bytes(COMMIT, [FILE]) == 0
+    put(store)
+    assert store.content(COMMIT, FILE) == store.blob(FILE)
+
+
 def test_missing_bytes(store: ModelStore) -> None:
     assert store.missing_bytes(COMMIT, [FILE, FILE._replace(name="a copy")]) == 4
     store.blob(FILE).parent.mkdir(parents=True)

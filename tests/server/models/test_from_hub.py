@@ -19,7 +19,7 @@ from server.models.requests import ITS_OWN_SCORES
 from tests.e2e import folders
 from tests.server.models.test_refusals import BERT, folder_of
 from tests.server.waiting import result
-from tests.support.folders import forms
+from tests.support.folders import forms, heads
 from tests.support.folders.served import context
 from tests.support.generators import train_tiny
 from tests.support.hub import LARGE, WRONG
@@ -98,10 +98,17 @@ def names_in(folder: Path) -> set[str]:
 # ------------------------------------------------------------------------------------------------------------ answers
 
 
-@pytest.mark.parametrize("name", folders.WRITERS)
+STATIC = {"model2vec": heads.model2vec, "static": lambda folder: heads.static_encoder(folder, normalize=True)}
+
+
+@pytest.mark.parametrize("name", [*folders.WRITERS, *STATIC])
 def test_a_model_of_each_kind(place: Place, shared_files: SharedFiles, tmp_path: Path, name: str) -> None:
     """All that the loader reads has come, and the copies for others have not."""
-    written = shutil.copytree(folders.made(shared_files, [name])[name], tmp_path / "all")
+    written = tmp_path / "all"
+    if name in STATIC:
+        STATIC[name](written)
+    else:
+        shutil.copytree(folders.made(shared_files, [name])[name], written)
     wanted = names_in(written) - {"README.md"}
     folder_of(written, {file: text.encode() for file, text in NOT_READ.items()})
     served = place.hub.add("owner/name", written)
@@ -329,6 +336,26 @@ def test_what_the_libraries_fetched_is_used(place: Place, bert: Served) -> None:
     place.hub.asked.clear()
     assert theirs("tokenizer.json") == str(found.folder / "tokenizer.json")
     assert [line for line in place.hub.asked if line.startswith("GET")] == []
+
+
+def test_a_cache_that_cannot_be_written_serves_what_it_has(place: Place, bert: Served) -> None:
+    """Be it with links or without."""
+    found = place.fetched()
+    for path in found.folder.iterdir():
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    shutil.rmtree(place.cache / "models--owner--name" / "blobs")
+    before = {path: path.stat().st_mtime_ns for path in place.cache.rglob("*")}
+    place.hub.asked.clear()
+    assert place.fetched() == found
+    assert place.hub.asked_for("") == []
+    assert {path: path.stat().st_mtime_ns for path in place.cache.rglob("*")} == before
+
+
+def test_a_cache_that_is_none(place: Place, bert: Served) -> None:
+    place.cache.write_text("a file")
+    assert place.refusal().endswith("Not a directory (setting hub_cache)")
 
 
 def test_single_files(place: Place, tmp_path: Path) -> None:
