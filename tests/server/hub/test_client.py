@@ -120,6 +120,7 @@ def test_answers_that_are_none(hub: LocalHub, folder: Path, siblings: Any) -> No
             "access to owner/name is disabled",
         ),
         (403, {}, "owner/name is gated"),
+        (400, {}, "answers 400 to the list of files of owner/name"),
         (410, {}, "answers 410 to the list of files of owner/name"),
     ],
 )
