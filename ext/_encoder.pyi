@@ -1,4 +1,5 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 from ext._native import NativeEngine
 
@@ -6,6 +7,34 @@ class ModelError(ValueError): ...
 
 def architectures() -> list[str]:
     """The values of model_type in config.json that are served."""
+
+class Program:
+    """A model that other tools made a program of: token ids of padded texts and a mask to numbers. Its constructors run
+    it on two small batches, and raise ModelError when it fails.
+
+    `padding_id`: the token that texts are filled up with.
+    """
+
+    @staticmethod
+    def package(path: str, device: str, runners: int, padding_id: int) -> Program:
+        """AOTInductor's package (.pt2), whose native code is loaded; `runners` may run at the same time."""
+    @staticmethod
+    def trace(path: str, device: str, padding_id: int) -> Program:
+        """A TorchScript module of (input_ids, attention_mask), or with token_type_ids as well."""
+    @staticmethod
+    def python(run: Callable[[memoryview, memoryview, memoryview], object], padding_id: int) -> Program:
+        """`run(ids, mask, types)`, from any thread: int64 [texts, length], no longer valid after it.
+
+        It gives a buffer of float32, row after row: [texts, length, n] or [texts, n].
+        """
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it gives a row for each token, else for each text."""
+    @property
+    def columns(self) -> int:
+        """Numbers of a row."""
+    def try_text(self, id: int, length: int) -> None:  # noqa: A002
+        """Run it on a text of `length` times this token. Raises ModelError when it fails; a package may crash."""
 
 class EncoderEngine(NativeEngine):
     """A model that reads whole texts."""
@@ -29,6 +58,28 @@ class EncoderEngine(NativeEngine):
         "sparse": pairs of a token's id (int32) and its weight (float32); "pooling" max or sum, "activation" relu or
         log1p_relu.
         """
+    @classmethod
+    def of_program(
+        cls,
+        program: Program,
+        files: Sequence[str],
+        weights: Mapping[str, tuple[int, str, Sequence[int], int, int]],
+        head: Mapping[str, object],
+        vocabulary: int,
+        max_positions: int,
+        padding_id: int,
+        **settings: object,
+    ) -> Self:
+        """The same of a program, whose batches are padded. `files` and `weights` are those of the head's modules.
+
+        Where the program gives vectors or scores of texts, "modules" have no pooling; it makes classes itself.
+        """
+    @property
+    def equal_lengths_only(self) -> bool:
+        """A probe showed that texts of other lengths change a text's answer: they never share a batch."""
+    @property
+    def batch_items(self) -> int:
+        """Most texts in a batch; 1 where even those of equal length change one another's answers."""
     @property
     def columns(self) -> int:
         """Numbers of an answer, or of a token's row of it."""

@@ -37,6 +37,7 @@ settings.load_profile("any machine")
 SLOW_FOLDERS = [ROOT / "tests" / name for name in ("benchmarks", "e2e", "install", "scripts")]
 SLOW_FIXTURES = {
     "encoder",
+    "exported",
     "gcs_port",
     "s3_port",
     "saved_model_server",
@@ -135,6 +136,14 @@ def sentence_vectors(encoder: Path) -> Callable[[list[str]], NDArray[np.float32]
 
     model = SentenceTransformer(str(encoder), device="cpu", local_files_only=True)
     return lambda texts: model.encode(texts, show_progress_bar=False)
+
+
+@pytest.fixture(scope="session")
+def exported(shared_files: SharedFiles) -> Callable[[str], Path]:
+    """exported(name): a folder of tests/support/exports.py, which a compiler needs half a minute for."""
+    return lambda name: shared_files.made(
+        f"exports/{name}", lambda folder: run_python("-m", "tests.support.exports", name, folder)
+    )
 
 
 @pytest.fixture(scope="session")

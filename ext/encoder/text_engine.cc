@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "encoder/batch_mates.h"
 #include "torchscript/warm_up.h"
 #include "transformer/threads.h"
 #include "weights/model_error.h"
@@ -65,10 +66,11 @@ std::vector<float> run_sample(const TextModel& model, uint32_t length) {
 
 }  // namespace
 
-TextEngine::TextEngine(const TextModelSource& source, TextEngineConfig config) {
+TextEngine::TextEngine(const std::function<std::shared_ptr<const TextModel>(const TextEngineConfig&)>& load,
+                       TextEngineConfig config) {
   validate(config);
   set_threads(config.threads);
-  model_ = std::make_shared<const TextModel>(source, config.precision, config.device, config.limits.max_tokens);
+  model_ = load(config);
   if (const auto positions = static_cast<uint32_t>(model_->max_positions()); positions > 0) {
     config.limits.max_tokens = std::min(config.limits.max_tokens, positions);
   }
@@ -82,6 +84,8 @@ TextEngine::TextEngine(const TextModelSource& source, TextEngineConfig config) {
     const uint32_t most = std::min(config.limits.max_tokens, std::min(config.policy.batch_tokens, kWarmUpTokens));
     for (uint32_t tokens = kRowsRoundedTo; tokens <= most; tokens += kRowsRoundedTo) run_sample(*model_, tokens);
   }
+  config.policy.pads = model_->pads();
+  if (model_->pads()) share_batches(config.policy, *model_, config.limits.max_tokens);
   queue_ = std::make_unique<Queue>(config.limits, config.policy, config.replicas);
   std::vector<std::unique_ptr<Executor>> executors;
   for (uint32_t i = 0; i < config.replicas; ++i) {

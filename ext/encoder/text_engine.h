@@ -1,6 +1,7 @@
 // A text model with its queue and its workers: token ids in, numbers out, no GIL anywhere.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "encoder/text_model.h"
 #include "queue/queue.h"
 #include "queue/workers.h"
+#include "weights/precision.h"
 
 namespace predictor {
 
@@ -28,9 +30,11 @@ struct TextRequest : Request {
 
 class TextEngine {
  public:
-  // Loads and warms up; takes as long as that takes. Throws ModelError when the model cannot be served, and
-  // std::invalid_argument, naming the setting, when one is out of range.
-  TextEngine(const TextModelSource& source, TextEngineConfig config);
+  // Loads and warms up; takes as long as that takes. Of a model that pads, a probe finds out which texts may share a
+  // batch. Throws ModelError when the model cannot be served, and std::invalid_argument, naming the setting, when one
+  // is out of range; `load` is given settings that are not.
+  TextEngine(const std::function<std::shared_ptr<const TextModel>(const TextEngineConfig&)>& load,
+             TextEngineConfig config);
 
   // Throws std::invalid_argument for ids that are none: at least one, each below the vocabulary.
   Submission submit(TextTokens text, Lane lane, Nanoseconds deadline, void* tag);

@@ -1,15 +1,9 @@
-// A transformer and its head: texts in token ids to what the head makes of them. This header knows nothing of libtorch.
+// A model of whole texts: texts in token ids to numbers. This header knows nothing of libtorch.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <string>
 #include <vector>
-
-#include "weights/config.h"
-#include "weights/model_files.h"
-#include "weights/precision.h"
 
 namespace predictor {
 
@@ -22,35 +16,23 @@ struct TextTokens {
   uint32_t prompt_tokens;  // the first ones that pooling leaves out
 };
 
-struct TextModelSource {
-  Config config;
-  Config head;
-  WeightPlaces weights;
-};
-
+// What gives numbers for texts: a folder's transformer (transformer_model.h), or a program (package/padded_model.h).
 class TextModel {
  public:
-  // Maps the files and packs the weights. Throws ModelError.
-  TextModel(const TextModelSource& source, Precision precision, const std::string& device, uint32_t max_tokens);
-  ~TextModel();
-  TextModel(const TextModel&) = delete;
-  TextModel& operator=(const TextModel&) = delete;
+  virtual ~TextModel() = default;
 
   // Each text's numbers, in their order (heads/head.h). Any thread may call it, several at a time.
-  std::vector<std::vector<float>> run(std::span<const TextTokens* const> texts) const;
+  virtual std::vector<std::vector<float>> run(std::span<const TextTokens* const> texts) const = 0;
 
-  int64_t columns() const;
-  int64_t vocabulary() const;
-  int64_t max_positions() const;  // 0: no limit
+  virtual int64_t columns() const = 0;
+  virtual int64_t vocabulary() const = 0;
+  virtual int64_t max_positions() const = 0;  // 0: no limit
   // Whether the first batch of each size takes longer, as a library compiles its products.
-  bool compiles_shapes() const;
-
- private:
-  struct Parts;
-  std::unique_ptr<Parts> parts_;
+  virtual bool compiles_shapes() const = 0;
+  // Whether texts of a batch are filled up to the longest: then it must be shown that none sees another.
+  virtual bool pads() const = 0;
+  // How far, in parts of an answer's length, the same text's answers lie apart by rounding alone.
+  virtual double rounding() const = 0;
 };
-
-// The model_types that are served.
-std::vector<std::string> served_architectures();
 
 }  // namespace predictor

@@ -34,7 +34,7 @@ def is_tflite(path: Path) -> bool:
 
 def is_hugging_face(path: Path) -> bool:
     """Whether the folder is what transformers or sentence-transformers save, whatever its architecture."""
-    return (path / "config.json").is_file() or (path / "modules.json").is_file()
+    return any((path / name).is_file() for name in ("config.json", "modules.json", "model.pt2"))
 
 
 def is_generator(path: Path) -> bool:

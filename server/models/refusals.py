@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 from server.hub.location import is_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 FOLDER_HELP = "name the folder that save_pretrained wrote, with its config.json, weights and tokenizer"
+
+EXPORT_HELP = (
+    "`python scripts/export_model.py FOLDER OUT` makes a package of the model, which is served (docs/export.md)"
+)
 
 # Weights of other frameworks, by their files' names.
 _OTHER_WEIGHTS = {
@@ -30,6 +35,11 @@ def no_such_location(location: str) -> str:
     return "no such file or folder"
 
 
+def architecture_not_served(kind: object, served: Sequence[str]) -> str:
+    """Of a folder whose weights the engine cannot read; `kind`: its model_type."""
+    return f"its architecture is {kind!r} (model_type in config.json); served are {', '.join(served)}. {EXPORT_HELP}"
+
+
 def file_of_no_kind(path: Path) -> str:
     """Of a file."""
     with path.open("rb") as file:
@@ -39,6 +49,8 @@ def file_of_no_kind(path: Path) -> str:
         return f"GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
     if suffix == ".onnx":
         return f"ONNX is not read; {FOLDER_HELP}, from which the ONNX file was made"
+    if suffix == ".pt2":
+        return "a package of torch.export: name the folder that holds it as model.pt2, with its tokenizer.json"
     if suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
         return f"a file of a folder's; {FOLDER_HELP}"
     if suffix in (".pkl", ".pickle", ".joblib"):

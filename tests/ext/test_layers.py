@@ -19,6 +19,7 @@ LAYERS = (
     "heads",
     "torchscript",
     "encoder",
+    "package",
     "generator",
     "tflite",
     "smart_reply",

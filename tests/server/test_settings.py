@@ -76,7 +76,8 @@ class Captured:
 def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable[[Settings], object]]:
     """For each engine, what it is built with under given settings."""
     captured = Captured()
-    read = SimpleNamespace(max_tokens=1 << 20, config={}, head={}, weights=SimpleNamespace(files=[], tensors={}))
+    weights = SimpleNamespace(files=[], tensors={})
+    read = SimpleNamespace(max_tokens=1 << 20, config={}, head={}, weights=weights, program=None, details={})
     folder = SimpleNamespace(sizes={"context": 1 << 20}, weights={}, token_bytes=[], end_tokens=[], precision="float32")
     monkeypatch.setattr(torchscript._torchscript, "TorchScriptEngine", captured.build)
     monkeypatch.setattr(folder_load._encoder, "EncoderEngine", captured.build)

@@ -81,12 +81,12 @@ class EncoderModel(PromptedModel):
             self.takes = PromptedModel.takes - {"truncation_side"}
         self._cut = None if shortened is None or shortened >= native.columns else shortened * _FLOAT_BYTES
         self.dimensions = native.columns if self._cut is None or shortened is None else shortened
-        self.normalized = modules[-1]["type"] == "normalize" and self._cut is None
+        self.normalized = bool(modules) and modules[-1]["type"] == "normalize" and self._cut is None
         self._convert = None if self._cut is None else self._shortened
         self.details |= {
             "output": "vectors",
             "dimensions": str(self.dimensions),
-            "pooling": "+".join(modules[0]["modes"]),
+            "pooling": "+".join(mode for module in modules for mode in module.get("modes", ())),
             "normalized": str(self.normalized).lower(),
         }
 

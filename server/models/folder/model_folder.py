@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from ext import _encoder
 from server.errors import ModelError
-from server.models.folder import model2vec, pylate, sentence_transformers, tokenizer_files
+from server.models.folder import model2vec, programs, pylate, sentence_transformers, tokenizer_files
 from server.models.folder.fields import without
 from server.models.folder.labels import labels_of
 from server.models.folder.sentence_transformers import SentenceTransformer
 from server.models.folder.tokenizer_files import STATIC
 from server.models.folder.weights import Weights, files_of
 from server.models.formats import read_json
-from server.models.refusals import pickled_head
+from server.models.refusals import architecture_not_served, pickled_head
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from server.models.folder.programs import ProgramFile
     from server.models.folder.tokenizer_files import TokenizerFiles
     from server.models.options import ModelOptions
 
@@ -60,6 +61,8 @@ class ModelFolder:
     """Where texts are read as Model2Vec's library does."""
     labels: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
+    program: ProgramFile | None = None
+    """What runs instead of the weights, where there is one."""
 
     @property
     def output(self) -> str:
@@ -76,30 +79,41 @@ def read(path: Path, options: ModelOptions) -> ModelFolder:
     """Everything but the numbers of the weights. The architecture is looked at first. Raises ModelError, OSError."""
     folder = described(path, options)
     weights, module = folder.weights, folder.module
-    weights.add(module.transformer)
+    if folder.program is None:
+        weights.add(module.transformer)
     if module.static:
         weights.rename("embeddings", "embedding.weight")  # Model2Vec's name
     for prefix, below in module.weights.items():
         weights.add(below, prefix)
-    folder.details["weights"] = weights.dtype
+    if folder.program is None:
+        folder.details["weights"] = weights.dtype
     return folder
 
 
-def described(path: Path, options: ModelOptions) -> ModelFolder:
-    """What there is besides the weights, of which only the files are looked for. Raises ModelError, OSError."""
+def described(
+    path: Path, options: ModelOptions, program: ProgramFile | None = None, *, programs_too: bool = True
+) -> ModelFolder:
+    """What there is besides the weights, of which only the files are looked for. Raises ModelError, OSError.
+
+    `program`: what is to run instead of the weights, whatever is there. `programs_too`: false where only data is
+    served.
+    """
     if refusal := pickled_head(path):
         raise ModelError(refusal)
     is_plain = not (path / sentence_transformers.MODULES).is_file()
     transformer = path if is_plain else sentence_transformers.first_folder(path)
-    config = read_config(transformer)
-    require_served(config)
+    if program is None and programs_too:
+        program = _program(transformer)
+    config = {} if program is not None and not (transformer / "config.json").is_file() else read_config(transformer)
+    if program is None:
+        require_served(config)
     module = _plain(path, config, options) if is_plain else _of_modules(path, options)
-    output = _plain_output(config) if is_plain else _output(module)
+    output = _plain_output(config, program) if is_plain else _output(module)
     if is_plain and output == VECTOR and not module.static:
         module.head.append({"type": "pooling", "modes": list(options.pooling or _usual_pooling(config))})
     elif options.pooling:
         raise ModelError("pooling is an option of models that give vectors alone")
-    for below in (transformer, *module.weights.values()):
+    for below in (*(() if program else (transformer,)), *module.weights.values()):
         files_of(below)
     tokenizer = tokenizer_files.read(transformer, config, options.ignore)
     tokenizer_files.keep_whole(tokenizer.tokenizer, module.prefixes)
@@ -123,13 +137,14 @@ def described(path: Path, options: ModelOptions) -> ModelFolder:
         is_cross_encoder=output == CLASSES and (named is not None or not is_plain),
         words=words,
         labels=labels,
-        details=_details(config, module),
+        details=_details(config, module, program),
+        program=program,
     )
 
 
 def _plain(path: Path, config: dict[str, Any], options: ModelOptions) -> SentenceTransformer:
     """Of a folder without modules.json."""
-    if config["model_type"] == STATIC:
+    if config.get("model_type") == STATIC:
         if options.pooling:
             raise ModelError("pooling is not an option of static embeddings, whose vectors are means")
         return model2vec.read(path, options.ignore)
@@ -153,12 +168,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     return static if config.get("model_type") == model2vec.MODEL_TYPE else config
 
 
+def _program(transformer: Path) -> ProgramFile | None:
+    """What the folder is served by, if not by weights of an architecture that is served."""
+    if not programs.holds_one(transformer):
+        return None
+    has_config = (transformer / "config.json").is_file()
+    is_served = has_config and read_config(transformer).get("model_type") in _encoder.architectures()
+    return programs.find(transformer, is_served)
+
+
 def require_served(config: dict[str, Any]) -> None:
     """Raise ModelError for an architecture that is not served, with those that are."""
     kind = config.get("model_type")
     served = _encoder.architectures()
     if kind not in served:
-        raise ModelError(f"its architecture is {kind!r} (model_type in config.json); served are {', '.join(served)}")
+        raise ModelError(architecture_not_served(kind, served))
 
 
 def class_name(config: dict[str, Any]) -> str:
@@ -184,10 +208,10 @@ def _output(module: SentenceTransformer) -> str:
     raise ModelError("modules.json: there is no Pooling, so that there is no vector of a text")
 
 
-def _plain_output(config: dict[str, Any]) -> str:
+def _plain_output(config: dict[str, Any], program: ProgramFile | None) -> str:
     name = class_name(config)
     if not name:
-        return VECTOR
+        return VECTOR if program is None or "id2label" not in config else CLASSES
     for end, output in _OUTPUTS.items():
         if name.endswith(end):
             return output
@@ -221,8 +245,10 @@ def _activation(config: dict[str, Any], module: SentenceTransformer) -> str | No
     return None if found is None else str(found)
 
 
-def _details(config: dict[str, Any], module: SentenceTransformer) -> dict[str, str]:
-    details = {"architecture": str(config["model_type"]), "input": "texts"}
+def _details(config: dict[str, Any], module: SentenceTransformer, program: ProgramFile | None) -> dict[str, str]:
+    details = {"architecture": str(config.get("model_type", "unknown")), "input": "texts"}
+    if program is not None:
+        details["program"] = program.kind
     if module.prompts:
         details["prompts"] = ", ".join(module.prompts)
     if module.default_prompt is not None:

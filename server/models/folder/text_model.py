@@ -26,7 +26,6 @@ T = TypeVar("T")
 class TextModel(EngineModel):
     """A tokenizer, and an engine behind its own queue and workers."""
 
-    equal_lengths_only = False
     capabilities: tuple[Capability, ...] = (Capability.TOKENIZE,)
 
     def __init__(
@@ -40,6 +39,7 @@ class TextModel(EngineModel):
         super().__init__(Engine(native, limits.max_tokens))
         self._tokenizer = tokenizer
         self._vocabulary = native.vocabulary
+        self.equal_lengths_only = native.equal_lengths_only
         self._max_bytes = max_bytes
         self._truncated = 0
         self._last: tuple[object, Encoded | None] = (None, None)

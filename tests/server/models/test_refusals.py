@@ -70,6 +70,7 @@ async def test_what_is_not_there(location: str, reason: str) -> None:
             "a file of a folder's; name",
         ),
         ("config.json", lambda path: path.write_text("{}"), "a file of a folder's; name"),
+        ("model.pt2", lambda path: path.write_bytes(b"PK"), "a package of torch.export: name the folder that holds it"),
         ("model_head.pkl", lambda path: path.write_bytes(pickle.dumps([])), "a pickle, which would run whatever code"),
         ("picture.png", lambda path: path.write_bytes(b"\x89PNG"), "expected a TorchScript or TensorFlow Lite file"),
         ("empty", lambda path: path.write_bytes(b""), "expected a TorchScript or TensorFlow Lite file"),
@@ -123,6 +124,7 @@ async def test_what_is_served_is_named(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "model", {"config.json": {"model_type": "funnel"}})
     message = await refusal(folder)
     assert all(name in message for name in _encoder.architectures())
+    assert "`python scripts/export_model.py FOLDER OUT` makes a package" in message
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,9 @@ ARCHITECTURES = {
             "use_bidirectional_attention": True,
         },
     ),
+    # Those that the server knows only as packages and traces.
+    "ernie": Architecture("ErnieConfig", vocabularies.bert, POSITIONED),
+    "convbert": Architecture("ConvBertConfig", vocabularies.bert, POSITIONED | {"embedding_size": 64}),
 }
 
 

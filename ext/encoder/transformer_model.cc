@@ -1,4 +1,4 @@
-#include "encoder/text_model.h"
+#include "encoder/transformer_model.h"
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
@@ -23,9 +23,9 @@ constexpr int64_t kTokensRoundedTo = 16;
 
 }  // namespace
 
-struct TextModel::Parts {
-  Parts(const TextModelSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
-      : execution{precision, Device(device), max_tokens}, files(source.weights) {
+struct TransformerModel::Parts {
+  Parts(const TransformerSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
+      : execution{precision, Device(device), max_tokens}, files(source.places) {
     if (!execution.device.is_processor() && precision == Precision::int8) {
       throw ModelError("int8 is for the processor; on a card take bfloat16 (setting precision)");
     }
@@ -43,28 +43,29 @@ struct TextModel::Parts {
   std::unique_ptr<Head> head;
 };
 
-TextModel::TextModel(const TextModelSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
+TransformerModel::TransformerModel(const TransformerSource& source, Precision precision, const std::string& device,
+                                   uint32_t max_tokens)
     : parts_(std::make_unique<Parts>(source, precision, device, max_tokens)) {}
 
-TextModel::~TextModel() = default;
+TransformerModel::~TransformerModel() = default;
 
-int64_t TextModel::columns() const {
+int64_t TransformerModel::columns() const {
   return parts_->head->columns();
 }
 
-int64_t TextModel::vocabulary() const {
+int64_t TransformerModel::vocabulary() const {
   return parts_->transformer->vocabulary();
 }
 
-int64_t TextModel::max_positions() const {
+int64_t TransformerModel::max_positions() const {
   return parts_->transformer->max_positions;
 }
 
-bool TextModel::compiles_shapes() const {
+bool TransformerModel::compiles_shapes() const {
   return parts_->execution.device.is_processor() && Linear::compiles_shapes(parts_->execution.precision);
 }
 
-std::vector<std::vector<float>> TextModel::run(std::span<const TextTokens* const> texts) const {
+std::vector<std::vector<float>> TransformerModel::run(std::span<const TextTokens* const> texts) const {
   const c10::InferenceMode inference;
   const Device& device = parts_->execution.device;
   const auto on_stream = device.guard();
