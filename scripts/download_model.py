@@ -160,9 +160,8 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
 def _print(progress: Progress) -> None:
     """A line for a log."""
-    done, total, speed = progress.done, max(progress.total, 1), progress.bytes_per_s
     print(
-        f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {100 * done / total:.0f} %, {speed / 1e6:.1f} MB/s",
+        f"{progress}, {100 * progress.done / max(progress.total, 1):.0f} %, {progress.bytes_per_s / 1e6:.1f} MB/s",
         file=sys.stderr,
         flush=True,
     )

@@ -27,6 +27,7 @@ from server.batch.storage.access import Storage
 from server.batch.storage.errors import LocationError
 from server.batch.storage.overlap import check_apart
 from server.config import COMMAND, Settings
+from server.hub.location import is_hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def main() -> int:
     try:
         models = (f"{MODEL_NAME}={options.model}",) if options.model else ()
         settings = load(Settings, COMMAND, {"model": models})
-        if "log_level" not in settings.model_fields_set:
+        if "log_level" not in settings.model_fields_set and not is_hub(options.model or ""):  # its download takes long
             settings = settings.model_copy(update={"log_level": "warning"})
     except SettingError as error:
         print(f"error: {error}", file=sys.stderr)

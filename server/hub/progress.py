@@ -44,6 +44,9 @@ class Progress:
             self._next = now + self._every_s
         self._told(self)
 
+    def __str__(self) -> str:
+        return f"{self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
+
     @property
     def bytes_per_s(self) -> float:
         """Since the beginning."""

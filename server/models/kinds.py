@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from server.config import Settings
+    from server.hub.progress import Progress
     from server.hub.stop import Stop
     from server.models.from_hub import Fetched
     from server.models.model import Model
@@ -79,23 +80,25 @@ async def load(location: str | Path, settings: Settings, fetched: Fetched | None
         return model
 
 
-async def fetched(location: str | Path, settings: Settings, stop: Stop) -> Fetched | None:
+async def fetched(
+    location: str | Path, settings: Settings, stop: Stop, progress: Progress | None = None
+) -> Fetched | None:
     """A model of the hub, once it is in the cache; None: it is none. Raises ModelError.
 
-    `stop` ends the download, and so does the end of the task.
+    `stop` ends the download, and so does the end of the task. Without `progress` the log tells of it.
     """
     with _naming(location):
         alone, options = split_options(str(location))
         if not hub.is_hub(alone):
             return None
         try:
-            return await asyncio.to_thread(_fetch, alone, options, settings, stop)
+            return await asyncio.to_thread(_fetch, alone, options, settings, stop, progress)
         except asyncio.CancelledError:
             stop.set()
             raise
 
 
-def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop) -> Fetched:
+def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop, progress: Progress | None) -> Fetched:
     model = hub.parse_location(location)
     download = _imported("from_hub").Download(
         model,
@@ -103,6 +106,7 @@ def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop)
         stop,
         cache=settings.hub_cache,
         max_bytes=settings.hub_max_bytes,
+        progress=progress,
     )
     found: Fetched = download.fetched()
     return found

@@ -13,6 +13,7 @@ from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 
 from server.errors import ModelError, invalid_argument, not_found, unavailable
 from server.hub import location as hub
+from server.hub.progress import logged
 from server.hub.stop import Stop
 from server.models import kinds
 from server.models.capabilities import METHODS, Capability, methods_of
@@ -21,6 +22,7 @@ from server.tensorflow.location import is_url, short_name
 
 if TYPE_CHECKING:
     from server.config import Settings
+    from server.hub.progress import Progress
     from server.models.from_hub import Fetched
     from server.models.model import Model
 
@@ -57,6 +59,14 @@ class Entry:
     version: str = ""
     model: Model | None = None
     error: str | None = None
+    download: Progress | None = None
+    """Of a model that comes from a hub, until it is there."""
+
+    @property
+    def unready(self) -> str:
+        """Why it does not answer."""
+        fetched = f" ({self.download} fetched)" if self.download is not None and self.download.total else ""
+        return f"model {self.name} is {_STATES[self.state]}{fetched}"
 
 
 def parse_location(text: str) -> tuple[str, str]:
@@ -132,17 +142,19 @@ class Registry:
 
     async def _fetched(self, name: str, location: str) -> Fetched | None:
         """A model of the hub in the cache. It can take hours: other models are loaded meanwhile."""
-        stop = Stop()
+        stop, progress = Stop(), logged(location)
+        entry = self._entries.get(name)
+        if entry is None or not entry.required:  # another call may be loading one of this name
+            entry = Entry(name, location, required=True)
         self._downloads.add(stop)
+        entry.download = progress
         try:
-            return await kinds.fetched(location, self._settings.of_model(name), stop)
+            return await kinds.fetched(location, self._settings.of_model(name), stop, progress)
         except (ModelError, asyncio.CancelledError) as error:
-            entry = self._entries.get(name)
-            if entry is None or not entry.required:  # another call may be loading one of this name
-                entry = Entry(name, location, required=True)
             self._failed(entry, str(error) or "loading was cancelled")
             raise
         finally:
+            entry.download = None
             self._downloads.discard(stop)
 
     async def _load(self, name: str, location: str, fetched: Fetched | None) -> tuple[Model, str]:
@@ -244,7 +256,7 @@ class Registry:
     def unready(self) -> list[str]:
         """Why the server is not ready; empty when it is."""
         return [
-            f"model {entry.name} is {_STATES[entry.state]}"
+            entry.unready
             for entry in tuple(self._entries.values())
             if entry.required and entry.state != ModelState.READY
         ]

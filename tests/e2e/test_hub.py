@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -64,7 +65,9 @@ def test_ready_once_it_is_there(served: Served, env: dict[str, str], tmp_path: P
         eventually(lambda: partials(tmp_path), "the weights come")
         eventually(lambda: is_listening(rest_port), "the proxy listens")
         reasons = service.http("/readyz").json()["reasons"]
-        assert reasons == [f"127.0.0.1:{port}: model hub is loading; model folder is loading"]
+        assert re.fullmatch(
+            rf"127.0.0.1:{port}: model hub is loading \(0\.\d of 0\.\d MB fetched\); model folder is loading", *reasons
+        )
         with service.client() as predictor, pytest.raises(PredictionError) as caught:
             predictor.embed("a lamp", RequestOptions(model="hub"), None)
         assert caught.value.code == ErrorCode.UNAVAILABLE
