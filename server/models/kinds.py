@@ -72,11 +72,12 @@ async def load(location: str | Path, settings: Settings, fetched: Fetched | None
         alone, options = split_options(str(location))
         if fetched is not None:
             alone = str(fetched.folder)
-        kind = _kind_of(alone)
+        kind = _kind_of(alone) if fetched is None else _kind_of_data(fetched.folder)
         _require_no_options(kind, options)
         module = await asyncio.to_thread(lambda: _imported(kind.module))
         further = (options,) if kind.takes_options else ()
-        model: Model = await module.load(alone if is_url(alone) else Path(alone), settings, *further)
+        only_data = {"programs_too": False} if kind.takes_options and fetched is not None else {}
+        model: Model = await module.load(alone if is_url(alone) else Path(alone), settings, *further, **only_data)
         return model
 
 
@@ -114,9 +115,7 @@ def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop,
 
 def check_folder(folder: Path, settings: Settings, options: ModelOptions = NO_OPTIONS) -> None:
     """Raise ModelError for a folder of the hub that cannot be served; of its weights nothing is read. OSError too."""
-    kind = next((kind for kind in _FOLDERS if kind.check and kind.holds(folder)), None)
-    if kind is None:
-        raise ModelError(folder_of_no_kind(folder))
+    kind = _kind_of_data(folder)
     _require_no_options(kind, options)
     module, _, function = kind.check.partition(":")
     further = (settings, options) if kind.takes_options else ()
@@ -171,6 +170,14 @@ def _kind_of(location: str) -> Kind:
         if kind.holds(path):
             return kind
     raise ModelError(folder_of_no_kind(path) if path.is_dir() else file_of_no_kind(path))
+
+
+def _kind_of_data(folder: Path) -> Kind:
+    """Of a folder of a hub, none of whose programs is run, whoever put it there."""
+    for kind in _FOLDERS:
+        if kind.check and kind.holds(folder):
+            return kind
+    raise ModelError(folder_of_no_kind(folder))
 
 
 def _imported(module: str) -> Any:

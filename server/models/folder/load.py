@@ -41,9 +41,9 @@ _CLASSES: dict[str, type[TextModel]] = {
 }
 
 
-async def load(path: Path, settings: Settings, options: ModelOptions) -> TextModel:
-    """Load and warm up, off the event loop. Raises ModelError."""
-    folder, native, tokenizer = await asyncio.to_thread(_open, path, settings, options)
+async def load(path: Path, settings: Settings, options: ModelOptions, *, programs_too: bool = True) -> TextModel:
+    """Load and warm up, off the event loop. Raises ModelError. `programs_too`: as for model_folder.described."""
+    folder, native, tokenizer = await asyncio.to_thread(_open, path, settings, options, programs_too)
     limits = ModelLimits(
         max_tokens=tokenizer.max_tokens,
         queue_items=settings.queue_items,
@@ -62,7 +62,12 @@ def check(path: Path, settings: Settings, options: ModelOptions) -> None:
     The engine reads fields of config.json before the weights that belong to them, and is given none. A program in the
     folder does not count: it would run with the server's rights. OSError too.
     """
-    folder = model_folder.described(path, options, programs_too=False)
+    try:
+        folder = model_folder.described(path, options, programs_too=False)
+    except ModelError as error:
+        if not programs.holds_one(path):
+            raise
+        raise ModelError(f"{error}. A program of a hub is not run: make a folder of it, if you trust it") from None
     try:
         _engine(folder, settings, options, 1)
     except ModelError as error:
@@ -71,9 +76,9 @@ def check(path: Path, settings: Settings, options: ModelOptions) -> None:
 
 
 def _open(
-    path: Path, settings: Settings, options: ModelOptions
+    path: Path, settings: Settings, options: ModelOptions, programs_too: bool
 ) -> tuple[ModelFolder, _encoder.EncoderEngine, FolderTokenizer]:
-    folder = model_folder.read(path, options)
+    folder = model_folder.read(path, options, programs_too)
     max_tokens = min(folder.max_tokens or settings.max_tokens, settings.max_tokens)
     native = _engine(folder, settings, options, max_tokens)
     max_tokens = min(max_tokens, native.max_positions or max_tokens)

@@ -75,9 +75,9 @@ class ModelFolder:
         return self.module.max_tokens or self.tokenizer.max_tokens
 
 
-def read(path: Path, options: ModelOptions) -> ModelFolder:
+def read(path: Path, options: ModelOptions, programs_too: bool = True) -> ModelFolder:
     """Everything but the numbers of the weights. The architecture is looked at first. Raises ModelError, OSError."""
-    folder = described(path, options)
+    folder = described(path, options, programs_too=programs_too)
     weights, module = folder.weights, folder.module
     if folder.program is None:
         weights.add(module.transformer)

@@ -163,6 +163,23 @@ async def test_answers_are_those_of_the_folder(place: Place, bert: Served) -> No
         await model.close()
 
 
+PROGRAMS = {"model.pt2": b"PK", "model.pt": b"PK", "saved_model.pb": b"", "variables/variables.index": b""}
+
+
+async def test_programs_that_others_put_into_the_cache_are_not_run(place: Place, bert: Served) -> None:
+    """As who downloads everything has them there."""
+    folder_of(bert.folder, PROGRAMS)
+    settings = FAST.model_copy(update={"hub_cache": place.cache})
+    found = await kinds.fetched("hf://owner/name", settings, Stop())
+    assert found is not None
+    assert not PROGRAMS.keys() & names_in(found.folder)
+    folder_of(found.folder, PROGRAMS)
+    model = await kinds.load("hf://owner/name", settings, found)
+    assert "program" not in model.details
+    assert await result(model.predict("a lamp", ITS_OWN_SCORES, context()))
+    await model.close()
+
+
 # ----------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -188,6 +205,8 @@ def test_a_configuration_that_is_not_served(place: Place, bert: Served, change: 
         ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf: GGUF, the format of llama.cpp, is not read"),
         ({"onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is not read"),
         ({"saved_model.pb": b"", "variables/variables.index": b""}, "no kind of model that this server knows"),
+        ({"model.pt2": b"PK", "tokenizer.json": b""}, "A program of a hub is not run"),
+        ({"config.json": BERT, "model.pt": b"PK", "tokenizer.json": b""}, "A program of a hub is not run"),
         ({"adapter_config.json": {}, "adapter_model.safetensors": b""}, "M.from_pretrained('owner/name').merge_and_"),
         ({"encoder/config.json": BERT}, "there is no config.json in it; name the folder itself, such as encoder"),
         ({"config.json": BERT, "model_head.pkl": b""}, "a SetFit model: its labels are in model_head.pkl, a pickle"),
