@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import build_hf_headers, get_session, get_token, hf_raise_for_status
+from huggingface_hub.utils import build_hf_headers, get_session, get_token, hf_raise_for_status, parse_ratelimit_headers
 
 from process.version import VERSION
 from server.hub.errors import HubError, HubUnavailableError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # After a failure that may pass, before the next try; after so many without a byte in between it is given up.
 WAITS_S = (1, 2, 4, 8)
+_MOST_WAIT_S = 300  # the window in which Hugging Face counts requests
 _LISTING_WAITS = 2  # nothing is lost yet: who has no network is told so soon
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LIBRARY = "predictor-service"
@@ -46,6 +47,9 @@ _LIBRARY = "predictor-service"
 
 class PassingError(HubUnavailableError):
     """A failure that may pass: of the network, or of a busy hub."""
+
+    wait_s = 0.0
+    """So long the hub asks to wait, at least."""
 
 
 class Hub:
@@ -64,10 +68,10 @@ class Hub:
                 with self._explaining(model):
                     info = self._info(model)
                 return listing_of(info.sha, info.siblings or ())
-            except PassingError:
+            except PassingError as error:
                 if (wait := next(waits, None)) is None:
                     raise
-                stop.wait(wait)
+                stop.wait(max(wait, error.wait_s))
 
     def _info(self, model: HubModel) -> ModelInfo:
         timeout_s = constants.HF_HUB_DOWNLOAD_TIMEOUT
@@ -114,6 +118,8 @@ class Hub:
 
     def _refusal(self, model: HubModel, file: str | None, error: HfHubHTTPError) -> HubError:
         status = error.response.status_code
+        if not str(error.response.url).startswith(f"{self.address}/"):  # its addresses hold for a while only
+            return PassingError(f"the store to which the hub sends for {file} answers {status}")
         if isinstance(error, RevisionNotFoundError):
             return HubError(f"{model.name} has no revision {model.revision}: it is a branch, a tag or a commit")
         if isinstance(error, RemoteEntryNotFoundError):
@@ -132,12 +138,24 @@ class Hub:
             )
         what = f"to {file}" if file is not None else "to the list of files"
         message = f"{self.address} answers {status} {what} of {model.name}"
-        return PassingError(message) if status in _PASSING else HubError(message)
+        if status not in _PASSING:
+            return HubError(message)
+        passing = PassingError(message)
+        passing.wait_s = _asked_wait_s(error.response.headers)
+        return passing
 
 
 def default_cache() -> Path:
     """Where Hugging Face's libraries keep models: HF_HUB_CACHE, else `hub` below HF_HOME."""
     return Path(constants.HF_HUB_CACHE)
+
+
+def _asked_wait_s(headers: httpx2.Headers) -> float:
+    """By Retry-After, or by the hub's own header of its rate limit; 0 where it does not say."""
+    after = headers.get("Retry-After", "")
+    limit = parse_ratelimit_headers(headers)
+    asked = int(after) if after.isdecimal() else limit.reset_in_seconds if limit and not limit.remaining else 0
+    return min(asked, _MOST_WAIT_S)
 
 
 def _token() -> str:

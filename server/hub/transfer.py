@@ -104,7 +104,7 @@ class Transfer:
                     if (wait := next(waits, None)) is None:
                         raise
                     log.warning("a download is resumed", file=file.name, bytes=opened.tell(), error=str(error))
-                    self._stop.wait(wait)
+                    self._stop.wait(max(wait, error.wait_s))
             opened.flush()
             os.fsync(opened.fileno())
         self._check(file, partial)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 LARGE = (".safetensors", ".bin", ".gguf", ".onnx", ".h5", ".msgpack")
 """Files that Git LFS holds: they are answered with a redirect."""
 
-CUT, BROKEN, BUSY, WHOLE, WRONG, STALLED = "cut", "broken", "busy", "whole", "wrong", "stalled"
+CUT, BROKEN, BUSY, WHOLE, WRONG, STALLED, EXPIRED = "cut", "broken", "busy", "whole", "wrong", "stalled", "expired"
 """What may happen to a request of a file: it ends in its middle, or without an answer; 500; its beginning comes where
-its end was asked for; other bytes; half of it, and no more until `Served.go_on`."""
+its end was asked for; other bytes; half of it, and no more until `Served.go_on`; 403 of the store."""
 
 
 @dataclass
@@ -73,7 +73,8 @@ class LocalHub:
         self.asked: list[str] = []
         """METHOD PATH of each request, with bytes=... where a part was asked for."""
         self.busy = 0
-        """So many requests of lists are answered with 503."""
+        """So many requests of lists are answered with 503, or with 429 and these headers."""
+        self.busy_headers: dict[str, str] = {}
         self.status: tuple[int, dict[str, str]] | None = None
         """With which lists are answered, whatever is asked for."""
         self.tokens: list[str] = []
@@ -157,7 +158,7 @@ class _Answers(BaseHTTPRequestHandler):
             return self._send(*self._hub.status, body=b"<html>")
         if self._hub.busy:
             self._hub.busy -= 1
-            return self._send(503)
+            return self._send(429 if self._hub.busy_headers else 503, self._hub.busy_headers)
         model = self._allowed(name)
         if model is None:
             return None
@@ -201,8 +202,8 @@ class _Answers(BaseHTTPRequestHandler):
         if fault == BROKEN:
             self.close_connection = True
             return None
-        if fault == BUSY:
-            return self._send(500)
+        if fault in (BUSY, EXPIRED):
+            return self._send(500 if fault == BUSY else 403)
         if fault == WRONG:
             content = bytes(byte ^ 1 for byte in content)
         begin = 0 if fault == WHOLE else int(self.headers.get("Range", "bytes=0-")[6:-1])

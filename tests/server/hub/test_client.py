@@ -92,6 +92,27 @@ def test_a_busy_hub(hub: LocalHub, folder: Path) -> None:
     assert str(error) == f"{hub.address} answers 503 to the list of files of owner/name"
 
 
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"Retry-After": "7"}, [7, 7]),
+        ({"Retry-After": "100000"}, [300, 300]),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, [0, 0]),
+        ({"RateLimit": '"api";r=0;t=55'}, [55, 55]),
+        ({"RateLimit": '"api";r=9;t=55'}, [0, 0]),
+    ],
+)
+def test_a_hub_is_waited_for_as_long_as_it_asks(
+    hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], waits: list[int]
+) -> None:
+    hub.add("owner/name", folder)
+    hub.busy, hub.busy_headers = 2, headers
+    waited: list[float] = []
+    monkeypatch.setattr(Stop, "wait", lambda _, seconds: waited.append(seconds))
+    assert Hub().listing(parse("owner/name"), Stop()).files
+    assert waited == waits
+
+
 def test_offline(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     error = refusal()

@@ -18,7 +18,7 @@ from server.hub.progress import Progress
 from server.hub.stop import Stop
 from server.hub.store import ModelStore
 from server.hub.transfer import Transfer
-from tests.support.hub import BROKEN, BUSY, CUT, STALLED, WHOLE, WRONG, git_digest
+from tests.support.hub import BROKEN, BUSY, CUT, EXPIRED, STALLED, WHOLE, WRONG, git_digest
 from tests.support.service import eventually
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def test_each_is_named_by_its_checksum(served: Served, hub: LocalHub, tmp_path: 
         ([BROKEN, BUSY], ["", "", ""]),
         ([CUT, BUSY, CUT], ["", f"bytes={SIZE // 2}-", f"bytes={SIZE // 2}-"]),
         ([CUT, WHOLE], ["", f"bytes={SIZE // 2}-"]),
+        ([EXPIRED, CUT, EXPIRED], ["", "", f"bytes={SIZE // 2}-", f"bytes={SIZE // 2}-"]),
     ],
 )
 def test_what_breaks_off_is_resumed(
@@ -101,6 +102,14 @@ def test_what_breaks_off_is_resumed(
     assert asked[: len(parts)] == parts
     assert len(asked) == len(faults) + (WHOLE not in faults)
     assert tried.progress.done == tried.progress.total == SIZE
+
+
+def test_a_store_that_refuses(served: Served, hub: LocalHub, tmp_path: Path) -> None:
+    """It is not the model that is refused."""
+    served.faults[LARGE] = [EXPIRED] * 4
+    with pytest.raises(HubUnavailableError, match=f"the store to which the hub sends for {LARGE} answers 403"):
+        Tried(tmp_path).fetch(LARGE)
+    assert len(hub.asked_for(LARGE)) == 4, "each try asks the hub for another address"
 
 
 def test_another_process_goes_on_where_one_gave_up(served: Served, hub: LocalHub, tmp_path: Path) -> None:
