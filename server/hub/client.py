@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import structlog
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -44,6 +45,8 @@ _LISTING_WAITS = 2  # nothing is lost yet: who has no network is told so soon
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LIBRARY = "predictor-service"
 
+log = structlog.get_logger()
+
 
 class PassingError(HubUnavailableError):
     """A failure that may pass: of the network, or of a busy hub."""
@@ -59,8 +62,8 @@ class Hub:
         self.address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self._api = HfApi(endpoint=self.address, library_name=_LIBRARY, library_version=VERSION)
 
-    def listing(self, model: HubModel, stop: Stop) -> Listing:
-        """Which commit the revision is, and its files. Raises HubError."""
+    def listing(self, model: HubModel, stop: Stop, patience_s: float = _MOST_WAIT_S) -> Listing:
+        """Which commit the revision is, and its files. Raises HubError, also where the hub asks for more patience."""
         waits = iter(WAITS_S[:_LISTING_WAITS])
         while True:
             stop.check()
@@ -69,8 +72,9 @@ class Hub:
                     info = self._info(model)
                 return listing_of(info.sha, info.siblings or ())
             except PassingError as error:
-                if (wait := next(waits, None)) is None:
+                if (wait := next(waits, None)) is None or error.wait_s > patience_s:
                     raise
+                log.warning("the hub is asked again", model=model.name, in_s=max(wait, error.wait_s), error=str(error))
                 stop.wait(max(wait, error.wait_s))
 
     def _info(self, model: HubModel) -> ModelInfo:
@@ -118,7 +122,9 @@ class Hub:
 
     def _refusal(self, model: HubModel, file: str | None, error: HfHubHTTPError) -> HubError:
         status = error.response.status_code
-        if not str(error.response.url).startswith(f"{self.address}/"):  # its addresses hold for a while only
+        if file is not None and not str(error.response.url).startswith(
+            f"{self.address}/"
+        ):  # its addresses hold for a while only
             return PassingError(f"the store to which the hub sends for {file} answers {status}")
         if isinstance(error, RevisionNotFoundError):
             return HubError(f"{model.name} has no revision {model.revision}: it is a branch, a tag or a commit")

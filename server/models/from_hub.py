@@ -55,6 +55,7 @@ _SMALL = (
 )
 _INDEX = ".index.json"
 _MOST_SMALL_BYTES = 256 << 20
+_PATIENCE_S = 10  # with a busy hub, where the cache may have the model
 
 
 class Fetched(NamedTuple):
@@ -104,7 +105,8 @@ class Download:
 
     def _fetched(self) -> Fetched:
         try:
-            listing = self._hub.listing(self._model, self._stop)
+            patience = {} if self._store.known_commit() is None else {"patience_s": _PATIENCE_S}
+            listing = self._hub.listing(self._model, self._stop, **patience)
         except HubUnavailableError as error:
             self._stop.check()
             return self._fetched_before(error)

@@ -321,6 +321,12 @@ def test_where_the_hub_cannot_be_asked_the_cache_serves(
     assert place.hub.asked == []
 
 
+def test_who_has_the_model_does_not_wait_for_a_busy_hub(place: Place, bert: Served) -> None:
+    found = place.fetched()
+    place.hub.busy, place.hub.busy_headers = 1, {"Retry-After": "120"}
+    assert place.fetched() == found._replace(files=())
+
+
 @pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_cache_that_is_not_whole_does_not_serve(
     place: Place, bert: Served, monkeypatch: pytest.MonkeyPatch, missing: str
