@@ -1,7 +1,7 @@
 # docker build -t predictor:0.2.0 .
 # docker run -p 9090:9090 -p 8080:8080 -v "$PWD/models:/models" predictor:0.2.0 /models/classifier.pt
 #
-# EXTRAS: optional dependencies of pyproject.toml, with commas (tflite,tensorflow,gs,s3,ray). TORCH=cuda: for graphics cards.
+# EXTRAS: optional dependencies of pyproject.toml, with commas (tflite,tensorflow,onnx,gs,s3,ray). TORCH=cuda: for graphics cards.
 # TORCH_INDEX: a package index with PyTorch's builds for processors alone, which are small (docs/deploy.md).
 ARG PYTHON=3.11
 

@@ -47,12 +47,15 @@ fetch: | $(INSTALLED)  ## get Google's Smart Reply model, if it is not there; RE
 		|| { test '$(REPLIES)' = models/smart_reply.tflite && $(BIN)/python scripts/fetch_models.py smart-reply; } \
 		|| echo "WARNING: there is no $(REPLIES): the server will not answer /reply and /api/inference" >&2
 
-.PHONY: setup-tf setup-tflite setup-ray setup-stores
+.PHONY: setup-tf setup-tflite setup-onnx setup-ray setup-stores
 setup-tf: $(INSTALLED)  ## TensorFlow SavedModels, online and in batch jobs
 	scripts/setup.sh $(VENV) --edit tensorflow
 
 setup-tflite: $(INSTALLED)  ## TensorFlow Lite files other than Smart Reply's
 	scripts/setup.sh $(VENV) --edit tflite
+
+setup-onnx: $(INSTALLED)  ## folders whose model is ONNX
+	scripts/setup.sh $(VENV) --edit onnx
 
 setup-ray: $(INSTALLED)  ## batch jobs on a Ray cluster
 	scripts/setup.sh $(VENV) --edit ray
@@ -164,7 +167,7 @@ $(DEVELOPED): $(INSTALLED)
 	touch $@
 
 $(TESTED): $(INSTALLED)
-	scripts/setup.sh $(VENV) --edit dev,models,test,tflite,gs,s3,tensorflow,ray
+	scripts/setup.sh $(VENV) --edit dev,models,test,tflite,onnx,gs,s3,tensorflow,ray
 	touch $@
 
 $(BUILT): $(EXT_SOURCES) | $(INSTALLED)

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from process.files import replacing
 from server.errors import ModelError
 from server.models.folder import model_folder, package_file, programs, sentence_transformers
+from server.models.folder.tokens import Encoded, FolderTokenizer
 from server.models.formats import is_hugging_face
 from server.models.options import NO_OPTIONS
 
@@ -48,6 +49,8 @@ INSTRUCTIONS = {"native": {}, "avx2": {"cpp.simdlen": 256, "cpp.march": "x86-64-
 LARGEST_ERROR = 1e-4
 """Of a text's numbers, in parts of their length: more than another order of additions makes."""
 
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_UNLIMITED = 1 << 30
 _MOST_TOKENS = 8192  # where nothing says how long a text may be
 _SHORTER = 4  # some architectures keep the first places of their tables for themselves
 _TEXTS = ((1, 1), (2, 1), (1, 2), (1, 7), (3, 7), (2, 33), (5, 64))  # (texts, tokens) of the batches that are compared
@@ -84,20 +87,20 @@ def export_model(source: Path, out: Path, instructions: str, trust_remote_code: 
     with replacing(out) as made, _quiet():
         shutil.copytree(source, made, ignore=_weights_in(source))
         transformer = _transformer_of(made)
-        file = programs.ProgramFile(transformer / programs.PACKAGE, "AOTInductor package")
+        file = programs.package_in(transformer)
         _add_tokenizer(_transformer_of(source), transformer, trust_remote_code)
         folder = model_folder.described(made, NO_OPTIONS, file)  # what the server would refuse is refused now
         say(f"loading {source} by transformers")
         model = load_model(_transformer_of(source), folder.output, trust_remote_code)
         module, names = as_module(model, folder)
-        longest = longest_text(module, names, folder)
-        vocabulary = programs.vocabulary_of(folder.config, folder.tokenizer.tokenizer)
+        batches = Batches(names, folder)
+        longest = longest_text(module, batches, folder)
         say(f"exporting {type(model).__name__}: texts of up to {longest} tokens ({', '.join(names)})")
-        program = exported(module, names, longest)
+        program = exported(module, batches, longest)
         say("compiling, which takes a minute or two")
         compile_package(program, file.path, INSTRUCTIONS[instructions], longest)
         say(f"comparing with transformers ({file.path.stat().st_size / 1e6:,.1f} MB)")
-        error = largest_error(module, names, file.path, vocabulary, longest)
+        error = largest_error(module, batches, file.path, longest)
         if not error <= LARGEST_ERROR:
             raise ModelError(
                 f"the package's numbers differ from those of transformers by {error:.1e} of their length, which is more"
@@ -161,7 +164,7 @@ def _add_tokenizer(source: Path, target: Path, trust_remote_code: bool) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     except Exception as error:
-        raise ModelError(f"transformers cannot read the tokenizer: {_first_line(error)}") from None
+        raise ModelError(f"transformers cannot read the tokenizer: {_first_lines(error)}") from None
     names = list(tokenizer.vocab_files_names.values())
     if not any((source / name).is_file() for name in names):  # transformers makes an empty one then
         raise ModelError(f"there is no tokenizer in {source}: expected one of {', '.join(names)}")
@@ -191,7 +194,7 @@ def load_model(folder: Path, output: str, trust_remote_code: bool = False, **opt
             folder, dtype=torch.float32, trust_remote_code=trust_remote_code, local_files_only=True, **options
         )
     except Exception as error:
-        raise ModelError(f"transformers cannot load it: {_first_line(error)}") from None
+        raise ModelError(f"transformers cannot load it: {_first_lines(error)}") from None
     if output in (model_folder.VECTOR, model_folder.TOKEN_VECTORS) and model.config.is_encoder_decoder:
         model = model.get_encoder()
     made: torch.nn.Module = model.eval().requires_grad_(False)
@@ -202,9 +205,9 @@ def as_module(model: torch.nn.Module, folder: model_folder.ModelFolder) -> tuple
     """(the module of tensors that is exported, the names of its inputs)."""
     import torch
 
-    names = ["input_ids", "attention_mask"]
+    names = list(_INPUTS[:2])
     if folder.tokenizer.token_types and "token_type_ids" in inspect.signature(model.forward).parameters:
-        names.append("token_type_ids")
+        names.append(_INPUTS[2])
     field = "logits" if folder.output in (model_folder.CLASSES, model_folder.TOKEN_CLASSES) else "last_hidden_state"
 
     class Module(torch.nn.Module):
@@ -221,7 +224,7 @@ def as_module(model: torch.nn.Module, folder: model_folder.ModelFolder) -> tuple
     return Module().eval(), names
 
 
-def longest_text(module: torch.nn.Module, names: Sequence[str], folder: model_folder.ModelFolder) -> int:
+def longest_text(module: torch.nn.Module, batches: Batches, folder: model_folder.ModelFolder) -> int:
     """What the files allow, as far as the model reads it. Raises ModelError."""
     import torch
 
@@ -231,42 +234,69 @@ def longest_text(module: torch.nn.Module, names: Sequence[str], folder: model_fo
     for length in range(most, max(most - _SHORTER, 0), -1):
         try:
             with torch.inference_mode():
-                module(*_batch(names, 1, length, programs.vocabulary_of(folder.config, folder.tokenizer.tokenizer)))
+                module(*batches.of(1, length))
         except Exception as error:
             reason = error
         else:
             return length
     assert reason is not None
-    raise ModelError(f"transformers fails on a text of {most} tokens: {_first_line(reason)}")
+    raise ModelError(f"transformers fails on a text of {most} tokens: {_first_lines(reason)}")
 
 
-def _batch(names: Sequence[str], texts: int, length: int, vocabulary: int) -> list[Tensor]:
-    """Random tokens; of the second text on each is shorter than the one before, and padded."""
-    import torch
+class Batches:
+    """Batches of texts as the server pads them: random tokens between the special ones that the tokenizer sets."""
 
-    generator = torch.Generator().manual_seed(texts * 10_000 + length)
-    ids = torch.randint(vocabulary // 2, vocabulary, (texts, length), generator=generator)
-    lengths = torch.tensor([max(1, length * (texts - text) // texts) for text in range(texts)])
-    mask = (torch.arange(length)[None] < lengths[:, None]).long()
-    types = (torch.arange(length)[None] >= lengths[:, None] // 2).long() * mask
-    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    return [given[name] for name in names]
+    def __init__(self, names: Sequence[str], folder: model_folder.ModelFolder) -> None:
+        self.names = names
+        self.vocabulary = programs.vocabulary_of(folder.config, folder.tokenizer.tokenizer)
+        self._padding_id = programs.padding_of(folder.config, self.vocabulary)
+        self._tokenizer = FolderTokenizer(folder.tokenizer, _UNLIMITED)
+
+    def of(self, texts: int, length: int) -> list[Tensor]:
+        """The model's inputs for so many texts: one has so many tokens, each further one fewer than that before it."""
+        import torch
+
+        generator = torch.Generator().manual_seed(texts * 10_000 + length)
+        given = {name: torch.zeros((texts, length), dtype=torch.long) for name in _INPUTS}
+        given["input_ids"].fill_(self._padding_id)
+        for text in range(texts):
+            tokens = max(1, length * (texts - text) // texts)
+            own = torch.randint(self.vocabulary // 2, self.vocabulary, (tokens,), generator=generator).tolist()
+            around = self._tokenizer.single(Encoded([])).ids
+            ids = self._tokenizer.single(Encoded(own[: tokens - len(around)])).ids if tokens > len(around) else own
+            given["input_ids"][text, :tokens] = torch.tensor(ids)
+            given["attention_mask"][text, :tokens] = 1
+            given["token_type_ids"][text, tokens // 2 : tokens] = 1
+        return [given[name] for name in self.names]
 
 
 # ------------------------------------------------------------------------------------------------- exporting, comparing
 
 
-def exported(module: torch.nn.Module, names: Sequence[str], longest: int) -> torch.export.ExportedProgram:
+def exported(module: torch.nn.Module, batches: Batches, longest: int) -> torch.export.ExportedProgram:
     """The program, of any number of texts and any length up to `longest`. Raises ModelError."""
     import torch
 
-    texts, length = torch.export.Dim("texts"), torch.export.Dim("length", max=longest)
-    sizes = ({0: texts, 1: length},) * len(names)
-    try:
-        with torch.no_grad():
-            return torch.export.export(module, tuple(_batch(names, 3, min(17, longest), 100)), dynamic_shapes=(sizes,))
-    except Exception as error:
-        raise ModelError(f"torch.export cannot make a program of it: {_first_line(error)}") from None
+    example = tuple(batches.of(3, min(17, longest)))
+    declared = {0: torch.export.Dim("texts"), 1: torch.export.Dim("length", max=longest)}
+    # Where code asks whether a length is 2, torch.export proves its range only if it may choose the range itself.
+    chosen = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    reason: Exception | None = None
+    for sizes in (declared, chosen):
+        try:
+            with torch.no_grad():
+                program = torch.export.export(module, example, dynamic_shapes=((sizes,) * len(example),))
+        except Exception as error:
+            reason = reason or error
+        else:
+            break
+    else:
+        raise ModelError(f"torch.export cannot make a program of it: {_first_lines(reason)}")
+    for node in program.graph.find_nodes(op="placeholder"):
+        value = node.meta["val"]
+        if node.name in program.graph_signature.user_inputs and any(type(size) is int for size in value.shape):
+            raise ModelError(f"torch.export makes constants of sizes: it takes {tuple(value.shape)} alone")
+    return program
 
 
 def compile_package(
@@ -284,10 +314,10 @@ def compile_package(
         with torch.no_grad():
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
     except Exception as error:
-        raise ModelError(f"torch's compiler fails: {_first_line(error)}") from None
+        raise ModelError(f"torch's compiler fails: {_first_lines(error)}") from None
 
 
-def largest_error(module: torch.nn.Module, names: Sequence[str], path: Path, vocabulary: int, longest: int) -> float:
+def largest_error(module: torch.nn.Module, batches: Batches, path: Path, longest: int) -> float:
     """Of all texts of some batches, the longest text among them: the difference in parts of the numbers' length."""
     import torch
 
@@ -295,7 +325,7 @@ def largest_error(module: torch.nn.Module, names: Sequence[str], path: Path, voc
     largest = 0.0
     with torch.inference_mode():
         for texts, length in [(texts, min(length, longest)) for texts, length in (*_TEXTS, (1, longest))]:
-            batch = _batch(names, texts, length, vocabulary)
+            batch = batches.of(texts, length)
             right, found = module(*batch), package(*batch)
             if found.shape != right.shape:
                 raise ModelError(
@@ -308,9 +338,10 @@ def largest_error(module: torch.nn.Module, names: Sequence[str], path: Path, voc
     return largest
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
+def _first_lines(error: Exception | None) -> str:
+    """Of what a library says: one, and a second where the first only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])}"
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FOLDER_HELP = "name the folder that save_pretrained wrote, with its config.json, weights and tokenizer"
 
+ONNX_HELP = "ONNX needs the package onnxruntime: `make setup-onnx`, or `pip install onnxruntime`"
 EXPORT_HELP = (
     "`python scripts/export_model.py FOLDER OUT` makes a package of the model, which is served (docs/export.md)"
 )
@@ -48,7 +49,7 @@ def file_of_no_kind(path: Path) -> str:
     if begin[:4] == b"GGUF":
         return f"GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
     if suffix == ".onnx":
-        return f"ONNX is not read; {FOLDER_HELP}, from which the ONNX file was made"
+        return "an ONNX file alone: name the folder that holds it, with its config.json and tokenizer.json"
     if suffix == ".pt2":
         return "a package of torch.export: name the folder that holds it as model.pt2, with its tokenizer.json"
     if suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
@@ -89,7 +90,7 @@ def folder_of_no_kind(path: Path) -> str:
     if found := _first(path, "*.gguf"):
         return f"{found}: GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
     if found := _first(path, "*.onnx", "onnx/*.onnx"):
-        return f"{found}: ONNX is not read; {FOLDER_HELP}, from which it was made"
+        return f"{found}: ONNX is read where its config.json and tokenizer.json are in the folder; {FOLDER_HELP}"
     below = sorted(folder.parent for folder in path.glob("*/config.json"))
     if below:
         return f"there is no config.json in it; name the folder itself, such as {below[0]}"
@@ -113,7 +114,11 @@ def no_weights(path: Path) -> str:
     for name, framework in _OTHER_WEIGHTS.items():
         if (path / name).is_file():
             return f"its weights are {name}, {framework}'s, which are not read; save it from PyTorch as safetensors"
-    if (path / "adapter_config.json").is_file() or _first(path, "*.gguf", "*.onnx", "onnx/*.onnx"):
+    if found := _first(path, "*.onnx", "onnx/*.onnx"):
+        if found in ("model.onnx", "onnx/model.onnx"):
+            return f"its weights are ONNX ({found}), which is served of folders of one's own, not of a hub"
+        return f"of ONNX model.onnx is read, or onnx/model.onnx; {found} needs that name"
+    if (path / "adapter_config.json").is_file() or _first(path, "*.gguf"):
         return folder_of_no_kind(path)
     if found := _first(path, "*.safetensors", "*.bin", "*.pt", "*.pth"):
         return f"there are no weights in it that are read: {expected}, not {found}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ext import _encoder
 from server.errors import ModelError
 from server.models.folder import package_file
+from server.models.folder.onnx_session import open_session
 from server.models.folder.weights import has_weights
 
 if TYPE_CHECKING:
@@ -20,12 +21,10 @@ if TYPE_CHECKING:
 PACKAGE = "model.pt2"
 TRACES = ("model.pt", "traced_model.pt")
 ONNX_FILES = ("onnx/model.onnx", "model.onnx")
-CLASSES_OUTPUTS = ("logits",)
-"""ONNX outputs of classifiers."""
-VECTOR_OUTPUTS = ("last_hidden_state", "token_embeddings", "sentence_embedding")
-"""ONNX outputs of encoders, the first that is there."""
-
 _TRIED_TOKENS = 64  # of a package whose longest text was tried when it was exported
+
+
+_PACKAGE, _TRACE, _ONNX = "AOTInductor package", "TorchScript trace", "ONNX"
 
 
 class ProgramFile(NamedTuple):
@@ -36,18 +35,24 @@ class ProgramFile(NamedTuple):
     """For people."""
 
 
+def package_in(folder: Path) -> ProgramFile:
+    """The place of a package."""
+    return ProgramFile(folder / PACKAGE, _PACKAGE)
+
+
 def find(folder: Path, is_served: bool) -> ProgramFile | None:
     """The program that a folder is served by; None where its weights are. A package goes first: it was put there.
 
     `is_served`: whether the server itself knows the architecture that config.json names.
     """
     if (folder / PACKAGE).is_file():
-        return ProgramFile(folder / PACKAGE, "AOTInductor package")
+        return package_in(folder)
     if is_served and has_weights(folder):
         return None
-    for name in TRACES:
-        if (folder / name).is_file():
-            return ProgramFile(folder / name, "TorchScript trace")
+    for kind, names in ((_TRACE, TRACES), (_ONNX, ONNX_FILES)):
+        for name in names:
+            if (folder / name).is_file():
+                return ProgramFile(folder / name, kind)
     return None
 
 
@@ -60,10 +65,10 @@ def open_program(
     file: ProgramFile, settings: Settings, runners: int, vocabulary: int, max_tokens: int, padding_id: int
 ) -> tuple[_encoder.Program, int]:
     """(the program, the longest text that it reads): tried with that, of the last token. Raises ModelError."""
-    if file.path.name != PACKAGE:
-        trace = _encoder.Program.trace(str(file.path), settings.device, padding_id)
-        trace.try_text(vocabulary - 1, max_tokens)
-        return trace, max_tokens
+    if file.kind != _PACKAGE:
+        program = _open_data(file, settings, padding_id)
+        program.try_text(vocabulary - 1, max_tokens)
+        return program, max_tokens
     metadata = package_file.read_metadata(file.path)
     package_file.require_fit(metadata, settings.device)
     tried = metadata.get(package_file.MAX_TOKENS, "")
@@ -72,6 +77,15 @@ def open_program(
     length = min(max_tokens, _TRIED_TOKENS) if tried.isdecimal() else max_tokens
     package_file.try_package(file.path, settings.device, vocabulary, length, padding_id)
     return _encoder.Program.package(str(file.path), settings.device, runners, padding_id), max_tokens
+
+
+def _open_data(file: ProgramFile, settings: Settings, padding_id: int) -> _encoder.Program:
+    """What throws where it fails, and ends no process."""
+    if file.kind == _TRACE:
+        return _encoder.Program.trace(str(file.path), settings.device, padding_id)
+    if settings.device != "cpu":
+        raise ModelError(f"ONNX is run on the processor, and the setting device is {settings.device}")
+    return _encoder.Program.python(open_session(file.path, settings.threads), padding_id)
 
 
 def vocabulary_of(config: dict[str, Any], tokenizer: Any) -> int:

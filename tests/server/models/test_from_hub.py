@@ -203,7 +203,7 @@ def test_a_configuration_that_is_not_served(place: Place, bert: Served, change: 
     [
         ({}, "no kind of model that this server knows is in this folder"),
         ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf: GGUF, the format of llama.cpp, is not read"),
-        ({"onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is not read"),
+        ({"onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is read where its config.json"),
         ({"saved_model.pb": b"", "variables/variables.index": b""}, "no kind of model that this server knows"),
         ({"model.pt2": b"PK", "tokenizer.json": b""}, "A program of a hub is not run"),
         ({"config.json": BERT, "model.pt": b"PK", "tokenizer.json": b""}, "A program of a hub is not run"),
@@ -212,6 +212,8 @@ def test_a_configuration_that_is_not_served(place: Place, bert: Served, change: 
         ({"config.json": BERT, "model_head.pkl": b""}, "a SetFit model: its labels are in model_head.pkl, a pickle"),
         ({"config.json": BERT, "tf_model.h5": b""}, "its weights are tf_model.h5, TensorFlow's, which are not read"),
         ({"config.json": BERT, "model_fp16.safetensors": b""}, "not model_fp16.safetensors"),
+        ({"config.json": BERT, "onnx/model.onnx": b""}, "its weights are ONNX (onnx/model.onnx), which is"),
+        ({"config.json": BERT | {"model_type": "abacus"}, "model.pt2": b""}, "its architecture is 'abacus'"),
         ({"config.json": b"{"}, "config.json is no JSON"),
         ({"config.json": BERT, "model.safetensors": b""}, "there is no tokenizer.json, nor a vocabulary that"),
         ({"config.json": BERT, "model.safetensors": b"", "spiece.model": b""}, "spiece.model (SentencePiece) is not"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,28 +12,22 @@ import torch
 
 from server.errors import ModelError
 from server.models.requests import Classification, Reading
+from tests.server.models.folder.unknown_models import (
+    largest_error,
+)
 from tests.server.waiting import result
 from tests.support import exports, sentences
-from tests.support.folders import heads, reference, served, table
-from tests.support.folders.table import Row
+from tests.support.folders import reference, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.models.folder.conftest import Made, Open
+    from tests.server.models.folder.conftest import Open
 
     Exported = Callable[[str], Path]
 
 pytestmark = pytest.mark.slow
-
-EXACT, EXACT_LOGITS = 1e-6, 1e-4
-
-
-def largest_error(row: Row, found: list[Any], right: list[Any]) -> float:
-    """As a share of what is allowed."""
-    return served.error(row, found, right) / (EXACT if served.is_of_vectors(row.kind) else EXACT_LOGITS)
-
 
 # ------------------------------------------------------------------------------------------------------------- packages
 
@@ -145,50 +138,3 @@ async def test_config_json_may_be_missing(tmp_path: Path, exported: Exported, op
     model = await opened(folder)
     assert model.details["architecture"] == "unknown"
     assert len(await result(model.embed("the lamp", Reading(), served.context()))) == 4 * exports.OWN_SIZE
-
-
-# --------------------------------------------------------------------------------------------------------------- traces
-
-
-def trace(folder: Path, kind: str) -> None:
-    """torch.jit.trace of the model of transformers in the folder, whose weights go."""
-    import transformers
-
-    model = getattr(transformers, kind).from_pretrained(folder, return_dict=False).eval()
-    ids = torch.full((2, 9), 7)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated, and reads deprecated properties
-        traced = torch.jit.trace(model, (ids, torch.ones_like(ids), torch.zeros_like(ids)), strict=False)
-    traced.save(str(folder / "model.pt"))
-    (folder / "model.safetensors").unlink()
-
-
-def plain(folder: Path) -> None:
-    heads.transformer(folder, "ernie")
-
-
-def classifier(folder: Path) -> None:
-    heads.classifier(folder, "ernie")
-
-
-def tagger(folder: Path) -> None:
-    heads.tagger(folder, "ernie")
-
-
-TRACED = {
-    "AutoModel": Row("trace", table.VECTORS, "ERNIE", "mean", plain),
-    "AutoModelForSequenceClassification": Row("trace", table.CLASSES, "ERNIE", "softmax", classifier),
-    "AutoModelForTokenClassification": Row("trace", table.TOKEN_CLASSES, "ERNIE", "BIO", tagger),
-}
-
-
-@pytest.mark.parametrize("kind", TRACED)
-async def test_a_trace_answers_as_transformers_does(kind: str, made: Made, opened: Open, tmp_path: Path) -> None:
-    row = TRACED[kind]
-    source = made(row.write)
-    folder = shutil.copytree(source, tmp_path / "model")
-    trace(folder, kind)
-    model = await opened(folder)
-    assert model.details["program"] == "TorchScript trace"
-    found = await served.given(row, model)
-    assert largest_error(row, found, served.wanted(row, source)) <= 1
