@@ -150,8 +150,10 @@ bench: setup $(TESTED) models/classifier.pt fetch models/encoder models/generato
 		done; exit $$failed
 
 .PHONY: bench-peers
-bench-peers: setup $(DEVELOPED) models/classifier.pt  ## the same with mosec and LitServe beside it
-	$(BIN)/python -m benchmarks --peers $(ARGS)
+bench-peers: setup $(TESTED) models/classifier.pt  ## mosec, LitServe, ONNX, OpenVINO, CTranslate2, infinity and others beside it
+	$(BIN)/python -m benchmarks --peers $(ARGS); failed=$$?; \
+		$(BIN)/python -m benchmarks.embeddings --peers --models minilm base $(filter --quick,$(ARGS)) || failed=1; \
+		$(BIN)/python -m benchmarks.classification --peers $(filter --quick,$(ARGS)) || failed=1; exit $$failed
 
 ##@ Set-up, which the others do by themselves
 

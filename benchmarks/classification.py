@@ -1,10 +1,12 @@
 """A classifier and a reranker of DistilBERT's size: our server, and the libraries that people use, in-process.
 
     python -m benchmarks.classification
+    python -m benchmarks.classification --peers
 
 The models have random weights: what they cost does not depend on what they know. Every round measures all in turn, over
 texts of mixed length. The libraries: transformers' pipeline with one text a call, as a plain server calls it, and with
-batches; sentence-transformers' CrossEncoder.predict with batches. torch's threads are as they are by default.
+batches; sentence-transformers' CrossEncoder.predict with batches. torch's threads are as they are by default. With
+--peers: transformers and optimum's ONNX and OpenVINO behind HTTP too, and CrossEncoder on each (text_peers.py).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 from benchmarks.arguments import add_load_options
 from benchmarks.checks import Check
 from benchmarks.embeddings import LOGS, QUICK, TEXTS, is_listening, measure_server, mixed_texts
-from benchmarks.endpoints import AnswerError, ThriftClient, free_port, status_batches
+from benchmarks.endpoints import AnswerError, ThriftClient, free_port, http_post, status_batches
 from benchmarks.figures import Figures, Row, middle_row
 from benchmarks.load import LoadError, build_loadgen
 from benchmarks.measure import MeasureError, Plan
@@ -31,6 +34,7 @@ from benchmarks.process import ROOT, ServerProcess, StartError
 from benchmarks.report import machine_line
 from benchmarks.servers import Endpoint, Server
 from benchmarks.table import check_table, markdown, server_table
+from benchmarks.text_peers import LEAST_OF_PEERS, NotMeasured, classifier_peers, peer_checks, rerank_peers, with_peers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 CHECKED_AT = 16
 LEAST_OF_PIPELINE = 2.0
 CANDIDATES = 64  # of one query
+OURS = "ours, Thrift"
 
 CLASSIFIER = Server(
     "ours-folder-classifier",
@@ -90,26 +95,59 @@ def measure_rerank(model: Path, texts: Sequence[str], seconds: float) -> float:
             return pairs / elapsed
 
 
-def measure(
-    options: argparse.Namespace, folder: Path
-) -> tuple[list[dict[str, float]], dict[Row, list[Figures]], list[float]]:
-    """All rounds: the libraries, our classifier's rows, our reranker's pairs a second."""
+@dataclass
+class Measured:
+    """All rounds."""
+
+    alone: list[dict[str, float]]
+    """Name -> texts or pairs a second, by the libraries in-process."""
+    rows: dict[Row, list[Figures]]
+    reranked: dict[str, list[float]]
+    """OURS or a library's name -> pairs a second, by one client."""
+    missing: NotMeasured
+
+
+def measure(options: argparse.Namespace, folder: Path) -> Measured:
+    """All rounds: the libraries, our classifier's rows, our reranker's pairs a second, and those of the peers."""
     texts = mixed_texts()
     documents = folder / "texts.txt"
     documents.write_text("\n".join(texts) + "\n", encoding="utf-8")
     make_folders(folder)
     plan = Plan(folder / "classifier", {TEXTS: documents}, options.connections, options.seconds, options.warmup, LOGS)
     build_loadgen()
-    alone: list[dict[str, float]] = []
-    rows: dict[Row, list[Figures]] = {}
-    reranked: list[float] = []
+    measured = Measured([], {}, {}, {})
     for _ in range(options.rounds):
-        alone.append(measure_alone(folder, documents, options.seconds))
-        for row, figures in measure_server(CLASSIFIER, plan, partial(is_ready)):
-            rows.setdefault(row, []).append(figures)
-        reranked.append(measure_rerank(folder / "reranker", texts, options.seconds))
-        print(f"ours, rerank: {reranked[-1]:,.0f} pairs/s", file=sys.stderr)
-    return alone, rows, reranked
+        measured.alone.append(measure_alone(folder, documents, options.seconds))
+        for server, ready in ((CLASSIFIER, is_ready), *((peer, is_listening) for peer in _peers(options))):
+            work = partial(measure_server, server, plan, partial(ready))
+            for row, figures in with_peers(server, measured.missing, work):
+                measured.rows.setdefault(row, []).append(figures)
+        measured.reranked.setdefault(OURS, []).append(measure_rerank(folder / "reranker", texts, options.seconds))
+        for server in rerank_peers() if options.peers else ():
+            asked = partial(_rerank_rate, server, folder / "reranker", texts, options.seconds)
+            for name, rate in with_peers(server, measured.missing, asked):
+                measured.reranked.setdefault(name, []).append(rate)
+        print(f"ours, rerank: {measured.reranked[OURS][-1]:,.0f} pairs/s", file=sys.stderr)
+    return measured
+
+
+def _peers(options: argparse.Namespace) -> Iterator[Server]:
+    return classifier_peers() if options.peers else iter(())
+
+
+def _rerank_rate(server: Server, model: Path, texts: Sequence[str], seconds: float) -> Iterator[tuple[str, float]]:
+    """The peer's name, and its pairs a second by one client that asks as ours is asked."""
+    port = free_port()
+    (endpoint,) = server.endpoints
+    log = LOGS / f"{server.name}.log"
+    with ServerProcess(server.name, server.command(model, [port]), server.environment(model), log) as process:
+        process.wait_ready(partial(is_listening, port))
+        pairs, begin = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            at = pairs % (len(texts) - CANDIDATES)
+            body = {"query": texts[at], "texts": list(texts[at : at + CANDIDATES])}
+            pairs += len(json.loads(http_post(port, endpoint.path, json.dumps(body).encode()))["scores"])
+        yield endpoint.label, pairs / elapsed
 
 
 def checks(
@@ -136,6 +174,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.classification",
         epilog="The exit status is 1 when something that is asked for does not hold, 2 when nothing can be measured.",
     )
+    help_ = "also other libraries behind HTTP, installed on first use below build/bench-venvs"
+    parser.add_argument("--peers", action="store_true", help=help_)
     add_load_options(parser, rounds=3, seconds=4.0, warmup=1.0)
     options = parser.parse_args(arguments)
     if options.quick:
@@ -143,26 +183,50 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def rerank_checks(reranked: Mapping[str, float], missing: Mapping[str, str]) -> Iterator[Check]:
+    """Ours against the best peer."""
+    others = {name: rate for name, rate in reranked.items() if name != OURS}
+    if others:
+        best = max(others, key=others.__getitem__)
+        ratio = reranked[OURS] / others[best]
+        asked = f">= {LEAST_OF_PEERS:g} times the best of other libraries"
+        yield Check("reranker, one client", asked, f"{ratio:.2f} times ({best})", ratio >= LEAST_OF_PEERS)
+    yield Check("libraries that could not be measured", "0", str(len(missing)), not missing)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; the exit status, as --help gives it."""
     options = parse_arguments(arguments)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            alone, rows, reranked = measure(options, Path(folder))
+            measured = measure(options, Path(folder))
     except (LoadError, AnswerError, MeasureError, StartError, OSError, subprocess.CalledProcessError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    middle = {name: median(each[name] for each in alone) for name in alone[0]}
-    pairs = median(reranked)
-    verdict = list(checks({row: middle_row(rounds) for row, rounds in rows.items()}, middle, pairs))
+    verdict = report(options, measured)
+    return 0 if all(check.holds for check in verdict) else 1
+
+
+def report(options: argparse.Namespace, measured: Measured) -> list[Check]:
+    """Print the tables; the verdict."""
+    middle = {name: median(each[name] for each in measured.alone) for name in measured.alone[0]}
+    reranked = {name: median(rates) for name, rates in measured.reranked.items()}
+    rows = {row: middle_row(rounds) for row, rounds in measured.rows.items()}
+    verdict = list(checks(rows, middle, reranked[OURS]))
+    if options.peers:
+        label = {"float32": CLASSIFIER.endpoints[0].label}
+        verdict += peer_checks(rows, label, TEXTS, options.connections, {})
+        verdict = [*verdict[:-1], *rerank_checks(reranked, measured.missing)]
     lines = [[name, f"{rate:,.0f}/s"] for name, rate in middle.items()]
-    lines.append([f"ours, Thrift rerank of {CANDIDATES} texts, pairs", f"{pairs:,.0f}/s"])
+    lines += [[f"{name}, rerank of {CANDIDATES} texts, pairs", f"{rate:,.0f}/s"] for name, rate in reranked.items()]
     print(f"A classifier and a reranker of DistilBERT's size; {machine_line()}\n")
     print(f"{markdown(('texts or pairs', 'measured'), lines)}\n")
-    print(f"Over the network:\n\n{server_table(rows)}\n\n{check_table(verdict, 'texts of mixed length')}")
-    return 0 if all(check.holds for check in verdict) else 1
+    print(f"Over the network:\n\n{server_table(measured.rows)}\n\n{check_table(verdict, 'texts of mixed length')}")
+    for what, why in measured.missing.items():
+        print(f"\nNot measured: {what}: {why}")
+    return verdict
 
 
 if __name__ == "__main__":

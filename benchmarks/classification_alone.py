@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -22,11 +23,21 @@ from transformers.utils import logging
 from benchmarks.embeddings import default_folder
 from benchmarks.encoder_alone import BATCH, rate
 
+SPECIAL_TOKENS = {
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+}
 LABELS = ("negative", "neutral", "positive")
 
 
 def make(folder: Path) -> None:
-    """`folder`/classifier and `folder`/reranker: 66 million random weights each, and BERT's own tokenizer."""
+    """`folder`/classifier and `folder`/reranker: 66 million random weights each, and BERT's own tokenizer.
+
+    The tokenizer's files are copied: libraries of any age read them.
+    """
     torch.manual_seed(1)
     tokenizer = AutoTokenizer.from_pretrained(default_folder(), local_files_only=True)
     for name, labels in (("classifier", LABELS), ("reranker", ("relevance",))):
@@ -36,8 +47,10 @@ def make(folder: Path) -> None:
             label2id={label: number for number, label in enumerate(labels)},
         )
         DistilBertForSequenceClassification(config).save_pretrained(folder / name)
-        tokenizer.model_max_length = config.max_position_embeddings
-        tokenizer.save_pretrained(folder / name)
+        for file in ("tokenizer.json", "vocab.txt"):
+            shutil.copy(default_folder() / file, folder / name)
+        settings = {"tokenizer_class": "BertTokenizer", "model_max_length": config.max_position_embeddings}
+        (folder / name / "tokenizer_config.json").write_text(json.dumps(settings | SPECIAL_TOKENS), encoding="utf-8")
 
 
 def measure(folder: Path, texts: list[str], seconds: float) -> dict[str, float]:

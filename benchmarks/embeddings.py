@@ -1,6 +1,10 @@
 """Sentence vectors of texts of mixed length: ours in each precision, the usual server, and the model without a server.
 
     python -m benchmarks.embeddings
+    python -m benchmarks.embeddings --peers --models minilm base
+
+With --peers: sentence-transformers on torch, ONNX and OpenVINO, onnxruntime, CTranslate2 and infinity too, each in the
+precisions that it has (text_peers.py). `base` is of BERT-base's size, with random weights.
 
 Every round measures all of them in turn. In-process: sentence-transformers' encode(batch_size=32) over all the texts.
 The usual server: encode of one text a request behind aiohttp. The limit: the model's arithmetic at the rate of a large
@@ -33,10 +37,12 @@ from benchmarks.endpoints import HOST, AnswerError, ThriftClient, free_port, sta
 from benchmarks.figures import Figures, Row, middle_row
 from benchmarks.load import LoadError, build_loadgen
 from benchmarks.measure import MeasureError, Plan, measure_row
+from benchmarks.peers.environment import InstallError
 from benchmarks.process import ROOT, ServerProcess, StartError
 from benchmarks.report import machine_line
 from benchmarks.servers import Endpoint, Server
 from benchmarks.table import check_table, markdown, server_table
+from benchmarks.text_peers import NotMeasured, encoder_peers, peer_checks, posted, with_peers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,12 +57,14 @@ TEXTS = "mixed"
 COUNT = 512
 MOST_WORDS = 200
 CHECKED_AT = 16
+MODELS = {"minilm": "all-MiniLM-L6-v2", "base": "BERT-base's size, random weights"}
 
 LEAST_OF_ALONE = 0.95
 LEAST_OF_USUAL = 2.0
 LEAST_OF_FLOAT32 = 1.5
 MOST_ERROR = 1e-3  # 1 - cosine of a faster precision
 MOST_TOLERATED = 0.05  # what is worse is broken
+MOST_OF_PEERS = 0.2  # onnxruntime's dynamic quantization reaches 0.07
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,8 @@ def usual(device: str = "cpu") -> Server:
     """The usual server."""
     return Server(
         "usual-encoder",
-        lambda _folder, ports: [
-            *(sys.executable, "-m", "benchmarks.encoder_server", str(default_folder()), str(ports[0]), device),
+        lambda folder, ports: [
+            *(sys.executable, "-m", "benchmarks.encoder_server", str(folder), str(ports[0]), device),
         ],
         (Endpoint("encode behind aiohttp", "http-json", "/embed", field="text"),),
         environment=lambda _folder: {},
@@ -131,10 +139,21 @@ def default_folder() -> Path:
     return Path(package.origin).parent / "model"
 
 
-def measure_alone(texts: Path, seconds: float, device: str) -> Alone:
+def folder_of(model: str, parent: Path) -> Path:
+    """The folder of one of MODELS; made below `parent`, in a process of its own, where need be. Raises MeasureError."""
+    if model == "minilm":
+        return default_folder()
+    command = [sys.executable, "-m", "benchmarks.base_encoder", str(default_folder()), str(parent / model)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise MeasureError(f"the model {model} cannot be made:\n{done.stderr[-4000:]}")
+    return parent / model
+
+
+def measure_alone(folder: Path, texts: Path, seconds: float, device: str) -> Alone:
     """In a process of its own."""
     options = ("--texts", str(texts), "--seconds", str(seconds), "--device", device)
-    command = [sys.executable, "-m", "benchmarks.encoder_alone", str(default_folder()), *options]
+    command = [sys.executable, "-m", "benchmarks.encoder_alone", str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ})
     if done.returncode != 0:
         raise MeasureError(f"sentence-transformers cannot be measured:\n{done.stderr[-4000:]}")
@@ -165,6 +184,21 @@ def is_ours_ready(
     return True
 
 
+def is_peer_ready(
+    port: int, endpoint: Endpoint, wanted: NDArray[np.float32], texts: Sequence[str], errors: dict[str, float]
+) -> bool:
+    """Whether the peer answers; notes its error. Raises MeasureError when its vectors are not the model's."""
+    if not is_listening(port):
+        return False
+    answers = [posted(port, endpoint, text) for text in texts]
+    found = np.array([each["embedding"] if "embedding" in each else each["data"][0]["embedding"] for each in answers])
+    error = float((1 - (found * wanted).sum(1)).max())
+    errors[endpoint.label] = error
+    if error > MOST_OF_PEERS:
+        raise MeasureError(f"the vectors of {endpoint.label} are not the model's: 1 - cosine is {error:.2g}")
+    return True
+
+
 def measure_server(server: Server, plan: Plan, ready: partial[bool]) -> Iterator[tuple[Row, Figures]]:
     """Start `server`, measure its rows, end it."""
     ports = [free_port() for _ in range(server.ports)]
@@ -183,38 +217,61 @@ def measure_server(server: Server, plan: Plan, ready: partial[bool]) -> Iterator
                 yield row, figures
 
 
-def expected(texts: Sequence[str]) -> NDArray[np.float32]:
+def expected(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     """The vectors that sentence-transformers gives."""
     from sentence_transformers import SentenceTransformer  # seconds
 
-    model = SentenceTransformer(str(default_folder()), device="cpu", local_files_only=True)
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     return np.asarray(model.encode(list(texts), show_progress_bar=False), np.float32)
 
 
-def measure(
-    options: argparse.Namespace, folder: Path
-) -> tuple[list[Alone], dict[Row, list[Figures]], dict[str, float]]:
-    """All rounds, and the error (1 - cosine) of each precision."""
+@dataclass
+class Measured:
+    """All rounds of one model."""
+
+    alone: list[Alone]
+    rows: dict[Row, list[Figures]]
+    errors: dict[str, float]
+    """1 - cosine of each precision of ours, and of each peer by its label."""
+    missing: NotMeasured
+
+    def middle(self) -> dict[Row, Figures]:
+        """The medians."""
+        return {row: middle_row(rounds) for row, rounds in self.rows.items()}
+
+
+def measure(options: argparse.Namespace, folder: Path, model: str) -> Measured:
+    """All rounds of one of MODELS."""
     texts = mixed_texts()
     documents = folder / "texts.txt"
     documents.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    plan = Plan(default_folder(), {TEXTS: documents}, options.connections, options.seconds, options.warmup, LOGS)
+    encoder = folder_of(model, folder)
+    plan = Plan(encoder, {TEXTS: documents}, options.connections, options.seconds, options.warmup, LOGS)
     sample = texts[:16]
-    wanted = expected(sample)
+    wanted = expected(encoder, sample)
     build_loadgen()
-    alone: list[Alone] = []
-    rows: dict[Row, list[Figures]] = {}
-    errors: dict[str, float] = {}
+    measured = Measured([], {}, {}, {})
     for _ in range(options.rounds):
-        alone.append(measure_alone(documents, options.seconds, options.device))
-        print(f"in-process: {alone[-1].texts_per_s:,.0f} texts/s", file=sys.stderr)
-        for precision in options.precisions:
-            ready = partial(is_ours_ready, wanted=wanted, texts=sample, errors=errors, precision=precision)
-            for row, figures in measure_server(ours(precision, options.device), plan, ready):
-                rows.setdefault(row, []).append(figures)
-        for row, figures in measure_server(usual(options.device), plan, partial(is_listening)):
-            rows.setdefault(row, []).append(figures)
-    return alone, rows, errors
+        measured.alone.append(measure_alone(encoder, documents, options.seconds, options.device))
+        print(f"{model}, in-process: {measured.alone[-1].texts_per_s:,.0f} texts/s", file=sys.stderr)
+        for server, ready in _servers(options, wanted, sample, measured.errors):
+            for row, figures in with_peers(server, measured.missing, partial(measure_server, server, plan, ready)):
+                measured.rows.setdefault(row, []).append(figures)
+    return measured
+
+
+def _servers(
+    options: argparse.Namespace, wanted: NDArray[np.float32], sample: Sequence[str], errors: dict[str, float]
+) -> Iterator[tuple[Server, partial[bool]]]:
+    """In their order, each with what says that it is ready."""
+    for precision in options.precisions:
+        ready = partial(is_ours_ready, wanted=wanted, texts=sample, errors=errors, precision=precision)
+        yield ours(precision, options.device), ready
+    yield usual(options.device), partial(is_listening)
+    if options.peers:
+        for server in encoder_peers(options.precisions):
+            (endpoint,) = server.endpoints
+            yield server, partial(is_peer_ready, endpoint=endpoint, wanted=wanted, texts=sample, errors=errors)
 
 
 def checks(
@@ -234,7 +291,11 @@ def checks(
         ratio = float32 / usual_rps
         asked = f">= {LEAST_OF_USUAL:g} times the usual server"
         yield Check(f"float32 {at}", asked, f"{ratio:.2f} times", ratio >= LEAST_OF_USUAL)
-    good = {precision: rps(ours(precision)) for precision, error in cosine_errors.items() if error < MOST_ERROR}
+    good = {
+        precision: rps(ours(precision))
+        for precision, error in cosine_errors.items()
+        if precision in PRECISIONS and error < MOST_ERROR
+    }
     faster = max((precision for precision in good if precision != "float32"), key=good.__getitem__, default=None)
     if float32 and faster and good[faster]:
         ratio = good[faster] / float32
@@ -277,6 +338,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="default: all")
     add("--device", default="cpu", help="what all of them run on: cpu, cuda or cuda:N; default: %(default)s")
+    add("--models", nargs="+", choices=MODELS, default=("minilm",), help="default: minilm")
+    add("--peers", action="store_true", help="also other libraries, installed on first use below build/bench-venvs")
     add_load_options(parser, rounds=3, seconds=4.0, warmup=1.0)
     options = parser.parse_args(arguments)
     if options.quick:
@@ -287,19 +350,35 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; the exit status, as --help gives it."""
     options = parse_arguments(arguments)
+    holds = True
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            alone, rows, cosine_errors = measure(options, Path(folder))
-    except (LoadError, AnswerError, MeasureError, StartError, OSError) as error:
+        for model in options.models:
+            with tempfile.TemporaryDirectory() as folder:
+                measured = measure(options, Path(folder), model)
+            holds &= report(options, model, measured)
+    except (LoadError, AnswerError, MeasureError, StartError, InstallError, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    in_process = median(each.texts_per_s for each in alone)
-    verdict = list(checks({row: middle_row(rounds) for row, rounds in rows.items()}, in_process, cosine_errors))
-    print(f"Sentence vectors, all-MiniLM-L6-v2; {machine_line()}\n\n{alone_table(alone)}\n")
-    print(f"Over the network:\n\n{server_table(rows)}\n\n{check_table(verdict, 'texts of mixed length')}")
-    return 0 if all(check.holds for check in verdict) else 1
+    return 0 if holds else 1
+
+
+def report(options: argparse.Namespace, model: str, measured: Measured) -> bool:
+    """Print the tables of a model; whether all that is asked for holds."""
+    rows = measured.middle()
+    in_process = median(each.texts_per_s for each in measured.alone)
+    verdict = list(checks(rows, in_process, measured.errors))
+    if options.peers:
+        labels = {precision: ours(precision).endpoints[0].label for precision in options.precisions}
+        verdict += peer_checks(rows, labels, TEXTS, options.connections, measured.missing)
+    print(f"Sentence vectors, {MODELS[model]}; {machine_line()}\n\n{alone_table(measured.alone)}\n")
+    print(f"Over the network:\n\n{server_table(measured.rows)}\n\n{check_table(verdict, 'texts of mixed length')}\n")
+    errors = [[name, f"{error:.1g}"] for name, error in measured.errors.items()]
+    print(f"{markdown(('largest error', '1 - cosine'), errors)}\n")
+    for what, why in measured.missing.items():
+        print(f"Not measured: {what}: {why}\n")
+    return all(check.holds for check in verdict)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,11 @@ def _http(port: int, method: str, path: str, body: bytes | None = None) -> bytes
     return answer
 
 
+def http_post(port: int, path: str, body: bytes) -> bytes:
+    """The answer to a body in JSON. Raises AnswerError, NotReadyError, OSError."""
+    return _http(port, "POST", path, body)
+
+
 def _lines_to_scores(text: str) -> dict[str, float]:
     pairs = (line.rpartition(":") for line in text.splitlines())
     return {label: float(score) for label, _, score in pairs}

@@ -66,10 +66,11 @@ def test_the_verdict_compares_at_16_connections() -> None:
 def test_the_tables_have_a_row_for_each_server(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--rounds", "1", "--seconds", "1", "--warmup", "0", "--connections", "2", "--precisions", "float32")
     assert main(options) in (0, 1)  # 1: too slow, as a busy machine may be
-    _, alone, _, network, verdict = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    _, alone, _, network, verdict, errors, _ = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
     assert [line.split("|")[1].strip() for line in alone[-1:]] == ["encode(batch_size=32) in-process"]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in network[2:]]
     labels = [endpoint.label for server in (ours("float32"), usual()) for endpoint in server.endpoints]
     assert [cells[:3] for cells in rows] == [[label, TEXTS, "2"] for label in labels]
     assert all(float(cells[3].replace(",", "")) > 0 and cells[11] == "0" for cells in rows[:3])
     assert "errors of ours" in verdict[-1]
+    assert [line.split("|")[1].strip() for line in errors[2:]] == ["float32"]
