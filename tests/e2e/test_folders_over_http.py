@@ -90,6 +90,16 @@ def test_ranks(service: Service, folders: dict[str, Path]) -> None:
     assert raw["usage"]["total_tokens"] == sum(query + count + 3 for count in of_texts), "[CLS] ... [SEP] ... [SEP]"
 
 
+def test_ids_of_another_tokenizer_as_langchain_sends_them(service: Service) -> None:
+    """Unless it is told check_embedding_ctx_length=False: those of "Hello world" by OpenAI's tokenizer."""
+    fields = {"model": "encoder", "input": [[9906, 1917]], "encoding_format": "base64"}
+    headers = {"Content-Type": "application/json"}
+    answer = service.http("/v1/embeddings", method="POST", body=json.dumps(fields), headers=headers)
+    error = answer.json()["error"]
+    assert (answer.status, error["param"], error["type"]) == (400, "input[0]", "invalid_request_error")
+    assert "send the text instead" in error["message"]
+
+
 def test_vectors(service: Service, folders: dict[str, Path]) -> None:
     for options, encode in (
         ({}, {}),

@@ -128,7 +128,7 @@ class TextModel(EngineModel):
         return len(text) * 4 <= self._max_bytes or len(text.encode()) <= self._max_bytes
 
     def _too_many_bytes(self) -> PredictionError:
-        what = f"the text has more than {self._max_bytes} bytes; send it in parts, or cut by truncate"
+        what = f"the text has more than {self._max_bytes} bytes; send it in parts"
         return too_large(what, setting="max_message_bytes")
 
 

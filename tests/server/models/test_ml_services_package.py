@@ -14,6 +14,7 @@ import pytest
 
 import ml_services
 from ml_services import EmbeddingError, ModelNotFoundError, SentenceEncoder
+from tests.support.folders import heads, reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,16 @@ def test_smls_run_gives_a_list_of_numbers_for_each_text(
     assert all(type(number) is float for vector in vectors for number in vector)
     assert cosines(vectors, sentence_vectors(HELLO)).min() > 0.99999
     assert runner.run([]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "modernbert", "qwen3"])
+def test_a_folder_of_another_architecture(tmp_path: Path, architecture: str) -> None:
+    folder = tmp_path / architecture
+    heads.sentence_encoder(folder, architecture, "mean", ("normalize",))
+    runner = ml_services.get("TFSentenceEncoder", location=folder)
+    assert np.array(runner.run(HELLO)) == pytest.approx(reference.vectors(folder, HELLO), abs=2e-5)
+    runner.close()
 
 
 def test_smls_get_gives_the_same_object_each_time(runner: SentenceEncoder, encoder: Path) -> None:
