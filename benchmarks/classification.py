@@ -43,6 +43,7 @@ CHECKED_AT = 16
 LEAST_OF_PIPELINE = 2.0
 CANDIDATES = 64  # of one query
 OURS = "ours, Thrift"
+RERANK_TIMEOUT_S = 120  # for as many pairs by a slow library on a busy machine
 
 CLASSIFIER = Server(
     "ours-folder-classifier",
@@ -146,7 +147,8 @@ def _rerank_rate(server: Server, model: Path, texts: Sequence[str], seconds: flo
         while (elapsed := time.perf_counter() - begin) < seconds:
             at = pairs % (len(texts) - CANDIDATES)
             body = {"query": texts[at], "texts": list(texts[at : at + CANDIDATES])}
-            pairs += len(json.loads(http_post(port, endpoint.path, json.dumps(body).encode()))["scores"])
+            answer = http_post(port, endpoint.path, json.dumps(body).encode(), RERANK_TIMEOUT_S)
+            pairs += len(json.loads(answer)["scores"])
         yield endpoint.label, pairs / elapsed
 
 

@@ -62,8 +62,8 @@ class ThriftClient:
         self._transport.close()
 
 
-def _http(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
-    connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_S)
+def _http(port: int, method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> bytes:
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -77,9 +77,9 @@ def _http(port: int, method: str, path: str, body: bytes | None = None) -> bytes
     return answer
 
 
-def http_post(port: int, path: str, body: bytes) -> bytes:
+def http_post(port: int, path: str, body: bytes, timeout_s: float = TIMEOUT_S) -> bytes:
     """The answer to a body in JSON. Raises AnswerError, NotReadyError, OSError."""
-    return _http(port, "POST", path, body)
+    return _http(port, "POST", path, body, timeout_s)
 
 
 def _lines_to_scores(text: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from benchmarks.checks import Check
-from benchmarks.endpoints import http_post
+from benchmarks.endpoints import AnswerError, http_post
 from benchmarks.figures import Row
 from benchmarks.measure import MeasureError
 from benchmarks.peers.environment import InstallError, python_of
@@ -127,7 +127,7 @@ def with_peers(server: Server, missing: NotMeasured, measure: Callable[[], Itera
         return
     try:
         yield from measure()
-    except (InstallError, StartError, MeasureError) as error:
+    except (InstallError, StartError, MeasureError, AnswerError, OSError) as error:
         missing[server.endpoints[0].label] = str(error)
         print(f"not measured: {server.endpoints[0].label}: {error}", file=sys.stderr)
 

@@ -114,7 +114,10 @@ def test_each_precision_has_its_peers() -> None:
     assert "int8" not in INFINITY
 
 
-@pytest.mark.parametrize("error", [InstallError("no pip"), StartError("it ended"), MeasureError("not the model's")])
+@pytest.mark.parametrize(
+    "error",
+    [InstallError("no pip"), StartError("it ended"), MeasureError("not the model's"), TimeoutError("timed out")],
+)
 def test_a_peer_that_cannot_be_measured_is_named(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> Any:
         raise error
