@@ -211,7 +211,7 @@ class Batches(SettingsGroup, title="Batches"):
     )
     encoder_batch_tokens: int = setting(
         512,
-        "maximum number of tokens in one batch of a sentence encoder, which needs no padding",
+        "maximum number of tokens in one batch of a model that reads whole texts; a package's count with their padding",
         unit="tokens",
         ge=1,
         le=1 << 24,

@@ -1,5 +1,7 @@
 #include "package/inductor.h"
 
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <algorithm>
@@ -49,12 +51,21 @@ std::vector<std::string> input_names(std::string_view spec) {
   return names;
 }
 
+// The function that says how many threads compiled loops have, where their OpenMP library is another than libtorch's:
+// its own package index gives that a name of its own, and compilers link the system's. Null: there is none.
+using SetThreads = void (*)(int);
+SetThreads set_threads_of_loops() {
+  void* const library = dlopen("libgomp.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  return library == nullptr ? nullptr : reinterpret_cast<SetThreads>(dlsym(library, "omp_set_num_threads"));
+}
+
 class Package : public Program {
  public:
   Package(const std::string& path, const std::string& device_name, uint32_t runners)
       : device_(device_name),
         loader_(path, "model", /*run_single_threaded=*/false, runners,
                 device_.is_processor() ? -1 : device_.place().index()) {
+    set_threads_ = set_threads_of_loops();
     names_ = input_names(loader_.get_call_spec().at(0));
     const auto is_known = [](const std::string& name) {
       return std::find(std::begin(kInputs), std::end(kInputs), name) != std::end(kInputs);
@@ -75,6 +86,7 @@ class Package : public Program {
                                      : name == "attention_mask" ? texts.mask
                                                                 : texts.types));
     }
+    if (set_threads_ != nullptr) set_threads_(at::get_num_threads());
     const std::vector<at::Tensor> outputs = loader_.run(inputs);
     if (outputs.empty()) throw std::runtime_error("the model gave nothing");
     return device_.fetch(outputs.front());
@@ -84,6 +96,7 @@ class Package : public Program {
   const Device device_;
   mutable AOTIModelPackageLoader loader_;  // its runners are handed out under a lock of its own
   std::vector<std::string> names_;
+  SetThreads set_threads_ = nullptr;
 };
 
 }  // namespace
