@@ -50,6 +50,7 @@ LARGEST_ERROR = 1e-4
 """Of a text's numbers, in parts of their length: more than another order of additions makes."""
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_EOS_HEAD = "classification_head"
 _UNLIMITED = 1 << 30
 _MOST_TOKENS = 8192  # where nothing says how long a text may be
 _SHORTER = 4  # some architectures keep the first places of their tables for themselves
@@ -92,11 +93,11 @@ def export_model(source: Path, out: Path, instructions: str, trust_remote_code: 
         folder = model_folder.described(made, NO_OPTIONS, file)  # what the server would refuse is refused now
         say(f"loading {source} by transformers")
         model = load_model(_transformer_of(source), folder.output, trust_remote_code)
-        module, names = as_module(model, folder)
-        batches = Batches(names, folder)
+        names = input_names(model, folder)
+        module, batches = as_module(model, names, folder.output), Batches(names, folder)
         longest = longest_text(module, batches, folder)
         say(f"exporting {type(model).__name__}: texts of up to {longest} tokens ({', '.join(names)})")
-        program = exported(module, batches, longest)
+        program = exported(as_exportable(model, names, folder.output), batches, longest)
         say("compiling, which takes a minute or two")
         compile_package(program, file.path, INSTRUCTIONS[instructions], longest)
         say(f"comparing with transformers ({file.path.stat().st_size / 1e6:,.1f} MB)")
@@ -201,14 +202,18 @@ def load_model(folder: Path, output: str, trust_remote_code: bool = False, **opt
     return made
 
 
-def as_module(model: torch.nn.Module, folder: model_folder.ModelFolder) -> tuple[torch.nn.Module, list[str]]:
-    """(the module of tensors that is exported, the names of its inputs)."""
+def input_names(model: torch.nn.Module, folder: model_folder.ModelFolder) -> list[str]:
+    """What the package takes."""
+    types = folder.tokenizer.token_types and _INPUTS[2] in inspect.signature(model.forward).parameters
+    return list(_INPUTS if types else _INPUTS[:2])
+
+
+def as_module(model: Any, names: Sequence[str], output: str) -> torch.nn.Module:
+    """The model of transformers as a function of tensors."""
     import torch
 
-    names = list(_INPUTS[:2])
-    if folder.tokenizer.token_types and "token_type_ids" in inspect.signature(model.forward).parameters:
-        names.append(_INPUTS[2])
-    field = "logits" if folder.output in (model_folder.CLASSES, model_folder.TOKEN_CLASSES) else "last_hidden_state"
+    field = "logits" if output in (model_folder.CLASSES, model_folder.TOKEN_CLASSES) else "last_hidden_state"
+    further = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
 
     class Module(torch.nn.Module):
         def __init__(self) -> None:
@@ -217,11 +222,40 @@ def as_module(model: torch.nn.Module, folder: model_folder.ModelFolder) -> tuple
 
         def forward(self, *tensors: Tensor) -> Tensor:
             given = dict(zip(names, tensors, strict=True))
-            further = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
             result: Tensor = getattr(self.model(**given, **further, return_dict=True), field)
             return result
 
-    return Module().eval(), names
+    return Module().eval()
+
+
+def as_exportable(model: Any, names: Sequence[str], output: str) -> torch.nn.Module:
+    """The same for torch.export. Classifiers of BART's and T5's kind read the state at each text's last end token.
+
+    transformers takes it out by a mask of all end tokens, of which no compiler knows how many there are.
+    """
+    import torch
+
+    plain = as_module(model, names, output)
+    if output != model_folder.CLASSES or not model.config.is_encoder_decoder or not hasattr(model, _EOS_HEAD):
+        return plain
+    shifted = getattr(model, "_shift_right", None)  # T5's; the others do it in their bodies
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *tensors: Tensor) -> Tensor:
+            input_ids, attention_mask = tensors
+            given = {} if shifted is None else {"decoder_input_ids": shifted(input_ids)}
+            body = self.model.base_model(input_ids, attention_mask=attention_mask, use_cache=False, **given)
+            places = torch.arange(input_ids.shape[1])
+            last = (places * (input_ids == self.model.config.eos_token_id)).argmax(1)
+            rows = body.last_hidden_state[torch.arange(input_ids.shape[0]), last]
+            result: Tensor = getattr(self.model, _EOS_HEAD)(rows)
+            return result
+
+    return Module().eval()
 
 
 def longest_text(module: torch.nn.Module, batches: Batches, folder: model_folder.ModelFolder) -> int:
@@ -251,19 +285,21 @@ class Batches:
         self.vocabulary = programs.vocabulary_of(folder.config, folder.tokenizer.tokenizer)
         self._padding_id = programs.padding_of(folder.config, self.vocabulary)
         self._tokenizer = FolderTokenizer(folder.tokenizer, _UNLIMITED)
+        self._special = len(self._tokenizer.single(Encoded([])).ids)
+        self._shortest = max(1, self._special)
 
     def of(self, texts: int, length: int) -> list[Tensor]:
         """The model's inputs for so many texts: one has so many tokens, each further one fewer than that before it."""
         import torch
 
+        length = max(self._shortest, length)
         generator = torch.Generator().manual_seed(texts * 10_000 + length)
         given = {name: torch.zeros((texts, length), dtype=torch.long) for name in _INPUTS}
         given["input_ids"].fill_(self._padding_id)
         for text in range(texts):
-            tokens = max(1, length * (texts - text) // texts)
+            tokens = max(self._shortest, length * (texts - text) // texts)
             own = torch.randint(self.vocabulary // 2, self.vocabulary, (tokens,), generator=generator).tolist()
-            around = self._tokenizer.single(Encoded([])).ids
-            ids = self._tokenizer.single(Encoded(own[: tokens - len(around)])).ids if tokens > len(around) else own
+            ids = self._tokenizer.single(Encoded(own[: tokens - self._special])).ids
             given["input_ids"][text, :tokens] = torch.tensor(ids)
             given["attention_mask"][text, :tokens] = 1
             given["token_type_ids"][text, tokens // 2 : tokens] = 1
@@ -326,7 +362,11 @@ def largest_error(module: torch.nn.Module, batches: Batches, path: Path, longest
     with torch.inference_mode():
         for texts, length in [(texts, min(length, longest)) for texts, length in (*_TEXTS, (1, longest))]:
             batch = batches.of(texts, length)
-            right, found = module(*batch), package(*batch)
+            try:
+                right, found = module(*batch), package(*batch)
+            except Exception as error:
+                sizes = list(batch[0].shape)
+                raise ModelError(f"comparing fails on token ids of {sizes}: {_first_lines(error)}") from None
             if found.shape != right.shape:
                 raise ModelError(
                     f"the package gives {tuple(found.shape)} where transformers gives {tuple(right.shape)}"

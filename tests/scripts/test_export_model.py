@@ -97,9 +97,21 @@ def test_other_shapes_are_not_written(
     monkeypatch.setattr(
         torch._inductor, "aoti_load_package", lambda _: lambda *given: compiled[-1]["program"](*given)[..., :3]
     )
-    assert "the package gives (1, 1, 3) where transformers gives (1, 1, 64)" in refusal(
+    assert "the package gives (1, 2, 3) where transformers gives (1, 2, 64)" in refusal(
         capsys, source, tmp_path / "out"
     )
+
+
+def test_a_package_that_fails(
+    source: Path,
+    tmp_path: Path,
+    compiled: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda _: lambda *given: 1 / 0)
+    said = refusal(capsys, source, tmp_path / "out")
+    assert said == "comparing fails on token ids of [1, 2]: ZeroDivisionError: division by zero"
 
 
 def test_nan_is_an_error(
@@ -220,3 +232,22 @@ def test_a_text_that_transformers_fails_on(source: Path, tmp_path: Path, monkeyp
     )
     with pytest.raises(export_model.ModelError, match="transformers fails on a text of 96 tokens: IndexError: out of"):
         export_model.longest_text(Module(), export_model.Batches(["input_ids", "attention_mask"], folder), folder)
+
+
+@pytest.mark.parametrize("kind", ["BartConfig", "T5Config"])
+def test_the_last_end_token_is_found_as_transformers_finds_it(kind: str) -> None:
+    """Of classifiers that read the decoder's state there, also where a text has several."""
+    import transformers
+
+    names = ["input_ids", "attention_mask"]
+    sizes = {"d_model": 16, "decoder_layers": 1, "encoder_layers": 1, "num_layers": 1, "d_ff": 20, "vocab_size": 50}
+    heads_of = {"num_heads": 2, "d_kv": 8, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = getattr(transformers, kind)(**sizes, **heads_of, eos_token_id=2, pad_token_id=1, decoder_start_token_id=2)
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    ids = torch.tensor([[5, 2, 7, 8, 2, 1], [5, 6, 2, 9, 10, 2]])
+    inputs = (ids, (ids != 1).long())
+    with torch.inference_mode():
+        right = export_model.as_module(model, names, export_model.model_folder.CLASSES)(*inputs)
+        found = export_model.as_exportable(model, names, export_model.model_folder.CLASSES)(*inputs)
+    assert right.shape == (2, config.num_labels)
+    torch.testing.assert_close(found, right)
