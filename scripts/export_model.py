@@ -373,8 +373,8 @@ def largest_error(module: torch.nn.Module, batches: Batches, path: Path, longest
                 )
             for text, mask in enumerate(batch[1].bool()):
                 one, other = (part[text][mask] if part.dim() == 3 else part[text] for part in (right, found))
-                error = (one - other).norm() / one.norm().clamp(min=1e-6)
-                largest = max(largest, float(torch.nan_to_num(error, nan=torch.inf)))
+                difference = (one - other).norm() / one.norm().clamp(min=1e-6)
+                largest = max(largest, float(torch.nan_to_num(difference, nan=torch.inf)))
     return largest
 
 
