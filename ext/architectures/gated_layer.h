@@ -33,11 +33,18 @@ struct GatedLayerOptions {
   std::shared_ptr<const Rotary> rotary;
   bool qkv_bias = false;
   bool out_bias = false;
+  bool network_bias = false;
   bool query_and_key_norms = false;
-  bool norms_around = false;  // Gemma's: also what comes out of each part is normalised
+  bool norms_around = false;                                  // Gemma's: also what comes out of each part is normalised
+  bool fused = false;                                         // Phi-3's: qkv_proj, and gate_up_proj
+  std::shared_ptr<const MixtureOfExperts> mixture = nullptr;  // in place of the network
 };
 
 kernels::AttentionShape gated_attention(const GatedSizes& sizes, bool causal);
+
+// The network that is below `weights`, of so many numbers within.
+FeedForward gated_network(const WeightReader& weights, const GatedSizes& sizes, int64_t intermediate,
+                          const Execution& execution, bool fused = false, bool biased = false);
 
 std::shared_ptr<const TransformerLayer> gated_layer(const WeightReader& weights, const GatedSizes& sizes,
                                                     GatedLayerOptions options, const Execution& execution);
@@ -45,7 +52,7 @@ std::shared_ptr<const TransformerLayer> gated_layer(const WeightReader& weights,
 // Of a text's last token that is no padding, as transformers classifies with decoders.
 ClassHead last_token_classifier(const Config& config);
 
-// By rope_parameters, or rope_theta and rope_scaling.
+// By rope_parameters, or rope_theta and rope_scaling; of a share of each head by partial_rotary_factor.
 std::shared_ptr<const Rotary> rotary_of(const Config& config, double theta, const GatedSizes& sizes,
                                         const Execution& execution);
 

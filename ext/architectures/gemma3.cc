@@ -9,10 +9,16 @@ namespace predictor {
 
 namespace {
 
+struct Family {
+  double theta;   // of layers that see all, where the configuration does not say
+  int64_t every;  // layer of so many sees all, likewise
+  bool query_and_key_norms;
+};
+
 // Which layers see all: by layer_types, or each of so many.
-std::vector<bool> full_layers(const Config& config, int64_t layers) {
+std::vector<bool> full_layers(const Config& config, int64_t layers, int64_t usual) {
   std::vector<bool> full;
-  const int64_t every = config.size(config.any_of({"_sliding_window_pattern", "sliding_window_pattern"}), 6);
+  const int64_t every = config.size(config.any_of({"_sliding_window_pattern", "sliding_window_pattern"}), usual);
   config.ignore({"sliding_window_pattern", "_sliding_window_pattern"});
   if (!config.has("layer_types")) {
     for (int64_t i = 0; i < layers; ++i) full.push_back((i + 1) % every == 0);
@@ -29,15 +35,15 @@ std::shared_ptr<const Rotary> rotary_of_kind(const Config& config, const std::st
     const Config own = config.object("rope_parameters").object(kind);
     return std::make_shared<Rotary>(own.number("rope_theta", theta), sizes.head_size, own, sizes.positions, execution);
   }
+  if (config.has("rope_parameters")) return rotary_of(config, theta, sizes, execution);  // one for all kinds
   if (kind == "full_attention" && config.has("rope_scaling")) {
     return std::make_shared<Rotary>(theta, sizes.head_size, config.object("rope_scaling"), sizes.positions, execution);
   }
   return std::make_shared<Rotary>(theta, sizes.head_size, execution);
 }
 
-}  // namespace
-
-TextTransformer make_gemma3(const Config& config, const WeightReader& weights, const Execution& execution) {
+TextTransformer make_gemma(const Config& config, const WeightReader& weights, const Execution& execution,
+                           const Family& family) {
   GatedSizes sizes = gated_sizes(config, "hidden_activation");
   sizes.norm = NormKind::rms_of_1_plus;
   const bool biased = config.flag("attention_bias", false);
@@ -56,10 +62,10 @@ TextTransformer make_gemma3(const Config& config, const WeightReader& weights, c
       .hidden_size = sizes.hidden,
       .max_positions = sizes.positions};
   const auto global =
-      rotary_of_kind(config, "full_attention", config.number("rope_theta", 1'000'000), sizes, execution);
+      rotary_of_kind(config, "full_attention", config.number("rope_theta", family.theta), sizes, execution);
   const auto local =
       rotary_of_kind(config, "sliding_attention", config.number("rope_local_base_freq", 10'000), sizes, execution);
-  const std::vector<bool> full = full_layers(config, sizes.layers);
+  const std::vector<bool> full = full_layers(config, sizes.layers, family.every);
   for (int64_t i = 0; i < sizes.layers; ++i) {
     kernels::AttentionShape shape = gated_attention(sizes, is_causal);
     shape.scale = static_cast<float>(1 / std::sqrt(scalar));
@@ -72,13 +78,23 @@ TextTransformer make_gemma3(const Config& config, const WeightReader& weights, c
                                               .rotary = sees_all ? global : local,
                                               .qkv_bias = biased,
                                               .out_bias = biased,
-                                              .query_and_key_norms = true,
+                                              .query_and_key_norms = family.query_and_key_norms,
                                               .norms_around = true},
                                              execution));
   }
   transformer.language_head = LanguageHead{.tied = config.flag("tie_word_embeddings", true), .soft_cap = logit_cap};
   transformer.text_classes = last_token_classifier(config);
   return transformer;
+}
+
+}  // namespace
+
+TextTransformer make_gemma2(const Config& config, const WeightReader& weights, const Execution& execution) {
+  return make_gemma(config, weights, execution, {.theta = 10'000, .every = 2, .query_and_key_norms = false});
+}
+
+TextTransformer make_gemma3(const Config& config, const WeightReader& weights, const Execution& execution) {
+  return make_gemma(config, weights, execution, {.theta = 1'000'000, .every = 6, .query_and_key_norms = true});
 }
 
 }  // namespace predictor

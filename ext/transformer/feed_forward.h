@@ -11,18 +11,16 @@
 
 namespace predictor {
 
+struct MixtureOfExperts;
+
 struct FeedForward {
-  std::unique_ptr<Linear> up;  // gated: [gate, up]
+  std::unique_ptr<Linear> up = nullptr;  // gated: [gate, up]
   Activation activation = Activation::gelu;
   bool gated = false;
-  std::unique_ptr<Linear> down;
+  std::unique_ptr<Linear> down = nullptr;
+  std::shared_ptr<const MixtureOfExperts> mixture = nullptr;  // in place of all that, where it is there
 
-  at::Tensor apply(const at::Tensor& x) const {
-    at::Tensor intermediate = up->apply(x);
-    if (gated) return down->apply(activate_gated(activation, intermediate));
-    activate(activation, intermediate);
-    return down->apply(intermediate);
-  }
+  at::Tensor apply(const at::Tensor& x) const;
 };
 
 }  // namespace predictor

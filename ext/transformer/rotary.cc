@@ -6,6 +6,7 @@
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -56,6 +57,24 @@ at::Tensor yarn(const at::Tensor& frequencies, double theta, int64_t rotated, in
   return frequencies / factor * ramp + frequencies * (1 - ramp);
 }
 
+// LongRoPE's (Ding et al. 2024, arXiv:2402.13753) of texts within the first context: each by a factor of its own.
+at::Tensor longrope(const at::Tensor& frequencies, const Config& scaling) {
+  const std::vector<double> factors = scaling.numbers("short_factor");
+  scaling.ignore({"long_factor", "long_mscale", "short_mscale"});
+  if (static_cast<int64_t>(factors.size()) != frequencies.numel()) {
+    scaling.refuse("short_factor", "expected " + std::to_string(frequencies.numel()) + " factors, got " +
+                                       std::to_string(factors.size()));
+  }
+  return frequencies / at::tensor(factors, at::kDouble);
+}
+
+double longrope_scale(const Config& scaling, int64_t context, int64_t original) {
+  const auto first = static_cast<double>(scaling.size("original_max_position_embeddings", original));
+  const double factor = scaling.number("factor", static_cast<double>(context) / first);
+  if (scaling.has("attention_factor")) return scaling.number("attention_factor", 1);
+  return factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(first));
+}
+
 double yarn_scale(const Config& scaling) {
   if (scaling.has("attention_factor")) return scaling.number("attention_factor", 1);
   const double factor = scaling.number("factor", 1);
@@ -72,12 +91,14 @@ Rotary::Rotary(double theta, int64_t rotated, const Execution& execution, bool i
   fill(plain_frequencies(theta, rotated), 1, execution);
 }
 
-Rotary::Rotary(double theta, int64_t rotated, const Config& scaling, int64_t context, const Execution& execution)
+Rotary::Rotary(double theta, int64_t rotated, const Config& scaling, int64_t context, const Execution& execution,
+               int64_t original)
     : rotated_(rotated) {
   const at::Tensor frequencies = plain_frequencies(theta, rotated);
   const std::string type = scaling.text(scaling.any_of({"rope_type", "type"}), "default");
   scaling.ignore({"rope_theta", "partial_rotary_factor"});
-  if (type == "default") {
+  if (type == "default" || type == "dynamic") {
+    scaling.ignore({type == "dynamic" ? "factor" : "rope_theta"});
     fill(frequencies, 1, execution);
   } else if (type == "linear") {
     fill(frequencies / scaling.number("factor", 1), 1, execution);
@@ -85,8 +106,11 @@ Rotary::Rotary(double theta, int64_t rotated, const Config& scaling, int64_t con
     fill(llama3(frequencies, scaling), 1, execution);
   } else if (type == "yarn") {
     fill(yarn(frequencies, theta, rotated, context, scaling), yarn_scale(scaling), execution);
+  } else if (type == "longrope" || type == "su") {
+    fill(longrope(frequencies, scaling), longrope_scale(scaling, context, original > 0 ? original : context),
+         execution);
   } else {
-    scaling.refuse("rope_type", "served are default, linear, llama3 and yarn");
+    scaling.refuse("rope_type", "served are default, linear, dynamic, llama3, yarn and longrope");
   }
   scaling.finish();
 }

@@ -14,8 +14,11 @@ class Rotary {
   // neighbours turn, else number i with number i + rotated / 2.
   Rotary(double theta, int64_t rotated, const Execution& execution, bool interleaved = false);
   // With the scaling that `scaling` describes (rope_parameters or rope_scaling of a config.json): default, linear,
-  // llama3 or yarn; `context`: max_position_embeddings. Throws ModelError for another.
-  Rotary(double theta, int64_t rotated, const Config& scaling, int64_t context, const Execution& execution);
+  // dynamic, llama3, yarn or longrope; `context`: max_position_embeddings; `original`: the first context of longrope,
+  // where `scaling` does not say it. Dynamic and longrope hold for texts within those two. Throws ModelError for
+  // another.
+  Rotary(double theta, int64_t rotated, const Config& scaling, int64_t context, const Execution& execution,
+         int64_t original = 0);
 
   // GTE's: theta grows by the factor, and the frequencies shrink by a power of it.
   static Rotary ntk(double theta, int64_t rotated, double factor, const Execution& execution);
