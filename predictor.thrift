@@ -230,7 +230,10 @@ struct TokenizeOptions {
   1: optional bool special_tokens
 }
 
-/** How a text is generated. */
+/**
+ * How a text is generated. Where the model's own files (generation_config.json) have other defaults, those are meant:
+ * ModelInfo.details shows them, such as default_temperature.
+ */
 struct GenerationOptions {
   /** Maximum number of new tokens, 1 to max_output_tokens, a limit of the model. Default: 20. */
   1: optional i32 max_tokens,

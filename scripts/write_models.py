@@ -1,11 +1,13 @@
-"""Writes the table of docs/models.md anew: what is served, and how far each answer is from the library's.
+"""Writes the tables of docs/models.md anew: what is served, and how far each answer is from the library's.
 
-python scripts/write_models.py [--anew]
+python scripts/write_models.py [--anew]        # the table of generators, too
+python scripts/write_models.py generators      # that one alone
 
 An error that is there and larger stays, since another processor rounds otherwise: --anew forgets those.
 
-Makes every folder of tests/support/folders/table.py, asks transformers or sentence-transformers and the server's own
-model in each precision, and takes minutes. tests/server/models/folder/test_architectures.py checks what it has written.
+Makes every folder of tests/support/folders/table.py and language_models.py, asks transformers or sentence-transformers
+and the server's own model in each precision, and takes minutes. test_architectures.py and test_generators.py of
+tests/server/models/folder check what it has written.
 """
 
 from __future__ import annotations
@@ -21,16 +23,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from process.files import write_atomically
 from server.models.options import PRECISIONS
-from tests.support.folders import served, table
+from tests.support.folders import generated, language_models, served, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from tests.support.folders.language_models import LanguageModel
     from tests.support.folders.table import Row
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 BEGIN = "<!-- models: `python scripts/write_models.py` writes this table -->\n"
 END = "<!-- end of models -->\n"
+BEGIN_GENERATORS = "<!-- generators: `python scripts/write_models.py generators` writes this table -->\n"
+END_GENERATORS = "<!-- end of generators -->\n"
 LEAST = 1e-7  # what float32 itself loses
 HEADROOM = 1.25
 
@@ -83,13 +88,53 @@ def read_errors(document: str) -> dict[tuple[str, str, str], dict[str, float]]:
     return found
 
 
-def with_table(document: str, rows_: str) -> str:
+def with_table(document: str, rows_: str, first: str = BEGIN, last: str = END) -> str:
     """The document with this table between its marks."""
-    before, begin, others = document.partition(BEGIN)
-    _, end, after = others.partition(END)
+    before, begin, others = document.partition(first)
+    _, end, after = others.partition(last)
     if not (begin and end):
         raise ValueError("the document has no marks for a table of models")
-    return f"{before}{BEGIN}\n{rows_}\n{END}{after}"
+    return f"{before}{first}\n{rows_}\n{last}{after}"
+
+
+# ---------------------------------------------------------------------------------------------------------- generators
+
+
+def generator_table(errors: Mapping[str, Mapping[str, str]]) -> str:
+    """A line for each row of language_models."""
+    lines = ["| family | form | " + " | ".join(PRECISIONS) + " |", "|---|---|" + "---|" * len(PRECISIONS)]
+    for row in language_models.ROWS:
+        numbers = " | ".join(errors[row.name][precision] for precision in PRECISIONS)
+        lines.append(f"| {row.family} | {row.variation or 'usual'} | {numbers} |")
+    return "\n".join(lines) + "\n"
+
+
+def read_generator_errors(document: str) -> dict[str, dict[str, float]]:
+    """Name of a row -> precision -> the error, from what `generator_table` wrote."""
+    found = {}
+    for line in document.partition(BEGIN_GENERATORS)[2].partition(END_GENERATORS)[0].splitlines():
+        family, variation, *numbers = ["", "", *(cell.strip() for cell in line.strip("|").split("|"))][
+            -2 - len(PRECISIONS) :
+        ]
+        if numbers and numbers[0][:1].isdigit():
+            name = family if variation == "usual" else f"{family}: {variation}"
+            found[name] = dict(zip(PRECISIONS, map(float, numbers), strict=True))
+    return found
+
+
+def measure_generators(chosen: Sequence[LanguageModel]) -> Errors:
+    """In float32 the largest difference of a logit; in the others the mean divergence of the next token, in nats."""
+    errors: Errors = {}
+    for row in chosen:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            row.write(folder)
+            right = generated.wanted(folder, generated.LOGITS)
+            errors[row.name] = {
+                precision: written(generated.error(folder, right, precision)) for precision in PRECISIONS
+            }
+        print(row.name, errors[row.name], flush=True)
+    return errors
 
 
 def larger(errors: Errors, documented: Mapping[tuple[str, str, str], Mapping[str, float]]) -> Errors:
@@ -120,13 +165,17 @@ async def measure(chosen: Iterable[Row]) -> Errors:
     return errors
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0."""
-    errors = asyncio.run(measure(rows()))
+    given = sys.argv[1:] if arguments is None else arguments
     document = DOCUMENT.read_text(encoding="utf-8")
-    if "--anew" not in sys.argv:
-        errors = larger(errors, read_errors(document))
-    write_atomically(DOCUMENT, with_table(document, table_of(errors)).encode())
+    if "generators" not in given:
+        errors = asyncio.run(measure(rows()))
+        if "--anew" not in given:
+            errors = larger(errors, read_errors(document))
+        document = with_table(document, table_of(errors))
+    lines = generator_table(measure_generators(language_models.ROWS))
+    write_atomically(DOCUMENT, with_table(document, lines, BEGIN_GENERATORS, END_GENERATORS).encode())
     return 0
 
 

@@ -74,7 +74,7 @@ class Models(SettingsGroup, title="Models"):
     precision: Literal["float32", "bfloat16", "int8"] = setting(
         "float32",
         "precision of models that are read from Hugging Face folders; of one: NAME=FOLDER,precision=int8",
-        to="encoder",
+        to=("encoder", "generator"),
     )
     model_device: Strings = setting(
         (),
@@ -280,7 +280,7 @@ class Queues(SettingsGroup, title="Queues and sizes of requests"):
         unit="tokens",
         ge=1,
         le=1 << 24,
-        to=("torchscript", "encoder", "server.models"),
+        to=("torchscript", "encoder", "generator", "server.models"),
     )
     max_token_bytes: int = setting(
         1 << 14,
@@ -311,13 +311,21 @@ class Generation(SettingsGroup, title="Generation of text"):
     """Texts that grow token by token."""
 
     slots: int = setting(16, "number of texts that one model generates at a time", ge=1, le=256, to="generator")
+    cache_bytes: int = setting(
+        1 << 30,
+        "maximum size of the keys and values (KV cache) that one generator keeps of its texts and of earlier prompts",
+        unit="bytes",
+        ge=1 << 16,
+        le=1 << 44,
+        to="generator",
+    )
     max_output_tokens: int = setting(
         1024,
         "maximum number of new tokens in one generated text",
         unit="tokens",
         ge=1,
         le=1 << 20,
-        to="server.models",
+        to=("generator", "server.models"),
     )
     streams: int = setting(
         1024, "maximum number of streamed texts that are not yet read to their end", ge=1, to="server.rpc"

@@ -1145,7 +1145,8 @@ class TokenizeOptions(object):
 
 class GenerationOptions(object):
     """
-    How a text is generated.
+    How a text is generated. Where the model's own files (generation_config.json) have other defaults, those are meant:
+    ModelInfo.details shows them, such as default_temperature.
 
     Attributes:
      - max_tokens: Maximum number of new tokens, 1 to max_output_tokens, a limit of the model. Default: 20.

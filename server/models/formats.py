@@ -34,22 +34,18 @@ def is_tflite(path: Path) -> bool:
 
 def is_hugging_face(path: Path) -> bool:
     """Whether the folder is what transformers or sentence-transformers save, whatever its architecture."""
-    return any((path / name).is_file() for name in ("config.json", "modules.json", "model.pt2"))
+    own = any((path / name).is_file() for name in ("config.json", "modules.json", "model.pt2"))
+    return own or (model_folder(path) / "config.json").is_file()
 
 
 def is_generator(path: Path) -> bool:
-    """Whether the folder is a GPT-2, however broken."""
-    if (path / GENERATOR_JSON).is_file():
-        return True
-    try:
-        return read_json(model_folder(path) / "config.json").get("model_type") == "gpt2"
-    except ModelError:
-        return False
+    """Whether the folder is a GPT-2 that scripts/convert_generator.py wrote, however broken."""
+    return (path / GENERATOR_JSON).is_file()
 
 
 def model_folder(path: Path) -> Path:
     """Where a generator's weights lie: in the folder itself, or in `model` beside `tokenizer`."""
-    return path / "model" if (path / "model").is_dir() else path
+    return path / "model" if (path / "model").is_dir() and not (path / "config.json").is_file() else path
 
 
 def read_json(path: Path) -> dict[str, Any]:

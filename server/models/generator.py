@@ -1,19 +1,21 @@
-"""Text generators: GPT-2 run step by step in ext, where requests join and leave a running batch."""
+"""Text generators, run step by step in ext, where requests join and leave a running batch; and GPT-2's own folders."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from predictor.ttypes import ModelLimits
 
 from ext import _generator
-from server.errors import ModelError, invalid_argument, too_large
+from server.errors import ModelError, PredictionError, invalid_argument, too_large
 from server.models import gpt2_folder
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 from server.models.requests import Generated
+from server.models.sampling import CONTRACT, SamplingDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from server.models.requests import RequestContext, Sampling
 
     Listener = Callable[[str, int], object]
+    Native = _generator.GeneratorEngine | _generator.TextGenerator
 
 log = structlog.get_logger()
 
@@ -35,7 +38,7 @@ _INLINE_BYTES = 512
 class GeneratorEngine(Engine):
     """An Engine whose requests may tell of their progress."""
 
-    def __init__(self, native: _generator.GeneratorEngine, max_tokens: int) -> None:
+    def __init__(self, native: Native, max_tokens: int) -> None:
         self._listeners: dict[int, Listener] = {}
         super().__init__(native, max_tokens)
 
@@ -69,36 +72,52 @@ class GeneratorEngine(Engine):
             log.exception("a part of a text could not be handed over")
 
 
-class GeneratorModel(EngineModel):
-    """A GPT-2 with its tokenizer, behind its own queue."""
+@dataclass(frozen=True, slots=True)
+class GeneratorAbout:
+    """What a folder says of its model."""
 
-    kind = "gpt2-generator"
+    tokenizer: Any
+    """tokenizers.Tokenizer, which adds the special tokens that stand around a prompt."""
+    first_token: int | None
+    """What a prompt without tokens begins with."""
+    context: int
+    """Positions of a text, its prompt included."""
+    vocabulary: int
+    strips_first_space: bool = False
+    """A text does not begin with the space that its first token has."""
+    sampling: SamplingDefaults = CONTRACT
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class GeneratorModel(EngineModel):
+    """A language model with its tokenizer, behind its own queue."""
+
+    kind = "text-generator"
     capabilities = (Capability.GENERATE,)
     equal_lengths_only = False
     _engine: GeneratorEngine
 
-    def __init__(self, native: _generator.GeneratorEngine, folder: Gpt2Folder, settings: Settings) -> None:
-        context = folder.sizes["context"]
-        super().__init__(GeneratorEngine(native, context))
-        self._tokenizer = folder.tokenizer
-        self._first_token = folder.first_token
+    def __init__(self, native: Native, about: GeneratorAbout, settings: Settings) -> None:
+        super().__init__(GeneratorEngine(native, about.context))
+        self._about = about
+        self._tokenizer = about.tokenizer
+        added = about.tokenizer.get_added_tokens_decoder().items()
+        self._special_tokens = frozenset(token for token, content in added if content.special)
         self._max_bytes = settings.max_message_bytes
-        self._context = context
         # None where it is the model's positions that end it, which no setting could change
-        self._tokens_setting = "max_tokens" if settings.max_tokens < context else None
+        self._tokens_setting = "max_tokens" if settings.max_tokens < about.context else None
         self.limits = ModelLimits(
-            max_tokens=min(settings.max_tokens, context - 1),
+            max_tokens=min(settings.max_tokens, about.context - 1),
             queue_items=settings.queue_items,
             queue_tokens=settings.queue_tokens,
             batch_items=settings.slots,
             batch_tokens=0,
-            max_output_tokens=min(settings.max_output_tokens, context - 1),
+            max_output_tokens=min(settings.max_output_tokens, about.context - 1),
         )
-        self.details = {
-            "architecture": "gpt2",
-            "precision": folder.precision,
-            "context": str(context),
-            "vocabulary": str(folder.sizes["vocabulary"]),
+        self.sampling_defaults = about.sampling
+        self.details = about.details | {
+            "context": str(about.context),
+            "vocabulary": str(about.vocabulary),
             "device": settings.device,
             "batch_invariant": str(native.batch_invariant).lower(),
         }
@@ -106,10 +125,10 @@ class GeneratorModel(EngineModel):
     async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
         """See Model.prompt_tokens."""
         tokens = await self._tokens(prompt)
-        if len(tokens) + max_tokens > self._context:
+        if len(tokens) + max_tokens > self._about.context:
             raise invalid_argument(
                 f"{len(tokens)} tokens and {max_tokens} new ones (max_tokens) are more than the"
-                f" model's {self._context} positions",
+                f" model's {self._about.context} positions",
                 field="prompt",
             )
         return tokens
@@ -118,6 +137,7 @@ class GeneratorModel(EngineModel):
         self, tokens: list[int], sampling: Sampling, context: RequestContext, on_text: Listener | None = None
     ) -> Generated:
         """See Model.generate."""
+        begins = _Beginning(self._strips(tokens), on_text)
         text, generated, finish_reason = await self._engine.generate(
             tokens,
             sampling.max_tokens,
@@ -128,9 +148,13 @@ class GeneratorModel(EngineModel):
             sampling.stop,
             sampling.seed,
             context=context,
-            on_text=on_text,
+            on_text=None if on_text is None else begins.hand_on,
         )
-        return Generated(text, len(generated), finish_reason, len(tokens))
+        return Generated(begins.of(text), len(generated), finish_reason, len(tokens))
+
+    def _strips(self, tokens: list[int]) -> bool:
+        """Whether what is generated begins a text, whose first space the tokenizer's decoder leaves out."""
+        return self._about.strips_first_space and self._special_tokens.issuperset(tokens)
 
     async def _tokens(self, prompt: str) -> list[int]:
         size = len(prompt.encode())
@@ -142,8 +166,8 @@ class GeneratorModel(EngineModel):
             tokens: list[int] = self._tokenizer.encode(prompt).ids
         else:
             tokens = (await self._in_thread(self._tokenizer.encode, prompt)).ids
-        if not tokens and self._first_token is not None:
-            tokens = [self._first_token]
+        if not tokens and self._about.first_token is not None:
+            tokens = [self._about.first_token]
         if not tokens:
             raise invalid_argument("is empty, and the model has no token to begin a text with", field="prompt")
         if len(tokens) > self.limits.max_tokens:
@@ -153,27 +177,58 @@ class GeneratorModel(EngineModel):
                 field="prompt",
                 setting=self._tokens_setting,
             )
+        if max(tokens) >= self._about.vocabulary:
+            raise self._unknown_token(max(tokens))
         return tokens
+
+    def _unknown_token(self, token: int) -> PredictionError:
+        name = self._tokenizer.id_to_token(token)
+        return invalid_argument(
+            f"the token {name!r} (id {token}) is over the {self._about.vocabulary} tokens that the model knows",
+            field="prompt",
+        )
+
+
+class _Beginning:
+    """The parts of a text as they are, or without the space that the first one begins with."""
+
+    def __init__(self, strips: bool, on_text: Listener | None) -> None:
+        self._strips = strips
+        self._on_text = on_text
+
+    def of(self, text: str) -> str:
+        """The next part."""
+        if self._strips and text:
+            self._strips = False
+            return text.removeprefix(" ")
+        return text
+
+    def hand_on(self, text: str, tokens: int) -> object:
+        """To the listener."""
+        assert self._on_text is not None
+        return self._on_text(self.of(text), tokens)
 
 
 async def load(path: Path, settings: Settings) -> GeneratorModel:
-    """Load a folder, off the event loop. Raises ModelError."""
+    """Load a folder of a GPT-2, off the event loop. Raises ModelError."""
     folder, native = await asyncio.to_thread(_open, path, settings)
-    return GeneratorModel(native, folder, settings)
+    about = GeneratorAbout(
+        tokenizer=folder.tokenizer,
+        first_token=folder.first_token,
+        context=folder.sizes["context"],
+        vocabulary=folder.sizes["vocabulary"],
+        details={"architecture": "gpt2", "precision": folder.precision},
+    )
+    return GeneratorModel(native, about, settings)
 
 
 def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.GeneratorEngine]:
     folder = gpt2_folder.read(path)
+    own = settings.of_engine("generator")
+    del own["cache_bytes"], own["max_output_tokens"]
+    own |= {"precision": folder.precision, "max_tokens": folder.sizes["context"]}
     try:
-        native = _generator.GeneratorEngine(
-            folder.sizes,
-            folder.weights,
-            folder.token_bytes,
-            folder.end_tokens,
-            precision=folder.precision,
-            max_tokens=folder.sizes["context"],
-            **settings.of_engine("generator"),
-        )
+        native = _generator.GeneratorEngine(folder.sizes, folder.weights, folder.token_bytes, folder.end_tokens, **own)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(str(error)) from None
     folder.weights.clear()  # the engine has its own

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Tagging,
         Token,
     )
+    from server.models.sampling import SamplingDefaults
 
 
 class Model(Protocol):
@@ -96,6 +97,9 @@ class Model(Protocol):
         """The text's tokens, whole; those that the model wants around a text among them, if `special_tokens`."""
 
     # GENERATE
+    sampling_defaults: SamplingDefaults
+    """What options mean that a request leaves out."""
+
     async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
         """The prompt's tokens, when there is room for so many new ones after them. Raises PredictionError."""
 

@@ -20,7 +20,8 @@ class ModelOptions(NamedTuple):
     precision: str | None = None
     """None: the setting's."""
     pooling: tuple[str, ...] = ()
-    """Of a folder that does not say itself how tokens become a vector; none: the mean."""
+    """Of a folder that does not say itself how tokens become a vector; none: the mean. A language model's folder gives
+    vectors where one is asked for, and texts else."""
     ignore: frozenset[str] = frozenset()
     """Fields of the folder's files that are not known, and change nothing."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.hub.location import is_name
 
@@ -106,6 +106,21 @@ def pickled_head(path: Path) -> str | None:
                 " to serve the vectors alone, or train a sequence classifier (AutoModelForSequenceClassification)"
             )
     return None
+
+
+def quantized(config: dict[str, Any]) -> str | None:
+    """Of a config.json whose weights are whole numbers of a few bits already; None: they are floats."""
+    given = config.get("quantization_config")
+    if given is None:
+        return None
+    about = given if isinstance(given, dict) else {}
+    method = str(about.get("quant_method", "an unknown form"))
+    bits = about.get("bits") or next((size for size in (4, 8) if about.get(f"load_in_{size}bit")), None)
+    form = f"{method}, {bits} bits" if bits else method
+    return (
+        f"its weights are quantised already ({form}; quantization_config in config.json), which is not read: serve the"
+        " folder that they were made from, with ,precision=int8 behind it for whole numbers of 8 bits"
+    )
 
 
 def no_weights(path: Path) -> str:

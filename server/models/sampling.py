@@ -2,59 +2,86 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from predictor.ttypes import GenerationOptions
 
 from process.options import MAX_TOKENS, REPETITION_PENALTY, STOP, TEMPERATURE, TOP_K, TOP_P
 from server.errors import invalid_argument, too_large
 from server.models.requests import Sampling
 
 if TYPE_CHECKING:
-    from predictor.ttypes import GenerationOptions
-
     from process.options import Option
 
 FIELD = "generation_options"
 
 _SEEDS = 1 << 64
 _LARGEST_TOP_K = 1 << 31  # more than any vocabulary has
-_DEFAULTS = (TEMPERATURE.default, TOP_K.default, TOP_P.default, REPETITION_PENALTY.default)
 
 
-def sampling_of(options: GenerationOptions | None, max_output_tokens: int, field: str = FIELD) -> Sampling:
-    """The options with defaults for what they leave out; `field` is the path of the options in the call.
+class SamplingDefaults(NamedTuple):
+    """What options mean that a request leaves out: those of the contract, or what a model's own files say."""
+
+    max_tokens: int = MAX_TOKENS.default
+    temperature: float = TEMPERATURE.default
+    top_k: int = TOP_K.default
+    top_p: float = TOP_P.default
+    repetition_penalty: float = REPETITION_PENALTY.default
+    stop: tuple[str, ...] = ()
+
+    def described(self) -> dict[str, str]:
+        """Those that are not the contract's, as ModelInfo.details shows them: default_temperature -> 0.6."""
+        usual = SamplingDefaults()
+        changed = [name for name in self._fields if getattr(self, name) != getattr(usual, name)]
+        return {f"default_{name}": _shown(getattr(self, name)) for name in changed}
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else str(value)
+
+
+CONTRACT = SamplingDefaults()
+_NO_OPTIONS = GenerationOptions()
+
+
+def sampling_of(
+    options: GenerationOptions | None,
+    max_output_tokens: int,
+    defaults: SamplingDefaults = CONTRACT,
+    field: str = FIELD,
+) -> Sampling:
+    """The options with the defaults for what they leave out; `field` is the path of the options in the call.
 
     Raises INVALID_ARGUMENT, and TOO_LARGE for `stop`.
     """
-    default = min(MAX_TOKENS.default, max_output_tokens)
     if options is None:
-        return Sampling(default, *_DEFAULTS, (), secrets.randbits(64))
-    max_tokens = default if options.max_tokens is None else options.max_tokens
+        options = _NO_OPTIONS
+    max_tokens = min(defaults.max_tokens, max_output_tokens) if options.max_tokens is None else options.max_tokens
     if wrong := MAX_TOKENS.wrong(max_tokens, max_output_tokens):
         raise invalid_argument(f"{wrong} (max_output_tokens of the model)", field=f"{field}.max_tokens")
     return Sampling(
         max_tokens,
-        _number(TEMPERATURE, options.temperature, field),
-        min(_number(TOP_K, options.top_k, field), _LARGEST_TOP_K),
-        _number(TOP_P, options.top_p, field),
-        _number(REPETITION_PENALTY, options.repetition_penalty, field),
-        _stops(options.stop, f"{field}.{STOP.name}"),
+        _number(TEMPERATURE, options.temperature, defaults.temperature, field),
+        min(_number(TOP_K, options.top_k, defaults.top_k, field), _LARGEST_TOP_K),
+        _number(TOP_P, options.top_p, defaults.top_p, field),
+        _number(REPETITION_PENALTY, options.repetition_penalty, defaults.repetition_penalty, field),
+        defaults.stop if options.stop is None else _stops(options.stop, f"{field}.{STOP.name}"),
         secrets.randbits(64) if options.seed is None else options.seed % _SEEDS,
     )
 
 
-def _number(option: Option, value: Any, field: str) -> Any:
+def _number(option: Option, value: Any, default: Any, field: str) -> Any:
     """The value, or the default where there is none."""
     if value is None:
-        return option.default
+        return default
     if wrong := option.wrong(value):
         raise invalid_argument(wrong, field=f"{field}.{option.name}")
     return value
 
 
-def _stops(stops: list[str] | None, field: str) -> tuple[str, ...]:
-    if not stops:
-        return ()
+def _stops(stops: list[str], field: str) -> tuple[str, ...]:
     if wrong := STOP.wrong(len(stops)):
         raise too_large(wrong, field=field)
     for index, stop in enumerate(stops):

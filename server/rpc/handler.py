@@ -301,7 +301,7 @@ class Handler:
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> Generation:
         model, context = self._admit(_GENERATE, options)
-        sampling = sampling_of(generation_options, model.limits.max_output_tokens)
+        sampling = sampling_of(generation_options, model.limits.max_output_tokens, model.sampling_defaults)
         try:
             tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
             done = await model.generate(tokens, sampling, context)
@@ -313,7 +313,7 @@ class Handler:
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
     ) -> str:
         model, context = self._admit(_GENERATE, options)
-        sampling = sampling_of(generation_options, model.limits.max_output_tokens)
+        sampling = sampling_of(generation_options, model.limits.max_output_tokens, model.sampling_defaults)
 
         async def text(on_text: Listener) -> Generated:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts import write_models
-from tests.support.folders import served
+from tests.support.folders import language_models, served
 
 DOCUMENT = write_models.DOCUMENT.read_text(encoding="utf-8")
 EXACT = {"1 - cosine": 1e-6, "difference": 1e-4}
@@ -35,3 +35,19 @@ def test_a_table_is_read_as_it_was_written() -> None:
     assert set(map(str, write_models.read_errors(document).values())) == {
         "{'float32': 1e-07, 'bfloat16': 0.002, 'int8': 0.05}"
     }
+
+
+def test_every_generator_is_there_and_no_other() -> None:
+    found = write_models.read_generator_errors(DOCUMENT)
+    assert list(found) == [row.name for row in language_models.ROWS], "run python scripts/write_models.py generators"
+    assert all(errors["float32"] <= EXACT["difference"] for errors in found.values())
+
+
+def test_a_table_of_generators_is_read_as_it_was_written() -> None:
+    errors = {row.name: {"float32": "1e-7", "bfloat16": "2e-3", "int8": "5e-2"} for row in language_models.ROWS}
+    marks = (write_models.BEGIN_GENERATORS, write_models.END_GENERATORS)
+    document = write_models.with_table(DOCUMENT, write_models.generator_table(errors), *marks)
+    found = write_models.read_generator_errors(document)
+    assert found == {name: {"float32": 1e-7, "bfloat16": 2e-3, "int8": 5e-2} for name in errors}
+    with pytest.raises(ValueError, match="no marks"):
+        write_models.with_table("", "", *marks)

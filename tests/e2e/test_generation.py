@@ -55,7 +55,7 @@ def error_of(call: Any, *arguments: Any) -> PredictionError:
 def test_what_the_model_says_of_itself(service: Service) -> None:
     with service.client() as predictor:
         (info,) = predictor.list_models()
-    assert (info.name, info.kind) == ("harbour", "gpt2-generator")
+    assert (info.name, info.kind) == ("harbour", "text-generator")
     assert (info.limits.max_tokens, info.limits.max_output_tokens, info.limits.batch_items) == (127, 127, 16)
     assert info.details["precision"] == "float32"
     assert "generate" in info.default_for

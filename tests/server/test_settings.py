@@ -21,8 +21,9 @@ import server.config
 import server.errors
 from process.settings import declared, is_list
 from server.config import Settings
-from server.models import generator, torchscript
+from server.models import torchscript
 from server.models.folder import load as folder_load
+from server.models.folder.generation import load as generation
 from server.models.message_cost import MessageCost
 from server.models.options import NO_OPTIONS
 from server.proxy import Proxy
@@ -78,12 +79,14 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable
     captured = Captured()
     weights = SimpleNamespace(files=[], tensors={})
     read = SimpleNamespace(max_tokens=1 << 20, config={}, head={}, weights=weights, program=None, details={})
-    folder = SimpleNamespace(sizes={"context": 1 << 20}, weights={}, token_bytes=[], end_tokens=[], precision="float32")
+    folder = SimpleNamespace(
+        config={}, weights=weights, token_bytes=SimpleNamespace(table=[]), end_tokens=[], details={}
+    )
     monkeypatch.setattr(torchscript._torchscript, "TorchScriptEngine", captured.build)
     monkeypatch.setattr(folder_load._encoder, "EncoderEngine", captured.build)
     monkeypatch.setattr(folder_load.model_folder, "read", lambda *_: read)
-    monkeypatch.setattr(generator._generator, "GeneratorEngine", captured.build)
-    monkeypatch.setattr(generator.gpt2_folder, "read", lambda _: folder)
+    monkeypatch.setattr(generation._generator, "TextGenerator", captured.build)
+    monkeypatch.setattr(generation.generator_folder, "read", lambda *_: folder)
 
     def loaded(load: Callable[..., Any]) -> Callable[[Settings], object]:
         def build(settings: Settings) -> object:
@@ -97,7 +100,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable
     return {
         "torchscript": loaded(torchscript.load),
         "encoder": loaded(lambda path, settings: folder_load.load(path, settings, NO_OPTIONS)),
-        "generator": loaded(generator.load),
+        "generator": loaded(lambda path, settings: generation.load(path, settings, NO_OPTIONS)),
         "messages": lambda settings: MessageCost(settings).queue_settings(),
         "proxy": lambda settings: asyncio.run(sent_to_proxy(settings)),
     }

@@ -178,7 +178,7 @@ async def _tokenize(model: Model, instance: Any, _context: RequestContext) -> li
 
 async def _generate(model: Model, instance: tuple[str, GenerationOptions], context: RequestContext) -> Generated:
     prompt, options = instance
-    sampling = sampling_of(options, model.limits.max_output_tokens)
+    sampling = sampling_of(options, model.limits.max_output_tokens, model.sampling_defaults)
     tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
     return await model.generate(tokens, sampling, context)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Read by tokenizer_files.py.
 _TOKENIZER_READ = {
+    "add_bos_token",
+    "add_eos_token",
     "add_prefix_space",
     "added_tokens_decoder",
     "additional_special_tokens",
@@ -24,6 +26,7 @@ _TOKENIZER_READ = {
     "eos_token",
     "extra_special_tokens",
     "keep_accents",
+    "legacy",
     "mask_token",
     "model_input_names",
     "model_max_length",
@@ -42,8 +45,6 @@ _TOKENIZER_READ = {
 # tokenizer.json already, which goes before them.
 _TOKENIZER_HARMLESS = {
     "__type",
-    "add_bos_token",
-    "add_eos_token",
     "auto_map",
     "backend",
     "chat_template",
@@ -56,7 +57,6 @@ _TOKENIZER_HARMLESS = {
     "init_inputs",
     "is_local",
     "language",
-    "legacy",
     "local_files_only",
     "mask_token_sent",
     "max_len",

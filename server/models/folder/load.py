@@ -14,6 +14,8 @@ from server.errors import ModelError
 from server.models.folder import model_folder, programs
 from server.models.folder.classifier import ClassifierModel
 from server.models.folder.encoder import EncoderModel
+from server.models.folder.generation import generator_folder
+from server.models.folder.generation import load as generation
 from server.models.folder.reranker import RerankerModel
 from server.models.folder.sparse import SparseModel
 from server.models.folder.token_classifier import TokenClassifierModel
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from server.models.folder.model_folder import ModelFolder
     from server.models.folder.programs import ProgramFile
     from server.models.folder.text_model import TextModel
+    from server.models.generator import GeneratorModel
     from server.models.options import ModelOptions
 
 log = structlog.get_logger()
@@ -41,8 +44,12 @@ _CLASSES: dict[str, type[TextModel]] = {
 }
 
 
-async def load(path: Path, settings: Settings, options: ModelOptions, *, programs_too: bool = True) -> TextModel:
+async def load(
+    path: Path, settings: Settings, options: ModelOptions, *, programs_too: bool = True
+) -> TextModel | GeneratorModel:
     """Load and warm up, off the event loop. Raises ModelError. `programs_too`: as for model_folder.described."""
+    if await asyncio.to_thread(generator_folder.generates, path, options):
+        return await generation.load(path, settings, options)
     folder, native, tokenizer = await asyncio.to_thread(_open, path, settings, options, programs_too)
     limits = ModelLimits(
         max_tokens=tokenizer.max_tokens,
@@ -62,6 +69,9 @@ def check(path: Path, settings: Settings, options: ModelOptions) -> None:
     The engine reads fields of config.json before the weights that belong to them, and is given none. A program in the
     folder does not count: it would run with the server's rights. OSError too.
     """
+    if generator_folder.generates(path, options):
+        generation.check(path, settings, options)
+        return
     try:
         folder = model_folder.described(path, options, programs_too=False)
     except ModelError as error:

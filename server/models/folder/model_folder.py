@@ -37,6 +37,7 @@ _OUTPUTS = {
     "WithLMHeadModel": VECTOR,
     "Model": VECTOR,
 }
+_GENERATORS = ("ForCausalLM", "LMHeadModel")
 _READ_HERE = {"sbert_ce_default_activation_function", "sentence_transformers"}
 
 
@@ -110,7 +111,7 @@ def described(
     module = _plain(path, config, options) if is_plain else _of_modules(path, options)
     output = _plain_output(config, program) if is_plain else _output(module)
     if is_plain and output == VECTOR and not module.static:
-        module.head.append({"type": "pooling", "modes": list(options.pooling or _usual_pooling(config))})
+        module.head.append({"type": "pooling", "modes": list(options.pooling or ("mean",))})
     elif options.pooling:
         raise ModelError("pooling is an option of models that give vectors alone")
     for below in (*(() if program else (transformer,)), *module.weights.values()):
@@ -191,6 +192,14 @@ def class_name(config: dict[str, Any]) -> str:
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
+def is_generator_class(config: dict[str, Any]) -> bool:
+    """Whether transformers' class of a plain folder writes texts token by token, and not all of one is read at once."""
+    name = class_name(config)
+    if name.endswith("WithLMHeadModel"):  # T5's, which has an encoder
+        return False
+    return name.endswith(_GENERATORS) and config.get("is_causal", True) is not False
+
+
 def _output(module: SentenceTransformer) -> str:
     """What a folder with modules.json gives."""
     if module.task == "sequence-classification" or module.model_type == "CrossEncoder":
@@ -217,12 +226,6 @@ def _plain_output(config: dict[str, Any], program: ProgramFile | None) -> str:
             return output
     ends = ", ".join(f"...{end}" for end in _OUTPUTS)
     raise ModelError(f"config.json: architectures: {name} is not served; served are {ends}")
-
-
-def _usual_pooling(config: dict[str, Any]) -> tuple[str, ...]:
-    """As sentence-transformers chooses it for a folder that does not say."""
-    is_decoder = class_name(config).endswith("ForCausalLM") and config.get("is_causal", True) is not False
-    return ("lasttoken",) if is_decoder else ("mean",)
 
 
 def _head(output: str, module: SentenceTransformer, labels: list[str]) -> dict[str, Any]:

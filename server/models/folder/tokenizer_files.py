@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from server.errors import ModelError
 from server.models.folder.fields import refuse_unknown
@@ -21,10 +21,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG = "tokenizer_config.json"
+_ADDED_TOKENS = "added_tokens.json"
 STATIC = "static"
 """model_type of static embeddings, whose own config.json, where they have one, does not say it."""
 
+_ENDS = ("bos", "eos")
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+_GENERAL, _LLAMA = "TokenizersBackend", "LlamaTokenizer"
+_QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 # Classes of transformers, without Fast at the end.
 _WORD_PIECE = {
@@ -43,12 +50,16 @@ _WORD_PIECE = {
 _BYTE_LEVEL = {
     "BartTokenizer",
     "BlenderbotTokenizer",
+    "CodeGenTokenizer",
     "DebertaTokenizer",
     "GPT2Tokenizer",
     "LEDTokenizer",
     "LongformerTokenizer",
+    "Qwen2Tokenizer",
     "RobertaTokenizer",
 }
+_GENERATORS = {"CodeGenTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer"}
+"""Of the byte-level ones those without [CLS] and [SEP]."""
 _WITH_TOKEN_TYPES = (_WORD_PIECE - {"DistilBertTokenizer", "MPNetTokenizer"}) | {
     "DebertaTokenizer",
     "DebertaV2Tokenizer",
@@ -63,11 +74,19 @@ _CLASS_OF_TYPE = {
     "distilbert": "BertTokenizer",
     "electra": "BertTokenizer",
     "gpt2": "GPT2Tokenizer",
+    "gpt_neo": "GPT2Tokenizer",
+    "gptj": "GPT2Tokenizer",
     "mobilebert": "MobileBertTokenizer",
     "mpnet": "MPNetTokenizer",
     "nomic_bert": "BertTokenizer",
+    "opt": "GPT2Tokenizer",
+    "phi": "GPT2Tokenizer",
+    "qwen2": "Qwen2Tokenizer",
+    "qwen3": "Qwen2Tokenizer",
+    "qwen3_moe": "Qwen2Tokenizer",
     "roberta": "RobertaTokenizer",
     "squeezebert": "BertTokenizer",
+    "starcoder2": "GPT2Tokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }
 # What their constructors take where tokenizer_config.json does not say.
@@ -79,6 +98,9 @@ _DEFAULTS = {
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     },
+    "CodeGenTokenizer": dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>"),
+    "GPT2Tokenizer": dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>"),
+    "Qwen2Tokenizer": dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>"),
     "MPNetTokenizer": {
         "bos_token": "<s>",
         "eos_token": "</s>",
@@ -149,18 +171,37 @@ def read(folder: Path, config: dict[str, Any], ignored: Collection[str] = ()) ->
 
 def _settings(folder: Path) -> dict[str, Any]:
     settings = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    if "added_tokens_decoder" not in settings and (folder / "special_tokens_map.json").is_file():
+    if "added_tokens_decoder" in settings:
+        return settings
+    if (folder / "special_tokens_map.json").is_file():
         settings |= read_json(folder / "special_tokens_map.json")
+    if (folder / _ADDED_TOKENS).is_file():
+        settings["added_tokens_decoder"] = _added_tokens(read_json(folder / _ADDED_TOKENS), settings)
     return settings
+
+
+def _added_tokens(ids: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """added_tokens.json, of older versions, as the added_tokens_decoder that it became."""
+    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    named = [settings.get(key) for key in SPECIAL_TOKENS] + (list(extra) if isinstance(extra, list) else [])
+    special = {token.get("content") if isinstance(token, dict) else token for token in named}
+    decoder = {}
+    for token, id_ in ids.items():
+        if not isinstance(id_, int) or isinstance(id_, bool) or id_ < 0:
+            raise ModelError(f"{_ADDED_TOKENS}: {token!r}: expected an id, got {id_!r}")
+        decoder[str(id_)] = {"content": token, "special": token in special, "normalized": token not in special}
+    return decoder
 
 
 def _class_name(config: dict[str, Any], settings: dict[str, Any]) -> str:
     """Of transformers' class, without Fast."""
-    of_type = _CLASS_OF_TYPE.get(str(config.get("model_type")), "TokenizersBackend")
+    of_type = _CLASS_OF_TYPE.get(str(config.get("model_type")), _GENERAL)
     name = settings.get("tokenizer_class") or config.get("tokenizer_class") or of_type
     if not isinstance(name, str):
         raise ModelError(f"{CONFIG}: tokenizer_class: expected a string, got {name!r}")
-    return name.removesuffix("Fast")
+    name = name.removesuffix("Fast")
+    # Mistral's folders and others name Llama's class, and are read by the general one
+    return _GENERAL if name == _LLAMA and config.get("model_type") != "llama" else name
 
 
 def _max_tokens(settings: dict[str, Any]) -> int | None:
@@ -205,6 +246,9 @@ def _adapt(tokenizer: Any, name: str, settings: dict[str, Any]) -> None:
         if tokenizer.normalizer is None or isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
             tokenizer.normalizer = _bert_normalizer(settings)
         return
+    if name == _LLAMA and not isinstance(tokenizer.decoder, decoders.ByteLevel):
+        _adapt_llama(tokenizer, settings)
+        return
     if name in _BYTE_LEVEL and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=_flag(settings, "add_prefix_space", False))
         return
@@ -220,6 +264,16 @@ def _adapt(tokenizer: Any, name: str, settings: dict[str, Any]) -> None:
                 lowercase(tokenizer)
                 continue
             raise ModelError(f"{CONFIG}: {field} is {value!r}, which tokenizer.json contradicts; {SAVE_FAST}")
+
+
+def _adapt_llama(tokenizer: Any, settings: dict[str, Any]) -> None:
+    """Llama 2's class sets how spaces become ▁, and ▁ spaces, whatever tokenizer.json says: that is often older."""
+    prefix = _flag(settings, "add_prefix_space", True)
+    scheme: Any = "never" if not prefix else "always" if settings.get("legacy", False) is True else "first"
+    tokenizer.normalizer = None
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
+    steps: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, decoders.Strip(" ", left=1)] if prefix else steps)
 
 
 def _kinds(tokenizer: Any) -> set[str]:
@@ -286,23 +340,43 @@ def _bert_normalizer(settings: dict[str, Any]) -> Any:
 
 
 def _byte_level(vocabulary: Path, merges: Path, name: str, settings: dict[str, Any]) -> Any:
-    """As RobertaTokenizer builds it."""
+    """As RobertaTokenizer builds it, or GPT2Tokenizer and its kin."""
     ids = read_json(vocabulary)
     lines = (line.strip() for line in merges.read_text(encoding="utf-8").splitlines())
     pairs: Any = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
     tokenizer = Tokenizer(models.BPE(ids, pairs, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False))
     prefix_space = _flag(settings, "add_prefix_space", False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
-    if name == "GPT2Tokenizer":
-        tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-        return tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    if name == "Qwen2Tokenizer":
+        split = pre_tokenizers.Split(Regex(_QWEN_SPLIT), behavior="isolated")
+        bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=False)
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_])
     tokens = {key: token.content for key, token in _special_tokens(name, settings).items()}
+    if name in _GENERATORS:
+        tokenizer.post_processor = _ends(tokenizer, tokens, settings)
+        return tokenizer
     cls, sep = tokens["cls_token"], tokens["sep_token"]
     if cls not in ids or sep not in ids:
         raise ModelError(f"vocab.json has no {cls if cls not in ids else sep}")
     trim = _flag(settings, "trim_offsets", True)
     tokenizer.post_processor = processors.RobertaProcessing((sep, ids[sep]), (cls, ids[cls]), trim, prefix_space)
     return tokenizer
+
+
+def _ends(tokenizer: Any, tokens: dict[str, str], settings: dict[str, Any]) -> Any:
+    """What puts the tokens at a text's ends that the settings ask for."""
+    asked = [name for name in _ENDS if _flag(settings, f"add_{name}_token", False)]
+    ends = {name: tokens.get(f"{name}_token") if name in asked else None for name in _ENDS}
+    special = []
+    for token in filter(None, ends.values()):
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+        special.append((token, tokenizer.token_to_id(token)))
+    bos, eos = ends["bos"], ends["eos"]
+    single = " ".join(filter(None, [bos, "$A", eos]))
+    pair = " ".join(filter(None, [single, bos and f"{bos}:1", "$B:1", eos and f"{eos}:1"]))
+    return processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
 
 
 def _flag(settings: dict[str, Any], name: str, default: bool) -> bool:
@@ -322,7 +396,7 @@ def _special_tokens(name: str, settings: dict[str, Any]) -> dict[str, AddedToken
     if name in _WORD_PIECE - {"MPNetTokenizer"}:
         given: dict[str, Any] = dict(_DEFAULTS["BertTokenizer"])
     else:
-        given = dict(_DEFAULTS.get("RobertaTokenizer" if name in _BYTE_LEVEL - {"GPT2Tokenizer"} else name, {}))
+        given = dict(_DEFAULTS.get("RobertaTokenizer" if name in _BYTE_LEVEL - _GENERATORS else name, {}))
     given |= {key: settings[key] for key in SPECIAL_TOKENS if settings.get(key) is not None}
     given |= {  # a model's own: image_token, ...
         key: value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str)

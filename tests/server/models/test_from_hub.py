@@ -217,7 +217,7 @@ def test_a_configuration_that_is_not_served(place: Place, bert: Served, change: 
         ({"config.json": b"{"}, "config.json is no JSON"),
         ({"config.json": BERT, "model.safetensors": b""}, "there is no tokenizer.json, nor a vocabulary that"),
         ({"config.json": BERT, "model.safetensors": b"", "spiece.model": b""}, "spiece.model (SentencePiece) is not"),
-        ({"config.json": {"model_type": "gpt2", "n_layer": 0}}, "config.json: n_layer: expected a number from 1"),
+        ({"config.json": {"model_type": "gpt2", "vocab_size": 0}}, "config.json: vocab_size: expected a number from 1"),
         ({"modules.json": []}, "modules.json: expected a list of modules"),
         ({"modules.json": [{"type": "mine.Module", "path": ""}]}, "mine.Module is code of the folder's own, which is"),
         ({"modules.json": [{"type": "sentence_transformers.models.Transformer", "path": "../x"}]}, "lies outside of"),
@@ -247,7 +247,8 @@ def test_an_option_that_does_not_fit(place: Place, bert: Served) -> None:
 
 def test_options_of_a_generator(place: Place, tmp_path: Path) -> None:
     place.hub.add("owner/name", folder_of(tmp_path / "model", {"config.json": {"model_type": "gpt2"}}))
-    assert place.refusal("hf://owner/name,precision=int8").startswith("options are for models that are read from")
+    assert "vocab_size: expected a number" in place.refusal("hf://owner/name,precision=int8")
+    assert "its architecture is 'gpt2'" in place.refusal("hf://owner/name,pooling=mean")
 
 
 def test_a_generator_without_weights(place: Place, tmp_path: Path) -> None:

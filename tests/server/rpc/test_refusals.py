@@ -12,6 +12,7 @@ from server.config import Settings
 from server.errors import ErrorCode, PredictionError, deadline_exceeded, overloaded, too_large
 from server.models.capabilities import Capability
 from server.models.registry import Entry, Registry
+from server.models.sampling import CONTRACT
 from server.rpc.handler import Handler
 from tests.server.waiting import error_of
 
@@ -33,6 +34,7 @@ class Strict:
     capabilities = tuple(Capability)
     limits = ModelLimits(3, 0, 0, 0, 0, 512)
     equal_lengths_only = False
+    sampling_defaults = CONTRACT
 
     takes = frozenset({"prompt"})
     dimensions = 4

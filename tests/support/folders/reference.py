@@ -27,7 +27,7 @@ def vectors(folder: Path, texts: Sequence[str], **options: Any) -> NDArray[np.fl
     """By sentence-transformers, which pools a plain folder by the mean; `options` are those of `encode`."""
     from sentence_transformers import SentenceTransformer
 
-    with _quiet():
+    with quiet():
         model = SentenceTransformer(str(folder), **_options())
         found: NDArray[np.float32] = model.encode(list(texts), batch_size=BATCH, show_progress_bar=False, **options)
     return found
@@ -45,7 +45,7 @@ def sparse_vectors(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     """By sentence-transformers: a number for each token of the vocabulary, most of them 0."""
     from sentence_transformers import SparseEncoder
 
-    with _quiet():
+    with quiet():
         model = SparseEncoder(str(folder), **_options())
         found = model.encode(list(texts), batch_size=BATCH, show_progress_bar=False, convert_to_sparse_tensor=False)
     return np.asarray(found)
@@ -55,7 +55,7 @@ def token_vectors(folder: Path, texts: Sequence[str], task: str = "document") ->
     """By sentence-transformers: a vector for each token of a document or query, special ones included."""
     from sentence_transformers import MultiVectorEncoder
 
-    with _quiet():
+    with quiet():
         model = MultiVectorEncoder(str(folder), **_options())
         encode = model.encode_query if task == "query" else model.encode_document
         found: list[NDArray[np.float32]] = encode(
@@ -68,7 +68,7 @@ def scores(folder: Path, pairs: Sequence[Pair]) -> NDArray[np.float32]:
     """By sentence-transformers' CrossEncoder, with the activation that the folder asks for."""
     from sentence_transformers import CrossEncoder
 
-    with _quiet():
+    with quiet():
         model = CrossEncoder(str(folder), **_options())
         found: NDArray[np.float32] = model.predict(list(pairs), batch_size=BATCH, show_progress_bar=False)
     return found
@@ -93,7 +93,7 @@ def hidden_states(folder: Path, text: str) -> list[NDArray[np.float32]]:
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         kind = T5EncoderModel if AutoConfig.from_pretrained(folder).model_type == "t5" else AutoModel
         model = kind.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -105,7 +105,7 @@ def spans(folder: Path, texts: Sequence[str], strategy: str) -> list[list[dict[s
     """By transformers' pipeline for tokens: label, score, begin and end of each span."""
     from transformers import pipeline
 
-    with _quiet():
+    with quiet():
         tag = pipeline("token-classification", str(folder), aggregation_strategy=strategy, device="cpu")
         found = [tag(text) for text in texts]
     return [
@@ -128,7 +128,7 @@ def zero_shot(
     """By transformers' pipeline: a score for each label that the caller names."""
     from transformers import pipeline
 
-    with _quiet():
+    with quiet():
         classify = pipeline("zero-shot-classification", str(folder), device="cpu")
         found = [classify(text, list(labels), multi_label=multi_label) for text in texts]
     return [dict(zip(answer["labels"], answer["scores"], strict=True)) for answer in found]
@@ -141,7 +141,7 @@ def _run(
     import torch
     import transformers
 
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         model = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         # transformers takes the padding before a text for the text where that is nothing but tokens of padding
@@ -154,7 +154,7 @@ def _run(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without bars of progress, and without warnings about names of arguments that the libraries themselves pass on."""
     import warnings
 

@@ -217,3 +217,133 @@ def gemma(**options: Any) -> PreTrainedTokenizerBase:
     return GemmaTokenizer(
         vocab=vocabulary, merges=list(merges), add_bos_token=True, add_eos_token=True, padding_side="right", **options
     )
+
+
+# ---------------------------------------------------------------------------------------------------- of generators
+
+
+def gpt2(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs, and nothing around a text."""
+    from transformers import GPT2Tokenizer
+
+    tokens, merges = _byte_pairs()
+    return GPT2Tokenizer(vocab=_numbered(tokens, ["<|endoftext|>"]), merges=list(merges), **options)
+
+
+def opt(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs behind </s>, as OPT has them."""
+    from transformers import GPT2Tokenizer
+
+    tokens, merges = _byte_pairs()
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>") | {"pad_token": "<pad>"}
+    vocabulary = _numbered(["<s>", "<pad>", "</s>", "<unk>"], tokens)
+    return GPT2Tokenizer(vocab=vocabulary, merges=list(merges), add_bos_token=True, **special, **options)
+
+
+def gpt_neox(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs of composed characters, and runs of spaces that were added as tokens of no special kind."""
+    from transformers import AddedToken, GPTNeoXTokenizer
+
+    tokens, merges = _byte_pairs()
+    vocabulary = _numbered(["<|endoftext|>", "<|padding|>"], tokens)
+    tokenizer = GPTNeoXTokenizer(vocab=vocabulary, merges=list(merges), **options)
+    tokenizer.add_tokens([AddedToken(" " * count, normalized=True, special=False) for count in range(8, 1, -1)])
+    return tokenizer
+
+
+def qwen_generator(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs without anything around a text, and tokens of chats."""
+    from transformers import AddedToken, Qwen2Tokenizer
+
+    tokens, merges = _byte_pairs()
+    vocabulary = _numbered(tokens, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    options = {"eos_token": "<|im_end|>", "extra_special_tokens": ["<|im_start|>", "<|im_end|>"]} | options
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=list(merges), **options)
+    tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("</think>", special=False)])
+    return tokenizer
+
+
+def llama2(**options: Any) -> PreTrainedTokenizerBase:
+    """Pairs of characters with bytes for what is not there, and ▁ before a text, behind <s>."""
+    from transformers import LlamaTokenizer
+
+    tokens, merges = _character_pairs()
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = _numbered(["<unk>", "<s>", "</s>"], bytes_, tokens)
+    return LlamaTokenizer(vocab=vocabulary, merges=list(merges), add_bos_token=True, **options)
+
+
+def llama3(**options: Any) -> PreTrainedTokenizerBase:
+    """Byte pairs in words of Llama 3's own cut, behind <|begin_of_text|>."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokens, merges = _byte_pairs()
+    first, last = "<|begin_of_text|>", "<|end_of_text|>"
+    vocabulary = _numbered(tokens)
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocabulary, list(merges), ignore_merges=True))
+    split = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(split), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([first, last, "<|eot_id|>"])
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(
+                single=f"{first} $A",
+                pair=f"{first} $A {first}:1 $B:1",
+                special_tokens=[(first, tokenizer.token_to_id(first))],
+            ),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=first, eos_token=last, **options)
+
+
+def phi3(**options: Any) -> PreTrainedTokenizerBase:
+    """Llama 2's vocabulary as older files write it: ▁ by the normaliser, nothing around a text, tokens of chats."""
+    from transformers import AddedToken, PreTrainedTokenizerFast
+
+    tokens, merges = _character_pairs()
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = _numbered(["<unk>", "<s>", "</s>"], bytes_, tokens)
+    model = models.BPE(vocabulary, list(merges), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", "<|endoftext|>"])
+    tokenizer.add_special_tokens([AddedToken(name, rstrip=True) for name in ("<|assistant|>", "<|user|>", "<|end|>")])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="<|endoftext|>", unk_token="<unk>", **options
+    )
+
+
+def gemma_generator(**options: Any) -> PreTrainedTokenizerBase:
+    """Gemma's, behind <bos> and with nothing at the end."""
+    from transformers import GemmaTokenizer
+
+    tokens, merges = _character_pairs()
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    vocabulary = _numbered(["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"], bytes_, tokens)
+    return GemmaTokenizer(vocab=vocabulary, merges=list(merges), add_bos_token=True, **options)
+
+
+def unigram(**options: Any) -> PreTrainedTokenizerBase:
+    """Unigrams with a decoder of ▁ alone, as some fine-tuned folders have them."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = tokenizers.Tokenizer(models.Unigram(_scored(["<unk>", "<s>", "</s>"]), unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", **options
+    )

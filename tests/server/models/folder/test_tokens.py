@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from server.errors import ModelError
@@ -18,9 +18,11 @@ from tests.server.models.folder.tokenizers import (
     WORDS,
     change,
     write_byte_level,
+    write_config,
     write_unigram,
     write_vocabulary,
 )
+from tests.support.folders import vocabularies
 from tests.support.folders.architectures import ARCHITECTURES
 from tests.support.sentences import texts
 
@@ -282,3 +284,97 @@ def test_a_broken_tokenizer_json(bert: Path, content: bytes) -> None:
     (bert / "tokenizer.json").write_bytes(content)
     with pytest.raises(ModelError, match="tokenizer cannot be read"):
         opened(bert)
+
+
+# ------------------------------------------------------------------------------------------ vocabularies of generators
+
+
+def without_tokenizer_json(folder: Path) -> None:
+    """As older folders are: vocab.json and merges.txt."""
+    Tokenizer.from_file(str(folder / "tokenizer.json")).model.save(str(folder))
+    (folder / "tokenizer.json").unlink()
+
+
+def assert_prompts_as_transformers(folder: Path) -> None:
+    wanted, own = AutoTokenizer.from_pretrained(folder), tokenizer_files.read(folder, config_of(folder)).tokenizer
+    for text in [*TEXTS, " leads", "  two", "<s> a", "<|endoftext|> b <|im_end|>x<|user|>  y", "<think>a", "▁b"]:
+        assert own.encode(text).ids == wanted(text)["input_ids"], text
+
+
+PROMPTS = [
+    ("gpt2", "gpt2"),
+    ("gpt2", "gptj"),
+    ("opt", "opt"),
+    ("gpt_neox", "gpt_neox"),
+    ("qwen_generator", "qwen3"),
+    ("llama2", "llama"),
+    ("llama2", "mistral"),
+    ("llama3", "llama"),
+    ("phi3", "phi3"),
+    ("gemma_generator", "gemma2"),
+    ("unigram", "llama"),
+]
+
+
+@pytest.mark.parametrize(("vocabulary", "model_type"), PROMPTS, ids=["-".join(row) for row in PROMPTS])
+def test_prompts_of_every_form(tmp_path: Path, vocabulary: str, model_type: str) -> None:
+    getattr(vocabularies, vocabulary)().save_pretrained(tmp_path)
+    write_config(tmp_path, model_type)
+    assert_prompts_as_transformers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "model_type", "fields"),
+    [
+        ("gpt2", "gpt2", {}),
+        ("gpt2", "gpt_neo", {"tokenizer_class": None}),
+        ("gpt2", "phi", {"tokenizer_class": "CodeGenTokenizer"}),
+        ("gpt2", "gpt2", {"add_bos_token": True, "add_eos_token": True}),
+        ("opt", "opt", {"add_bos_token": True}),
+        ("qwen_generator", "qwen2", {"extra_special_tokens": None, "eos_token": "<|endoftext|>"}),
+    ],
+)
+def test_vocabularies_of_byte_pairs(tmp_path: Path, vocabulary: str, model_type: str, fields: dict[str, Any]) -> None:
+    getattr(vocabularies, vocabulary)().save_pretrained(tmp_path)
+    without_tokenizer_json(tmp_path)
+    change(tmp_path, "tokenizer_config.json", **fields)
+    write_config(tmp_path, model_type)
+    assert_prompts_as_transformers(tmp_path)
+
+
+def test_added_tokens_json(tmp_path: Path) -> None:
+    """Of folders that older versions wrote: beside the vocabulary, special where special_tokens_map.json says so."""
+    vocabularies.gpt2().save_pretrained(tmp_path)
+    without_tokenizer_json(tmp_path)
+    write_config(tmp_path, "gpt2")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+    size = len(json.loads((tmp_path / "vocab.json").read_text()))
+    added = {"<|user|>": size, "[[harbour]]": size + 1, "<pad>": size + 2}
+    (tmp_path / "added_tokens.json").write_text(json.dumps(added))
+    (tmp_path / "special_tokens_map.json").write_text(
+        json.dumps({"pad_token": "<pad>", "extra_special_tokens": ["<|user|>"]})
+    )
+    own = tokenizer_files.read(tmp_path, config_of(tmp_path)).tokenizer
+    wanted = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("a [[harbour]] b", "<|user|>a<pad>", "[[harbour]]", "a  <|user|> [[harbour]]"):
+        assert own.encode(text).ids == wanted(text)["input_ids"]
+        for skip in (True, False):
+            assert own.decode(own.encode(text).ids, skip_special_tokens=skip) == wanted.decode(
+                wanted(text)["input_ids"], skip_special_tokens=skip
+            )
+    assert own.encode("<|user|>a[[harbour]]").ids[::2] == [size, size + 1]
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|user|>": "600"}))
+    with pytest.raises(ModelError, match=r"added_tokens.json: '<\|user\|>': expected an id, got '600'"):
+        tokenizer_files.read(tmp_path, config_of(tmp_path))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|user|>": size + 7}))
+    with pytest.raises(ModelError, match=f"cannot have the id {size + 7}"):
+        tokenizer_files.read(tmp_path, config_of(tmp_path))
+
+
+@pytest.mark.parametrize("fields", [{}, {"legacy": True}, {"legacy": None}, {"add_prefix_space": False}])
+def test_older_files_of_llama_2(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """tokenizer.json puts ▁ before a text by its normaliser; transformers' class does it in its own way."""
+    vocabularies.phi3().save_pretrained(tmp_path)
+    change(tmp_path, "tokenizer_config.json", tokenizer_class="LlamaTokenizer", **fields)
+    write_config(tmp_path, "llama")
+    assert_prompts_as_transformers(tmp_path)

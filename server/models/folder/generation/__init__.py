@@ -1,0 +1,7 @@
+"""Folders of Hugging Face whose model generates text.
+
+generator_folder  which folders those are, and what the engine needs of one
+token_bytes       what each token of the vocabulary writes
+defaults          generation_config.json: what a request means that leaves options out, and which tokens end a text
+load              the engine and the model behind it
+"""

@@ -1,0 +1,128 @@
+"""A folder of a model that generates, read: what the engine, the prompts and the answers need of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ext import _encoder, _generator
+from server.errors import ModelError
+from server.models.folder import sentence_transformers, tokenizer_files
+from server.models.folder.fields import without
+from server.models.folder.generation import defaults, token_bytes
+from server.models.folder.model_folder import class_name, is_generator_class
+from server.models.folder.programs import PACKAGE
+from server.models.folder.weights import Weights, files_of
+from server.models.formats import model_folder, read_json
+from server.models.refusals import quantized
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.models.folder.generation.token_bytes import TokenBytes
+    from server.models.options import ModelOptions
+    from server.models.sampling import SamplingDefaults
+
+_MAX_VOCABULARY = 1 << 24  # as ext/weights/config.h has it
+
+# Fields of config.json that older versions keep there and generation_config.json has now, or that are read here.
+_READ_HERE = {
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "max_new_tokens",
+    "min_new_tokens",
+    "min_p",
+    "output_logits",
+    "renormalize_logits",
+    "stop_strings",
+    "guidance_scale",
+    "penalty_alpha",
+}
+
+
+@dataclass(slots=True)
+class GeneratorFolder:
+    """As the engine takes it, and more."""
+
+    config: dict[str, Any]
+    """config.json."""
+    weights: Weights
+    tokenizer: Any
+    """tokenizers.Tokenizer."""
+    token_bytes: TokenBytes
+    end_tokens: list[int]
+    first_token: int | None
+    """What an empty prompt begins with, where the tokenizer puts nothing there."""
+    sampling: SamplingDefaults
+    details: dict[str, str]
+
+
+def generates(path: Path, options: ModelOptions) -> bool:
+    """Whether a folder holds a language model that generates, and nothing that gives vectors is there or asked for."""
+    if options.pooling or any((path / name).is_file() for name in (sentence_transformers.MODULES, PACKAGE)):
+        return False
+    folder = model_folder(path)
+    if not (folder / "config.json").is_file():
+        return False
+    config = read_json(folder / "config.json")
+    return is_generator_class(config) or (not class_name(config) and _only_generates(config))
+
+
+def _only_generates(config: dict[str, Any]) -> bool:
+    kind = config.get("model_type")
+    return kind in _generator.architectures() and kind not in _encoder.architectures()
+
+
+def read(path: Path, options: ModelOptions) -> GeneratorFolder:
+    """Everything but the numbers of the weights. The architecture is looked at first. Raises ModelError, OSError."""
+    folder = described(path, options)
+    folder.weights.add(model_folder(path))
+    folder.details["weights"] = folder.weights.dtype
+    return folder
+
+
+def described(path: Path, options: ModelOptions) -> GeneratorFolder:
+    """What there is besides the weights, of which only the files are looked for. Raises ModelError, OSError."""
+    folder = model_folder(path)
+    config = read_json(folder / "config.json")
+    _require_served(config)
+    if refusal := quantized(config):
+        raise ModelError(refusal)
+    fields = defaults.read(folder, options.ignore)
+    sampling = defaults.sampling(fields)
+    vocabulary = _vocabulary(config)
+    ends = defaults.end_tokens(fields, config, vocabulary)
+    files_of(folder)
+    tokenizer = tokenizer_files.read(path if folder == path else path / "tokenizer", config, options.ignore).tokenizer
+    return GeneratorFolder(
+        config=without(config, options.ignore | _READ_HERE),
+        weights=Weights(),
+        tokenizer=tokenizer,
+        token_bytes=token_bytes.read(tokenizer, vocabulary),
+        end_tokens=ends,
+        first_token=defaults.first_token(fields, config, vocabulary, ends),
+        sampling=sampling,
+        details={"architecture": str(config["model_type"])} | sampling.described(),
+    )
+
+
+def _require_served(config: dict[str, Any]) -> None:
+    """Raise ModelError for an architecture that does not generate here, with those that do."""
+    kind, served = config.get("model_type"), _generator.architectures()
+    if kind in served:
+        return
+    step = ""
+    if kind in _encoder.architectures():
+        step = ". Its vectors are: name the folder with ,pooling=mean or another mode behind it"
+    raise ModelError(
+        f"{class_name(config)}: text generation is not served for the architecture {kind!r} (model_type in"
+        f" config.json); served are {', '.join(served)}{step}"
+    )
+
+
+def _vocabulary(config: dict[str, Any]) -> int:
+    """Rows of the output."""
+    size = config.get("vocab_size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_VOCABULARY:
+        raise ModelError(f"config.json: vocab_size: expected a number from 1 to {_MAX_VOCABULARY}, got {size!r}")
+    return size
