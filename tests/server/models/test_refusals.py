@@ -14,6 +14,7 @@ from ext import _encoder
 from server.config import Settings
 from server.errors import ModelError
 from server.models import kinds
+from tests.support.folders import heads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,3 +143,13 @@ async def test_options(tmp_path: Path, options: str, reason: str) -> None:
 async def test_options_of_other_kinds(zoo: Callable[[str], Path]) -> None:
     message = await refusal(f"{zoo('doc_model')},precision=int8")
     assert message == "options are for models that are read from their Hugging Face folders"
+
+
+async def test_a_form_of_an_architecture_that_is_not_served(tmp_path: Path) -> None:
+    """transformers runs it, and so does what is exported."""
+    heads.transformer(tmp_path, "bert")
+    config = json.loads((tmp_path / "config.json").read_text()) | {"hidden_act": "mish"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    message = await refusal(tmp_path)
+    assert message.startswith("config.json: hidden_act")
+    assert "`python scripts/export_model.py FOLDER OUT` makes a package" in message

@@ -7,10 +7,12 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
 from server.errors import ModelError
+from server.models.requests import Reading
 from tests.server.models.folder.unknown_models import (
     Named,
     classifier,
@@ -18,6 +20,7 @@ from tests.server.models.folder.unknown_models import (
     largest_error,
     without_weights,
 )
+from tests.server.waiting import result
 from tests.support.folders import heads, served, table
 from tests.support.folders.table import Row
 
@@ -133,3 +136,82 @@ async def test_onnx_on_a_card(made: Made, opened: Open, tmp_path: Path) -> None:
     save_graph(folder / "model.onnx", {"input_ids": 7, "attention_mask": 7}, 1)
     with pytest.raises(ModelError, match=r"model.onnx: ONNX is run on the processor, and the setting device is cuda"):
         await opened(folder, device="cuda")
+
+
+def save_rows(path: Path, sum_over: list[int]) -> None:
+    """A graph of [texts, 1], or with the sum over the batch too, which makes batch mates matter."""
+    from onnx import TensorProto, helper, save
+
+    given = [helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"]) for name in NAMES[:2]]
+    found = helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["n", 1])
+    nodes = [
+        helper.make_node("Mul", NAMES[:2], ["tokens"]),
+        helper.make_node("Cast", ["tokens"], ["rows"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["rows", "axis"], ["sums"], keepdims=1),
+        helper.make_node("ReduceSum", ["sums", "over"], ["whole"], keepdims=1, noop_with_empty_axes=1),
+        helper.make_node("Add", ["sums", "whole"], ["sentence_embedding"]),
+    ]
+    constants = [
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("over", TensorProto.INT64, [len(sum_over)], sum_over),
+    ]
+    graph = helper.make_graph(nodes, "graph", given, [found], constants)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+
+
+@pytest.mark.parametrize(("sum_over", "batch_items"), [([], 64), ([0], 1)])
+async def test_texts_that_see_one_another_run_alone(
+    sum_over: list[int], batch_items: int, made: Made, opened: Open, tmp_path: Path
+) -> None:
+    folder = without_weights(made, tmp_path)
+    save_rows(folder / "model.onnx", sum_over)
+    model = await opened(folder)
+    assert (model.limits.batch_items, model.equal_lengths_only) == (batch_items, False)
+    requests = [model.embed(text, Reading(), served.context()) for text in ("", "a", "")]
+    found = [float(np.frombuffer(await result(request), "<f4")[0]) for request in requests]
+    assert found == [10.0, pytest.approx(found[1]), 10.0]  # [CLS] and [SEP] are 2 and 3
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda folder: heads.sparse_encoder(folder, "bert"), "sparse vectors .SpladePooling. are served of folders"),
+        (
+            lambda folder: heads.token_encoder(folder, "bert"),
+            r"gives .texts, 1.; for vectors of tokens .texts, to",
+        ),
+        (
+            lambda folder: heads.sentence_encoder(folder, "bert"),
+            r"gives .texts, 1., a vector for each text, which a pooling cannot be made of",
+        ),
+    ],
+)
+async def test_heads_that_do_not_fit(
+    write: Callable[[Path], object], reason: str, opened: Open, tmp_path: Path
+) -> None:
+    write(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    save_rows(tmp_path / "model" / "model.onnx", [])
+    with pytest.raises(ModelError, match=f"model.onnx: .*{reason}"):
+        await opened(tmp_path / "model")
+
+
+async def test_a_session_that_fails(made: Made, opened: Open, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    given = [helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"]) for name in NAMES[:2]]
+    found = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 1])
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+        helper.make_node("ReduceSum", ["rows", "axis"], ["out"], keepdims=1),
+    ]
+    constants = [
+        helper.make_tensor("table", TensorProto.FLOAT, [9], [1.0] * 9),
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+    ]
+    folder = without_weights(made, tmp_path)
+    graph = helper.make_graph(nodes, "graph", given, [found], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save(model, str(folder / "model.onnx"))
+    with pytest.raises(ModelError, match=r"model.onnx: it fails on a text of 96 tokens .*out of (data )?bounds"):
+        await opened(folder)
