@@ -19,7 +19,7 @@ from server.models.requests import ITS_OWN_SCORES
 from tests.e2e import folders
 from tests.server.models.test_refusals import BERT, folder_of
 from tests.server.waiting import result
-from tests.support.folders import forms, heads
+from tests.support.folders import forms, generated, heads, language_models
 from tests.support.folders.served import context
 from tests.support.generators import train_tiny
 from tests.support.hub import LARGE, WRONG
@@ -96,6 +96,26 @@ def names_in(folder: Path) -> set[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------ answers
+
+
+@pytest.mark.parametrize("name", ["Llama", "GPT-NeoX", "Llama: unigrams"])
+async def test_other_generators(place: Place, tmp_path: Path, name: str) -> None:
+    """Their texts are those of the folder."""
+    (row,) = (row for row in language_models.ROWS if row.name == name)
+    (tmp_path / "model").mkdir()
+    row.write(tmp_path / "model")
+    wanted = names_in(tmp_path / "model")
+    folder_of(tmp_path / "model", {"onnx/model.onnx": b"ONNX"})
+    place.hub.add("owner/name", tmp_path / "model")
+    settings = FAST.model_copy(update={"hub_cache": place.cache})
+    found = await kinds.fetched("hf://owner/name", settings, Stop())
+    assert found is not None
+    assert names_in(found.folder) == wanted
+    texts = []
+    for model in (await kinds.load("hf://owner/name", settings, found), await kinds.load(tmp_path / "model", settings)):
+        texts.append(await generated.given(model, ["the boat", "a lamp is"]))
+        await model.close()
+    assert texts[0] == texts[1]
 
 
 STATIC = {"model2vec": heads.model2vec, "static": lambda folder: heads.static_encoder(folder, normalize=True)}
