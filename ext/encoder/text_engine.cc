@@ -1,6 +1,7 @@
 #include "encoder/text_engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <stdexcept>
 #include <utility>
@@ -17,16 +18,43 @@ namespace {
 constexpr uint32_t kWarmUpTokens = 512;  // the largest batch of the warm-up
 constexpr uint32_t kRowsRoundedTo = 16;
 
+constexpr uint64_t kLentTokens = 64;  // of a batch that is worth more threads
+
+// The threads of all workers: who runs a batch while others idle has theirs as well.
+class Threads {
+ public:
+  Threads(uint32_t workers, uint32_t each) : workers_(workers), each_(each) {}
+
+  // For a batch that begins; what has begun keeps its threads.
+  uint32_t begin() { return each_ * (workers_ - running_.fetch_add(1)); }
+  void end() { --running_; }
+  uint32_t each() const { return each_; }
+
+ private:
+  const uint32_t workers_;
+  const uint32_t each_;
+  std::atomic<uint32_t> running_ = 0;
+};
+
 class TextExecutor : public Executor {
  public:
-  TextExecutor(std::shared_ptr<const TextModel> model, uint32_t threads)
-      : model_(std::move(model)), threads_(threads) {}
-
-  void begin() override { set_threads(threads_); }
+  TextExecutor(std::shared_ptr<const TextModel> model, std::shared_ptr<Threads> threads)
+      : model_(std::move(model)), threads_(std::move(threads)) {}
 
   void run(std::span<Request* const> batch) override {
+    const struct Running {
+      explicit Running(Threads& of) : threads(of), lent(of.begin()) {}
+      ~Running() { threads.end(); }
+      Threads& threads;
+      const uint32_t lent;
+    } running(*threads_);
     requests_.clear();
-    for (Request* request : batch) requests_.push_back(static_cast<TextRequest*>(request));
+    uint64_t tokens = 0;
+    for (Request* request : batch) {
+      requests_.push_back(static_cast<TextRequest*>(request));
+      tokens += request->tokens;
+    }
+    set_threads(tokens < kLentTokens ? threads_->each() : running.lent);
     std::sort(requests_.begin(), requests_.end(), [](const TextRequest* a, const TextRequest* b) {
       return a->text.ids.size() < b->text.ids.size();  // on a card, texts of equal length share an attention
     });
@@ -38,7 +66,7 @@ class TextExecutor : public Executor {
 
  private:
   const std::shared_ptr<const TextModel> model_;
-  const uint32_t threads_;
+  const std::shared_ptr<Threads> threads_;
   std::vector<TextRequest*> requests_;
   std::vector<const TextTokens*> texts_;
 };
@@ -87,10 +115,9 @@ TextEngine::TextEngine(const std::function<std::shared_ptr<const TextModel>(cons
   config.policy.pads = model_->pads();
   if (model_->pads()) share_batches(config.policy, *model_, config.limits.max_tokens);
   queue_ = std::make_unique<Queue>(config.limits, config.policy, config.replicas);
+  const auto threads = std::make_shared<Threads>(config.replicas, config.threads);
   std::vector<std::unique_ptr<Executor>> executors;
-  for (uint32_t i = 0; i < config.replicas; ++i) {
-    executors.push_back(std::make_unique<TextExecutor>(model_, config.threads));
-  }
+  for (uint32_t i = 0; i < config.replicas; ++i) executors.push_back(std::make_unique<TextExecutor>(model_, threads));
   workers_ = std::make_unique<Workers>(*queue_, std::move(executors));
 }
 

@@ -290,7 +290,7 @@ struct Attend {
 }  // namespace
 
 template <typename Number>
-void TextAttention::attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias) {
+void TextAttention::attend_head(const Number* qkv, size_t length, size_t kv_head, float* out, const ScoreBias* bias) {
   constexpr size_t kQueries = 2 * kVectorSize;  // at once
   const size_t rows = padded_to_vector(length) + kVectorSize;
   keys_.resize(std::max(keys_.size(), rows * shape_.head_size));
@@ -299,10 +299,12 @@ void TextAttention::attend(const Number* qkv, size_t length, float* out, const S
   queries_.resize(shape_.head_size * kQueries);
   const Text<Number> text{shape_,          bias, qkv, length, queries_.data(), keys_.data(), values_.data(),
                           weights_.data(), out};
-  for (size_t i = 0; i < shape_.kv_heads; ++i) dispatch<Attend, const Text<Number>&>(text, i);
+  dispatch<Attend, const Text<Number>&>(text, kv_head);
 }
 
-template void TextAttention::attend(const float* qkv, size_t length, float* out, const ScoreBias* bias);
-template void TextAttention::attend(const uint16_t* qkv, size_t length, float* out, const ScoreBias* bias);
+template void TextAttention::attend_head(const float* qkv, size_t length, size_t kv_head, float* out,
+                                         const ScoreBias* bias);
+template void TextAttention::attend_head(const uint16_t* qkv, size_t length, size_t kv_head, float* out,
+                                         const ScoreBias* bias);
 
 }  // namespace predictor::kernels

@@ -37,7 +37,12 @@ class TextAttention {
   // (kv_heads * head_size each), as floats or as the bits of bfloat16. `out`: heads * head_size floats a token.
   // What a token does not see is left out of the work too, in blocks of 32 queries.
   template <typename Number>
-  void attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias = nullptr);
+  void attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias = nullptr) {
+    for (size_t i = 0; i < shape_.kv_heads; ++i) attend_head(qkv, length, i, out, bias);
+  }
+  // Only the heads that share the keys and values of `kv_head`.
+  template <typename Number>
+  void attend_head(const Number* qkv, size_t length, size_t kv_head, float* out, const ScoreBias* bias = nullptr);
 
  private:
   const AttentionShape shape_;
@@ -47,7 +52,9 @@ class TextAttention {
   std::vector<float> weights_;
 };
 
-extern template void TextAttention::attend(const float* qkv, size_t length, float* out, const ScoreBias* bias);
-extern template void TextAttention::attend(const uint16_t* qkv, size_t length, float* out, const ScoreBias* bias);
+extern template void TextAttention::attend_head(const float* qkv, size_t length, size_t kv_head, float* out,
+                                                const ScoreBias* bias);
+extern template void TextAttention::attend_head(const uint16_t* qkv, size_t length, size_t kv_head, float* out,
+                                                const ScoreBias* bias);
 
 }  // namespace predictor::kernels

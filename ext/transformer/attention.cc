@@ -41,6 +41,14 @@ struct Share {
   size_t head;
 };
 
+// A part of a batch's attention: some of the heads of keys and values of a text.
+struct HeadsOfText {
+  size_t text;
+  size_t begin;
+  size_t end;
+};
+
+constexpr int64_t kLongText = 128;  // tokens
 constexpr size_t kShareTokens = 16;
 constexpr int64_t kPreparedGrain = 8;               // tokens that make another thread worth while
 constexpr size_t kAttendedGrain = size_t{1} << 17;  // the same in multiplications
@@ -78,28 +86,52 @@ void Attention::prepare(float* qkv, int64_t position) const {
   if (rotary) rotary->apply(position, heads + kv_heads, head_size, qkv);  // keys follow the queries
 }
 
+// Shared out by texts, and a long text by its heads too: else one that comes alone would have one thread.
 at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
   const at::Tensor projected = qkv->apply(x);
   if (!by_loops(x)) return out->apply(by_operators(projected, batch));
   const int64_t row = projected.size(1);
   const auto width = static_cast<int64_t>(shape.heads * shape.head_size);
+  const auto texts = static_cast<int64_t>(batch.lengths.size());
   const at::Tensor mixed = at::empty({projected.size(0), width}, at::kFloat);
   float* const from = projected.mutable_data_ptr<float>();
   float* const to = mixed.mutable_data_ptr<float>();
   std::vector<int64_t> begins;
+  std::vector<HeadsOfText> parts;
   int64_t begin = 0;
   for (const int64_t length : batch.lengths) {
+    const size_t text = begins.size();
+    const size_t each = length < kLongText ? shape.kv_heads : 1;
+    for (size_t head = 0; head < shape.kv_heads; head += each) parts.push_back({text, head, head + each});
     begins.push_back(begin);
     begin += length;
   }
-  at::parallel_for(0, static_cast<int64_t>(begins.size()), 1, [&](int64_t first, int64_t end) {
+  if (query_norm || key_norm || rotary) {
+    std::vector<int64_t> positions;
+    for (const int64_t length : batch.lengths) {
+      for (int64_t i = 0; i < length; ++i) positions.push_back(i);
+    }
+    at::parallel_for(0, begin, kPreparedGrain, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) prepare(from + i * row, positions[static_cast<size_t>(i)]);
+    });
+  }
+  std::vector<std::shared_ptr<const kernels::ScoreBias>> biases(batch.lengths.size());
+  if (bias) {
+    at::parallel_for(0, texts, 1, [&](int64_t first, int64_t end) {
+      for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
+        biases[i] = bias->of_text(from + begins[i] * row, batch.lengths[i]);
+      }
+    });
+  }
+  at::parallel_for(0, static_cast<int64_t>(parts.size()), 1, [&](int64_t first, int64_t end) {
     kernels::TextAttention attention(shape);
-    for (int64_t text = first; text < end; ++text) {
-      const auto i = static_cast<size_t>(text);
-      float* const rows = from + begins[i] * row;
-      for (int64_t token = 0; token < batch.lengths[i]; ++token) prepare(rows + token * row, token);
-      const auto added = bias ? bias->of_text(rows, batch.lengths[i]) : nullptr;
-      attention.attend(rows, static_cast<size_t>(batch.lengths[i]), to + begins[i] * width, added.get());
+    for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
+      const auto& [text, head, end_head] = parts[i];
+      const auto length = static_cast<size_t>(batch.lengths[text]);
+      for (size_t kv_head = head; kv_head < end_head; ++kv_head) {
+        attention.attend_head(from + begins[text] * row, length, kv_head, to + begins[text] * width,
+                              biases[text].get());
+      }
     }
   });
   return out->apply(mixed);
