@@ -34,9 +34,8 @@ from benchmarks.process import ROOT, ServerProcess, StartError, cpu_seconds
 from benchmarks.report import machine_line
 from benchmarks.servers import TUNED
 from benchmarks.table import check_table, markdown
-from scripts.convert_generator import convert
 from server.errors import ModelError
-from server.models.gpt2_folder import PRECISIONS
+from server.models.options import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -204,13 +203,11 @@ def run(options: argparse.Namespace) -> Rows:
     """All rounds of all."""
     rows: Rows = {}
     ctranslate2_folder = prepared_ctranslate2(options.model)
-    for precision in PRECISIONS:
-        convert(options.model, FOLDERS / precision, precision)
     for _ in range(options.rounds):
         for precision in PRECISIONS:
             port = free_port()
             flags = ("--no-rest", "--port", str(port), "--device", options.device)
-            command = [sys.executable, "-m", "server", str(FOLDERS / precision), *flags]
+            command = [sys.executable, "-m", "server", f"{options.model},precision={precision}", *flags]
             label = f"ours, {precision}"
             _note(rows, label, of_server(f"ours-{precision}", command, partial(thrift_asker, port), {}, options))
         for kind in ("float32", "int8"):

@@ -1,6 +1,5 @@
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ext._native import NativeEngine
 
@@ -12,34 +11,6 @@ class FinishReason(enum.IntEnum):
     LENGTH = ...
     STOP = ...
     END_OF_TEXT = ...
-
-class GeneratorEngine(NativeEngine):
-    def __init__(
-        self,
-        sizes: dict[str, Any],
-        weights: dict[str, tuple[str, list[int], bytes | bytearray]],
-        token_bytes: list[bytes],
-        ends: list[int],
-        **settings: object,
-    ) -> None: ...
-    @property
-    def batch_invariant(self) -> bool: ...
-    def submit(
-        self,
-        prompt: Sequence[int],
-        max_tokens: int,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        repetition_penalty: float,
-        stops: Sequence[str],
-        seed: int,
-        streamed: bool,
-        lane: int,
-        deadline_ns: int,
-        tag: object,
-    ) -> int: ...
-    def progress(self) -> list[tuple[int, str, int]]: ...
 
 def architectures() -> list[str]:
     """The values of model_type in config.json that generate text."""
@@ -56,7 +27,10 @@ class TextGenerator(NativeEngine):
         ends: Sequence[int],
         **settings: object,
     ) -> None:
-        """`config`, `files`, `weights`: as EncoderEngine takes them. `token_bytes`: of each row of the vocabulary."""
+        """`config`, `files`, `weights`: as EncoderEngine takes them. `token_bytes`: of each row of the vocabulary.
+
+        The setting `adapter` adds to weights: name -> (place of the matrix down, place of that up, scale, turned).
+        """
     @property
     def context(self) -> int:
         """Positions that one text may have, its prompt included."""
@@ -90,12 +64,6 @@ def text_logits(
     weights: Mapping[str, tuple[int, str, Sequence[int], int, int]],
     tokens: Sequence[int],
     chunk: int = 512,
-    **execution: object,
-) -> bytes: ...
-def read_logits(
-    sizes: dict[str, Any],
-    weights: dict[str, tuple[str, list[int], bytes | bytearray]],
-    tokens: Sequence[int],
     **execution: object,
 ) -> bytes: ...
 def give_back_memory() -> None: ...

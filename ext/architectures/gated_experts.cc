@@ -27,9 +27,9 @@ GatedExperts gated_experts(const Config& config) {
 std::shared_ptr<const MixtureOfExperts> gated_mixture(const WeightReader& weights, const GatedExperts& experts,
                                                       const GatedSizes& sizes, const Execution& execution) {
   const at::Tensor routes = weights.floats("gate.weight", {experts.count, sizes.hidden});
-  MixtureOfExperts mixture{// on the processor in float32, whatever the precision: it decides where a token goes
-                           .router = by_loops(execution.device) ? Linear::make(Precision::float32, routes.t(), {}, {})
-                                                                : Linear::make(execution, routes, {}),
+  Execution routing = execution;
+  if (by_loops(execution.device)) routing.precision = Precision::float32;  // it decides where a token goes
+  MixtureOfExperts mixture{.router = Linear::make(routing, routes, {}),
                            .experts = {},
                            .chosen = experts.chosen,
                            .normalized = experts.normalized};

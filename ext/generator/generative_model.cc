@@ -104,7 +104,7 @@ std::span<float> GenerativeModel::forward(std::span<const SequenceChunk> chunks,
 }
 
 bool GenerativeModel::is_batch_invariant() const {
-  return by_loops(parts_->execution.device) && parts_->head->batch_invariant_rows(2) == 1;
+  return by_loops(parts_->execution.device) && parts_->head->is_batch_invariant();
 }
 
 uint32_t GenerativeModel::vocabulary() const {

@@ -10,34 +10,6 @@ namespace {
 
 struct QuantizeRow {
   template <typename Floats>
-  PREDICTOR_INLINE static float run(const float* x, size_t size, int offset, uint8_t* out) {
-    Floats magnitudes{};
-    Floats strange{};  // NaN where one was
-    Floats v;
-    for (size_t i = 0; i < size; i += kVectorSize) {
-      load_up_to(v, x + i, size - i, 0.0f);
-      select(v == v, strange, v, strange);
-      take_magnitude(v, v);
-      take_max(v, magnitudes, magnitudes);
-    }
-    const float max = max_lane(magnitudes + strange);
-    const float factor = max > 0 ? 127 / max : 0;
-    typename LanesOf<Floats>::Ints whole;
-    typename LanesOf<Floats>::Bytes bytes;
-    for (size_t i = 0; i < size; i += kVectorSize) {
-      load_up_to(v, x + i, size - i, 0.0f);
-      v *= factor;
-      round(v);
-      convert(v, whole);
-      convert(whole + offset, bytes);
-      store_up_to(bytes, out + i, size - i);
-    }
-    return max / 127;
-  }
-};
-
-struct QuantizeRowCentered {
-  template <typename Floats>
   PREDICTOR_INLINE static CenteredRow run(const float* x, size_t size, int offset, uint8_t* out) {
     Floats most;
     Floats most_below;  // of the numbers with their signs changed
@@ -73,7 +45,6 @@ struct QuantizeRowCentered {
   }
 };
 
-// `column_sums` may be null, for 0.
 struct DequantizeRow {
   template <typename Floats>
   PREDICTOR_INLINE static void run(const int32_t* sums, const float* column_scales, const float* column_sums,
@@ -86,10 +57,8 @@ struct DequantizeRow {
       load_up_to(w, column_scales + i, size - i, 0.0f);
       convert(whole, v);
       v = v * w * row.scale;
-      if (column_sums != nullptr) {
-        load_up_to(w, column_sums + i, size - i, 0.0f);
-        v += w * row.middle;
-      }
+      load_up_to(w, column_sums + i, size - i, 0.0f);
+      v += w * row.middle;
       if (bias != nullptr) {
         load_up_to(w, bias + i, size - i, 0.0f);
         v += w;
@@ -101,22 +70,12 @@ struct DequantizeRow {
 
 }  // namespace
 
-float quantize_row(const float* x, size_t size, int offset, uint8_t* out) {
+CenteredRow quantize_row(const float* x, size_t size, int offset, uint8_t* out) {
   return dispatch<QuantizeRow>(x, size, offset, out);
 }
 
-CenteredRow quantize_row_centered(const float* x, size_t size, int offset, uint8_t* out) {
-  return dispatch<QuantizeRowCentered>(x, size, offset, out);
-}
-
-void dequantize_row(const int32_t* sums, const float* column_scales, float row_scale, const float* bias, size_t size,
-                    float* out) {
-  const CenteredRow row{row_scale, 0};
-  dequantize_row_centered(sums, column_scales, nullptr, row, bias, size, out);
-}
-
-void dequantize_row_centered(const int32_t* sums, const float* column_scales, const float* column_sums,
-                             const CenteredRow& row, const float* bias, size_t size, float* out) {
+void dequantize_row(const int32_t* sums, const float* column_scales, const float* column_sums, const CenteredRow& row,
+                    const float* bias, size_t size, float* out) {
   dispatch<DequantizeRow, const int32_t*, const float*, const float*, const CenteredRow&>(
       sums, column_scales, column_sums, row, bias, size, out);
 }

@@ -10,7 +10,6 @@
 #include <span>
 #include <utility>
 
-#include "generator/engine.h"
 #include "generator/text_generator.h"
 #include "python/engine.h"
 #include "python/model_source.h"
@@ -27,29 +26,7 @@ struct GeneratedValue {
   }
 };
 
-using PyGeneratorEngine = PythonEngine<GeneratorEngine, GeneratedValue>;
 using PyTextGenerator = PythonEngine<TextGenerator, GeneratedValue>;
-
-Gpt2Config to_model_config(py::dict sizes) {
-  Gpt2Config config;
-  config.layers = take_setting(sizes, "layers", config.layers);
-  config.heads = take_setting(sizes, "heads", config.heads);
-  config.hidden_size = take_setting(sizes, "hidden_size", config.hidden_size);
-  config.intermediate_size = take_setting(sizes, "intermediate_size", config.intermediate_size);
-  config.context = take_setting(sizes, "context", config.context);
-  config.vocabulary = take_setting(sizes, "vocabulary", config.vocabulary);
-  config.epsilon = take_setting(sizes, "epsilon", config.epsilon);
-  expect_no_more(sizes);
-  return config;
-}
-
-Gpt2Execution take_execution(py::dict& settings) {
-  Gpt2Execution execution;
-  execution.precision = take_setting(settings, "precision", execution.precision);
-  execution.device = take_setting(settings, "device", execution.device);
-  execution.by_operators = take_setting(settings, "by_operators", execution.by_operators);
-  return execution;
-}
 
 std::string_view view(const py::handle& buffer) {
   char* data = nullptr;
@@ -57,17 +34,6 @@ std::string_view view(const py::handle& buffer) {
   if (PyByteArray_Check(buffer.ptr())) return {PyByteArray_AS_STRING(buffer.ptr()), py::len(buffer)};
   if (PyBytes_AsStringAndSize(buffer.ptr(), &data, &size) != 0) throw py::error_already_set();
   return {data, static_cast<size_t>(size)};
-}
-
-// name -> (dtype, shape, bytes or bytearray); the result points into them.
-Weights to_weights(const py::dict& given) {
-  Weights weights;
-  for (const auto& [name, value] : given) {
-    const auto parts = value.cast<py::tuple>();
-    weights[name.cast<std::string>()] = {parts[0].cast<std::string>(), parts[1].cast<std::vector<int64_t>>(),
-                                         view(parts[2])};
-  }
-  return weights;
 }
 
 Vocabulary to_vocabulary(const py::list& token_bytes, const std::vector<uint32_t>& ends) {
@@ -79,30 +45,6 @@ Vocabulary to_vocabulary(const py::list& token_bytes, const std::vector<uint32_t
     vocabulary.ends[token] = true;
   }
   return vocabulary;
-}
-
-std::unique_ptr<PyGeneratorEngine> make_engine(const py::dict& sizes, const py::dict& weights,
-                                               const py::list& token_bytes, const std::vector<uint32_t>& ends,
-                                               const py::kwargs& kwargs) {
-  const Gpt2Config model_config = to_model_config(py::dict(**sizes));
-  const Weights given = to_weights(weights);
-  Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
-  py::dict settings(kwargs);
-  GeneratorConfig config;
-  const Gpt2Execution execution = take_execution(settings);
-  config.slots = take_setting(settings, "slots", config.slots);
-  config.threads = take_setting(settings, "threads", config.threads);
-  config.limits = take_limits(settings);
-  config.policy = take_policy(settings);
-  expect_no_more(settings);
-  std::shared_ptr<GeneratorEngine> engine;
-  {
-    py::gil_scoped_release unlocked;
-    set_threads(config.threads);
-    auto model = Gpt2Model::make(model_config, given, config.slots, execution);
-    engine = std::make_shared<GeneratorEngine>(std::move(model), std::move(vocabulary), config);
-  }
-  return std::make_unique<PyGeneratorEngine>(std::move(engine));
 }
 
 GenerativeModelSettings take_model_settings(py::dict& settings) {
@@ -117,9 +59,9 @@ std::unique_ptr<PyTextGenerator> make_generator(const py::dict& config, const st
                                                 const py::dict& weights, const py::list& token_bytes,
                                                 const std::vector<uint32_t>& ends, const py::kwargs& kwargs) {
   const Config fields = to_config(config, "config.json");
-  const WeightPlaces places = to_places(files, weights);
-  Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
   py::dict settings(kwargs);
+  const WeightPlaces places = to_places(files, weights, take_setting(settings, "adapter", py::dict()));
+  Vocabulary vocabulary = to_vocabulary(token_bytes, ends);
   GenerativeModelSettings of_model = take_model_settings(settings);
   TextGeneratorConfig of_engine;
   of_engine.slots = take_setting(settings, "slots", of_engine.slots);
@@ -139,10 +81,9 @@ std::unique_ptr<PyTextGenerator> make_generator(const py::dict& config, const st
   return std::make_unique<PyTextGenerator>(std::move(engine));
 }
 
-template <typename PyEngine>
-int64_t submit(PyEngine& self, std::vector<uint32_t> prompt, uint32_t max_tokens, double temperature, uint32_t top_k,
-               double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed, bool streamed,
-               int lane, Nanoseconds deadline, py::object tag) {
+int64_t submit(PyTextGenerator& self, std::vector<uint32_t> prompt, uint32_t max_tokens, double temperature,
+               uint32_t top_k, double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed,
+               bool streamed, int lane, Nanoseconds deadline, py::object tag) {
   auto request = std::make_unique<GenerateRequest>();
   request->prompt = std::move(prompt);
   request->max_tokens = max_tokens;
@@ -151,7 +92,7 @@ int64_t submit(PyEngine& self, std::vector<uint32_t> prompt, uint32_t max_tokens
   request->streamed = streamed;
   request->lane = to_lane(lane);
   request->deadline = deadline;
-  auto& open = self.engine();
+  TextGenerator& open = self.engine();
   void* owned = to_tag(std::move(tag));
   request->tag = owned;
   try {
@@ -166,8 +107,8 @@ int64_t submit(PyEngine& self, std::vector<uint32_t> prompt, uint32_t max_tokens
 py::bytes text_logits(const py::dict& config, const std::vector<std::string>& files, const py::dict& weights,
                       const std::vector<uint32_t>& tokens, size_t chunk, const py::kwargs& kwargs) {
   const Config fields = to_config(config, "config.json");
-  const WeightPlaces places = to_places(files, weights);
   py::dict settings(kwargs);
+  const WeightPlaces places = to_places(files, weights, take_setting(settings, "adapter", py::dict()));
   GenerativeModelSettings of_model = take_model_settings(settings);
   expect_no_more(settings);
   if (tokens.empty() || chunk == 0) throw py::value_error("there must be tokens, and chunks of at least one");
@@ -194,53 +135,14 @@ py::bytes text_logits(const py::dict& config, const std::vector<std::string>& fi
   return py::bytes(bytes);
 }
 
-// What the model makes of each of `tokens`, read as one text: float32 [tokens, vocabulary].
-py::bytes read_logits(const py::dict& sizes, const py::dict& weights, const std::vector<uint32_t>& tokens,
-                      const py::kwargs& kwargs) {
-  const Gpt2Config config = to_model_config(py::dict(**sizes));
-  const Weights given = to_weights(weights);
-  py::dict settings(kwargs);
-  const Gpt2Execution execution = take_execution(settings);
-  expect_no_more(settings);
-  if (tokens.empty() || tokens.size() > config.context)
-    throw py::value_error("tokens must be 1 to the context's length");
-  std::vector<Gpt2Model::Row> rows;
-  std::vector<uint32_t> logit_rows;
-  for (const uint32_t token : tokens) {
-    if (token >= config.vocabulary) throw py::value_error("a token that is not in the vocabulary");
-    logit_rows.push_back(static_cast<uint32_t>(rows.size()));
-    rows.push_back({0, static_cast<uint32_t>(rows.size()), token});
-  }
-  std::string bytes;
-  {
-    py::gil_scoped_release unlocked;
-    const auto model = Gpt2Model::make(config, given, 1, execution);
-    const std::span<const float> logits = model->forward(rows, logit_rows);
-    bytes.assign(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
-  }
-  return py::bytes(bytes);
-}
-
-template <typename PyEngine>
-py::list progress(PyEngine& self) {
+py::list progress(PyTextGenerator& self) {
   const std::vector<Progress> all = self.engine().progress();
   py::list list(all.size());
   for (size_t i = 0; i < all.size(); ++i) list[i] = py::make_tuple(all[i].id, to_text(all[i].text), all[i].token_count);
   return list;
 }
 
-py::dict stats(PyGeneratorEngine& self) {
-  const GeneratorStats own = self.engine().stats();
-  py::dict all = stats_dict(self.engine().queue().stats());
-  all["batches"] = own.steps;
-  all["generated_tokens"] = own.tokens;
-  all["prompt_tokens"] = own.prompt_tokens;
-  all["busy_slots"] = own.busy_slots;
-  all["left_at_step"] = own.left_at_step;
-  return all;
-}
-
-py::dict generator_stats(PyTextGenerator& self) {
+py::dict stats(PyTextGenerator& self) {
   const TextGeneratorStats own = self.engine().stats();
   py::dict all = stats_dict(self.engine().queue().stats());
   all["batches"] = own.steps;
@@ -264,40 +166,26 @@ PYBIND11_MODULE(_generator, module) {
       .value("STOP", FinishReason::stop)
       .value("END_OF_TEXT", FinishReason::end_of_text)
       .finalize();
-  py::class_<PyGeneratorEngine> cls(module, "GeneratorEngine");
-  cls.def(py::init(&make_engine), py::arg("sizes"), py::arg("weights"), py::arg("token_bytes"), py::arg("ends"))
-      .def("submit", &submit<PyGeneratorEngine>, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"),
-           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"),
-           py::arg("streamed"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
-           "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
-      .def("progress", &progress<PyGeneratorEngine>,
-           "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
-      .def_property_readonly("batch_invariant",
-                             [](PyGeneratorEngine& self) { return self.engine().model().is_batch_invariant(); });
-  cls.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
-  bind_engine_methods(cls);  // its own stats() come second, and are not reached
   module.def("architectures", &generator_architectures, "The model_types of config.json that generate text.");
   py::class_<PyTextGenerator> generator(module, "TextGenerator");
   generator
       .def(py::init(&make_generator), py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("token_bytes"),
            py::arg("ends"))
-      .def("submit", &submit<PyTextGenerator>, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"),
-           py::arg("top_k"), py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"),
-           py::arg("streamed"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+      .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
+           py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"), py::arg("streamed"),
+           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
            "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
-      .def("progress", &progress<PyTextGenerator>,
+      .def("progress", &progress,
            "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
       .def_property_readonly("context", [](PyTextGenerator& self) { return self.engine().model().context(); })
       .def_property_readonly("vocabulary", [](PyTextGenerator& self) { return self.engine().model().vocabulary(); })
       .def_property_readonly("pages", [](PyTextGenerator& self) { return self.engine().model().pages(); })
       .def_property_readonly("batch_invariant",
                              [](PyTextGenerator& self) { return self.engine().model().is_batch_invariant(); });
-  generator.def("stats", &generator_stats, "Counters since the start, and what waits and runs now; a batch is a step.");
+  generator.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
   bind_engine_methods(generator);  // its own stats() come second, and are not reached
   module.def("text_logits", &text_logits, py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("tokens"),
              py::arg("chunk") = 512, "The logits after each token of a text: native float32 [tokens, vocabulary].");
-  module.def("read_logits", &read_logits, py::arg("sizes"), py::arg("weights"), py::arg("tokens"),
-             "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def(
       "give_back_memory", [] { malloc_trim(0); }, py::call_guard<py::gil_scoped_release>(),
       "To the kernel, what was freed: glibc keeps it, as the server asks it to (python/torchscript.cc).");

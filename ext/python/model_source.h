@@ -45,15 +45,22 @@ inline Config to_config(const py::dict& given, const std::string& name) {
   return Config(std::get<Config::Object>(to_value(given, 0).content), name);
 }
 
-// `weights`: name -> (index in `files`, type, shape, offset, size)
-inline WeightPlaces to_places(const std::vector<std::string>& files, const py::dict& weights) {
-  WeightPlaces places{files, {}};
-  for (const auto& [name, place] : weights) {
-    const auto parts = place.cast<py::tuple>();
-    places.weights.emplace_back(
-        name.cast<std::string>(),
-        WeightPlace{parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
-                    parts[3].cast<size_t>(), parts[4].cast<size_t>()});
+// (index in files, type, shape, offset, size)
+inline WeightPlace to_place(const py::handle& given) {
+  const auto parts = given.cast<py::tuple>();
+  return {parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
+          parts[3].cast<size_t>(), parts[4].cast<size_t>()};
+}
+
+// `weights`: name -> place. `adapter`: name -> (place of what leads down, place of what leads up, scale, turned).
+inline WeightPlaces to_places(const std::vector<std::string>& files, const py::dict& weights,
+                              const py::dict& adapter = {}) {
+  WeightPlaces places{files, {}, {}};
+  for (const auto& [name, place] : weights) places.weights.emplace_back(name.cast<std::string>(), to_place(place));
+  for (const auto& [name, added] : adapter) {
+    const auto parts = added.cast<py::tuple>();
+    places.added.emplace_back(name.cast<std::string>(), LowRankPlaces{to_place(parts[0]), to_place(parts[1]),
+                                                                      parts[2].cast<double>(), parts[3].cast<bool>()});
   }
   return places;
 }

@@ -5,9 +5,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -21,6 +19,7 @@
 #include "kernels/quantization.h"
 #include "transformer/loops.h"
 #include "transformer/packed_products.h"
+#include "weights/model_error.h"
 
 namespace predictor {
 
@@ -46,7 +45,7 @@ class FloatLinear : public Linear {
     return out;
   }
   int64_t in_features() const override { return in_features_; }
-  int64_t batch_invariant_rows(int64_t most) const override { return packed_ ? 1 : Linear::batch_invariant_rows(most); }
+  bool is_batch_invariant() const override { return packed_.has_value(); }
 
  private:
   const int64_t in_features_;
@@ -108,7 +107,7 @@ class Bfloat16Linear : public Linear {
     return out;
   }
   int64_t in_features() const override { return in_features_; }
-  int64_t batch_invariant_rows(int64_t) const override { return 1; }
+  bool is_batch_invariant() const override { return true; }
 
  private:
   const int64_t in_features_;
@@ -149,16 +148,16 @@ class OneDnnBfloat16Linear : public Linear {
   std::unique_ptr<PackedBfloat16> packed_;
 };
 
+// Rows of x are rounded about their middle.
 class Int8Linear : public Linear {
  public:
-  // With `column_sums`, of each output the sum of its scaled weights, rows of x are rounded about their middle.
-  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias, at::Tensor column_sums = {})
-      : in_features_(weight.size(0)),
+  // `weight`: [out, in], whole numbers; `scales`: what those of each output stand for.
+  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias)
+      : in_features_(weight.size(1)),
         scales_(std::move(scales)),
         bias_(std::move(bias)),
-        column_sums_(std::move(column_sums)),
-        packed_(weight.t().contiguous().const_data_ptr<int8_t>(), weight.size(0), weight.size(1),
-                allowed_instructions()) {}
+        scaled_sums_(weight.to(at::kFloat).sum(1) * scales_),
+        packed_(weight.const_data_ptr<int8_t>(), weight.size(1), weight.size(0), allowed_instructions()) {}
 
   at::Tensor apply(const at::Tensor& x) const override {
     const int64_t rows = x.size(0);
@@ -168,40 +167,29 @@ class Int8Linear : public Linear {
     auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
     std::vector<kernels::CenteredRow> row_scales;
     for (int64_t row = 0; row < rows; ++row) {
-      const float* const from = x.const_data_ptr<float>() + row * in_features_;
-      const auto size = static_cast<size_t>(in_features_);
-      constexpr int kOffset = kernels::PackedMatrix::kInt8Offset;
-      row_scales.push_back(
-          column_sums_.defined()
-              ? kernels::quantize_row_centered(from, size, kOffset, bytes + row * stride)
-              : kernels::CenteredRow{kernels::quantize_row(from, size, kOffset, bytes + row * stride), 0});
+      row_scales.push_back(kernels::quantize_row(x.const_data_ptr<float>() + row * in_features_,
+                                                 static_cast<size_t>(in_features_), kernels::PackedMatrix::kInt8Offset,
+                                                 bytes + row * stride));
     }
     const at::Tensor sums = at::empty({rows, out_features}, at::kInt);
     multiply(packed_, bytes, rows, sums.mutable_data_ptr<int32_t>());
     at::Tensor out = at::empty({rows, out_features}, at::kFloat);
-    const float* const bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
     for (int64_t row = 0; row < rows; ++row) {
-      const int32_t* const of_row = sums.const_data_ptr<int32_t>() + row * out_features;
-      const kernels::CenteredRow& scale = row_scales[static_cast<size_t>(row)];
-      float* const to = out.mutable_data_ptr<float>() + row * out_features;
-      const auto size = static_cast<size_t>(out_features);
-      if (column_sums_.defined()) {
-        kernels::dequantize_row_centered(of_row, scales_.const_data_ptr<float>(), column_sums_.const_data_ptr<float>(),
-                                         scale, bias, size, to);
-      } else {
-        kernels::dequantize_row(of_row, scales_.const_data_ptr<float>(), scale.scale, bias, size, to);
-      }
+      kernels::dequantize_row(sums.const_data_ptr<int32_t>() + row * out_features, scales_.const_data_ptr<float>(),
+                              scaled_sums_.const_data_ptr<float>(), row_scales[static_cast<size_t>(row)],
+                              bias_.defined() ? bias_.const_data_ptr<float>() : nullptr,
+                              static_cast<size_t>(out_features), out.mutable_data_ptr<float>() + row * out_features);
     }
     return out;
   }
   int64_t in_features() const override { return in_features_; }
-  int64_t batch_invariant_rows(int64_t) const override { return 1; }
+  bool is_batch_invariant() const override { return true; }
 
  private:
   const int64_t in_features_;
   const at::Tensor scales_;
   const at::Tensor bias_;
-  const at::Tensor column_sums_;
+  const at::Tensor scaled_sums_;  // of each output's weights
   const kernels::PackedMatrix packed_;
 };
 
@@ -228,17 +216,21 @@ class OperatorLinear : public Linear {
   const at::Tensor bias_;
 };
 
+// `weight`: [out, in], as in what follows.
 std::unique_ptr<Linear> make_int8(const at::Tensor& weight, const at::Tensor& bias) {
+  if (weight.size(1) > static_cast<int64_t>(kernels::PackedMatrix::kMaxInt8Inputs)) {
+    throw ModelError("a matrix takes " + std::to_string(weight.size(1)) + " numbers; in int8 " +
+                     std::to_string(kernels::PackedMatrix::kMaxInt8Inputs) + " is the most whose sums fit 32 bits");
+  }
   const at::Tensor floats = weight.to(at::kFloat);
   const at::Tensor scales = floats.abs().amax(1).clamp_min(1e-12) / 127;
-  const at::Tensor rounded = (floats / scales.unsqueeze(1)).round().to(at::kChar);
-  const at::Tensor column_sums = rounded.to(at::kFloat).sum(1) * scales;
-  return std::make_unique<Int8Linear>(rounded.t(), scales, bias, column_sums);
+  return std::make_unique<Int8Linear>((floats / scales.unsqueeze(1)).round().to(at::kChar).contiguous(), scales, bias);
 }
 
-// `weight`: [out, in]
-std::unique_ptr<Linear> make_bfloat16(const at::Tensor& weight, const at::Tensor& bias) {
-  if (Linear::compiles_shapes(Precision::bfloat16)) return std::make_unique<OneDnnBfloat16Linear>(weight.t(), bias);
+std::unique_ptr<Linear> make_bfloat16(const at::Tensor& weight, const at::Tensor& bias, bool batch_invariant) {
+  if (Linear::compiles_shapes(Precision::bfloat16) && !batch_invariant) {
+    return std::make_unique<OneDnnBfloat16Linear>(weight.t(), bias);
+  }
   return std::make_unique<Bfloat16Linear>(weight.to(at::kBFloat16).contiguous(), bias);
 }
 
@@ -254,11 +246,15 @@ std::unique_ptr<Linear> Linear::make(const Execution& execution, const at::Tenso
     return std::make_unique<OperatorLinear>(weight, bias, is_half ? at::kBFloat16 : at::kFloat,
                                             execution.device.place());
   }
-  if (execution.precision == Precision::int8) return make_int8(weight, bias);
-  if (execution.precision == Precision::bfloat16 && execution.batch_invariant) {
-    return std::make_unique<Bfloat16Linear>(weight.to(at::kBFloat16).contiguous(), bias);
+  switch (execution.precision) {
+    case Precision::float32:
+      return std::make_unique<FloatLinear>(weight.t(), bias);
+    case Precision::bfloat16:
+      return make_bfloat16(weight, bias, execution.batch_invariant);
+    case Precision::int8:
+      return make_int8(weight, bias);
   }
-  return make(execution.precision, weight.t(), at::Tensor(), bias);
+  return nullptr;
 }
 
 std::unique_ptr<Linear> Linear::read(const WeightReader& weights, std::initializer_list<std::string> names, int64_t in,
@@ -280,30 +276,6 @@ std::unique_ptr<Linear> Linear::read_turned(const WeightReader& weights, const s
                                             int64_t out, const Execution& execution) {
   return make(execution, weights.tensor(name + ".weight", {in, out}).t(),
               weights.floats(name + ".bias", {out}).clone());
-}
-
-std::unique_ptr<Linear> Linear::make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias) {
-  switch (precision) {
-    case Precision::float32:
-      return std::make_unique<FloatLinear>(weight, bias);
-    case Precision::bfloat16:
-      return make_bfloat16(weight.t(), bias);
-    case Precision::int8:
-      return std::make_unique<Int8Linear>(weight, std::move(scales), std::move(bias));
-  }
-  return nullptr;
-}
-
-int64_t Linear::batch_invariant_rows(int64_t most) const {
-  const at::Tensor x = at::randn({most, in_features()}, at::kFloat);
-  const at::Tensor all = apply(x);
-  const auto are_same = [&](int64_t begin, int64_t rows) {
-    return at::equal(apply(x.narrow(0, begin, rows).contiguous()), all.narrow(0, begin, rows));
-  };
-  for (int64_t rows = 2; rows <= most; rows = rows < 8 ? rows + 1 : rows * 2) {
-    if (!are_same(0, rows) || !are_same(most - rows, rows)) return most;
-  }
-  return 2;
 }
 
 }  // namespace predictor

@@ -22,10 +22,6 @@ class Linear {
   virtual at::Tensor apply(const at::Tensor& x) const = 0;
   virtual int64_t in_features() const = 0;
 
-  // `weight`: float32 or bfloat16 [in, out]; for int8 with `scales` float32 [out], the factor of each column. `bias`:
-  // float32 [out], or undefined.
-  static std::unique_ptr<Linear> make(Precision precision, at::Tensor weight, at::Tensor scales, at::Tensor bias);
-
   // `weight`: floats [out, in] as torch.nn.Linear has them, on the processor, rounded to the precision here; `bias`:
   // float32 [out], or undefined.
   static std::unique_ptr<Linear> make(const Execution& execution, const at::Tensor& weight, const at::Tensor& bias);
@@ -46,10 +42,9 @@ class Linear {
   // each, so that callers should use few of them.
   static bool compiles_shapes(Precision precision);
 
-  // From how many rows on, to `most` (2 at least), a row's result is the same bit for bit, wherever it stands among
-  // them. Of loops of ours 1. Libraries choose theirs by the shape: with one row it is another in any case; whether 2
-  // are enough is tried, else it is `most`.
-  virtual int64_t batch_invariant_rows(int64_t most) const;
+  // Whether a row's result is the same bit for bit however many rows there are, and wherever it stands among them: of
+  // loops of ours. Libraries choose theirs by the shape.
+  virtual bool is_batch_invariant() const { return false; }
 };
 
 }  // namespace predictor

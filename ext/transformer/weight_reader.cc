@@ -1,7 +1,9 @@
 #include "transformer/weight_reader.h"
 
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/mm.h>
 
 #include <cstring>
 #include <optional>
@@ -31,6 +33,40 @@ std::string old_name(const std::string& name) {
   if (name.ends_with("Norm.weight")) return name.substr(0, name.size() - 6) + "gamma";
   if (name.ends_with("Norm.bias")) return name.substr(0, name.size() - 4) + "beta";
   return name;
+}
+
+// `weight`, of this shape, as it lies. Throws ModelError, naming it.
+at::Tensor read(const Weight& weight, const std::string& name, const std::vector<int64_t>& shape) {
+  const std::optional<at::ScalarType> type = scalar_type(weight.dtype);
+  if (!type) {
+    throw ModelError("weight " + name + " is of type " + weight.dtype +
+                     "; expected F32, F16 or BF16 (quantised folders are not served: save the weights as floats)");
+  }
+  size_t size = c10::elementSize(*type);
+  for (const int64_t count : shape) size *= static_cast<size_t>(count);
+  if (size != weight.bytes.size()) throw ModelError("weight " + name + " is cut short");
+  const auto address = reinterpret_cast<uintptr_t>(weight.bytes.data());
+  if (address % c10::elementSize(*type) == 0) {
+    return at::from_blob(const_cast<char*>(weight.bytes.data()), shape, *type);
+  }
+  at::Tensor copy = at::empty(shape, *type);
+  std::memcpy(copy.mutable_data_ptr(), weight.bytes.data(), size);
+  return copy;
+}
+
+// With what an adapter adds: float32.
+at::Tensor merged(const at::Tensor& matrix, const LowRank& added, const std::string& name) {
+  const std::vector<int64_t>& down = added.down.shape;
+  const std::vector<int64_t>& up = added.up.shape;
+  const bool fits = matrix.dim() == 2 && down.size() == 2 && up.size() == 2 && up[1] == down[0] &&
+                    up[0] == matrix.size(added.turned ? 1 : 0) && down[1] == matrix.size(added.turned ? 0 : 1);
+  if (!fits) {
+    throw ModelError("weight " + name + " is of shape " + text(matrix.sizes().vec()) + "; the adapter's " + text(up) +
+                     " and " + text(down) + " do not go with it");
+  }
+  const at::Tensor product = at::mm(read(added.up, name + " (adapter)", up).to(at::kFloat),
+                                    read(added.down, name + " (adapter)", down).to(at::kFloat));
+  return at::add(matrix.to(at::kFloat), added.turned ? product.t() : product, added.scale);
 }
 
 }  // namespace
@@ -68,21 +104,8 @@ at::Tensor WeightReader::tensor(const std::string& name, const std::vector<int64
     throw ModelError("weight " + prefix_ + name + " is of shape " + text(weight.shape) +
                      "; by the configuration it must be " + text(shape));
   }
-  const std::optional<at::ScalarType> type = scalar_type(weight.dtype);
-  if (!type) {
-    throw ModelError("weight " + prefix_ + name + " is of type " + weight.dtype +
-                     "; expected F32, F16 or BF16 (quantised folders are not served: save the weights as floats)");
-  }
-  size_t size = c10::elementSize(*type);
-  for (const int64_t count : shape) size *= static_cast<size_t>(count);
-  if (size != weight.bytes.size()) throw ModelError("weight " + prefix_ + name + " is cut short");
-  const auto address = reinterpret_cast<uintptr_t>(weight.bytes.data());
-  if (address % c10::elementSize(*type) == 0) {
-    return at::from_blob(const_cast<char*>(weight.bytes.data()), shape, *type);
-  }
-  at::Tensor copy = at::empty(shape, *type);
-  std::memcpy(copy.mutable_data_ptr(), weight.bytes.data(), size);
-  return copy;
+  const at::Tensor as_it_lies = read(weight, prefix_ + name, shape);
+  return weight.added ? merged(as_it_lies, *weight.added, prefix_ + name) : as_it_lies;
 }
 
 at::Tensor WeightReader::floats(const std::string& name, const std::vector<int64_t>& shape) const {

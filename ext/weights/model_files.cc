@@ -1,5 +1,6 @@
 #include "weights/model_files.h"
 
+#include <memory>
 #include <string_view>
 
 #include "weights/model_error.h"
@@ -8,14 +9,24 @@ namespace predictor {
 
 ModelFiles::ModelFiles(const WeightPlaces& places) {
   for (const std::string& path : places.files) files_.emplace_back(path);
-  for (const auto& [name, place] : places.weights) {
-    if (place.file >= files_.size()) throw ModelError("weight " + name + " is in no file");
-    const std::string_view bytes = files_[place.file].bytes();
-    if (place.offset > bytes.size() || place.size > bytes.size() - place.offset) {
-      throw ModelError(places.files[place.file] + " is cut short: weight " + name + " is not all in it");
-    }
-    weights_[name] = {place.dtype, place.shape, bytes.substr(place.offset, place.size)};
+  for (const auto& [name, place] : places.weights) weights_[name] = placed(name, place, places.files);
+  for (const auto& [name, added] : places.added) {
+    const auto found = weights_.find(name);
+    if (found == weights_.end()) throw ModelError("the adapter is for a weight that is not there: " + name);
+    found->second.added = std::make_shared<LowRank>(LowRank{placed(name + " (adapter)", added.down, places.files),
+                                                            placed(name + " (adapter)", added.up, places.files),
+                                                            added.scale, added.turned});
   }
+}
+
+Weight ModelFiles::placed(const std::string& name, const WeightPlace& place,
+                          const std::vector<std::string>& files) const {
+  if (place.file >= files_.size()) throw ModelError("weight " + name + " is in no file");
+  const std::string_view bytes = files_[place.file].bytes();
+  if (place.offset > bytes.size() || place.size > bytes.size() - place.offset) {
+    throw ModelError(files[place.file] + " is cut short: weight " + name + " is not all in it");
+  }
+  return {place.dtype, place.shape, bytes.substr(place.offset, place.size)};
 }
 
 void ModelFiles::forget() const {

@@ -21,15 +21,25 @@ struct WeightPlace {
   size_t size;
 };
 
+// The same of what an adapter adds to a weight (LowRank).
+struct LowRankPlaces {
+  WeightPlace down;
+  WeightPlace up;
+  double scale;
+  bool turned;
+};
+
 // Which files there are, and each weight's place in them.
 struct WeightPlaces {
   std::vector<std::string> files;
   std::vector<std::pair<std::string, WeightPlace>> weights;
+  std::vector<std::pair<std::string, LowRankPlaces>> added = {};  // by the weight's name
 };
 
 class ModelFiles {
  public:
-  // Maps them. Throws ModelError when one cannot be, or is shorter than a weight's place says.
+  // Maps them. Throws ModelError when one cannot be, or is shorter than a weight's place says, or when something is
+  // added to a weight that is not there.
   explicit ModelFiles(const WeightPlaces& places);
 
   const Weights& weights() const { return weights_; }
@@ -38,6 +48,8 @@ class ModelFiles {
   void forget() const;
 
  private:
+  Weight placed(const std::string& name, const WeightPlace& place, const std::vector<std::string>& files) const;
+
   std::vector<MappedFile> files_;
   Weights weights_;
 };

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENERATOR_JSON = "generator.json"
-"""What describes a generator whose weights were converted."""
+"""What an older version's script left beside a generator whose weights it had converted."""
+
+ADAPTER_JSON = "adapter_config.json"
+"""What describes an adapter (peft)."""
 
 _MAX_JSON_BYTES = 64 << 20
 
@@ -38,9 +41,9 @@ def is_hugging_face(path: Path) -> bool:
     return own or (model_folder(path) / "config.json").is_file()
 
 
-def is_generator(path: Path) -> bool:
-    """Whether the folder is a GPT-2 that scripts/convert_generator.py wrote, however broken."""
-    return (path / GENERATOR_JSON).is_file()
+def is_adapter(path: Path) -> bool:
+    """Whether the folder holds an adapter and no model of its own."""
+    return (path / ADAPTER_JSON).is_file() and not (path / "config.json").is_file()
 
 
 def model_folder(path: Path) -> Path:

@@ -1,17 +1,14 @@
-"""Text generators, run step by step in ext, where requests join and leave a running batch; and GPT-2's own folders."""
+"""Text generators, run step by step in ext, where requests join and leave a running batch."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from predictor.ttypes import ModelLimits
 
-from ext import _generator
-from server.errors import ModelError, PredictionError, invalid_argument, too_large
-from server.models import gpt2_folder
+from server.errors import PredictionError, invalid_argument, too_large
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
 from server.models.requests import Generated
@@ -19,15 +16,13 @@ from server.models.sampling import CONTRACT, SamplingDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from ext import _generator
     from server.calls import Pending
     from server.config import Settings
-    from server.models.gpt2_folder import Gpt2Folder
     from server.models.requests import RequestContext, Sampling
 
     Listener = Callable[[str, int], object]
-    Native = _generator.GeneratorEngine | _generator.TextGenerator
 
 log = structlog.get_logger()
 
@@ -38,7 +33,7 @@ _INLINE_BYTES = 512
 class GeneratorEngine(Engine):
     """An Engine whose requests may tell of their progress."""
 
-    def __init__(self, native: Native, max_tokens: int) -> None:
+    def __init__(self, native: _generator.TextGenerator, max_tokens: int) -> None:
         self._listeners: dict[int, Listener] = {}
         super().__init__(native, max_tokens)
 
@@ -97,7 +92,7 @@ class GeneratorModel(EngineModel):
     equal_lengths_only = False
     _engine: GeneratorEngine
 
-    def __init__(self, native: Native, about: GeneratorAbout, settings: Settings) -> None:
+    def __init__(self, native: _generator.TextGenerator, about: GeneratorAbout, settings: Settings) -> None:
         super().__init__(GeneratorEngine(native, about.context))
         self._about = about
         self._tokenizer = about.tokenizer
@@ -207,30 +202,3 @@ class _Beginning:
         """To the listener."""
         assert self._on_text is not None
         return self._on_text(self.of(text), tokens)
-
-
-async def load(path: Path, settings: Settings) -> GeneratorModel:
-    """Load a folder of a GPT-2, off the event loop. Raises ModelError."""
-    folder, native = await asyncio.to_thread(_open, path, settings)
-    about = GeneratorAbout(
-        tokenizer=folder.tokenizer,
-        first_token=folder.first_token,
-        context=folder.sizes["context"],
-        vocabulary=folder.sizes["vocabulary"],
-        details={"architecture": "gpt2", "precision": folder.precision},
-    )
-    return GeneratorModel(native, about, settings)
-
-
-def _open(path: Path, settings: Settings) -> tuple[Gpt2Folder, _generator.GeneratorEngine]:
-    folder = gpt2_folder.read(path)
-    own = settings.of_engine("generator")
-    del own["cache_bytes"], own["max_output_tokens"]
-    own |= {"precision": folder.precision, "max_tokens": folder.sizes["context"]}
-    try:
-        native = _generator.GeneratorEngine(folder.sizes, folder.weights, folder.token_bytes, folder.end_tokens, **own)
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise ModelError(str(error)) from None
-    folder.weights.clear()  # the engine has its own
-    _generator.give_back_memory()
-    return folder, native

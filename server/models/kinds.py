@@ -16,7 +16,7 @@ import structlog
 from server.errors import ModelError
 from server.hub import location as hub
 from server.hub.errors import HubError
-from server.models.formats import is_generator, is_hugging_face, is_tflite, is_torchscript
+from server.models.formats import is_adapter, is_hugging_face, is_tflite, is_torchscript
 from server.models.options import NO_OPTIONS, split_options
 from server.models.refusals import file_of_no_kind, folder_of_no_kind, no_such_location
 from server.models.versions import version_of_files
@@ -59,9 +59,9 @@ _FILES = (
     Kind(is_tflite, "tflite"),
 )
 _FOLDERS = (
-    Kind(is_generator, "generator", check="gpt2_folder:check"),
     Kind(is_saved_model, "saved_model"),
     Kind(is_hugging_face, "folder.load", takes_options=True, check="folder.load:check"),
+    Kind(is_adapter, "folder.load", takes_options=True),
 )
 _ON_A_SERVER = Kind(lambda _: False, "saved_model")
 

@@ -6,6 +6,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from server.hub.location import is_name
+from server.models.formats import ADAPTER_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,11 +83,8 @@ def folder_of_no_kind(path: Path) -> str:
     snapshots = sorted(path.glob("snapshots/*/config.json"))
     if snapshots:
         return f"the hub's cache of a model: name the folder in it, {snapshots[-1].parent}"
-    if (path / "adapter_config.json").is_file():
-        return (
-            'an adapter (PEFT) without its model: merge them, python -c "from peft import AutoPeftModel as M; '
-            f"M.from_pretrained('{path}').merge_and_unload().save_pretrained('OUT')\", and put the tokenizer beside it"
-        )
+    if (path / ADAPTER_JSON).is_file():
+        return f"an adapter (PEFT) without its model: {merge_help(path)}"
     if found := _first(path, "*.gguf"):
         return f"{found}: GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
     if found := _first(path, "*.onnx", "onnx/*.onnx"):
@@ -95,6 +93,14 @@ def folder_of_no_kind(path: Path) -> str:
     if below:
         return f"there is no config.json in it; name the folder itself, such as {below[0]}"
     return f"no kind of model that this server knows is in this folder; {FOLDER_HELP}"
+
+
+def merge_help(path: Path) -> str:
+    """How an adapter becomes a folder of its own."""
+    return (
+        'merge them, python -c "from peft import AutoPeftModel as M; '
+        f"M.from_pretrained('{path}').merge_and_unload().save_pretrained('OUT')\", and put the tokenizer beside it"
+    )
 
 
 def pickled_head(path: Path) -> str | None:
@@ -133,7 +139,7 @@ def no_weights(path: Path) -> str:
         if found in ("model.onnx", "onnx/model.onnx"):
             return f"its weights are ONNX ({found}), which is served of folders of one's own, not of a hub"
         return f"of ONNX model.onnx is read, or onnx/model.onnx; {found} needs that name"
-    if (path / "adapter_config.json").is_file() or _first(path, "*.gguf"):
+    if (path / ADAPTER_JSON).is_file() or _first(path, "*.gguf"):
         return folder_of_no_kind(path)
     if found := _first(path, "*.safetensors", "*.bin", "*.pt", "*.pth"):
         return f"there are no weights in it that are read: {expected}, not {found}"

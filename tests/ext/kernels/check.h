@@ -31,7 +31,6 @@ std::vector<uint8_t> random_bytes(size_t count);
 void test_activations();
 void test_attention();
 void test_bfloat16();
-void test_kv_attention();
 void test_norms();
 void test_paged_attention();
 void test_packed_gemm();

@@ -77,7 +77,6 @@ int main() {
   test_norms();
   test_quantization();
   test_rotary();
-  test_kv_attention();
   test_paged_attention();
   test_attention();
   test_packed_gemm();

@@ -9,35 +9,20 @@ namespace predictor::tests {
 
 namespace {
 
-void test_quantize(const std::vector<float>& x, int offset) {
-  std::vector<uint8_t> out(x.size());
-  const float scale = kernels::quantize_row(x.data(), x.size(), offset, out.data());
-  float most = 0;
-  for (const float number : x) most = std::max(most, std::abs(number));
-  check(std::abs(scale - most / 127) <= 1e-6f * scale, "quantize_row's scale");
-  for (size_t i = 0; i < x.size(); ++i) {
-    const int whole = static_cast<int>(out[i]) - offset;
-    const int number = offset == 0 && whole > 127 ? whole - 256 : whole;
-    check(number >= -127 && number <= 127, "quantize_row gives numbers of int8");
-    check(std::abs(static_cast<float>(number) * scale - x[i]) <= scale * 0.501f, "quantize_row rounds to the nearest");
-  }
-  digest({&scale, 1});
-}
-
-void test_quantize_centered(const std::vector<float>& x) {
+void test_quantize(const std::vector<float>& x) {
   constexpr int kOffset = 128;
   std::vector<uint8_t> out(x.size());
-  const kernels::CenteredRow row = kernels::quantize_row_centered(x.data(), x.size(), kOffset, out.data());
+  const kernels::CenteredRow row = kernels::quantize_row(x.data(), x.size(), kOffset, out.data());
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const float range = *high - *low;
-  check(std::abs(row.scale - range / 254) <= 1e-6f * row.scale, "quantize_row_centered's scale");
+  check(std::abs(row.scale - range / 254) <= 1e-6f * row.scale, "quantize_row's scale");
   check(std::abs(row.middle - (*low / 2 + *high / 2)) <= 1e-6f * std::abs(row.middle), "its middle");
   const float rounding = 1e-6f * (std::abs(row.middle) + range);
   for (size_t i = 0; i < x.size(); ++i) {
     const int whole = static_cast<int>(out[i]) - kOffset;
-    check(whole >= -127 && whole <= 127, "quantize_row_centered gives numbers of int8");
+    check(whole >= -127 && whole <= 127, "quantize_row gives numbers of int8");
     const float error = std::abs(static_cast<float>(whole) * row.scale + row.middle - x[i]);
-    check(error <= row.scale * 0.501f + rounding, "quantize_row_centered rounds to the nearest");
+    check(error <= row.scale * 0.501f + rounding, "quantize_row rounds to the nearest");
   }
   const float numbers[] = {row.scale, row.middle};
   digest(numbers);
@@ -55,7 +40,7 @@ void test_centered_product(size_t in, size_t out) {
   const std::vector<float> scales = random_floats(out);
   const std::vector<int8_t> weight = random_int8(in * out);
   std::vector<uint8_t> rounded(in);
-  const kernels::CenteredRow row = kernels::quantize_row_centered(x.data(), in, 0, rounded.data());
+  const kernels::CenteredRow row = kernels::quantize_row(x.data(), in, 0, rounded.data());
   std::vector<int32_t> sums(out);
   std::vector<float> column_sums(out);
   std::vector<double> expected(out);
@@ -71,12 +56,12 @@ void test_centered_product(size_t in, size_t out) {
     expected[column] = sum * static_cast<double>(scales[column]) + static_cast<double>(bias[column]);
   }
   std::vector<float> y(out);
-  kernels::dequantize_row_centered(sums.data(), scales.data(), column_sums.data(), row, bias.data(), out, y.data());
+  kernels::dequantize_row(sums.data(), scales.data(), column_sums.data(), row, bias.data(), out, y.data());
   digest(y);
   const double most = 0.5 * static_cast<double>(row.scale) * 127 * static_cast<double>(in);
   for (size_t column = 0; column < out; ++column) {
     const double error = std::abs(static_cast<double>(y[column]) - expected[column]);
-    check(error <= 1e-3 + most * std::abs(static_cast<double>(scales[column])), "a product in centered int8");
+    check(error <= 1e-3 + most * std::abs(static_cast<double>(scales[column])), "a product in int8");
   }
 }
 
@@ -91,8 +76,11 @@ void test_dequantize(size_t size, bool biased) {
     const double product = static_cast<double>(sums[i]) * static_cast<double>(scales[i]) * 1e-4;
     expected.push_back(product + (biased ? static_cast<double>(bias[i]) : 0));
   }
+  const std::vector<float> column_sums = random_floats(size);
+  for (size_t i = 0; i < size; ++i) expected[i] += 3 * static_cast<double>(column_sums[i]);
   std::vector<float> out(size);
-  kernels::dequantize_row(sums.data(), scales.data(), 1e-4f, biased ? bias.data() : nullptr, size, out.data());
+  kernels::dequantize_row(sums.data(), scales.data(), column_sums.data(), {1e-4f, 3}, biased ? bias.data() : nullptr,
+                          size, out.data());
   digest(out);
   check_close(out, expected, 1e-5, "dequantize_row of " + std::to_string(size));
 }
@@ -101,17 +89,12 @@ void test_dequantize(size_t size, bool biased) {
 
 void test_quantization() {
   for (const size_t size : {1, 2, 15, 16, 17, 31, 32, 33, 255, 768}) {
-    test_quantize(random_floats(size), 128);
-    test_quantize(random_floats(size, 1e-20f), 128);
-    test_quantize(random_floats(size, 1e20f), 128);
-    test_quantize(std::vector<float>(size, 0), 128);
-    test_quantize(std::vector<float>(size, -3), 128);
-    test_quantize_centered(random_floats(size));
-    test_quantize_centered(moved(random_floats(size), 5));
-    test_quantize_centered(moved(random_floats(size, 1e-3f), -100));
-    test_quantize_centered(random_floats(size, 1e20f));
-    test_quantize_centered(std::vector<float>(size, 0));
-    test_quantize_centered(std::vector<float>(size, -3));
+    test_quantize(random_floats(size));
+    test_quantize(moved(random_floats(size), 5));
+    test_quantize(moved(random_floats(size, 1e-3f), -100));
+    test_quantize(random_floats(size, 1e20f));
+    test_quantize(std::vector<float>(size, 0));
+    test_quantize(std::vector<float>(size, -3));
     test_centered_product(size, 40);
     test_dequantize(size, true);
     test_dequantize(size, false);
@@ -119,13 +102,11 @@ void test_quantization() {
       std::vector<float> x = random_floats(size);
       x[size / 2] = strange;
       std::vector<uint8_t> out(size);
-      const float scale = kernels::quantize_row(x.data(), size, 128, out.data());
-      check(!std::isfinite(scale), "quantize_row's scale tells of what is no finite number");
-      const kernels::CenteredRow row = kernels::quantize_row_centered(x.data(), size, 128, out.data());
-      check(!std::isfinite(row.scale), "quantize_row_centered's scale tells of what is no finite number");
+      const kernels::CenteredRow row = kernels::quantize_row(x.data(), size, 128, out.data());
+      check(!std::isfinite(row.scale), "quantize_row's scale tells of what is no finite number");
     }
   }
-  kernels::dequantize_row(nullptr, nullptr, 1, nullptr, 0, nullptr);
+  kernels::dequantize_row(nullptr, nullptr, nullptr, {1, 0}, nullptr, 0, nullptr);
 }
 
 }  // namespace predictor::tests

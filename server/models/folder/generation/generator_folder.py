@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ext import _encoder, _generator
 from server.errors import ModelError
 from server.models.folder import sentence_transformers, tokenizer_files
 from server.models.folder.fields import without
-from server.models.folder.generation import defaults, token_bytes
+from server.models.folder.generation import adapter, defaults, token_bytes
 from server.models.folder.model_folder import class_name, is_generator_class
 from server.models.folder.programs import PACKAGE
 from server.models.folder.weights import Weights, files_of
-from server.models.formats import model_folder, read_json
+from server.models.formats import GENERATOR_JSON, is_adapter, model_folder, read_json
 from server.models.refusals import quantized
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from server.models.folder.generation.adapter import Added
     from server.models.folder.generation.token_bytes import TokenBytes
     from server.models.options import ModelOptions
     from server.models.sampling import SamplingDefaults
@@ -55,6 +56,8 @@ class GeneratorFolder:
     """What an empty prompt begins with, where the tokenizer puts nothing there."""
     sampling: SamplingDefaults
     details: dict[str, str]
+    adapter: dict[str, Added] = field(default_factory=dict)
+    """What is added to which weight."""
 
 
 def generates(path: Path, options: ModelOptions) -> bool:
@@ -62,6 +65,8 @@ def generates(path: Path, options: ModelOptions) -> bool:
     if options.pooling or any((path / name).is_file() for name in (sentence_transformers.MODULES, PACKAGE)):
         return False
     folder = model_folder(path)
+    if is_adapter(folder):
+        return True
     if not (folder / "config.json").is_file():
         return False
     config = read_json(folder / "config.json")
@@ -76,16 +81,32 @@ def _only_generates(config: dict[str, Any]) -> bool:
 def read(path: Path, options: ModelOptions) -> GeneratorFolder:
     """Everything but the numbers of the weights. The architecture is looked at first. Raises ModelError, OSError."""
     folder = described(path, options)
-    folder.weights.add(model_folder(path))
+    folder.weights.add(model_folder(_base_of(path)))
     folder.details["weights"] = folder.weights.dtype
+    if is_adapter(path):
+        folder.details["adapter"] = path.name
+        folder.adapter = adapter.add(path, folder.weights)
+        if adapter.trains_head(path):
+            folder.config["tie_word_embeddings"] = False
     return folder
+
+
+def _base_of(path: Path) -> Path:
+    """The model's own folder: an adapter names it."""
+    return adapter.base_of(path) if is_adapter(path) else path
 
 
 def described(path: Path, options: ModelOptions) -> GeneratorFolder:
     """What there is besides the weights, of which only the files are looked for. Raises ModelError, OSError."""
-    folder = model_folder(path)
+    base = _base_of(path)
+    folder = model_folder(base)
     config = read_json(folder / "config.json")
     _require_served(config)
+    if (path / GENERATOR_JSON).is_file() and read_json(path / GENERATOR_JSON).get("precision") == "int8":
+        raise ModelError(
+            f"{GENERATOR_JSON}: its weights were rounded by an older version: serve the folder that it was made from,"
+            " with ,precision=int8 behind its name"
+        )
     if refusal := quantized(config):
         raise ModelError(refusal)
     fields = defaults.read(folder, options.ignore)
@@ -93,7 +114,10 @@ def described(path: Path, options: ModelOptions) -> GeneratorFolder:
     vocabulary = _vocabulary(config)
     ends = defaults.end_tokens(fields, config, vocabulary)
     files_of(folder)
-    tokenizer = tokenizer_files.read(path if folder == path else path / "tokenizer", config, options.ignore).tokenizer
+    of_tokenizer = base if folder == base else base / "tokenizer"
+    if is_adapter(path) and (path / "tokenizer.json").is_file():
+        of_tokenizer = path
+    tokenizer = tokenizer_files.read(of_tokenizer, config, options.ignore).tokenizer
     return GeneratorFolder(
         config=without(config, options.ignore | _READ_HERE),
         weights=Weights(),

@@ -61,6 +61,8 @@ def _engine(folder: GeneratorFolder, settings: Settings, options: ModelOptions) 
     own["max_tokens"] += own.pop("max_output_tokens")  # of a text, its prompt included
     if options.precision is not None:
         own["precision"] = options.precision
+    if folder.adapter:
+        own["adapter"] = folder.adapter
     try:
         return _generator.TextGenerator(
             folder.config,

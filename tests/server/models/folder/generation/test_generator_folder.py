@@ -215,7 +215,7 @@ BREAKS: dict[str, Callable[[Path], Any]] = {
     "(fp8; quantization_config in config.json), which is not read": configure(
         quantization_config={"quant_method": "fp8"}
     ),
-    "an adapter (PEFT) without its model": adapter_alone,
+    "base_model_name_or_path does not say for which model the adapter is": adapter_alone,
     "config.json: vocab_size: expected a number from 1 to 16777216, got None": configure(vocab_size=None),
     "vocab_size: expected a number from 1 to 16777216, got -3": configure(vocab_size=-3),
     "eos_token_id is 99999, which is no token": lambda folder: change(
