@@ -1,11 +1,14 @@
 #include "transformer/kv_cache.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "transformer/loops.h"
+#include "weights/model_error.h"
 
 namespace predictor {
 
@@ -13,6 +16,15 @@ namespace {
 
 at::ScalarType type_for(Precision precision) {
   return precision == Precision::float32 ? at::kFloat : at::kBFloat16;
+}
+
+// On the processor. What the system gives is zero: libtorch's own zeros would write to all of it at once.
+at::Tensor untouched_zeros(const std::vector<int64_t>& shape, const at::TensorOptions& options) {
+  size_t count = 1;
+  for (const int64_t size : shape) count *= static_cast<size_t>(size);
+  void* const memory = std::calloc(count, options.dtype().itemsize());
+  if (memory == nullptr) throw ModelError("there is no memory for the cache of keys and values (setting cache_bytes)");
+  return at::from_blob(memory, shape, [](void* given) { std::free(given); }, options);
 }
 
 constexpr auto kPageTokens = static_cast<int64_t>(kernels::kPageTokens);
@@ -78,7 +90,7 @@ KvCache::KvCache(std::span<const kernels::AttentionShape> layers, uint32_t pages
   for (const kernels::AttentionShape& shape : layers) {
     const auto options = at::TensorOptions(execution.device.place()).dtype(type_for(execution.precision));
     if (by_loops(execution.device)) {
-      layers_.push_back(at::zeros({pages, static_cast<int64_t>(kernels::page_numbers(shape))}, options));
+      layers_.push_back(untouched_zeros({pages, static_cast<int64_t>(kernels::page_numbers(shape))}, options));
     } else {
       layers_.push_back(at::zeros(
           {pages * kPageTokens, 2, static_cast<int64_t>(shape.kv_heads), static_cast<int64_t>(shape.head_size)},
