@@ -80,7 +80,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Callable
     weights = SimpleNamespace(files=[], tensors={})
     read = SimpleNamespace(max_tokens=1 << 20, config={}, head={}, weights=weights, program=None, details={})
     folder = SimpleNamespace(
-        config={}, weights=weights, token_bytes=SimpleNamespace(table=[]), end_tokens=[], details={}
+        config={}, weights=weights, token_bytes=SimpleNamespace(table=[]), end_tokens=[], details={}, adapter={}
     )
     monkeypatch.setattr(torchscript._torchscript, "TorchScriptEngine", captured.build)
     monkeypatch.setattr(folder_load._encoder, "EncoderEngine", captured.build)

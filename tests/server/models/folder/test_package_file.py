@@ -10,6 +10,7 @@ import pytest
 
 from server.errors import ModelError
 from server.models.folder import package_file
+from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,7 @@ def test_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_trial_that_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vocabulary: int, reason: str) -> None:
     monkeypatch.setattr(package_file, "_TRIAL", "tests.server.models.folder.crashing_trial")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of which tests are no part of an installation
     monkeypatch.setattr(package_file, "_TRIAL_S", 1 if vocabulary == 1 else 60)
     with pytest.raises(ModelError, match=reason):
         package_file.try_package(tmp_path, "cpu", vocabulary, 5, 0)
