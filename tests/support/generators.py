@@ -94,6 +94,15 @@ def source_of(model: Any, folder: Path, **tensors: Tensor) -> Source:
     return Source(json.loads((folder / "config.json").read_text()), weights.files, dict(weights.tensors))
 
 
+LENGTHS = (3, 1, 17, 64, 65, 100, 5, 33)  # a page of the cache is 16 tokens
+
+
+def prompts(count: int = len(LENGTHS)) -> list[list[int]]:
+    """Random prompts of LENGTHS."""
+    chosen = np.random.default_rng(5)
+    return [chosen.integers(1, VOCABULARY, LENGTHS[i % len(LENGTHS)]).tolist() for i in range(count)]
+
+
 class Generators:
     """An engine that is closed at the end of a `with`. Tags are numbers, counted from 0."""
 

@@ -15,60 +15,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ext import _generator
 from ext._batching import Admission, Status
 from tests.support.generators import (
     BULK,
-    CONTEXT,
     END_OF_TEXT,
     LENGTH,
+    LENGTHS,
     STOP,
     VOCABULARY,
     Generators,
+    prompts,
     random_model,
     source_of,
 )
 from tests.support.lesser_processors import LESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.generators import Source
 
 OK, _, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
 QUEUE_FULL = -Admission.QUEUE_FULL
-LENGTHS = (3, 1, 17, 64, 65, 100, 5, 33)  # a page is 16 tokens
-PAGE_BYTES = 2 * 2 * 64 * 4 * 16  # of SIZES in float32: keys and values of two layers
 
 OPERATORS = {"PREDICTOR_OPERATORS": "1"}
 by_either = pytest.mark.parametrize("environment", [{}, OPERATORS], ids=["loops", "operators"])
-
-
-def prompts(count: int = len(LENGTHS)) -> list[list[int]]:
-    """Random prompts of LENGTHS."""
-    chosen = np.random.default_rng(5)
-    return [chosen.integers(1, VOCABULARY, LENGTHS[i % len(LENGTHS)]).tolist() for i in range(count)]
-
-
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    return random_model()
-
-
-@pytest.fixture(scope="module")
-def source(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    return source_of(reference, tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def shared(source: Source) -> Iterator[Generators]:
-    """For tests that ask for tokens only."""
-    with Generators(source) as generators:
-        yield generators
 
 
 _PROGRAM = """
@@ -207,90 +180,6 @@ def test_a_sampled_text_does_not_depend_on_its_batch_mates(source: Source, preci
         many = generators.tokens(prompts(3 * len(LENGTHS)) + asked, 25, **options)  # more than there are slots
         assert many[-len(asked) :] == alone
         assert generators.tokens(asked, 25, temperature=1.0, seed=8) != alone
-
-
-# ------------------------------------------------------------------------------------------------------------- cache
-
-
-def test_a_known_beginning_is_not_read_again(source: Source) -> None:
-    beginning = prompts()[5][:90]
-    with Generators(source) as generators:
-        first = generators.tokens([[*beginning, 1]], 20, temperature=1.0)
-        before = generators.native.stats()
-        assert before["cached_tokens"] == 0
-        again = generators.tokens([[*beginning, 1]], 20, temperature=1.0)
-        other = generators.tokens([[*beginning, 2]], 20, temperature=1.0)
-        after = generators.native.stats()
-    with Generators(source) as generators:
-        assert other == generators.tokens([[*beginning, 2]], 20, temperature=1.0)
-    assert again == first
-    assert after["cached_tokens"] == 2 * 80  # whole pages
-    assert after["prompt_tokens"] == 3 * 91
-
-
-def test_what_a_text_has_grown_by_is_known_too(source: Source) -> None:
-    """As the next turn of a chat needs it."""
-    prompt = prompts()[2]
-    with Generators(source) as generators:
-        (reply,) = generators.tokens([prompt], 40)
-        generators.tokens([[*prompt, *reply, 5]], 4)
-        assert generators.native.stats()["cached_tokens"] == (len(prompt) + 40 - 1) // 16 * 16
-
-
-def test_a_full_cache_puts_texts_back_and_loses_nothing(source: Source) -> None:
-    """Eight texts that grow to 8 pages each share 12: most wait, some begin again, all end as if alone."""
-    asked = [prompt[:20] for prompt in prompts()]
-    options = {"temperature": 1.0, "seed": 3}
-    with Generators(source) as generators:
-        wanted = generators.tokens(asked, 100, **options)
-        assert generators.native.stats()["put_back"] == 0
-    with Generators(source, cache_bytes=12 * PAGE_BYTES, hold=8) as generators:
-        assert generators.native.pages == 12
-        assert generators.tokens(asked, 100, **options) == wanted
-        stats = generators.native.stats()
-    assert stats["put_back"] > 0
-    assert stats["held_pages"] == 0
-
-
-def test_a_text_must_fit_the_cache(source: Source) -> None:
-    with Generators(source, cache_bytes=3 * PAGE_BYTES) as generators:
-        assert generators.native.context == 48
-        assert len(generators.tokens([[1]], 47)[0]) == 47
-        with pytest.raises(ValueError, match="positions"):
-            generators.submit([1], 48)
-    with pytest.raises(_generator.ModelError, match=r"has 100 bytes \(setting cache_bytes\); 16 tokens of this model"):
-        Generators(source, cache_bytes=100)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.data())
-def test_random_schedules(source: Source, shared: Generators, data: st.DataObject) -> None:
-    """Prompts with common beginnings, one after the other or at once, some cancelled, in a cache of any size."""
-    beginnings = prompts(3)
-    asked = []
-    for _ in range(data.draw(st.integers(1, 8), "texts")):
-        beginning = data.draw(st.sampled_from(beginnings), "beginning")
-        shown = beginning[: data.draw(st.integers(1, len(beginning)), "shown")]
-        asked.append((shown, data.draw(st.integers(1, CONTEXT - len(shown)), "max_tokens")))
-    pages = data.draw(st.integers(8, 24), "pages")
-    slots = data.draw(st.integers(1, 4), "slots")
-    with Generators(source, slots=slots, cache_bytes=pages * PAGE_BYTES) as generators:
-        ids = []
-        for prompt, max_tokens in asked:
-            ids.append(generators.submit(prompt, max_tokens, temperature=1.0))
-            if data.draw(st.booleans(), "now"):
-                generators.native.wake()
-        cancelled = set()
-        for tag, request in enumerate(ids):
-            if data.draw(st.integers(0, 4), "cancel") == 0 and generators.native.cancel(request):
-                cancelled.add(tag)
-        generators.wait(len(asked) - len(cancelled))
-        found = {tag: value[1] for tag, (_, value) in generators.outcomes.items()}
-        while generators.native.stats()["held_pages"]:
-            time.sleep(0.001)  # those of a cancelled text are free after the step
-    for tag, (prompt, max_tokens) in enumerate(asked):
-        if tag not in cancelled:
-            assert found[tag] == shared.tokens([prompt], max_tokens, temperature=1.0)[0]
 
 
 def test_a_long_prompt_stops_nobody(tmp_path: Path) -> None:
