@@ -13,14 +13,7 @@ from tokenizers import Tokenizer
 
 from server.errors import ErrorCode, ModelError
 from server.models.capabilities import Capability
-from server.models.requests import (
-    AS_IT_IS,
-    ITS_OWN_SCORES,
-    Classification,
-    Reading,
-    RequestContext,
-    Tagging,
-)
+from server.models.requests import AS_IT_IS, ITS_OWN_SCORES, Classification, Reading, RequestContext, Tagging
 from server.models.vectors import SPARSE
 from tests.server.models.folder.tokenizers import change
 from tests.server.waiting import error_of, result
