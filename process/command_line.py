@@ -52,8 +52,8 @@ class Command:
     """A list that may be given without its flag too: its name, what stands in the usage, and the help."""
     old_flags: Mapping[str, str] = field(default_factory=dict)
     """Setting -> what its flag was called elsewhere, without dashes."""
-    switches_off: Mapping[str, str] = field(default_factory=dict)
-    """Flag, with dashes -> the setting that it switches off."""
+    old_switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Flag without a value, with dashes -> a setting and the value that it gets."""
     host_variables: Mapping[str, str] = field(default_factory=dict)
     """Setting -> the variable in which a host gives it where its own variable is not set, as Cloud Run does by PORT."""
     others: Collection[str] = ()
@@ -181,9 +181,14 @@ class _Parser(argparse.ArgumentParser):
             _, metavar, help_text = command.positional
             self.add_argument("_first", metavar=metavar, nargs="?", default=argparse.SUPPRESS, help=help_text)
         self._groups = {title: self.add_argument_group(title) for title in {about.title: 0 for about in known.values()}}
-        for switch, name in command.switches_off.items():
+        for switch, (name, value) in command.old_switches.items():
             self.add_argument(
-                switch, dest=name, action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+                switch,
+                dest=name,
+                action="store_const",
+                const=value,
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
             )
 
     def add_setting(self, *flags: str, **options: Any) -> None:

@@ -13,12 +13,13 @@ from aiohttp import web
 
 from process.supervision import at_end_of_stdin
 from rest_proxy.application import Application
-from rest_proxy.backend.pool import Pool
+from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.http.server import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
 
 _BACKLOG = 1024
@@ -27,12 +28,13 @@ log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[int]:
+async def listening(settings: Settings, pool: Pool | None = None) -> AsyncIterator[int]:
     """The proxy while it listens, as its port; at the end requests in progress are finished within drain_timeout_ms.
 
-    Raises OSError when the port cannot be had.
+    `pool` answers its calls; without it the Thrift servers of the settings do. Raises OSError when the port cannot be
+    had.
     """
-    pool = Pool(settings)
+    pool = ThriftPool(settings) if pool is None else pool
     application = Application(settings, pool)
     runner = web.ServerRunner(HttpServer(application, settings), shutdown_timeout=settings.drain_timeout_ms / 1000)
     try:

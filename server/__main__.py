@@ -18,7 +18,12 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit code is 0 when every accepted request was answered."""
     settings = parse_settings()
     logs.configure(settings)
-    raise_open_files_limit(settings.connections + _OTHER_FILES, "connections")
+    if settings.http == "inside":
+        raise_open_files_limit(
+            settings.connections + settings.rest_max_connections + _OTHER_FILES, "connections, rest_max_connections"
+        )
+    else:
+        raise_open_files_limit(settings.connections + _OTHER_FILES, "connections")
     # Only now: models' engines take longer to import than --help and a refusal take altogether.
     from server.lifecycle import StartError, serve
 

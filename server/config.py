@@ -112,7 +112,11 @@ class Ports(SettingsGroup, title="Addresses and ports"):
 
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="server.lifecycle")
     port: int = setting(9090, "Thrift port; 0: the system chooses", ge=0, le=65535, to="server.lifecycle")
-    rest: bool = setting(True, "start the HTTP proxy", to="server.lifecycle")
+    http: Literal["inside", "proxy", "off"] = setting(
+        "inside",
+        "HTTP: inside, by this process; proxy, by a process of its own; off",
+        to=("server.lifecycle", "server.__main__"),
+    )
     metrics_port: int = setting(0, "port of the Prometheus metrics; 0: none", ge=0, le=65535, to="server.lifecycle")
 
 
@@ -378,11 +382,13 @@ class Jobs(SettingsGroup, title="Batch jobs"):
 if TYPE_CHECKING:
 
     class Rest(SettingsGroup):
-        """The proxy's settings, of which the server itself reads this one."""
+        """The proxy's settings, of which the server itself reads these."""
 
+        rest_host: str | None
         rest_port: int
+        rest_max_connections: int
 else:
-    Rest = prefixed(rest_proxy.config.Settings, "rest_", title="HTTP proxy", to="proxy", left_out=GIVEN, follow=FOLLOW)
+    Rest = prefixed(rest_proxy.config.Settings, "rest_", title="HTTP", to="proxy", left_out=GIVEN, follow=FOLLOW)
 
 
 class Settings(
@@ -432,6 +438,11 @@ class Settings(
         """Batches of one model that run at a time. The event loop keeps a core for itself where there is one."""
         return self.replicas or max(1, len(os.sched_getaffinity(0)) - 1)
 
+    @property
+    def http_host(self) -> str:
+        """Where HTTP listens."""
+        return self.rest_host or self.host
+
     def of_proxy(self, thrift: rest_proxy.config.Address) -> rest_proxy.config.Settings:
         """What the proxy that this server starts is to run with: all of its settings."""
         follow = {
@@ -447,13 +458,13 @@ class Settings(
 COMMAND = Command(
     module="server",
     installed="predictor-server",
-    description="Serves text models over Thrift, and over HTTP through a proxy that it starts.",
+    description="Serves text models over Thrift, and over HTTP.",
     examples="""\
   {program} models/classifier.pt                     one model, on ports 9090 (Thrift) and 8080 (HTTP)
   {program} --model a=one.pt --model b=folder        two models and their names
   {program} hf://OWNER/NAME                          a model of a hub, fetched into a cache first
   {program} m.pt --host 0.0.0.0 --rest-port 80       open to others
-  {program} m.pt --config server.toml --no-rest      more settings from a file, and no HTTP
+  {program} m.pt --config server.toml --http off      more settings from a file, and no HTTP
   PREDICTOR_QUEUE_ITEMS=100 {program} m.pt           a setting from the environment""",
     epilog="""\
 Every flag is also the environment variable in square brackets, and, by its name with underscores, a key of
@@ -463,7 +474,7 @@ the HTTP port where neither --rest-port nor its variable is given. PyText's --po
     config=True,
     positional=("model", "MODEL", "the model to serve: LOCATION or NAME=LOCATION"),
     old_flags={"port": "port_thrift", "rest_port": "port_rest"},
-    switches_off={"--norest": "rest"},
+    old_switches={"--norest": ("http", "off"), "--no-rest": ("http", "off")},
     host_variables={"rest_port": "PORT"},
     others={
         "PREDICTOR_NO_EXTENSION",  # of setup.py

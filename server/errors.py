@@ -8,6 +8,12 @@ setting whose limit was hit or that would help. Both are data of the error, for 
 here and nowhere else: `field: message (setting name)`.
 """
 
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
 from predictor.ttypes import ErrorCode, PredictionError
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "invalid_argument",
     "not_found",
     "overloaded",
+    "presentable",
     "too_large",
     "unavailable",
     "with_setting",
@@ -69,6 +76,17 @@ def cancelled(message: str) -> PredictionError:
 def internal(message: str, request_id: str | None = None) -> PredictionError:
     """A fault of ours or of the model; the log has the details under `request_id`."""
     return PredictionError(ErrorCode.INTERNAL, message, None, request_id)
+
+
+def presentable(error: BaseException, method: str, log: Any) -> PredictionError:
+    """What the caller of `method` gets to see of an error: of a fault of ours only the id that the log knows it by."""
+    if isinstance(error, PredictionError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return cancelled("the call was cancelled")
+    request_id = uuid.uuid4().hex
+    log.error("call failed", method=method, request_id=request_id, exc_info=error)
+    return internal(f"internal error; the server's log knows it as {request_id}", request_id)
 
 
 def at(error: PredictionError, field: str) -> PredictionError:

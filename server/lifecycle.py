@@ -21,7 +21,7 @@ from server.batch.state.job_store import StoreError
 from server.batch.storage.errors import LocationError
 from server.errors import ModelError
 from server.models.registry import Registry, parse_location
-from server.proxy import Proxy, ProxyError, loopback
+from server.proxy.child import Proxy, ProxyError, loopback
 from server.rpc.handler import Handler
 from server.transport.limits import limits_of
 from server.transport.server import ThriftServer
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from server.config import Settings
+    from server.proxy.inside import Inside
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Server:
         self._jobs = _jobs(settings, self.registry)
         self._handler = Handler(self.registry, settings, self.status, self._jobs)
         self._thrift = ThriftServer(self._handler, limits_of(settings), log)
-        self._proxy: Proxy | None = None
+        self._http: Inside | Proxy | None = None
 
     async def run(self) -> None:
         """From start to stop. Raises StartError."""
@@ -72,7 +73,7 @@ class Server:
         try:
             await self._listen()
             self._name_models()
-            await self._start_proxy()
+            await self._start_http()
             loading = asyncio.create_task(self._load_models())
             await self._done_or_stopped(loading)
         except BaseException:
@@ -140,21 +141,27 @@ class Server:
         if work.done():
             await work
 
-    async def _start_proxy(self) -> None:
+    async def _start_http(self) -> None:
         """Before the models are loaded, so that HTTP too can say what the server is waiting for."""
-        if not self._settings.rest:
-            return
-        self._proxy = Proxy(self._settings, self._thrift.port)
-        with _starting():
-            await self._proxy.start()
+        settings = self._settings
+        if settings.http == "inside":
+            from server.proxy.inside import Inside  # only now: a server without HTTP needs no HTTP library
+
+            self._http = inside = Inside(settings, self._thrift.port, self._handler, self.status)
+            with _listening(settings.http_host, settings.rest_port, "rest_port"):
+                await inside.start()
+        elif settings.http == "proxy":
+            self._http = proxy = Proxy(settings, self._thrift.port)
+            with _starting():
+                await proxy.start()
 
     def _announce(self) -> None:
         """The line that PyText's server printed, by which scripts know that it is up; then, last, one for people."""
         urls = {"thrift": f"{loopback(self._settings.host)}:{self._thrift.port}"}
         rest = ""
-        if self._proxy is not None:
-            urls["http"] = self._proxy.url
-            rest = f", REST port: {self._proxy.port}"
+        if self._http is not None:
+            urls["http"] = self._http.url
+            rest = f", REST port: {self._http.port}"
         print(f"Server running. Thrift port: {self._thrift.port}{rest}", flush=True)
         log.info("ready", **urls)
 
@@ -174,8 +181,8 @@ class Server:
         end = time.monotonic() + timeout_s
         self.registry.stop_downloads("the server is draining; the next download goes on from here")
         stopping = asyncio.create_task(self._jobs.stop())
-        if self._proxy is not None:
-            await self._proxy.stop(timeout_s)
+        if self._http is not None:
+            await self._http.stop(timeout_s)
         await self._handler.streams.drain((end - time.monotonic()) * _STREAMS_SHARE)
         complete = await self._thrift.drain(max(0.0, end - time.monotonic()))
         if not complete:
@@ -194,8 +201,8 @@ class Server:
         log.info("stopped")
 
     def _kill(self) -> None:
-        if self._proxy is not None:
-            self._proxy.kill()
+        if self._http is not None:
+            self._http.kill()
         self._thrift.close()
 
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from predictor.ttypes import Generation, GenerationChunk, GenerationOptions, RequestOptions
 
-    from rest_proxy.backend.pool import Pool
-    from rest_proxy.backend.upstream import Upstream
+    from rest_proxy.backend.pool import Pool, Server
     from rest_proxy.config import Settings
 
 _CANCEL_TIMEOUT_MS = 2000
@@ -85,7 +84,7 @@ class Generator:
 class TextStream:
     """One text on one server."""
 
-    def __init__(self, settings: Settings, pool: Pool, stream_id: str, upstream: Upstream) -> None:
+    def __init__(self, settings: Settings, pool: Pool, stream_id: str, upstream: Server) -> None:
         self._wait_ms = settings.heartbeat_ms
         self._interval_s = settings.stream_interval_ms / 1000
         self._not_before = 0.0

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from predictor.ttypes import BatchJob, BatchRequest
 
     from rest_proxy.backend.contract import Method
-    from rest_proxy.backend.pool import Pool
-    from rest_proxy.backend.upstream import Upstream
+    from rest_proxy.backend.pool import Pool, Server
     from rest_proxy.config import Settings
 
 
@@ -25,11 +24,11 @@ class Jobs:
         self._timeout_ms = settings.timeout_ms
         self._pool = pool
 
-    async def submit(self, request: BatchRequest) -> tuple[BatchJob, Upstream]:
+    async def submit(self, request: BatchRequest) -> tuple[BatchJob, Server]:
         """A new job, and the server that runs it: one of those that run jobs."""
         return await self._pool.call_somewhere(SUBMIT_BATCH, request, timeout_ms=self._timeout_ms)
 
-    async def job_at(self, upstream: Upstream, job_id: str) -> BatchJob:
+    async def job_at(self, upstream: Server, job_id: str) -> BatchJob:
         """How a job stands, from its server."""
         return await self._pool.call_at(upstream, GET_BATCH, job_id, timeout_ms=self._timeout_ms)
 

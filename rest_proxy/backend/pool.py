@@ -1,115 +1,95 @@
-"""Calls spread over the Thrift servers."""
+"""Who answers the calls of the contract: Thrift servers, or the process's own handlers."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from typing import TYPE_CHECKING, Any
-
-from predictor.ttypes import ErrorCode, PredictionError
-
-from rest_proxy.backend.connection import ConnectionLost, DeadlinePassed
-from rest_proxy.backend.upstream import Upstream
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
     from rest_proxy.backend.contract import Method
-    from rest_proxy.config import Settings
-
-_TRIES = 2
 
 
-class Pool:
-    """Every server, and the choice between them: the one with the fewest calls in flight of those that are ready.
+class Server(Protocol):
+    """One server, as the routes for operators show it."""
 
-    When none is ready, one that is reachable gets the call all the same and says itself what is wrong.
-    """
+    @property
+    def address(self) -> object:
+        """Where it is; `str` of it is for people."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loop = asyncio.get_running_loop()
-        self.upstreams = [Upstream(address, settings, self._loop) for address in settings.thrift]
+    @property
+    def calls(self) -> int:
+        """Calls in flight."""
 
-    async def start(self) -> None:
-        """Ask every server for its status; afterwards they are watched."""
-        await asyncio.gather(*(upstream.start() for upstream in self.upstreams))
+    @property
+    def connections(self) -> int:
+        """Connections to it."""
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await asyncio.gather(*(upstream.close() for upstream in self.upstreams))
+    @property
+    def status(self) -> Any:
+        """The contract's ServerStatus, as it was when last asked; None before."""
 
+    @property
+    def reachable(self) -> bool:
+        """Whether it answers at all."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes calls."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it takes none; None when it does."""
+
+
+class Running(Protocol):
+    """What `Pool.run` has started."""
+
+    def cancel(self) -> object:
+        """Stop it where it waits."""
+
+
+class Pool(ABC):
+    """The servers, and calls to them."""
+
+    @property
+    @abstractmethod
+    def upstreams(self) -> Sequence[Server]:
+        """Every server."""
+
+    async def start(self) -> None:  # noqa: B027 - not all have something to do
+        """Called before the first call."""
+
+    async def close(self) -> None:  # noqa: B027
+        """Called after the last call."""
+
+    @abstractmethod
     async def probe(self) -> None:
         """Ask every server for its status now."""
-        await asyncio.gather(*(upstream.probe() for upstream in self.upstreams))
 
     async def call(self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False) -> Any:
         """The method's result from one of the servers, within `timeout_ms` milliseconds and the setting grace_ms.
 
-        A call is tried once more, on another server where there is one, when the first refused it as UNAVAILABLE, or
-        when its connection broke and it had not been sent or is idempotent. Raises PredictionError,
-        TApplicationException, and UnicodeEncodeError for arguments that cannot be sent. `alone`: see Upstream.
+        Raises PredictionError, TApplicationException, and UnicodeEncodeError for arguments that cannot be sent.
+        `alone`: it is slow by nature, and must not make others wait.
         """
         result, _ = await self.call_somewhere(method, *arguments, timeout_ms=timeout_ms, alone=alone)
         return result
 
+    @abstractmethod
     async def call_somewhere(
         self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False
-    ) -> tuple[Any, Upstream]:
+    ) -> tuple[Any, Server]:
         """As `call`, and the server that answered, for calls that must go to the same one again."""
-        deadline = self._loop.time() + (timeout_ms + self._settings.grace_ms) / 1000
-        tried: Upstream | None = None
-        failure: PredictionError | None = None
-        refused = False
-        for _ in range(_TRIES):
-            upstream = self._choose(tried)
-            if upstream is None or (upstream is tried and refused):
-                break
-            try:
-                return await upstream.call(method, arguments, deadline, alone=alone), upstream
-            except DeadlinePassed:
-                raise self._late(upstream, timeout_ms) from None
-            except ConnectionLost as lost:
-                failure = self._lost(upstream, lost)
-                if lost.sent and not method.idempotent:
-                    break
-            except PredictionError as error:
-                if error.code != ErrorCode.UNAVAILABLE:
-                    raise
-                failure, refused = error, True
-                upstream.cool_down(error.retry_after_ms)
-            tried = upstream
-        raise failure or self._unavailable(self._why_unreachable())
 
-    async def call_at(self, upstream: Upstream, method: Method, *arguments: Any, timeout_ms: int) -> Any:
-        """The method's result from this server and no other, tried once and alone; raises as `call` does."""
-        deadline = self._loop.time() + (timeout_ms + self._settings.grace_ms) / 1000
-        try:
-            return await upstream.call(method, arguments, deadline, alone=True)
-        except DeadlinePassed:
-            raise self._late(upstream, timeout_ms) from None
-        except ConnectionLost as lost:
-            raise self._lost(upstream, lost) from None
+    @abstractmethod
+    async def call_at(self, upstream: Server, method: Method, *arguments: Any, timeout_ms: int) -> Any:
+        """The method's result from this server and no other, tried once; raises as `call` does."""
 
-    def _choose(self, tried: Upstream | None) -> Upstream | None:
-        upstreams = self.upstreams
-        if len(upstreams) == 1:
-            return upstreams[0] if upstreams[0].reachable else None
-        others = [upstream for upstream in upstreams if upstream is not tried and upstream.reachable]
-        ready = [upstream for upstream in others if upstream.ready]
-        candidates = ready or others
-        if not candidates:
-            return tried if tried is not None and tried.reachable else None
-        return min(candidates, key=lambda upstream: (upstream.calls, random.random()))
+    @abstractmethod
+    def run(self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Running:
+        """Run a request that makes calls here and waits for nothing else.
 
-    def _late(self, upstream: Upstream, timeout_ms: int) -> PredictionError:
-        message = f"no answer from {upstream.address} in {timeout_ms} ms and {self._settings.grace_ms} ms grace"
-        return PredictionError(ErrorCode.DEADLINE_EXCEEDED, message)
-
-    def _lost(self, upstream: Upstream, lost: ConnectionLost) -> PredictionError:
-        return self._unavailable(f"{upstream.address} gave no answer: {lost}")
-
-    def _unavailable(self, message: str) -> PredictionError:
-        return PredictionError(ErrorCode.UNAVAILABLE, message, self._settings.status_interval_ms)
-
-    def _why_unreachable(self) -> str:
-        reasons = "; ".join(f"{upstream.address}: {upstream.reason}" for upstream in self.upstreams)
-        return f"no server can be reached ({reasons})"
+        `on_done` is called once with its result, or with what it raised, but not when it is cancelled by `Running`.
+        """

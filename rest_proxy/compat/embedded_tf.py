@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from predictor.ttypes import BatchJob
 
     from rest_proxy.backend.jobs import Jobs
-    from rest_proxy.backend.upstream import Upstream
+    from rest_proxy.backend.pool import Server
 
 JOB_ID = "X-Batch-Id"
 
@@ -69,7 +69,7 @@ class EmbeddedTf:
         failure = _FAILURES.get(job.failed_stage, _FAILURES[BatchStage.PREDICTIONS])
         return text_response(f"{failure}\n", request_id, 500, headers)
 
-    async def _submit(self, request: BatchRequest) -> tuple[BatchJob, Upstream]:
+    async def _submit(self, request: BatchRequest) -> tuple[BatchJob, Server]:
         try:
             return await self._jobs.submit(request)
         except PredictionError as error:
@@ -80,7 +80,7 @@ class EmbeddedTf:
             reason = error.message.removeprefix(f"{error.field}: ").removesuffix(f" (setting {error.setting})")
             raise invalid_argument(f"'{field}' bad formatted: {reason}") from None
 
-    async def _ended(self, job: BatchJob, upstream: Upstream) -> BatchJob:
+    async def _ended(self, job: BatchJob, upstream: Server) -> BatchJob:
         """The job when it has ended, or when the proxy is to end."""
         loop = asyncio.get_running_loop()
         wait_s, heard = _FIRST_WAIT_S, loop.time()

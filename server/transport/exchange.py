@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from thrift.Thrift import TApplicationException
 
-from server.errors import PredictionError, cancelled, internal
+from server.errors import PredictionError, presentable
 from server.transport.codecs import ONEWAY
 from server.transport.methods import exception, undeclared
 
@@ -86,10 +84,4 @@ class Exchange:
 
     def _presentable(self, error: BaseException) -> Answer:
         """What the caller gets to see of an error: of a fault of ours only the id that the log knows it by."""
-        if isinstance(error, (PredictionError, TApplicationException)):
-            return error
-        if isinstance(error, asyncio.CancelledError):
-            return cancelled("the call was cancelled")
-        request_id = uuid.uuid4().hex
-        self._log.error("call failed", method=self._name(), request_id=request_id, exc_info=error)
-        return internal(f"internal error; the server's log knows it as {request_id}", request_id)
+        return error if isinstance(error, TApplicationException) else presentable(error, self._name(), self._log)

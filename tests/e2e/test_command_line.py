@@ -157,7 +157,7 @@ def test_config_file_that_does_not_exist(tmp_path: Path) -> None:
 def test_command_line_before_environment_before_config_file(zoo: Callable[[str], Path], tmp_path: Path) -> None:
     config = tmp_path / "server.toml"
     config.write_text(
-        f'model = ["from-file={zoo("doc_model")}"]\nrest = false\nqueue_items = 11\nbatch_items = 12\nmax_tokens = 13\n'
+        f'model = ["from-file={zoo("doc_model")}"]\nhttp = "off"\nqueue_items = 11\nbatch_items = 12\nmax_tokens = 13\n'
     )
     environment = {"PREDICTOR_CONFIG": str(config), "PREDICTOR_BATCH_ITEMS": "22", "PREDICTOR_MAX_TOKENS": "23"}
     with Service("--max-tokens=33", env=environment) as service, service.client() as predictor:
@@ -193,18 +193,22 @@ def test_the_proxy_asks_for_no_more_time_than_the_server_gives(zoo: Callable[[st
     assert refused.json()["error"]["message"] == message
 
 
-def test_the_proxy_has_the_settings_that_the_server_was_given(zoo: Callable[[str], Path], tmp_path: Path) -> None:
-    """From the command line, the environment and the file; also once it has died and is started again."""
+@pytest.mark.parametrize("http", ["inside", "proxy"])
+def test_http_has_the_settings_that_the_server_was_given(zoo: Callable[[str], Path], tmp_path: Path, http: str) -> None:
+    """From the command line, the environment and the file; a proxy's also once it has died and is started again."""
     config = tmp_path / "server.toml"
-    config.write_text('rest_max_body_bytes = 3000\nlog_level = "error"\n')
-    flags = ("--rest-max-docs=2", "--rest-access-log", "--rest-log-level=info", f"--config={config}")
+    config.write_text("rest_max_body_bytes = 3000\n")
+    flags = ("--rest-max-docs=2", "--rest-access-log", f"--config={config}", f"--http={http}")
     with Service(zoo("doc_model"), *flags, env={"PREDICTOR_REST_MAX_LINE_BYTES": "2000"}) as service:
         for _ in range(2):
             described = service.http("/openapi.json").json()["info"]["description"]
             assert "3000 bytes body, 2000 bytes URL, 2 documents" in described
-            (proxy,) = service.children()
-            os.kill(proxy, signal.SIGKILL)
-            eventually(lambda gone=proxy: service.children() not in ([], [gone]), "another is started")
+            if http == "proxy":
+                (proxy,) = service.children()
+                os.kill(proxy, signal.SIGKILL)
+                eventually(lambda gone=proxy: service.children() not in ([], [gone]), "another is started")
+            else:
+                assert service.children() == []
             eventually(lambda: is_listening(service.rest_port), "it listens")
         requests = [entry for entry in service.log if entry.get("event") == "request"]
     assert [entry["path"] for entry in requests] == ["/openapi.json"] * 2

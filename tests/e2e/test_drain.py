@@ -123,7 +123,7 @@ def test_what_waits_is_answered_though_it_takes_a_while(zoo: Callable[[str], Pat
 
 
 def test_second_signal_ends_it_at_once(gate: Gate) -> None:
-    with Service(gate.path, *ONE_AT_A_TIME) as service, service.client() as predictor, gate.closed():
+    with Service(gate.path, "--http=proxy", *ONE_AT_A_TIME) as service, service.client() as predictor, gate.closed():
         (proxy,) = service.children()
         for _ in range(2):
             predictor.send_predict("set an alarm", None)

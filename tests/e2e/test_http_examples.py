@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rest_proxy.application import Application
-from rest_proxy.backend.pool import Pool
+from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
 from tests.e2e.folders import made
 from tests.support.http_examples import check_answer, example_requests
@@ -41,7 +41,7 @@ def service(slow_generator: Path, zoo: Callable[[str], Path], shared_files: Shar
 async def test_every_example_is_answered_as_described(service: Service) -> None:
     document = service.http("/openapi.json").json()
     settings = Settings()
-    routes = [route for route in Application(settings, Pool(settings)).routes if route.tag not in NEEDS_FILES]
+    routes = [route for route in Application(settings, ThriftPool(settings)).routes if route.tag not in NEEDS_FILES]
     for route, method, path, fields in example_requests(routes, {"name": "gpt2"}):
         body = None if fields is None else json.dumps(fields)
         answer = service.http(path, method=method, body=body, headers={"Content-Type": "application/json"})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_proxy_that_dies_is_started_again_on_its_port(zoo: Callable[[str], Path]) -> None:
-    with Service(zoo("doc_model")) as service, service.client() as predictor:
+    with Service(zoo("doc_model"), "--http=proxy") as service, service.client() as predictor:
         for _ in range(2):
             (proxy,) = service.children()
             os.kill(proxy, signal.SIGKILL)
@@ -28,7 +28,7 @@ def test_a_proxy_that_dies_is_started_again_on_its_port(zoo: Callable[[str], Pat
 
 
 def test_the_proxy_ends_with_a_server_that_is_killed(zoo: Callable[[str], Path]) -> None:
-    with Service(zoo("doc_model")) as service:
+    with Service(zoo("doc_model"), "--http=proxy") as service:
         (proxy,) = service.children()
         service.signal(signal.SIGKILL)
         assert service.wait() == -signal.SIGKILL

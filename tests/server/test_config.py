@@ -24,7 +24,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_model_and_nothing_else() -> None:
     settings = parse_settings(["models/classifier.pt"])
     assert settings.model == ("models/classifier.pt",)
-    assert (settings.host, settings.port, settings.rest_port, settings.rest) == ("127.0.0.1", 9090, 8080, True)
+    assert (settings.host, settings.port, settings.rest_port, settings.http) == ("127.0.0.1", 9090, 8080, "inside")
 
 
 def test_models_keep_their_order() -> None:
@@ -37,9 +37,9 @@ def test_models_keep_their_order() -> None:
     [
         (["--port_thrift", "1"], {"port": 1}),
         (["--port_thrift=1", "--port_rest=2"], {"port": 1, "rest_port": 2}),
-        (["--norest"], {"rest": False}),
-        (["--no-rest"], {"rest": False}),
-        (["--norest", "--rest"], {"rest": True}),
+        (["--norest"], {"http": "off"}),
+        (["--no-rest"], {"http": "off"}),
+        (["--norest", "--http=proxy"], {"http": "proxy"}),
     ],
 )
 def test_flags_of_pytexts_server(arguments: list[str], expected: dict[str, object]) -> None:

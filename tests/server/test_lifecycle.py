@@ -31,7 +31,7 @@ def _collector_as_before() -> Iterator[None]:
 
 
 def settings(*models: str | Path, **others: Any) -> Settings:
-    others = {"port": 0, "rest": False, "warm_up_tokens": 0} | others
+    others = {"port": 0, "http": "off", "warm_up_tokens": 0} | others
     return Settings(model=tuple(map(str, models)), **others)
 
 

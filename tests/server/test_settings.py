@@ -26,7 +26,7 @@ from server.models.folder import load as folder_load
 from server.models.folder.generation import load as generation
 from server.models.message_cost import MessageCost
 from server.models.options import NO_OPTIONS
-from server.proxy import Proxy
+from server.proxy.child import Proxy
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from predictor.ttypes import BatchRequest, ErrorCode, PredictionError
 
 from rest_proxy.backend.contract import Method
-from rest_proxy.backend.pool import Pool
+from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Address, Settings
 from tests.rest_proxy.thrift_server import SCORES, ThriftServer, refuse
 from tests.support.service import eventually, free_port
@@ -118,7 +118,7 @@ async def test_a_call_that_is_not_idempotent_is_not_sent_twice(new_server: NewSe
     servers = [new_server(), new_server()]
     for server in servers:
         server.on_submit = lambda _request, server=server: server.drop_connections()
-    pool = Pool(Settings(thrift=tuple(server.address for server in servers)))
+    pool = ThriftPool(Settings(thrift=tuple(server.address for server in servers)))
     await pool.start()
     submit = Method("submit_batch", idempotent=False)
     with pytest.raises(PredictionError) as raised:
@@ -258,7 +258,7 @@ async def test_connections_are_used_again(proxy: Proxy, server: ThriftServer) ->
 
 async def test_connections_of_many_calls_that_share_none_are_closed_afterwards(server: ThriftServer) -> None:
     """But not those that may be open anyway."""
-    pool = Pool(Settings(thrift=(server.address,), connections=3, status_interval_ms=50))
+    pool = ThriftPool(Settings(thrift=(server.address,), connections=3, status_interval_ms=50))
     await pool.start()
     [upstream] = pool.upstreams
     predict = Method("predict")
@@ -279,7 +279,7 @@ async def test_connections_of_many_calls_that_share_none_are_closed_afterwards(s
 
 @pytest.mark.parametrize("alone", [True, False])
 async def test_what_cannot_be_sent_costs_no_connection(server: ThriftServer, alone: bool) -> None:
-    pool = Pool(Settings(thrift=(server.address,), connections=3))
+    pool = ThriftPool(Settings(thrift=(server.address,), connections=3))
     await pool.start()
     try:
         for _ in range(50):

@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from rest_proxy.application import Application
-from rest_proxy.backend.pool import Pool
+from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
 from rest_proxy.http.content import JSON
 from rest_proxy.openapi.operation import documented_methods
@@ -49,7 +49,7 @@ PLACEHOLDERS = {"/v1/models/no-such": "/v1/models/{name}", "/batches/no-such": "
 async def routes() -> list[Route]:
     """Every route of the proxy."""
     settings = Settings()
-    return Application(settings, Pool(settings)).routes
+    return Application(settings, ThriftPool(settings)).routes
 
 
 async def document_of(proxy: Proxy) -> dict[str, Any]:

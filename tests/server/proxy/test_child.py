@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.config import Settings
-from server.proxy import Proxy, ProxyError, _read_line, loopback
+from server.proxy.child import Proxy, ProxyError, _read_line, loopback
 from tests.support.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
 if TYPE_CHECKING:

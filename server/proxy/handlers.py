@@ -1,0 +1,203 @@
+"""Calls of the HTTP routes answered by this process's own handlers: the contract's structs, and no bytes in between."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from rest_proxy.backend.pool import Pool
+from server.calls import Pending, drive
+from server.errors import deadline_exceeded, presentable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from predictor.ttypes import PredictionError, ServerStatus
+
+    from rest_proxy.backend.contract import Method
+    from rest_proxy.backend.pool import Server
+    from rest_proxy.config import Address, Settings
+    from server.calls import Call
+
+_SWEEP_S = 0.05
+"""Seconds between two looks at deadlines: one timer for all calls."""
+
+
+class ThisServer:
+    """This process as the routes for operators show it, with its Thrift port for an address."""
+
+    connections = 0
+    reachable = True
+
+    def __init__(self, address: Address, server_status: Callable[[], ServerStatus]) -> None:
+        self.address = address
+        self.calls = 0
+        self.status: ServerStatus | None = None
+        self._server_status = server_status
+
+    @property
+    def reason(self) -> str | None:
+        """Why it takes no calls, now; None when it does."""
+        self.status = status = self._server_status()
+        return None if status.ready else "; ".join(status.reasons) or "not ready"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes calls."""
+        return self.reason is None
+
+
+class HandlerPool(Pool):
+    """Calls the methods of `handler`, which are what the Thrift port calls too. Belongs to the event loop.
+
+    A deadline is the handler's own matter; a call that is `grace_ms` late is given up, as one over Thrift is.
+    """
+
+    def __init__(
+        self, handler: object, server_status: Callable[[], ServerStatus], settings: Settings, address: Address, log: Any
+    ) -> None:
+        self._handler = handler
+        self._this = ThisServer(address, server_status)
+        self._grace_ms = settings.grace_ms
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._calls: set[_Call] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def upstreams(self) -> tuple[ThisServer]:
+        """This one."""
+        return (self._this,)
+
+    async def probe(self) -> None:
+        """Nothing to do: whoever looks sees how it is now."""
+        self._this.ready  # noqa: B018 - it notes the status
+
+    async def call(self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False) -> Any:
+        """See Pool."""
+        for argument in arguments:
+            if argument.__class__ is str:
+                if not argument.isascii():
+                    argument.encode()
+            elif argument is not None:
+                _require_unicode(argument)
+        work = getattr(self._handler, method.name)(*arguments)
+        # Of a task only a future can be awaited; without one, as in `run`, a Pending can, at a fraction of the cost.
+        waiter: Any = Pending() if asyncio.current_task() is None else self._loop.create_future()
+        call = _Call(self, method.name, waiter, self._loop.time() + (timeout_ms + self._grace_ms) / 1000, timeout_ms)
+        call.start(work)
+        try:
+            return await waiter
+        except BaseException:
+            call.abandon()
+            raise
+
+    async def call_somewhere(
+        self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False
+    ) -> tuple[Any, Server]:
+        """See Pool."""
+        return await self.call(method, *arguments, timeout_ms=timeout_ms, alone=alone), self._this
+
+    async def call_at(self, upstream: Server, method: Method, *arguments: Any, timeout_ms: int) -> Any:
+        """See Pool."""
+        return await self.call(method, *arguments, timeout_ms=timeout_ms)
+
+    def run(self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Call:
+        """See Pool. Without a task, as the Thrift port runs its calls."""
+        return drive(request, on_done)
+
+    # --------------------------------------------------------------------------------------------- of calls in progress
+
+    def note(self, call: _Call) -> None:
+        """A call waits."""
+        self._calls.add(call)
+        self._this.calls += 1
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    def forget(self, call: _Call) -> None:
+        """It waits no more."""
+        if call in self._calls:
+            self._calls.remove(call)
+            self._this.calls -= 1
+
+    def answer_to(self, error: BaseException, method: str) -> PredictionError:
+        """What the caller gets to see of an error."""
+        return presentable(error, method, self._log)
+
+    def late(self, timeout_ms: int) -> PredictionError:
+        """The handler did not keep the deadline."""
+        return deadline_exceeded(f"no answer in {timeout_ms} ms and {self._grace_ms} ms grace")
+
+    def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep) if self._calls else None
+        now = self._loop.time()
+        for call in [call for call in self._calls if call.deadline < now]:
+            call.give_up()
+
+
+class _Call:
+    """A call of a handler's method. `waiter` is a Pending, or a future for whoever waits in a task."""
+
+    __slots__ = ("_call", "_method", "_pool", "_timeout_ms", "_waiter", "deadline")
+
+    def __init__(self, pool: HandlerPool, method: str, waiter: Any, deadline: float, timeout_ms: int) -> None:
+        self.deadline = deadline
+        self._pool = pool
+        self._method = method
+        self._waiter = waiter
+        self._timeout_ms = timeout_ms
+        self._call: Call | None = None
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run it up to its first wait."""
+        call = drive(work, self._done)
+        if not self._waiter.done():
+            self._call = call
+            self._pool.note(self)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._pool.forget(self)
+            call.cancel()
+
+    def give_up(self) -> None:
+        """It is too late."""
+        self.abandon()
+        _fail(self._waiter, self._pool.late(self._timeout_ms))
+
+    def _done(self, value: Any, error: BaseException | None) -> None:
+        if self._call is not None:
+            self._call = None
+            self._pool.forget(self)
+        if error is not None:
+            _fail(self._waiter, self._pool.answer_to(error, self._method))
+        elif self._waiter.__class__ is Pending:
+            self._waiter.resolve(value)
+        elif not self._waiter.done():
+            self._waiter.set_result(value)
+
+
+def _fail(waiter: Any, error: BaseException) -> None:
+    if waiter.__class__ is Pending:
+        waiter.fail(error)
+    elif not waiter.done():
+        waiter.set_exception(error)
+
+
+def _require_unicode(value: Any) -> None:
+    """Raise UnicodeEncodeError for text with half a surrogate pair, which no call over Thrift could carry either."""
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode()
+    elif isinstance(value, list):
+        if value and isinstance(value[0], int):
+            return
+        for item in value:
+            _require_unicode(item)
+    elif hasattr(value, "thrift_spec"):
+        for item in vars(value).values():
+            if item is not None:
+                _require_unicode(item)

@@ -1,0 +1,60 @@
+"""HTTP in the server's own process and event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rest_proxy.config import parse_address
+from rest_proxy.lifecycle import listening
+from server.proxy.child import loopback
+from server.proxy.handlers import HandlerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from predictor.ttypes import ServerStatus
+
+    from server.config import Settings
+
+log = structlog.get_logger()
+
+
+class Inside:
+    """The HTTP application beside the Thrift server at `thrift_port`, with the same handlers."""
+
+    def __init__(
+        self, settings: Settings, thrift_port: int, handler: object, server_status: Callable[[], ServerStatus]
+    ) -> None:
+        self._thrift = parse_address(f"{loopback(settings.host)}:{thrift_port}")
+        self._settings = settings.of_proxy(self._thrift)
+        self._handler = handler
+        self._server_status = server_status
+        self._running = contextlib.AsyncExitStack()
+        self.port = self._settings.port
+
+    async def start(self) -> None:
+        """Returns when it listens; `port` is the real one then. Raises OSError."""
+        # Of forms that are badly made: Python would print and keep every one that differs.
+        warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
+        pool = HandlerPool(self._handler, self._server_status, self._settings, self._thrift, log)
+        self.port = await self._running.enter_async_context(listening(self._settings, pool))
+
+    @property
+    def url(self) -> str:
+        """Where this machine finds it."""
+        return f"http://{loopback(self._settings.host)}:{self.port}/"
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let it finish its requests, for `timeout_s` seconds at most."""
+        try:
+            await asyncio.wait_for(self._running.aclose(), timeout_s)
+        except TimeoutError:
+            log.warning("HTTP requests were not finished in time")
+
+    def kill(self) -> None:
+        """It ends with the process."""
