@@ -251,6 +251,46 @@ struct GenerationOptions {
   7: optional i64 seed
 }
 
+/** A tool that the model asks for, with what it is to be called with. */
+struct ToolCall {
+  /** What the message with the tool's result names it by; at most 256 bytes. */
+  1: required string id,
+  /** Of the function; at most 256 bytes. */
+  2: required string name,
+  /** A JSON object. */
+  3: required string arguments
+}
+
+/** A message of a conversation. What is set is what the model's chat template sees. */
+struct ChatMessage {
+  /** system, user, assistant, tool, or what else the model's chat template knows; 1 to 64 bytes. */
+  1: required string role,
+  /** The text. Not set: none, as of an assistant that only called tools. */
+  2: optional string content,
+  /** Of who speaks, or of the tool whose result this is; at most 256 bytes. */
+  3: optional string name,
+  /** Of an assistant; at most 128. */
+  4: optional list<ToolCall> tool_calls,
+  /** Of a tool's result: the id of the call that it answers; at most 256 bytes. */
+  5: optional string tool_call_id,
+  /** Of an assistant that thought before it answered, where the chat template reads it. */
+  6: optional string reasoning_content
+}
+
+/** How a conversation becomes a prompt. */
+struct ChatOptions {
+  /** Tools that the model may call, at most 128, each a JSON object as OpenAI has it: {"type": "function", ...}. */
+  1: optional list<string> tools,
+  /** Whether the prompt ends where the assistant begins to speak; with continue_final_message false. Default: true. */
+  2: optional bool add_generation_prompt,
+  /** Whether the text continues the last message, which stays open; not with add_generation_prompt. Default: false. */
+  3: optional bool continue_final_message,
+  /** A JSON object: what the chat template knows besides, such as {"enable_thinking": false}; at most 65,536 bytes. */
+  4: optional string template_arguments,
+  /** Whether calls of tools are taken out of the text where tools are given and the form is known. Default: true. */
+  5: optional bool parse_tool_calls
+}
+
 // --------------------------------------------------------------------------------------------------------- results
 
 /** Vectors in the form that costs least on the wire. */
@@ -344,6 +384,27 @@ struct Generation {
   5: optional i32 prompt_tokens
 }
 
+/** What a model says next in a conversation. */
+struct ChatCompletion {
+  /** The text, without the calls of tools in it. */
+  1: required string content,
+  /** Tools that the model asks for. */
+  2: required list<ToolCall> tool_calls,
+  /** Number of tokens generated, those of the calls among them. */
+  3: required i32 token_count,
+  4: required FinishReason finish_reason,
+  /** Number of tokens that the conversation is to the model; not set where it does not tell. */
+  5: optional i32 prompt_tokens
+}
+
+/** A conversation as a model reads it. */
+struct ChatPrompt {
+  /** What the model's chat template makes of it. */
+  1: required string text,
+  /** The ids of its tokens. */
+  2: required list<i32> ids
+}
+
 /** The next part of a streamed text. */
 struct GenerationChunk {
   /** Text since the last chunk; whole characters; may be empty. */
@@ -353,7 +414,9 @@ struct GenerationChunk {
   /** Set in the last chunk; after it the stream's id is gone. */
   3: optional FinishReason finish_reason,
   /** Number of tokens that the prompt is to the model; set in the last chunk. */
-  4: optional i32 prompt_tokens
+  4: optional i32 prompt_tokens,
+  /** Of a conversation: tools that the model has asked for since the last chunk, each whole. */
+  8: optional list<ToolCall> tool_calls
 }
 
 // ------------------------------------------------------------------------------------------------------ batch jobs
@@ -575,6 +638,21 @@ service Predictor {
 
   /** Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms. */
   string generate_begin(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
+      throws (1: PredictionError error),
+
+  /**
+   * What the model says next, by its own chat template. Where generation_options name no max_tokens, the text may have as
+   * many as the model and its limit max_output_tokens leave room for.
+   */
+  ChatCompletion chat(1: list<ChatMessage> messages, 2: GenerationOptions generation_options, 3: RequestOptions options,
+      4: ChatOptions chat_options) throws (1: PredictionError error),
+
+  /** Starts it as a stream, which generate_next reads and generate_cancel ends, and gives its id. */
+  string chat_begin(1: list<ChatMessage> messages, 2: GenerationOptions generation_options, 3: RequestOptions options,
+      4: ChatOptions chat_options) throws (1: PredictionError error),
+
+  /** The prompt that chat would give to the model. */
+  ChatPrompt chat_prompt(1: list<ChatMessage> messages, 2: RequestOptions options, 3: ChatOptions chat_options)
       throws (1: PredictionError error),
 
   /** Waits up to wait_ms (0 to 60,000) for more text of the stream. */

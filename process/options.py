@@ -244,6 +244,42 @@ SEED = Option(
 )
 GENERATION_OPTIONS = _table(MAX_TOKENS, TEMPERATURE, TOP_K, TOP_P, REPETITION_PENALTY, STOP, SEED)
 
+MESSAGES = Option("messages", list, "The conversation, the oldest message first.", minimum=1, maximum=2048)
+ROLE_BYTES, NAME_BYTES, MOST_TOOL_CALLS = 64, 256, 128
+"""Of a message's role; of its name, and of ids and names of its calls of tools; how many of these it may have."""
+
+TOOLS = Option(
+    "tools",
+    list,
+    'Tools that the model may call, each a JSON object as OpenAI has it: {"type": "function", ...}.',
+    maximum=128,
+)
+ADD_GENERATION_PROMPT = Option(
+    "add_generation_prompt",
+    bool,
+    "Whether the prompt ends where the assistant begins to speak; with continue_final_message false.",
+    default=True,
+)
+CONTINUE_FINAL_MESSAGE = Option(
+    "continue_final_message",
+    bool,
+    "Whether the text continues the last message, which stays open; not with add_generation_prompt.",
+    default=False,
+)
+TEMPLATE_ARGUMENTS = Option(
+    "template_arguments",
+    str,
+    'A JSON object: what the chat template knows besides, such as {"enable_thinking": false}.',
+    maximum=65_536,
+)
+PARSE_TOOL_CALLS = Option(
+    "parse_tool_calls",
+    bool,
+    "Whether calls of tools are taken out of the text where their form is known; where tools are given.",
+    default=True,
+)
+CHAT_OPTIONS = _table(TOOLS, ADD_GENERATION_PROMPT, CONTINUE_FINAL_MESSAGE, TEMPLATE_ARGUMENTS, PARSE_TOOL_CALLS)
+
 WAIT_MS = Option("wait_ms", int, "Milliseconds to wait for more text.", minimum=0, maximum=60_000)
 
 LIMIT = Option("limit", int, "Maximum number of jobs, the newest first.", default=100, minimum=1, maximum=1000)

@@ -331,6 +331,22 @@ class Generation(SettingsGroup, title="Generation of text"):
         le=1 << 20,
         to=("generator", "server.models"),
     )
+    chat_template_ms: int = setting(
+        1000,
+        "maximum processor time that a model's chat template may take for one conversation",
+        unit="ms",
+        ge=10,
+        le=60_000,
+        to="server.models",
+    )
+    chat_template_bytes: int = setting(
+        512 << 20,
+        "maximum memory of the process that renders a model's chat template",
+        unit="bytes",
+        ge=64 << 20,
+        le=1 << 40,
+        to="server.models",
+    )
     streams: int = setting(
         1024, "maximum number of streamed texts that are not yet read to their end", ge=1, to="server.rpc"
     )

@@ -226,6 +226,45 @@ class Iface(object):
         """
         pass
 
+    def chat(self, messages, generation_options, options, chat_options):
+        """
+        What the model says next, by its own chat template. Where generation_options name no max_tokens, the text may have as
+        many as the model and its limit max_output_tokens leave room for.
+
+        Parameters:
+         - messages
+         - generation_options
+         - options
+         - chat_options
+
+        """
+        pass
+
+    def chat_begin(self, messages, generation_options, options, chat_options):
+        """
+        Starts it as a stream, which generate_next reads and generate_cancel ends, and gives its id.
+
+        Parameters:
+         - messages
+         - generation_options
+         - options
+         - chat_options
+
+        """
+        pass
+
+    def chat_prompt(self, messages, options, chat_options):
+        """
+        The prompt that chat would give to the model.
+
+        Parameters:
+         - messages
+         - options
+         - chat_options
+
+        """
+        pass
+
     def generate_next(self, stream_id, wait_ms):
         """
         Waits up to wait_ms (0 to 60,000) for more text of the stream.
@@ -1028,6 +1067,131 @@ class Client(Iface):
             raise result.error
         raise TApplicationException(TApplicationException.MISSING_RESULT, "generate_begin failed: unknown result")
 
+    def chat(self, messages, generation_options, options, chat_options):
+        """
+        What the model says next, by its own chat template. Where generation_options name no max_tokens, the text may have as
+        many as the model and its limit max_output_tokens leave room for.
+
+        Parameters:
+         - messages
+         - generation_options
+         - options
+         - chat_options
+
+        """
+        self.send_chat(messages, generation_options, options, chat_options)
+        return self.recv_chat()
+
+    def send_chat(self, messages, generation_options, options, chat_options):
+        self._oprot.writeMessageBegin('chat', TMessageType.CALL, self._seqid)
+        args = chat_args()
+        args.messages = messages
+        args.generation_options = generation_options
+        args.options = options
+        args.chat_options = chat_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_chat(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = chat_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "chat failed: unknown result")
+
+    def chat_begin(self, messages, generation_options, options, chat_options):
+        """
+        Starts it as a stream, which generate_next reads and generate_cancel ends, and gives its id.
+
+        Parameters:
+         - messages
+         - generation_options
+         - options
+         - chat_options
+
+        """
+        self.send_chat_begin(messages, generation_options, options, chat_options)
+        return self.recv_chat_begin()
+
+    def send_chat_begin(self, messages, generation_options, options, chat_options):
+        self._oprot.writeMessageBegin('chat_begin', TMessageType.CALL, self._seqid)
+        args = chat_begin_args()
+        args.messages = messages
+        args.generation_options = generation_options
+        args.options = options
+        args.chat_options = chat_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_chat_begin(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = chat_begin_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "chat_begin failed: unknown result")
+
+    def chat_prompt(self, messages, options, chat_options):
+        """
+        The prompt that chat would give to the model.
+
+        Parameters:
+         - messages
+         - options
+         - chat_options
+
+        """
+        self.send_chat_prompt(messages, options, chat_options)
+        return self.recv_chat_prompt()
+
+    def send_chat_prompt(self, messages, options, chat_options):
+        self._oprot.writeMessageBegin('chat_prompt', TMessageType.CALL, self._seqid)
+        args = chat_prompt_args()
+        args.messages = messages
+        args.options = options
+        args.chat_options = chat_options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_chat_prompt(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = chat_prompt_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "chat_prompt failed: unknown result")
+
     def generate_next(self, stream_id, wait_ms):
         """
         Waits up to wait_ms (0 to 60,000) for more text of the stream.
@@ -1391,6 +1555,9 @@ class Processor(Iface, TProcessor):
         self._processMap["tokenize"] = Processor.process_tokenize
         self._processMap["generate"] = Processor.process_generate
         self._processMap["generate_begin"] = Processor.process_generate_begin
+        self._processMap["chat"] = Processor.process_chat
+        self._processMap["chat_begin"] = Processor.process_chat_begin
+        self._processMap["chat_prompt"] = Processor.process_chat_prompt
         self._processMap["generate_next"] = Processor.process_generate_next
         self._processMap["generate_cancel"] = Processor.process_generate_cancel
         self._processMap["submit_batch"] = Processor.process_submit_batch
@@ -1891,6 +2058,84 @@ class Processor(Iface, TProcessor):
         oprot.writeMessageEnd()
         oprot.trans.flush()
 
+    def process_chat(self, seqid, iprot, oprot):
+        args = chat_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = chat_result()
+        try:
+            result.success = self._handler.chat(args.messages, args.generation_options, args.options, args.chat_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("chat", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_chat_begin(self, seqid, iprot, oprot):
+        args = chat_begin_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = chat_begin_result()
+        try:
+            result.success = self._handler.chat_begin(args.messages, args.generation_options, args.options, args.chat_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("chat_begin", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_chat_prompt(self, seqid, iprot, oprot):
+        args = chat_prompt_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = chat_prompt_result()
+        try:
+            result.success = self._handler.chat_prompt(args.messages, args.options, args.chat_options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("chat_prompt", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
     def process_generate_next(self, seqid, iprot, oprot):
         args = generate_next_args()
         args.read(iprot)
@@ -2254,11 +2499,11 @@ class predict_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype80, _vtype81, _size79) = iprot.readMapBegin()
-                    for _i83 in range(_size79):
-                        _key84 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val85 = iprot.readDouble()
-                        self.success[_key84] = _val85
+                    (_ktype115, _vtype116, _size114) = iprot.readMapBegin()
+                    for _i118 in range(_size114):
+                        _key119 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val120 = iprot.readDouble()
+                        self.success[_key119] = _val120
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -2281,9 +2526,9 @@ class predict_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter86, viter87 in self.success.items():
-                oprot.writeString(kiter86.encode('utf-8') if sys.version_info[0] == 2 else kiter86)
-                oprot.writeDouble(viter87)
+            for kiter121, viter122 in self.success.items():
+                oprot.writeString(kiter121.encode('utf-8') if sys.version_info[0] == 2 else kiter121)
+                oprot.writeDouble(viter122)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -2338,10 +2583,10 @@ class predict_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.docs = []
-                    (_etype91, _size88) = iprot.readListBegin()
-                    for _i92 in range(_size88):
-                        _elem93 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.docs.append(_elem93)
+                    (_etype126, _size123) = iprot.readListBegin()
+                    for _i127 in range(_size123):
+                        _elem128 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.docs.append(_elem128)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2364,8 +2609,8 @@ class predict_batch_args(object):
         if self.docs is not None:
             oprot.writeFieldBegin('docs', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.docs))
-            for iter94 in self.docs:
-                oprot.writeString(iter94.encode('utf-8') if sys.version_info[0] == 2 else iter94)
+            for iter129 in self.docs:
+                oprot.writeString(iter129.encode('utf-8') if sys.version_info[0] == 2 else iter129)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2421,16 +2666,16 @@ class predict_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype98, _size95) = iprot.readListBegin()
-                    for _i99 in range(_size95):
-                        _elem100 = {}
-                        (_ktype102, _vtype103, _size101) = iprot.readMapBegin()
-                        for _i105 in range(_size101):
-                            _key106 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                            _val107 = iprot.readDouble()
-                            _elem100[_key106] = _val107
+                    (_etype133, _size130) = iprot.readListBegin()
+                    for _i134 in range(_size130):
+                        _elem135 = {}
+                        (_ktype137, _vtype138, _size136) = iprot.readMapBegin()
+                        for _i140 in range(_size136):
+                            _key141 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                            _val142 = iprot.readDouble()
+                            _elem135[_key141] = _val142
                         iprot.readMapEnd()
-                        self.success.append(_elem100)
+                        self.success.append(_elem135)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2453,11 +2698,11 @@ class predict_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.MAP, len(self.success))
-            for iter108 in self.success:
-                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter108))
-                for kiter109, viter110 in iter108.items():
-                    oprot.writeString(kiter109.encode('utf-8') if sys.version_info[0] == 2 else kiter109)
-                    oprot.writeDouble(viter110)
+            for iter143 in self.success:
+                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter143))
+                for kiter144, viter145 in iter143.items():
+                    oprot.writeString(kiter144.encode('utf-8') if sys.version_info[0] == 2 else kiter144)
+                    oprot.writeDouble(viter145)
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -2515,10 +2760,10 @@ class classify_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype114, _size111) = iprot.readListBegin()
-                    for _i115 in range(_size111):
-                        _elem116 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem116)
+                    (_etype149, _size146) = iprot.readListBegin()
+                    for _i150 in range(_size146):
+                        _elem151 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem151)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2547,8 +2792,8 @@ class classify_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter117 in self.texts:
-                oprot.writeString(iter117.encode('utf-8') if sys.version_info[0] == 2 else iter117)
+            for iter152 in self.texts:
+                oprot.writeString(iter152.encode('utf-8') if sys.version_info[0] == 2 else iter152)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2609,16 +2854,16 @@ class classify_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype121, _size118) = iprot.readListBegin()
-                    for _i122 in range(_size118):
-                        _elem123 = []
-                        (_etype127, _size124) = iprot.readListBegin()
-                        for _i128 in range(_size124):
-                            _elem129 = ScoredLabel()
-                            _elem129.read(iprot)
-                            _elem123.append(_elem129)
+                    (_etype156, _size153) = iprot.readListBegin()
+                    for _i157 in range(_size153):
+                        _elem158 = []
+                        (_etype162, _size159) = iprot.readListBegin()
+                        for _i163 in range(_size159):
+                            _elem164 = ScoredLabel()
+                            _elem164.read(iprot)
+                            _elem158.append(_elem164)
                         iprot.readListEnd()
-                        self.success.append(_elem123)
+                        self.success.append(_elem158)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2641,10 +2886,10 @@ class classify_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter130 in self.success:
-                oprot.writeListBegin(TType.STRUCT, len(iter130))
-                for iter131 in iter130:
-                    iter131.write(oprot)
+            for iter165 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter165))
+                for iter166 in iter165:
+                    iter166.write(oprot)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -2788,11 +3033,11 @@ class classify_tokens_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype135, _size132) = iprot.readListBegin()
-                    for _i136 in range(_size132):
-                        _elem137 = Entity()
-                        _elem137.read(iprot)
-                        self.success.append(_elem137)
+                    (_etype170, _size167) = iprot.readListBegin()
+                    for _i171 in range(_size167):
+                        _elem172 = Entity()
+                        _elem172.read(iprot)
+                        self.success.append(_elem172)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2815,8 +3060,8 @@ class classify_tokens_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter138 in self.success:
-                iter138.write(oprot)
+            for iter173 in self.success:
+                iter173.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -2873,10 +3118,10 @@ class classify_tokens_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype142, _size139) = iprot.readListBegin()
-                    for _i143 in range(_size139):
-                        _elem144 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem144)
+                    (_etype177, _size174) = iprot.readListBegin()
+                    for _i178 in range(_size174):
+                        _elem179 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem179)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2905,8 +3150,8 @@ class classify_tokens_batch_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter145 in self.texts:
-                oprot.writeString(iter145.encode('utf-8') if sys.version_info[0] == 2 else iter145)
+            for iter180 in self.texts:
+                oprot.writeString(iter180.encode('utf-8') if sys.version_info[0] == 2 else iter180)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2967,16 +3212,16 @@ class classify_tokens_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype149, _size146) = iprot.readListBegin()
-                    for _i150 in range(_size146):
-                        _elem151 = []
-                        (_etype155, _size152) = iprot.readListBegin()
-                        for _i156 in range(_size152):
-                            _elem157 = Entity()
-                            _elem157.read(iprot)
-                            _elem151.append(_elem157)
+                    (_etype184, _size181) = iprot.readListBegin()
+                    for _i185 in range(_size181):
+                        _elem186 = []
+                        (_etype190, _size187) = iprot.readListBegin()
+                        for _i191 in range(_size187):
+                            _elem192 = Entity()
+                            _elem192.read(iprot)
+                            _elem186.append(_elem192)
                         iprot.readListEnd()
-                        self.success.append(_elem151)
+                        self.success.append(_elem186)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2999,10 +3244,10 @@ class classify_tokens_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter158 in self.success:
-                oprot.writeListBegin(TType.STRUCT, len(iter158))
-                for iter159 in iter158:
-                    iter159.write(oprot)
+            for iter193 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter193))
+                for iter194 in iter193:
+                    iter194.write(oprot)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -3067,10 +3312,10 @@ class rerank_args(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype163, _size160) = iprot.readListBegin()
-                    for _i164 in range(_size160):
-                        _elem165 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem165)
+                    (_etype198, _size195) = iprot.readListBegin()
+                    for _i199 in range(_size195):
+                        _elem200 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem200)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3103,8 +3348,8 @@ class rerank_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 2)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter166 in self.texts:
-                oprot.writeString(iter166.encode('utf-8') if sys.version_info[0] == 2 else iter166)
+            for iter201 in self.texts:
+                oprot.writeString(iter201.encode('utf-8') if sys.version_info[0] == 2 else iter201)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3166,11 +3411,11 @@ class rerank_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype170, _size167) = iprot.readListBegin()
-                    for _i171 in range(_size167):
-                        _elem172 = Ranked()
-                        _elem172.read(iprot)
-                        self.success.append(_elem172)
+                    (_etype205, _size202) = iprot.readListBegin()
+                    for _i206 in range(_size202):
+                        _elem207 = Ranked()
+                        _elem207.read(iprot)
+                        self.success.append(_elem207)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3193,8 +3438,8 @@ class rerank_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter173 in self.success:
-                iter173.write(oprot)
+            for iter208 in self.success:
+                iter208.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3337,11 +3582,11 @@ class reply_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype175, _vtype176, _size174) = iprot.readMapBegin()
-                    for _i178 in range(_size174):
-                        _key179 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val180 = iprot.readDouble()
-                        self.success[_key179] = _val180
+                    (_ktype210, _vtype211, _size209) = iprot.readMapBegin()
+                    for _i213 in range(_size209):
+                        _key214 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val215 = iprot.readDouble()
+                        self.success[_key214] = _val215
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3364,9 +3609,9 @@ class reply_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter181, viter182 in self.success.items():
-                oprot.writeString(kiter181.encode('utf-8') if sys.version_info[0] == 2 else kiter181)
-                oprot.writeDouble(viter182)
+            for kiter216, viter217 in self.success.items():
+                oprot.writeString(kiter216.encode('utf-8') if sys.version_info[0] == 2 else kiter216)
+                oprot.writeDouble(viter217)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3423,10 +3668,10 @@ class reply_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype186, _size183) = iprot.readListBegin()
-                    for _i187 in range(_size183):
-                        _elem188 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.messages.append(_elem188)
+                    (_etype221, _size218) = iprot.readListBegin()
+                    for _i222 in range(_size218):
+                        _elem223 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.messages.append(_elem223)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3455,8 +3700,8 @@ class reply_batch_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.messages))
-            for iter189 in self.messages:
-                oprot.writeString(iter189.encode('utf-8') if sys.version_info[0] == 2 else iter189)
+            for iter224 in self.messages:
+                oprot.writeString(iter224.encode('utf-8') if sys.version_info[0] == 2 else iter224)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3517,16 +3762,16 @@ class reply_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype193, _size190) = iprot.readListBegin()
-                    for _i194 in range(_size190):
-                        _elem195 = {}
-                        (_ktype197, _vtype198, _size196) = iprot.readMapBegin()
-                        for _i200 in range(_size196):
-                            _key201 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                            _val202 = iprot.readDouble()
-                            _elem195[_key201] = _val202
+                    (_etype228, _size225) = iprot.readListBegin()
+                    for _i229 in range(_size225):
+                        _elem230 = {}
+                        (_ktype232, _vtype233, _size231) = iprot.readMapBegin()
+                        for _i235 in range(_size231):
+                            _key236 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                            _val237 = iprot.readDouble()
+                            _elem230[_key236] = _val237
                         iprot.readMapEnd()
-                        self.success.append(_elem195)
+                        self.success.append(_elem230)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3549,11 +3794,11 @@ class reply_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.MAP, len(self.success))
-            for iter203 in self.success:
-                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter203))
-                for kiter204, viter205 in iter203.items():
-                    oprot.writeString(kiter204.encode('utf-8') if sys.version_info[0] == 2 else kiter204)
-                    oprot.writeDouble(viter205)
+            for iter238 in self.success:
+                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter238))
+                for kiter239, viter240 in iter238.items():
+                    oprot.writeString(kiter239.encode('utf-8') if sys.version_info[0] == 2 else kiter239)
+                    oprot.writeDouble(viter240)
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -3611,10 +3856,10 @@ class reply_conversation_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype209, _size206) = iprot.readListBegin()
-                    for _i210 in range(_size206):
-                        _elem211 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.messages.append(_elem211)
+                    (_etype244, _size241) = iprot.readListBegin()
+                    for _i245 in range(_size241):
+                        _elem246 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.messages.append(_elem246)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3643,8 +3888,8 @@ class reply_conversation_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.messages))
-            for iter212 in self.messages:
-                oprot.writeString(iter212.encode('utf-8') if sys.version_info[0] == 2 else iter212)
+            for iter247 in self.messages:
+                oprot.writeString(iter247.encode('utf-8') if sys.version_info[0] == 2 else iter247)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3705,11 +3950,11 @@ class reply_conversation_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype214, _vtype215, _size213) = iprot.readMapBegin()
-                    for _i217 in range(_size213):
-                        _key218 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val219 = iprot.readDouble()
-                        self.success[_key218] = _val219
+                    (_ktype249, _vtype250, _size248) = iprot.readMapBegin()
+                    for _i252 in range(_size248):
+                        _key253 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val254 = iprot.readDouble()
+                        self.success[_key253] = _val254
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3732,9 +3977,9 @@ class reply_conversation_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter220, viter221 in self.success.items():
-                oprot.writeString(kiter220.encode('utf-8') if sys.version_info[0] == 2 else kiter220)
-                oprot.writeDouble(viter221)
+            for kiter255, viter256 in self.success.items():
+                oprot.writeString(kiter255.encode('utf-8') if sys.version_info[0] == 2 else kiter255)
+                oprot.writeDouble(viter256)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3877,10 +4122,10 @@ class embed_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype225, _size222) = iprot.readListBegin()
-                    for _i226 in range(_size222):
-                        _elem227 = iprot.readDouble()
-                        self.success.append(_elem227)
+                    (_etype260, _size257) = iprot.readListBegin()
+                    for _i261 in range(_size257):
+                        _elem262 = iprot.readDouble()
+                        self.success.append(_elem262)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3903,8 +4148,8 @@ class embed_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.DOUBLE, len(self.success))
-            for iter228 in self.success:
-                oprot.writeDouble(iter228)
+            for iter263 in self.success:
+                oprot.writeDouble(iter263)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3961,10 +4206,10 @@ class embed_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype232, _size229) = iprot.readListBegin()
-                    for _i233 in range(_size229):
-                        _elem234 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem234)
+                    (_etype267, _size264) = iprot.readListBegin()
+                    for _i268 in range(_size264):
+                        _elem269 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem269)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3993,8 +4238,8 @@ class embed_batch_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter235 in self.texts:
-                oprot.writeString(iter235.encode('utf-8') if sys.version_info[0] == 2 else iter235)
+            for iter270 in self.texts:
+                oprot.writeString(iter270.encode('utf-8') if sys.version_info[0] == 2 else iter270)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4055,15 +4300,15 @@ class embed_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype239, _size236) = iprot.readListBegin()
-                    for _i240 in range(_size236):
-                        _elem241 = []
-                        (_etype245, _size242) = iprot.readListBegin()
-                        for _i246 in range(_size242):
-                            _elem247 = iprot.readDouble()
-                            _elem241.append(_elem247)
+                    (_etype274, _size271) = iprot.readListBegin()
+                    for _i275 in range(_size271):
+                        _elem276 = []
+                        (_etype280, _size277) = iprot.readListBegin()
+                        for _i281 in range(_size277):
+                            _elem282 = iprot.readDouble()
+                            _elem276.append(_elem282)
                         iprot.readListEnd()
-                        self.success.append(_elem241)
+                        self.success.append(_elem276)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4086,10 +4331,10 @@ class embed_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter248 in self.success:
-                oprot.writeListBegin(TType.DOUBLE, len(iter248))
-                for iter249 in iter248:
-                    oprot.writeDouble(iter249)
+            for iter283 in self.success:
+                oprot.writeListBegin(TType.DOUBLE, len(iter283))
+                for iter284 in iter283:
+                    oprot.writeDouble(iter284)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -4147,10 +4392,10 @@ class embed_matrix_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype253, _size250) = iprot.readListBegin()
-                    for _i254 in range(_size250):
-                        _elem255 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem255)
+                    (_etype288, _size285) = iprot.readListBegin()
+                    for _i289 in range(_size285):
+                        _elem290 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem290)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4179,8 +4424,8 @@ class embed_matrix_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter256 in self.texts:
-                oprot.writeString(iter256.encode('utf-8') if sys.version_info[0] == 2 else iter256)
+            for iter291 in self.texts:
+                oprot.writeString(iter291.encode('utf-8') if sys.version_info[0] == 2 else iter291)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4318,15 +4563,15 @@ class embed_ids_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.ids = []
-                    (_etype260, _size257) = iprot.readListBegin()
-                    for _i261 in range(_size257):
-                        _elem262 = []
-                        (_etype266, _size263) = iprot.readListBegin()
-                        for _i267 in range(_size263):
-                            _elem268 = iprot.readI32()
-                            _elem262.append(_elem268)
+                    (_etype295, _size292) = iprot.readListBegin()
+                    for _i296 in range(_size292):
+                        _elem297 = []
+                        (_etype301, _size298) = iprot.readListBegin()
+                        for _i302 in range(_size298):
+                            _elem303 = iprot.readI32()
+                            _elem297.append(_elem303)
                         iprot.readListEnd()
-                        self.ids.append(_elem262)
+                        self.ids.append(_elem297)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4355,10 +4600,10 @@ class embed_ids_args(object):
         if self.ids is not None:
             oprot.writeFieldBegin('ids', TType.LIST, 1)
             oprot.writeListBegin(TType.LIST, len(self.ids))
-            for iter269 in self.ids:
-                oprot.writeListBegin(TType.I32, len(iter269))
-                for iter270 in iter269:
-                    oprot.writeI32(iter270)
+            for iter304 in self.ids:
+                oprot.writeListBegin(TType.I32, len(iter304))
+                for iter305 in iter304:
+                    oprot.writeI32(iter305)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -4497,10 +4742,10 @@ class embed_tokens_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype274, _size271) = iprot.readListBegin()
-                    for _i275 in range(_size271):
-                        _elem276 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem276)
+                    (_etype309, _size306) = iprot.readListBegin()
+                    for _i310 in range(_size306):
+                        _elem311 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem311)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4529,8 +4774,8 @@ class embed_tokens_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter277 in self.texts:
-                oprot.writeString(iter277.encode('utf-8') if sys.version_info[0] == 2 else iter277)
+            for iter312 in self.texts:
+                oprot.writeString(iter312.encode('utf-8') if sys.version_info[0] == 2 else iter312)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4591,11 +4836,11 @@ class embed_tokens_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype281, _size278) = iprot.readListBegin()
-                    for _i282 in range(_size278):
-                        _elem283 = EmbeddingMatrix()
-                        _elem283.read(iprot)
-                        self.success.append(_elem283)
+                    (_etype316, _size313) = iprot.readListBegin()
+                    for _i317 in range(_size313):
+                        _elem318 = EmbeddingMatrix()
+                        _elem318.read(iprot)
+                        self.success.append(_elem318)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4618,8 +4863,8 @@ class embed_tokens_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter284 in self.success:
-                iter284.write(oprot)
+            for iter319 in self.success:
+                iter319.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -4676,10 +4921,10 @@ class embed_sparse_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype288, _size285) = iprot.readListBegin()
-                    for _i289 in range(_size285):
-                        _elem290 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem290)
+                    (_etype323, _size320) = iprot.readListBegin()
+                    for _i324 in range(_size320):
+                        _elem325 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem325)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4708,8 +4953,8 @@ class embed_sparse_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter291 in self.texts:
-                oprot.writeString(iter291.encode('utf-8') if sys.version_info[0] == 2 else iter291)
+            for iter326 in self.texts:
+                oprot.writeString(iter326.encode('utf-8') if sys.version_info[0] == 2 else iter326)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4770,11 +5015,11 @@ class embed_sparse_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype295, _size292) = iprot.readListBegin()
-                    for _i296 in range(_size292):
-                        _elem297 = SparseVector()
-                        _elem297.read(iprot)
-                        self.success.append(_elem297)
+                    (_etype330, _size327) = iprot.readListBegin()
+                    for _i331 in range(_size327):
+                        _elem332 = SparseVector()
+                        _elem332.read(iprot)
+                        self.success.append(_elem332)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4797,8 +5042,8 @@ class embed_sparse_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter298 in self.success:
-                iter298.write(oprot)
+            for iter333 in self.success:
+                iter333.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -4855,10 +5100,10 @@ class tokenize_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype302, _size299) = iprot.readListBegin()
-                    for _i303 in range(_size299):
-                        _elem304 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem304)
+                    (_etype337, _size334) = iprot.readListBegin()
+                    for _i338 in range(_size334):
+                        _elem339 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem339)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4887,8 +5132,8 @@ class tokenize_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter305 in self.texts:
-                oprot.writeString(iter305.encode('utf-8') if sys.version_info[0] == 2 else iter305)
+            for iter340 in self.texts:
+                oprot.writeString(iter340.encode('utf-8') if sys.version_info[0] == 2 else iter340)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4949,16 +5194,16 @@ class tokenize_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype309, _size306) = iprot.readListBegin()
-                    for _i310 in range(_size306):
-                        _elem311 = []
-                        (_etype315, _size312) = iprot.readListBegin()
-                        for _i316 in range(_size312):
-                            _elem317 = Token()
-                            _elem317.read(iprot)
-                            _elem311.append(_elem317)
+                    (_etype344, _size341) = iprot.readListBegin()
+                    for _i345 in range(_size341):
+                        _elem346 = []
+                        (_etype350, _size347) = iprot.readListBegin()
+                        for _i351 in range(_size347):
+                            _elem352 = Token()
+                            _elem352.read(iprot)
+                            _elem346.append(_elem352)
                         iprot.readListEnd()
-                        self.success.append(_elem311)
+                        self.success.append(_elem346)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4981,10 +5226,10 @@ class tokenize_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter318 in self.success:
-                oprot.writeListBegin(TType.STRUCT, len(iter318))
-                for iter319 in iter318:
-                    iter319.write(oprot)
+            for iter353 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter353))
+                for iter354 in iter353:
+                    iter354.write(oprot)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -5336,6 +5581,547 @@ class generate_begin_result(object):
 all_structs.append(generate_begin_result)
 generate_begin_result.thrift_spec = (
     (0, TType.STRING, 'success', 'UTF8', None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class chat_args(object):
+    """
+    Attributes:
+     - messages
+     - generation_options
+     - options
+     - chat_options
+
+    """
+
+
+    def __init__(self, messages=None, generation_options=None, options=None, chat_options=None,):
+        self.messages = messages
+        self.generation_options = generation_options
+        self.options = options
+        self.chat_options = chat_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.messages = []
+                    (_etype358, _size355) = iprot.readListBegin()
+                    for _i359 in range(_size355):
+                        _elem360 = ChatMessage()
+                        _elem360.read(iprot)
+                        self.messages.append(_elem360)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.generation_options = GenerationOptions()
+                    self.generation_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.chat_options = ChatOptions()
+                    self.chat_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('chat_args')
+        if self.messages is not None:
+            oprot.writeFieldBegin('messages', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.messages))
+            for iter361 in self.messages:
+                iter361.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.generation_options is not None:
+            oprot.writeFieldBegin('generation_options', TType.STRUCT, 2)
+            self.generation_options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 3)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.chat_options is not None:
+            oprot.writeFieldBegin('chat_options', TType.STRUCT, 4)
+            self.chat_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(chat_args)
+chat_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'messages', (TType.STRUCT, [ChatMessage, None], False), None, ),  # 1
+    (2, TType.STRUCT, 'generation_options', [GenerationOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 3
+    (4, TType.STRUCT, 'chat_options', [ChatOptions, None], None, ),  # 4
+)
+
+
+class chat_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = ChatCompletion()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('chat_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(chat_result)
+chat_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [ChatCompletion, None], None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class chat_begin_args(object):
+    """
+    Attributes:
+     - messages
+     - generation_options
+     - options
+     - chat_options
+
+    """
+
+
+    def __init__(self, messages=None, generation_options=None, options=None, chat_options=None,):
+        self.messages = messages
+        self.generation_options = generation_options
+        self.options = options
+        self.chat_options = chat_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.messages = []
+                    (_etype365, _size362) = iprot.readListBegin()
+                    for _i366 in range(_size362):
+                        _elem367 = ChatMessage()
+                        _elem367.read(iprot)
+                        self.messages.append(_elem367)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.generation_options = GenerationOptions()
+                    self.generation_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.chat_options = ChatOptions()
+                    self.chat_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('chat_begin_args')
+        if self.messages is not None:
+            oprot.writeFieldBegin('messages', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.messages))
+            for iter368 in self.messages:
+                iter368.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.generation_options is not None:
+            oprot.writeFieldBegin('generation_options', TType.STRUCT, 2)
+            self.generation_options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 3)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.chat_options is not None:
+            oprot.writeFieldBegin('chat_options', TType.STRUCT, 4)
+            self.chat_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(chat_begin_args)
+chat_begin_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'messages', (TType.STRUCT, [ChatMessage, None], False), None, ),  # 1
+    (2, TType.STRUCT, 'generation_options', [GenerationOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 3
+    (4, TType.STRUCT, 'chat_options', [ChatOptions, None], None, ),  # 4
+)
+
+
+class chat_begin_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRING:
+                    self.success = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('chat_begin_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRING, 0)
+            oprot.writeString(self.success.encode('utf-8') if sys.version_info[0] == 2 else self.success)
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(chat_begin_result)
+chat_begin_result.thrift_spec = (
+    (0, TType.STRING, 'success', 'UTF8', None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
+class chat_prompt_args(object):
+    """
+    Attributes:
+     - messages
+     - options
+     - chat_options
+
+    """
+
+
+    def __init__(self, messages=None, options=None, chat_options=None,):
+        self.messages = messages
+        self.options = options
+        self.chat_options = chat_options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.messages = []
+                    (_etype372, _size369) = iprot.readListBegin()
+                    for _i373 in range(_size369):
+                        _elem374 = ChatMessage()
+                        _elem374.read(iprot)
+                        self.messages.append(_elem374)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.chat_options = ChatOptions()
+                    self.chat_options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('chat_prompt_args')
+        if self.messages is not None:
+            oprot.writeFieldBegin('messages', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.messages))
+            for iter375 in self.messages:
+                iter375.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        if self.chat_options is not None:
+            oprot.writeFieldBegin('chat_options', TType.STRUCT, 3)
+            self.chat_options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(chat_prompt_args)
+chat_prompt_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'messages', (TType.STRUCT, [ChatMessage, None], False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+    (3, TType.STRUCT, 'chat_options', [ChatOptions, None], None, ),  # 3
+)
+
+
+class chat_prompt_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = ChatPrompt()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('chat_prompt_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(chat_prompt_result)
+chat_prompt_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [ChatPrompt, None], None, ),  # 0
     (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
 )
 
@@ -6113,11 +6899,11 @@ class list_batches_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype323, _size320) = iprot.readListBegin()
-                    for _i324 in range(_size320):
-                        _elem325 = BatchJob()
-                        _elem325.read(iprot)
-                        self.success.append(_elem325)
+                    (_etype379, _size376) = iprot.readListBegin()
+                    for _i380 in range(_size376):
+                        _elem381 = BatchJob()
+                        _elem381.read(iprot)
+                        self.success.append(_elem381)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6140,8 +6926,8 @@ class list_batches_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter326 in self.success:
-                iter326.write(oprot)
+            for iter382 in self.success:
+                iter382.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -6239,11 +7025,11 @@ class list_models_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype330, _size327) = iprot.readListBegin()
-                    for _i331 in range(_size327):
-                        _elem332 = ModelInfo()
-                        _elem332.read(iprot)
-                        self.success.append(_elem332)
+                    (_etype386, _size383) = iprot.readListBegin()
+                    for _i387 in range(_size383):
+                        _elem388 = ModelInfo()
+                        _elem388.read(iprot)
+                        self.success.append(_elem388)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6266,8 +7052,8 @@ class list_models_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter333 in self.success:
-                iter333.write(oprot)
+            for iter389 in self.success:
+                iter389.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:

@@ -1277,6 +1277,329 @@ class GenerationOptions(object):
         return not (self == other)
 
 
+class ToolCall(object):
+    """
+    A tool that the model asks for, with what it is to be called with.
+
+    Attributes:
+     - id: What the message with the tool's result names it by; at most 256 bytes.
+     - name: Of the function; at most 256 bytes.
+     - arguments: A JSON object.
+
+    """
+
+
+    def __init__(self, id=None, name=None, arguments=None,):
+        self.id = id
+        self.name = name
+        self.arguments = arguments
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.arguments = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ToolCall')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.STRING, 1)
+            oprot.writeString(self.id.encode('utf-8') if sys.version_info[0] == 2 else self.id)
+            oprot.writeFieldEnd()
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 2)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.arguments is not None:
+            oprot.writeFieldBegin('arguments', TType.STRING, 3)
+            oprot.writeString(self.arguments.encode('utf-8') if sys.version_info[0] == 2 else self.arguments)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.id is None:
+            raise TProtocolException(message='Required field id is unset!')
+        if self.name is None:
+            raise TProtocolException(message='Required field name is unset!')
+        if self.arguments is None:
+            raise TProtocolException(message='Required field arguments is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ChatMessage(object):
+    """
+    A message of a conversation. What is set is what the model's chat template sees.
+
+    Attributes:
+     - role: system, user, assistant, tool, or what else the model's chat template knows; 1 to 64 bytes.
+     - content: The text. Not set: none, as of an assistant that only called tools.
+     - name: Of who speaks, or of the tool whose result this is; at most 256 bytes.
+     - tool_calls: Of an assistant; at most 128.
+     - tool_call_id: Of a tool's result: the id of the call that it answers; at most 256 bytes.
+     - reasoning_content: Of an assistant that thought before it answered, where the chat template reads it.
+
+    """
+
+
+    def __init__(self, role=None, content=None, name=None, tool_calls=None, tool_call_id=None, reasoning_content=None,):
+        self.role = role
+        self.content = content
+        self.name = name
+        self.tool_calls = tool_calls
+        self.tool_call_id = tool_call_id
+        self.reasoning_content = reasoning_content
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.role = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.content = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.LIST:
+                    self.tool_calls = []
+                    (_etype24, _size21) = iprot.readListBegin()
+                    for _i25 in range(_size21):
+                        _elem26 = ToolCall()
+                        _elem26.read(iprot)
+                        self.tool_calls.append(_elem26)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.tool_call_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.reasoning_content = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ChatMessage')
+        if self.role is not None:
+            oprot.writeFieldBegin('role', TType.STRING, 1)
+            oprot.writeString(self.role.encode('utf-8') if sys.version_info[0] == 2 else self.role)
+            oprot.writeFieldEnd()
+        if self.content is not None:
+            oprot.writeFieldBegin('content', TType.STRING, 2)
+            oprot.writeString(self.content.encode('utf-8') if sys.version_info[0] == 2 else self.content)
+            oprot.writeFieldEnd()
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 3)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.tool_calls is not None:
+            oprot.writeFieldBegin('tool_calls', TType.LIST, 4)
+            oprot.writeListBegin(TType.STRUCT, len(self.tool_calls))
+            for iter27 in self.tool_calls:
+                iter27.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.tool_call_id is not None:
+            oprot.writeFieldBegin('tool_call_id', TType.STRING, 5)
+            oprot.writeString(self.tool_call_id.encode('utf-8') if sys.version_info[0] == 2 else self.tool_call_id)
+            oprot.writeFieldEnd()
+        if self.reasoning_content is not None:
+            oprot.writeFieldBegin('reasoning_content', TType.STRING, 6)
+            oprot.writeString(self.reasoning_content.encode('utf-8') if sys.version_info[0] == 2 else self.reasoning_content)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.role is None:
+            raise TProtocolException(message='Required field role is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ChatOptions(object):
+    """
+    How a conversation becomes a prompt.
+
+    Attributes:
+     - tools: Tools that the model may call, at most 128, each a JSON object as OpenAI has it: {"type": "function", ...}.
+     - add_generation_prompt: Whether the prompt ends where the assistant begins to speak; with continue_final_message false. Default: true.
+     - continue_final_message: Whether the text continues the last message, which stays open; not with add_generation_prompt. Default: false.
+     - template_arguments: A JSON object: what the chat template knows besides, such as {"enable_thinking": false}; at most 65,536 bytes.
+     - parse_tool_calls: Whether calls of tools are taken out of the text where tools are given and the form is known. Default: true.
+
+    """
+
+
+    def __init__(self, tools=None, add_generation_prompt=None, continue_final_message=None, template_arguments=None, parse_tool_calls=None,):
+        self.tools = tools
+        self.add_generation_prompt = add_generation_prompt
+        self.continue_final_message = continue_final_message
+        self.template_arguments = template_arguments
+        self.parse_tool_calls = parse_tool_calls
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.tools = []
+                    (_etype31, _size28) = iprot.readListBegin()
+                    for _i32 in range(_size28):
+                        _elem33 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.tools.append(_elem33)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.add_generation_prompt = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.continue_final_message = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.template_arguments = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.BOOL:
+                    self.parse_tool_calls = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ChatOptions')
+        if self.tools is not None:
+            oprot.writeFieldBegin('tools', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.tools))
+            for iter34 in self.tools:
+                oprot.writeString(iter34.encode('utf-8') if sys.version_info[0] == 2 else iter34)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.add_generation_prompt is not None:
+            oprot.writeFieldBegin('add_generation_prompt', TType.BOOL, 2)
+            oprot.writeBool(self.add_generation_prompt)
+            oprot.writeFieldEnd()
+        if self.continue_final_message is not None:
+            oprot.writeFieldBegin('continue_final_message', TType.BOOL, 3)
+            oprot.writeBool(self.continue_final_message)
+            oprot.writeFieldEnd()
+        if self.template_arguments is not None:
+            oprot.writeFieldBegin('template_arguments', TType.STRING, 4)
+            oprot.writeString(self.template_arguments.encode('utf-8') if sys.version_info[0] == 2 else self.template_arguments)
+            oprot.writeFieldEnd()
+        if self.parse_tool_calls is not None:
+            oprot.writeFieldBegin('parse_tool_calls', TType.BOOL, 5)
+            oprot.writeBool(self.parse_tool_calls)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class EmbeddingMatrix(object):
     """
     Vectors in the form that costs least on the wire.
@@ -1709,30 +2032,30 @@ class SparseVector(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.indices = []
-                    (_etype24, _size21) = iprot.readListBegin()
-                    for _i25 in range(_size21):
-                        _elem26 = iprot.readI32()
-                        self.indices.append(_elem26)
+                    (_etype38, _size35) = iprot.readListBegin()
+                    for _i39 in range(_size35):
+                        _elem40 = iprot.readI32()
+                        self.indices.append(_elem40)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.values = []
-                    (_etype30, _size27) = iprot.readListBegin()
-                    for _i31 in range(_size27):
-                        _elem32 = iprot.readDouble()
-                        self.values.append(_elem32)
+                    (_etype44, _size41) = iprot.readListBegin()
+                    for _i45 in range(_size41):
+                        _elem46 = iprot.readDouble()
+                        self.values.append(_elem46)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 3:
                 if ftype == TType.LIST:
                     self.tokens = []
-                    (_etype36, _size33) = iprot.readListBegin()
-                    for _i37 in range(_size33):
-                        _elem38 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.tokens.append(_elem38)
+                    (_etype50, _size47) = iprot.readListBegin()
+                    for _i51 in range(_size47):
+                        _elem52 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.tokens.append(_elem52)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1749,22 +2072,22 @@ class SparseVector(object):
         if self.indices is not None:
             oprot.writeFieldBegin('indices', TType.LIST, 1)
             oprot.writeListBegin(TType.I32, len(self.indices))
-            for iter39 in self.indices:
-                oprot.writeI32(iter39)
+            for iter53 in self.indices:
+                oprot.writeI32(iter53)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.values is not None:
             oprot.writeFieldBegin('values', TType.LIST, 2)
             oprot.writeListBegin(TType.DOUBLE, len(self.values))
-            for iter40 in self.values:
-                oprot.writeDouble(iter40)
+            for iter54 in self.values:
+                oprot.writeDouble(iter54)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.tokens is not None:
             oprot.writeFieldBegin('tokens', TType.LIST, 3)
             oprot.writeListBegin(TType.STRING, len(self.tokens))
-            for iter41 in self.tokens:
-                oprot.writeString(iter41.encode('utf-8') if sys.version_info[0] == 2 else iter41)
+            for iter55 in self.tokens:
+                oprot.writeString(iter55.encode('utf-8') if sys.version_info[0] == 2 else iter55)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -1996,6 +2319,208 @@ class Generation(object):
         return not (self == other)
 
 
+class ChatCompletion(object):
+    """
+    What a model says next in a conversation.
+
+    Attributes:
+     - content: The text, without the calls of tools in it.
+     - tool_calls: Tools that the model asks for.
+     - token_count: Number of tokens generated, those of the calls among them.
+     - finish_reason
+     - prompt_tokens: Number of tokens that the conversation is to the model; not set where it does not tell.
+
+    """
+
+
+    def __init__(self, content=None, tool_calls=None, token_count=None, finish_reason=None, prompt_tokens=None,):
+        self.content = content
+        self.tool_calls = tool_calls
+        self.token_count = token_count
+        self.finish_reason = finish_reason
+        self.prompt_tokens = prompt_tokens
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.content = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.LIST:
+                    self.tool_calls = []
+                    (_etype59, _size56) = iprot.readListBegin()
+                    for _i60 in range(_size56):
+                        _elem61 = ToolCall()
+                        _elem61.read(iprot)
+                        self.tool_calls.append(_elem61)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I32:
+                    self.token_count = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I32:
+                    self.finish_reason = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I32:
+                    self.prompt_tokens = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ChatCompletion')
+        if self.content is not None:
+            oprot.writeFieldBegin('content', TType.STRING, 1)
+            oprot.writeString(self.content.encode('utf-8') if sys.version_info[0] == 2 else self.content)
+            oprot.writeFieldEnd()
+        if self.tool_calls is not None:
+            oprot.writeFieldBegin('tool_calls', TType.LIST, 2)
+            oprot.writeListBegin(TType.STRUCT, len(self.tool_calls))
+            for iter62 in self.tool_calls:
+                iter62.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.token_count is not None:
+            oprot.writeFieldBegin('token_count', TType.I32, 3)
+            oprot.writeI32(self.token_count)
+            oprot.writeFieldEnd()
+        if self.finish_reason is not None:
+            oprot.writeFieldBegin('finish_reason', TType.I32, 4)
+            oprot.writeI32(self.finish_reason)
+            oprot.writeFieldEnd()
+        if self.prompt_tokens is not None:
+            oprot.writeFieldBegin('prompt_tokens', TType.I32, 5)
+            oprot.writeI32(self.prompt_tokens)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.content is None:
+            raise TProtocolException(message='Required field content is unset!')
+        if self.tool_calls is None:
+            raise TProtocolException(message='Required field tool_calls is unset!')
+        if self.token_count is None:
+            raise TProtocolException(message='Required field token_count is unset!')
+        if self.finish_reason is None:
+            raise TProtocolException(message='Required field finish_reason is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ChatPrompt(object):
+    """
+    A conversation as a model reads it.
+
+    Attributes:
+     - text: What the model's chat template makes of it.
+     - ids: The ids of its tokens.
+
+    """
+
+
+    def __init__(self, text=None, ids=None,):
+        self.text = text
+        self.ids = ids
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.text = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.LIST:
+                    self.ids = []
+                    (_etype66, _size63) = iprot.readListBegin()
+                    for _i67 in range(_size63):
+                        _elem68 = iprot.readI32()
+                        self.ids.append(_elem68)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ChatPrompt')
+        if self.text is not None:
+            oprot.writeFieldBegin('text', TType.STRING, 1)
+            oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
+            oprot.writeFieldEnd()
+        if self.ids is not None:
+            oprot.writeFieldBegin('ids', TType.LIST, 2)
+            oprot.writeListBegin(TType.I32, len(self.ids))
+            for iter69 in self.ids:
+                oprot.writeI32(iter69)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.text is None:
+            raise TProtocolException(message='Required field text is unset!')
+        if self.ids is None:
+            raise TProtocolException(message='Required field ids is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class GenerationChunk(object):
     """
     The next part of a streamed text.
@@ -2005,15 +2530,17 @@ class GenerationChunk(object):
      - token_count: Tokens generated so far.
      - finish_reason: Set in the last chunk; after it the stream's id is gone.
      - prompt_tokens: Number of tokens that the prompt is to the model; set in the last chunk.
+     - tool_calls: Of a conversation: tools that the model has asked for since the last chunk, each whole.
 
     """
 
 
-    def __init__(self, text=None, token_count=None, finish_reason=None, prompt_tokens=None,):
+    def __init__(self, text=None, token_count=None, finish_reason=None, prompt_tokens=None, tool_calls=None,):
         self.text = text
         self.token_count = token_count
         self.finish_reason = finish_reason
         self.prompt_tokens = prompt_tokens
+        self.tool_calls = tool_calls
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2044,6 +2571,17 @@ class GenerationChunk(object):
                     self.prompt_tokens = iprot.readI32()
                 else:
                     iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.LIST:
+                    self.tool_calls = []
+                    (_etype73, _size70) = iprot.readListBegin()
+                    for _i74 in range(_size70):
+                        _elem75 = ToolCall()
+                        _elem75.read(iprot)
+                        self.tool_calls.append(_elem75)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -2069,6 +2607,13 @@ class GenerationChunk(object):
         if self.prompt_tokens is not None:
             oprot.writeFieldBegin('prompt_tokens', TType.I32, 4)
             oprot.writeI32(self.prompt_tokens)
+            oprot.writeFieldEnd()
+        if self.tool_calls is not None:
+            oprot.writeFieldBegin('tool_calls', TType.LIST, 8)
+            oprot.writeListBegin(TType.STRUCT, len(self.tool_calls))
+            for iter76 in self.tool_calls:
+                iter76.write(oprot)
+            oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2615,20 +3160,20 @@ class ModelInfo(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.methods = []
-                    (_etype45, _size42) = iprot.readListBegin()
-                    for _i46 in range(_size42):
-                        _elem47 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.methods.append(_elem47)
+                    (_etype80, _size77) = iprot.readListBegin()
+                    for _i81 in range(_size77):
+                        _elem82 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.methods.append(_elem82)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 7:
                 if ftype == TType.LIST:
                     self.default_for = []
-                    (_etype51, _size48) = iprot.readListBegin()
-                    for _i52 in range(_size48):
-                        _elem53 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.default_for.append(_elem53)
+                    (_etype86, _size83) = iprot.readListBegin()
+                    for _i87 in range(_size83):
+                        _elem88 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.default_for.append(_elem88)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2646,11 +3191,11 @@ class ModelInfo(object):
             elif fid == 10:
                 if ftype == TType.MAP:
                     self.details = {}
-                    (_ktype55, _vtype56, _size54) = iprot.readMapBegin()
-                    for _i58 in range(_size54):
-                        _key59 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val60 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.details[_key59] = _val60
+                    (_ktype90, _vtype91, _size89) = iprot.readMapBegin()
+                    for _i93 in range(_size89):
+                        _key94 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val95 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.details[_key94] = _val95
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -2692,15 +3237,15 @@ class ModelInfo(object):
         if self.methods is not None:
             oprot.writeFieldBegin('methods', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.methods))
-            for iter61 in self.methods:
-                oprot.writeString(iter61.encode('utf-8') if sys.version_info[0] == 2 else iter61)
+            for iter96 in self.methods:
+                oprot.writeString(iter96.encode('utf-8') if sys.version_info[0] == 2 else iter96)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.default_for is not None:
             oprot.writeFieldBegin('default_for', TType.LIST, 7)
             oprot.writeListBegin(TType.STRING, len(self.default_for))
-            for iter62 in self.default_for:
-                oprot.writeString(iter62.encode('utf-8') if sys.version_info[0] == 2 else iter62)
+            for iter97 in self.default_for:
+                oprot.writeString(iter97.encode('utf-8') if sys.version_info[0] == 2 else iter97)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.limits is not None:
@@ -2714,9 +3259,9 @@ class ModelInfo(object):
         if self.details is not None:
             oprot.writeFieldBegin('details', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.details))
-            for kiter63, viter64 in self.details.items():
-                oprot.writeString(kiter63.encode('utf-8') if sys.version_info[0] == 2 else kiter63)
-                oprot.writeString(viter64.encode('utf-8') if sys.version_info[0] == 2 else viter64)
+            for kiter98, viter99 in self.details.items():
+                oprot.writeString(kiter98.encode('utf-8') if sys.version_info[0] == 2 else kiter98)
+                oprot.writeString(viter99.encode('utf-8') if sys.version_info[0] == 2 else viter99)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3011,10 +3556,10 @@ class ServerStatus(object):
             elif fid == 4:
                 if ftype == TType.LIST:
                     self.reasons = []
-                    (_etype68, _size65) = iprot.readListBegin()
-                    for _i69 in range(_size65):
-                        _elem70 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.reasons.append(_elem70)
+                    (_etype103, _size100) = iprot.readListBegin()
+                    for _i104 in range(_size100):
+                        _elem105 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.reasons.append(_elem105)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3026,11 +3571,11 @@ class ServerStatus(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.models = []
-                    (_etype74, _size71) = iprot.readListBegin()
-                    for _i75 in range(_size71):
-                        _elem76 = ModelStatus()
-                        _elem76.read(iprot)
-                        self.models.append(_elem76)
+                    (_etype109, _size106) = iprot.readListBegin()
+                    for _i110 in range(_size106):
+                        _elem111 = ModelStatus()
+                        _elem111.read(iprot)
+                        self.models.append(_elem111)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3059,8 +3604,8 @@ class ServerStatus(object):
         if self.reasons is not None:
             oprot.writeFieldBegin('reasons', TType.LIST, 4)
             oprot.writeListBegin(TType.STRING, len(self.reasons))
-            for iter77 in self.reasons:
-                oprot.writeString(iter77.encode('utf-8') if sys.version_info[0] == 2 else iter77)
+            for iter112 in self.reasons:
+                oprot.writeString(iter112.encode('utf-8') if sys.version_info[0] == 2 else iter112)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.connections is not None:
@@ -3070,8 +3615,8 @@ class ServerStatus(object):
         if self.models is not None:
             oprot.writeFieldBegin('models', TType.LIST, 6)
             oprot.writeListBegin(TType.STRUCT, len(self.models))
-            for iter78 in self.models:
-                iter78.write(oprot)
+            for iter113 in self.models:
+                iter113.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3188,6 +3733,32 @@ GenerationOptions.thrift_spec = (
     (6, TType.LIST, 'stop', (TType.STRING, 'UTF8', False), None, ),  # 6
     (7, TType.I64, 'seed', None, None, ),  # 7
 )
+all_structs.append(ToolCall)
+ToolCall.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'name', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'arguments', 'UTF8', None, ),  # 3
+)
+all_structs.append(ChatMessage)
+ChatMessage.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'role', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'content', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'name', 'UTF8', None, ),  # 3
+    (4, TType.LIST, 'tool_calls', (TType.STRUCT, [ToolCall, None], False), None, ),  # 4
+    (5, TType.STRING, 'tool_call_id', 'UTF8', None, ),  # 5
+    (6, TType.STRING, 'reasoning_content', 'UTF8', None, ),  # 6
+)
+all_structs.append(ChatOptions)
+ChatOptions.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'tools', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.BOOL, 'add_generation_prompt', None, None, ),  # 2
+    (3, TType.BOOL, 'continue_final_message', None, None, ),  # 3
+    (4, TType.STRING, 'template_arguments', 'UTF8', None, ),  # 4
+    (5, TType.BOOL, 'parse_tool_calls', None, None, ),  # 5
+)
 all_structs.append(EmbeddingMatrix)
 EmbeddingMatrix.thrift_spec = (
     None,  # 0
@@ -3245,6 +3816,21 @@ Generation.thrift_spec = (
     (4, TType.I32, 'finish_reason', None, None, ),  # 4
     (5, TType.I32, 'prompt_tokens', None, None, ),  # 5
 )
+all_structs.append(ChatCompletion)
+ChatCompletion.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'content', 'UTF8', None, ),  # 1
+    (2, TType.LIST, 'tool_calls', (TType.STRUCT, [ToolCall, None], False), None, ),  # 2
+    (3, TType.I32, 'token_count', None, None, ),  # 3
+    (4, TType.I32, 'finish_reason', None, None, ),  # 4
+    (5, TType.I32, 'prompt_tokens', None, None, ),  # 5
+)
+all_structs.append(ChatPrompt)
+ChatPrompt.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'text', 'UTF8', None, ),  # 1
+    (2, TType.LIST, 'ids', (TType.I32, None, False), None, ),  # 2
+)
 all_structs.append(GenerationChunk)
 GenerationChunk.thrift_spec = (
     None,  # 0
@@ -3252,6 +3838,10 @@ GenerationChunk.thrift_spec = (
     (2, TType.I32, 'token_count', None, None, ),  # 2
     (3, TType.I32, 'finish_reason', None, None, ),  # 3
     (4, TType.I32, 'prompt_tokens', None, None, ),  # 4
+    None,  # 5
+    None,  # 6
+    None,  # 7
+    (8, TType.LIST, 'tool_calls', (TType.STRUCT, [ToolCall, None], False), None, ),  # 8
 )
 all_structs.append(BatchRequest)
 BatchRequest.thrift_spec = (

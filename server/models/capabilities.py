@@ -18,6 +18,7 @@ class Capability(enum.StrEnum):
     EMBED_TOKENS = "embed_tokens"
     EMBED_IDS = "embed_ids"
     TOKENIZE = "tokenize"
+    CHAT = "chat"
 
 
 METHODS = {
@@ -31,6 +32,7 @@ METHODS = {
     Capability.EMBED_TOKENS: ("embed_tokens",),
     Capability.EMBED_IDS: ("embed_ids",),
     Capability.TOKENIZE: ("tokenize",),
+    Capability.CHAT: ("chat", "chat_begin", "chat_prompt"),
 }
 """The contract's methods that a model with this capability serves: the first is what a message calls them all by."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ from server.hub.errors import HubError, HubUnavailableError
 from server.hub.progress import Progress, logged
 from server.hub.store import ModelStore
 from server.hub.transfer import Transfer
+from server.models.chat import templates
 from server.models.folder import sentence_transformers
 from server.models.folder.weights import SAFETENSORS, TORCH, files_of, has_weights
 from server.models.refusals import no_weights
@@ -53,6 +55,7 @@ _SMALL = (
     "vocab.txt",
     *sentence_transformers.TRANSFORMER_CONFIGS,
 )
+_CHAT_TEMPLATES = f"{templates.FOLDER}/*.jinja"
 _INDEX = ".index.json"
 _MOST_SMALL_BYTES = 256 << 20
 _PATIENCE_S = 10  # with a busy hub, where the cache may have the model
@@ -233,7 +236,10 @@ def _small_files(listing: Listing, folders: Iterable[str]) -> list[str]:
     return [
         name
         for folder in folders
-        for name in (_in(folder, short) for short in (*_SMALL, *_index(listing, folder)))
+        for name in (
+            *(_in(folder, short) for short in (*_SMALL, *_index(listing, folder))),
+            *(name for name in listing.files if fnmatch(name, _in(folder, _CHAT_TEMPLATES))),
+        )
         if name in listing.files
     ]
 

@@ -10,6 +10,7 @@ from predictor.ttypes import ModelLimits
 
 from server.errors import PredictionError, invalid_argument, too_large
 from server.models.capabilities import Capability
+from server.models.chat.chat import Answer, Chat, ReadyPrompt
 from server.models.engine import Engine, EngineModel
 from server.models.requests import Generated
 from server.models.sampling import CONTRACT, SamplingDefaults
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from ext import _generator
     from server.calls import Pending
     from server.config import Settings
-    from server.models.requests import RequestContext, Sampling
+    from server.models.chat.chat import Listener as PartListener
+    from server.models.chat.conversation import Conversation
+    from server.models.chat.templates import ChatTemplates
+    from server.models.requests import ChatAnswer, RequestContext, Sampling
 
     Listener = Callable[[str, int], object]
 
@@ -82,13 +86,14 @@ class GeneratorAbout:
     """A text does not begin with the space that its first token has."""
     sampling: SamplingDefaults = CONTRACT
     details: dict[str, str] = field(default_factory=dict)
+    chat_templates: ChatTemplates | None = None
 
 
 class GeneratorModel(EngineModel):
     """A language model with its tokenizer, behind its own queue."""
 
     kind = "text-generator"
-    capabilities = (Capability.GENERATE,)
+    capabilities: tuple[Capability, ...] = (Capability.GENERATE,)
     equal_lengths_only = False
     _engine: GeneratorEngine
 
@@ -110,7 +115,11 @@ class GeneratorModel(EngineModel):
             max_output_tokens=min(settings.max_output_tokens, about.context - 1),
         )
         self.sampling_defaults = about.sampling
-        self.details = about.details | {
+        self._chat = Chat(about.chat_templates, settings) if about.chat_templates is not None else None
+        if self._chat is not None:
+            self.capabilities = (Capability.GENERATE, Capability.CHAT)
+        self.details = about.details | (self._chat.details if self._chat is not None else {})
+        self.details |= {
             "context": str(about.context),
             "vocabulary": str(about.vocabulary),
             "device": settings.device,
@@ -147,40 +156,71 @@ class GeneratorModel(EngineModel):
         )
         return Generated(begins.of(text), len(generated), finish_reason, len(tokens))
 
+    async def chat_prompt(self, conversation: Conversation, context: RequestContext) -> ReadyPrompt:
+        """See Model.chat_prompt."""
+        text, tokens = await self.chat_text(conversation, context)
+        assert self._chat is not None
+        return ReadyPrompt(text, tokens, self._chat.form_of(conversation))
+
+    async def chat(
+        self, prompt: ReadyPrompt, sampling: Sampling, context: RequestContext, on_part: PartListener | None = None
+    ) -> ChatAnswer:
+        """See Model.chat."""
+        answer = Answer(prompt.form, on_part)
+        room = self._about.context - len(prompt.tokens)
+        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, room))
+        on_text = None if on_part is None else answer.hand_on
+        return answer.end(await self.generate(prompt.tokens, sampling, context, on_text))
+
+    async def chat_text(self, conversation: Conversation, context: RequestContext) -> tuple[str, list[int]]:
+        """See Model.chat_text."""
+        assert self._chat is not None
+        text = await self._chat.text_of(conversation, context.deadline_ns)
+        return text, await self._tokens(text, "messages", special_tokens=False)
+
+    async def close(self) -> None:
+        """Answer what was accepted, then free the model."""
+        await super().close()
+        if self._chat is not None:
+            await self._chat.close()
+
     def _strips(self, tokens: list[int]) -> bool:
         """Whether what is generated begins a text, whose first space the tokenizer's decoder leaves out."""
         return self._about.strips_first_space and self._special_tokens.issuperset(tokens)
 
-    async def _tokens(self, prompt: str) -> list[int]:
+    async def _tokens(self, prompt: str, field: str = "prompt", special_tokens: bool = True) -> list[int]:
+        """`special_tokens`: with those that the tokenizer puts around a text, which a chat template writes itself."""
+
+        def encode(text: str) -> list[int]:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special_tokens).ids
+            return ids
+
         size = len(prompt.encode())
         if size > self._max_bytes:
             raise too_large(
-                f"{size} bytes, over the limit of {self._max_bytes}", field="prompt", setting="max_message_bytes"
+                f"{size} bytes, over the limit of {self._max_bytes}", field=field, setting="max_message_bytes"
             )
-        if size <= _INLINE_BYTES:
-            tokens: list[int] = self._tokenizer.encode(prompt).ids
-        else:
-            tokens = (await self._in_thread(self._tokenizer.encode, prompt)).ids
+        tokens = encode(prompt) if size <= _INLINE_BYTES else await self._in_thread(encode, prompt)
         if not tokens and self._about.first_token is not None:
             tokens = [self._about.first_token]
         if not tokens:
-            raise invalid_argument("is empty, and the model has no token to begin a text with", field="prompt")
+            raise invalid_argument("is empty, and the model has no token to begin a text with", field=field)
         if len(tokens) > self.limits.max_tokens:
             of_model = "" if self._tokens_setting else " (max_tokens of the model)"
             raise too_large(
                 f"{len(tokens)} tokens, over the limit of {self.limits.max_tokens}{of_model}",
-                field="prompt",
+                field=field,
                 setting=self._tokens_setting,
             )
         if max(tokens) >= self._about.vocabulary:
-            raise self._unknown_token(max(tokens))
+            raise self._unknown_token(max(tokens), field)
         return tokens
 
-    def _unknown_token(self, token: int) -> PredictionError:
+    def _unknown_token(self, token: int, field: str) -> PredictionError:
         name = self._tokenizer.id_to_token(token)
         return invalid_argument(
             f"the token {name!r} (id {token}) is over the {self._about.vocabulary} tokens that the model knows",
-            field="prompt",
+            field=field,
         )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from predictor.ttypes import ModelLimits
+    from predictor.ttypes import ModelLimits, ToolCall
 
     from server.calls import Pending
     from server.models.capabilities import Capability
+    from server.models.chat.conversation import Conversation
     from server.models.requests import (
+        ChatAnswer,
         Classification,
         Entailment,
         Entity,
@@ -114,6 +116,26 @@ class Model(Protocol):
 
         With `on_text` it is streamed: `on_text(text, tokens so far)` is called as it grows, and the rest is returned.
         """
+
+    # CHAT; sampling_defaults as for GENERATE
+    async def chat_prompt(self, conversation: Conversation, context: RequestContext) -> Any:
+        """What chat takes for it, once it is known that the model takes the conversation. Raises PredictionError."""
+
+    async def chat(
+        self,
+        prompt: Any,
+        sampling: Sampling,
+        context: RequestContext,
+        on_part: Callable[[str, int, list[ToolCall]], object] | None = None,
+    ) -> ChatAnswer:
+        """What the model says next; `prompt` is what chat_prompt gave. sampling.max_tokens is cut to the room there is.
+
+        With `on_part` it is streamed: `on_part(text, tokens so far, whole calls of tools)` is called as it grows, and
+        the rest is returned.
+        """
+
+    async def chat_text(self, conversation: Conversation, context: RequestContext) -> tuple[str, list[int]]:
+        """The conversation as the model reads it, and its tokens. Raises PredictionError."""
 
     # all
     def stats(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 
-from server.errors import ModelError, invalid_argument, not_found, unavailable
+from server.errors import ModelError, PredictionError, invalid_argument, not_found, unavailable
 from server.hub import location as hub
 from server.hub.progress import logged
 from server.hub.stop import Stop
@@ -44,6 +44,7 @@ _MODEL_OF = {
     Capability.EMBED_TOKENS: "a late-interaction encoder (a ColBERT folder of sentence-transformers)",
     Capability.EMBED_IDS: "a sentence encoder (`make models/encoder`)",
     Capability.TOKENIZE: "a model with a tokenizer, e.g. a sentence encoder (`make models/encoder`),",
+    Capability.CHAT: "a text generator with a chat template (a Hugging Face folder, e.g. of an instruct model)",
 }
 
 
@@ -231,6 +232,8 @@ class Registry:
         if entry.model is None:
             raise unavailable(f"model {name!r} is {_STATES[entry.state]}", retry_after_ms=1000)
         if capability not in entry.model.capabilities:
+            if capability == Capability.CHAT and Capability.GENERATE in entry.model.capabilities:
+                raise _no_chat_template(name, field)
             served = ", ".join(methods_of(entry.model.capabilities))
             raise invalid_argument(f"{name!r} does not serve {METHODS[capability][0]}; it serves {served}", field=field)
         return entry.model
@@ -272,6 +275,9 @@ class Registry:
         for entry in self._entries.values():
             if entry.state == ModelState.LOADING:
                 raise unavailable(f"model {entry.name!r} is loading", retry_after_ms=1000)
+        generator = self._defaults.get(Capability.GENERATE) if capability == Capability.CHAT else None
+        if generator is not None:
+            raise _no_chat_template(self.name_of(generator), "options.model")
         method, wanted = METHODS[capability][0], _MODEL_OF[capability]
         raise not_found(f"no loaded model serves {method}: start the server with {wanted} as --model NAME=LOCATION")
 
@@ -309,6 +315,14 @@ class Registry:
 
 def _details(model: Model) -> dict[str, str]:
     return model.details | {"options": ", ".join(sorted(model.takes))} if model.takes else model.details
+
+
+def _no_chat_template(name: str, field: str | None) -> PredictionError:
+    return invalid_argument(
+        f"{name!r} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): generate"
+        " (/v1/completions) continues a prompt",
+        field=field,
+    )
 
 
 _STATES = {state: name.lower() for state, name in ModelState._VALUES_TO_NAMES.items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from predictor.ttypes import ToolCall
 
 
 class RequestContext(NamedTuple):
@@ -123,3 +126,17 @@ class Generated(NamedTuple):
     finish_reason: int
     """A value of the contract's FinishReason."""
     prompt_tokens: int
+
+
+class ChatAnswer(NamedTuple):
+    """What a model says in a conversation, or the end of what was streamed."""
+
+    text: str
+    """Without calls of tools."""
+    tool_calls: list[ToolCall]
+    token_count: int
+    """Of the whole answer."""
+    finish_reason: int
+    """A value of the contract's FinishReason."""
+    prompt_tokens: int | None
+    """None where the model does not tell."""

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from predictor.ttypes import (
     BatchJob,
     BatchRequest,
+    ChatCompletion,
+    ChatMessage,
+    ChatOptions,
+    ChatPrompt,
     ClassifyOptions,
     EmbeddingMatrix,
     EmbedOptions,
@@ -38,10 +42,11 @@ from server.models import call_options as read
 from server.models import pairs
 from server.models.answers import AnswerSize, Checks, best_labels, require_fit
 from server.models.capabilities import Capability
+from server.models.chat.conversation import conversation_of
 from server.models.fan_out import answer_all
 from server.models.registry import check_name
 from server.models.requests import ITS_OWN_SCORES
-from server.models.sampling import sampling_of
+from server.models.sampling import CONTRACT, sampling_of
 from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
 from server.rpc.admission import Admission, explained
 from server.rpc.model_root import ModelRoot
@@ -53,8 +58,9 @@ if TYPE_CHECKING:
     from server.batch.jobs import Jobs
     from server.calls import Pending
     from server.config import Settings
+    from server.models.model import Model
     from server.models.registry import Registry
-    from server.models.requests import Generated
+    from server.models.requests import ChatAnswer, Generated, Sampling
     from server.rpc.streams import Listener
 
 Item = TypeVar("Item")
@@ -72,6 +78,7 @@ T = TypeVar("T")
     _EMBED_TOKENS,
     _EMBED_IDS,
     _TOKENIZE,
+    _CHAT,
 ) = Capability
 
 # About what an answer has for a number of a sparse vector, and for a token.
@@ -324,6 +331,50 @@ class Handler:
         tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
         return self.streams.begin(text, context.deadline_ns)
 
+    async def chat(
+        self,
+        messages: list[ChatMessage],
+        generation_options: GenerationOptions | None,
+        options: RequestOptions | None,
+        chat_options: ChatOptions | None,
+    ) -> ChatCompletion:
+        conversation = conversation_of(messages, chat_options)
+        model, context = self._admit(_CHAT, options)
+        sampling = _of_answer(generation_options, model)
+        try:
+            prompt = await model.chat_prompt(conversation, context)
+            done = await model.chat(prompt, sampling, context)
+        except PredictionError as error:
+            raise explained(error, "messages", options) from None
+        return ChatCompletion(done.text, done.tool_calls, done.token_count, done.finish_reason, done.prompt_tokens)
+
+    async def chat_begin(
+        self,
+        messages: list[ChatMessage],
+        generation_options: GenerationOptions | None,
+        options: RequestOptions | None,
+        chat_options: ChatOptions | None,
+    ) -> str:
+        conversation = conversation_of(messages, chat_options)
+        model, context = self._admit(_CHAT, options)
+        sampling = _of_answer(generation_options, model)
+
+        async def answer(on_part: Listener) -> ChatAnswer:
+            try:
+                return await model.chat(prompt, sampling, context, on_part)
+            except PredictionError as error:
+                raise explained(error, "messages", options) from None
+
+        prompt = await _explained(model.chat_prompt(conversation, context), "messages", options)
+        return self.streams.begin(answer, context.deadline_ns)
+
+    async def chat_prompt(
+        self, messages: list[ChatMessage], options: RequestOptions | None, chat_options: ChatOptions | None
+    ) -> ChatPrompt:
+        conversation = conversation_of(messages, chat_options)
+        model, context = self._admit(_CHAT, options)
+        return ChatPrompt(*await _explained(model.chat_text(conversation, context), "messages", options))
+
     async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
         return await self.streams.next(stream_id, wait_ms)
 
@@ -377,6 +428,15 @@ class Handler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await task
+
+
+def _of_answer(options: GenerationOptions | None, model: Model) -> Sampling:
+    """An answer may be as long as there is room for, where nothing else is said."""
+    most = model.limits.max_output_tokens
+    defaults = model.sampling_defaults
+    if defaults.max_tokens == CONTRACT.max_tokens:
+        defaults = defaults._replace(max_tokens=most)
+    return sampling_of(options, most, defaults)
 
 
 async def _each(

@@ -14,12 +14,16 @@ from server.calls import Pending, drive
 from server.errors import invalid_argument, not_found, overloaded, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from predictor.ttypes import ToolCall
 
     from server.calls import Call
-    from server.models.requests import Generated
+    from server.models.requests import ChatAnswer, Generated
 
-    Listener = Callable[[str, int], object]
+    Listener = Callable[..., object]
+    """_Stream.on_text."""
+    Ended = Generated | ChatAnswer
 
 _RETRY_MS = 1000
 _SHOWN = 128
@@ -29,12 +33,13 @@ class _Stream:
     """One text: what has come of it and was not read yet, and who waits for more."""
 
     __slots__ = (
-        *("_call", "_error", "_finish_reason", "_parts", "_prompt_tokens", "_tokens"),
+        *("_call", "_error", "_finish_reason", "_parts", "_prompt_tokens", "_tokens", "_tool_calls"),
         *("last_read_ns", "timeout_ns", "waiter"),
     )
 
     def __init__(self, timeout_ns: int) -> None:
         self._parts: list[str] = []
+        self._tool_calls: list[ToolCall] = []
         self._tokens = 0
         self._prompt_tokens: int | None = None
         self._finish_reason: int | None = None
@@ -44,7 +49,7 @@ class _Stream:
         self.timeout_ns = timeout_ns
         self.last_read_ns = time.monotonic_ns()
 
-    def start(self, text: Coroutine[Any, Any, Generated]) -> None:
+    def start(self, text: Coroutine[Any, Any, Ended]) -> None:
         """Run `text`, up to its first wait. Raises what it raises up to there."""
         call = drive(text, self._end)
         if self._error is not None:
@@ -60,14 +65,16 @@ class _Stream:
     @property
     def has_news(self) -> bool:
         """Whether there is something to tell."""
-        return bool(self._parts) or self.ended
+        return bool(self._parts or self._tool_calls) or self.ended
 
     def take(self) -> GenerationChunk:
         """What has come since the last time. Raises the error that ended the text, when all before it was taken."""
-        if self._error is not None and not self._parts:
+        if self._error is not None and not (self._parts or self._tool_calls):
             raise self._error
         chunk = GenerationChunk("".join(self._parts), self._tokens, self._finish_reason, self._prompt_tokens)
         self._parts.clear()
+        if self._tool_calls:
+            chunk.tool_calls, self._tool_calls = self._tool_calls, []
         return chunk
 
     def cancel(self) -> None:
@@ -79,14 +86,16 @@ class _Stream:
             self._finish_reason = FinishReason.CANCELLED
         self._wake()
 
-    def on_text(self, text: str, tokens: int) -> None:
+    def on_text(self, text: str, tokens: int, tool_calls: Sequence[ToolCall] = ()) -> None:
         """The text has grown."""
         self._tokens = tokens
+        self._tool_calls += tool_calls
         if text:
             self._parts.append(text)
+        if text or tool_calls:
             self._wake()
 
-    def _end(self, done: Generated | None, error: BaseException | None) -> None:
+    def _end(self, done: Ended | None, error: BaseException | None) -> None:
         self._call = None
         self._error = error
         if done is not None:
@@ -95,6 +104,7 @@ class _Stream:
             self._prompt_tokens = done.prompt_tokens
             if done.text:
                 self._parts.append(done.text)
+            self._tool_calls += getattr(done, "tool_calls", ())
         self._wake()
 
     def _wake(self) -> None:
@@ -114,7 +124,7 @@ class Streams:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def begin(self, generate: Callable[[Listener], Coroutine[Any, Any, Generated]], deadline_ns: int) -> str:
+    def begin(self, generate: Callable[[Listener], Coroutine[Any, Any, Ended]], deadline_ns: int) -> str:
         """The id of a new stream of what `generate(on_text)` gives.
 
         It is cancelled when nobody reads it for as long as `deadline_ns` is from now. Raises PredictionError.

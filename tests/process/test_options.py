@@ -44,6 +44,7 @@ def of_method(name: str) -> str:
         ("SparseOptions", options.SPARSE_OPTIONS),
         ("TokenizeOptions", options.TOKENIZE_OPTIONS),
         ("GenerationOptions", options.GENERATION_OPTIONS),
+        ("ChatOptions", options.CHAT_OPTIONS),
     ],
 )
 def test_the_contract_has_the_same_options_ranges_and_defaults(struct: str, table: dict[str, Option]) -> None:

@@ -32,7 +32,7 @@ class Letters:
     """Reads at most LIMIT characters. `asked` are the texts that came to it, with all that was said of them."""
 
     kind = "letters"
-    capabilities = tuple(one for one in Capability if one != Capability.GENERATE)
+    capabilities = tuple(one for one in Capability if one not in (Capability.GENERATE, Capability.CHAT))
     limits = ModelLimits(LIMIT, 0, 0, 0, 0, 0)
     equal_lengths_only = False
     takes = frozenset({"prompt", "prompt_name", "split", "raw_scores", "multi_label", "candidate_labels"})

@@ -14,6 +14,9 @@ from predictor import Predictor
 from predictor.ttypes import (
     BatchJob,
     BatchState,
+    ChatCompletion,
+    ChatMessage,
+    ChatPrompt,
     EmbeddingMatrix,
     Entity,
     FinishReason,
@@ -150,6 +153,19 @@ class Handler:
 
     async def tokenize(self, texts: list[str], options: Any, tokenize_options: Any) -> list[list[Token]]:
         return [[Token(7, text, 0, len(text))] for text in texts]
+
+    async def chat(
+        self, messages: list[ChatMessage], generation_options: Any, options: Any, chat_options: Any
+    ) -> ChatCompletion:
+        return ChatCompletion(messages[-1].content, [], len(messages), FinishReason.END_OF_TEXT)
+
+    async def chat_begin(
+        self, messages: list[ChatMessage], generation_options: Any, options: Any, chat_options: Any
+    ) -> str:
+        return str(messages[-1].content)
+
+    async def chat_prompt(self, messages: list[ChatMessage], options: Any, chat_options: Any) -> ChatPrompt:
+        return ChatPrompt(str(messages[-1].content), list(range(len(messages))))
 
     async def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
         return Generation(prompt, " world", 1, FinishReason.LENGTH)

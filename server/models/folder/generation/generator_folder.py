@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ext import _encoder, _generator
 from server.errors import ModelError
+from server.models.chat import templates
 from server.models.folder import sentence_transformers, tokenizer_files
 from server.models.folder.fields import without
 from server.models.folder.generation import adapter, defaults, token_bytes
@@ -19,6 +20,7 @@ from server.models.refusals import quantized
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from server.models.chat.templates import ChatTemplates
     from server.models.folder.generation.adapter import Added
     from server.models.folder.generation.token_bytes import TokenBytes
     from server.models.options import ModelOptions
@@ -56,6 +58,7 @@ class GeneratorFolder:
     """What an empty prompt begins with, where the tokenizer puts nothing there."""
     sampling: SamplingDefaults
     details: dict[str, str]
+    chat_templates: ChatTemplates | None = None
     adapter: dict[str, Added] = field(default_factory=dict)
     """What is added to which weight."""
 
@@ -117,7 +120,9 @@ def described(path: Path, options: ModelOptions) -> GeneratorFolder:
     of_tokenizer = base if folder == base else base / "tokenizer"
     if is_adapter(path) and (path / "tokenizer.json").is_file():
         of_tokenizer = path
-    tokenizer = tokenizer_files.read(of_tokenizer, config, options.ignore).tokenizer
+    files = tokenizer_files.read(of_tokenizer, config, options.ignore)
+    tokenizer = files.tokenizer
+    named = {name: token for name, token in files.special_tokens.items() if name in tokenizer_files.SPECIAL_TOKENS}
     return GeneratorFolder(
         config=without(config, options.ignore | _READ_HERE),
         weights=Weights(),
@@ -127,6 +132,7 @@ def described(path: Path, options: ModelOptions) -> GeneratorFolder:
         first_token=defaults.first_token(fields, config, vocabulary, ends),
         sampling=sampling,
         details={"architecture": str(config["model_type"])} | sampling.described(),
+        chat_templates=templates.read(of_tokenizer, named),
     )
 
 

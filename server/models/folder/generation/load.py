@@ -28,6 +28,7 @@ async def load(path: Path, settings: Settings, options: ModelOptions) -> Generat
         context=native.context,
         vocabulary=native.vocabulary,
         sampling=folder.sampling,
+        chat_templates=folder.chat_templates,
         details=folder.details | {"precision": precision},
     )
     return GeneratorModel(native, about, settings)
