@@ -176,22 +176,13 @@ class Ours:
 
     def gaps(self, seed: int) -> tuple[float, float]:
         """(usual, largest) seconds between two tokens of a text beside which a long prompt is read."""
-        self.submit(prompt(1, seed), 400, streamed=True)
-        times: list[float] = []
-        usual = 0.0
-        texts = 1
-        news = self.wait(2)
-        for at, done in news:
-            times.append(at)
-            if len(times) == 40:
-                usual = median(b - a for a, b in itertools.pairwise(times))
-                self.submit(prompt(2, seed, LONG), 1)
-                self._native.wake()
-                times = times[-1:]
-            if done == texts:
-                break
-        for _ in news:  # the text's own end
-            pass
+        text = self.submit(prompt(1, seed), CONTEXT - PROMPT, streamed=True)
+        news = self.wait(1)  # the text does not end: it is cancelled when the prompt has its token
+        times = [at for at, _ in itertools.islice(news, 40)]
+        usual = median(b - a for a, b in itertools.pairwise(times))
+        self.submit(prompt(2, seed, LONG), 1)
+        times = times[-1:] + [at for at, _ in self.wait(1)]
+        self._native.cancel(text)
         return usual, max(b - a for a, b in itertools.pairwise(times))
 
     def close(self) -> None:
