@@ -89,9 +89,16 @@ class EncoderEngine(NativeEngine):
     def max_positions(self) -> int:
         """Most tokens of a text; 0: no limit."""
     def submit(
-        self, ids: Sequence[int], second_begins: int, prompt_tokens: int, lane: int, deadline_ns: int, tag: object
+        self,
+        ids: Sequence[int],
+        second_begins: int,
+        prompt_tokens: int,
+        seen: int,
+        lane: int,
+        deadline_ns: int,
+        tag: object,
     ) -> int:
         """`second_begins`: where the second text of a pair begins, or len(ids). The answer is bytes of float32.
 
-        `prompt_tokens`: how many of the first ones pooling leaves out.
+        `prompt_tokens`: how many of the first ones pooling leaves out. `seen`: how many of the first ones are keys.
         """

@@ -19,7 +19,7 @@ constexpr uint64_t kStride = 48271;  // of a walk over the vocabulary that repea
 // From the middle of the vocabulary on: the first tokens are special ones.
 TextTokens sample(const TextModel& model, uint32_t length, uint64_t first) {
   const auto vocabulary = static_cast<uint64_t>(model.vocabulary());
-  TextTokens text{TokenIds(length), length, 0};
+  TextTokens text{TokenIds(length), length, 0, length};
   for (uint64_t i = 0; i < length; ++i) {
     text.ids[i] = static_cast<int32_t>((vocabulary / 2 + first + i * kStride) % vocabulary);
   }

@@ -83,7 +83,7 @@ void validate(const TextEngineConfig& config) {
 
 // The answer to one text of so many tokens. Throws ModelError.
 std::vector<float> run_sample(const TextModel& model, uint32_t length) {
-  const TextTokens text{TokenIds(length, static_cast<int32_t>(model.vocabulary() - 1)), length, 0};
+  const TextTokens text{TokenIds(length, static_cast<int32_t>(model.vocabulary() - 1)), length, 0, length};
   const TextTokens* const texts[] = {&text};
   try {
     return std::move(model.run(texts).at(0));
@@ -125,6 +125,9 @@ Submission TextEngine::submit(TextTokens text, Lane lane, Nanoseconds deadline, 
   const auto in_vocabulary = [this](int32_t id) { return id >= 0 && id < model_->vocabulary(); };
   if (text.ids.empty() || !std::all_of(text.ids.begin(), text.ids.end(), in_vocabulary)) {
     throw std::invalid_argument("token ids must lie in the vocabulary, and there must be one at least");
+  }
+  if (text.seen < 1 || text.seen > text.ids.size()) {
+    throw std::invalid_argument("a text must see one of its tokens, and at most all");
   }
   auto request = std::make_unique<TextRequest>();
   request->tokens = static_cast<uint32_t>(text.ids.size());

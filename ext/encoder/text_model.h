@@ -14,6 +14,7 @@ struct TextTokens {
   TokenIds ids;
   uint32_t second_begins;  // where the second text of a pair begins; ids.size() where there is none
   uint32_t prompt_tokens;  // the first ones that pooling leaves out
+  uint32_t seen;           // the first ones that its tokens attend to; mostly ids.size()
 };
 
 // What gives numbers for texts: a folder's transformer (transformer_model.h), or a program (package/padded_model.h).

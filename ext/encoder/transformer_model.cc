@@ -76,12 +76,14 @@ std::vector<std::vector<float>> TransformerModel::run(std::span<const TextTokens
     batch.lengths.push_back(length);
     batch.second_begins.push_back(text->second_begins);
     batch.prompt_tokens.push_back(text->prompt_tokens);
+    batch.seen.push_back(text->seen);
     tokens += length;
   }
   const int64_t filling = compiles_shapes() ? (kTokensRoundedTo - tokens % kTokensRoundedTo) % kTokensRoundedTo : 0;
   batch.lengths.insert(batch.lengths.end(), static_cast<size_t>(filling), 1);
   batch.second_begins.insert(batch.second_begins.end(), static_cast<size_t>(filling), 1);
   batch.prompt_tokens.insert(batch.prompt_tokens.end(), static_cast<size_t>(filling), 0);
+  batch.seen.insert(batch.seen.end(), static_cast<size_t>(filling), 1);
   batch.ids = at::empty({tokens + filling}, at::kInt);
   int32_t* next = batch.ids.mutable_data_ptr<int32_t>();
   for (const TextTokens* text : texts) next = std::copy(text->ids.begin(), text->ids.end(), next);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "kernels/simd.h"
@@ -72,14 +73,15 @@ struct KeyRange {
   size_t common_end;
 };
 
-KeyRange keys_of(const AttentionShape& shape, size_t length, size_t first, size_t count) {
+// Of the first `seen` tokens of a text.
+KeyRange keys_of(const AttentionShape& shape, size_t seen, size_t first, size_t count) {
   const size_t last = first + count - 1;
-  KeyRange range{0, length, 0, length};
-  if (shape.window > 0 && shape.window < length) {
-    range.begin = first - std::min(first, shape.window);
-    range.end = std::min(length, last + shape.window + 1);
+  KeyRange range{0, seen, 0, seen};
+  if (shape.window > 0 && shape.window < std::max(seen, last + 1)) {
+    range.begin = std::min(seen, first - std::min(first, shape.window));
+    range.end = std::min(seen, last + shape.window + 1);
     range.common_begin = last - std::min(last, shape.window);
-    range.common_end = std::min(length, first + shape.window + 1);
+    range.common_end = std::min(seen, first + shape.window + 1);
   }
   if (shape.causal) {
     range.end = std::min(range.end, last + 1);
@@ -159,7 +161,8 @@ struct Queries {
     }
   }
 
-  // Without the last step: `shares` is what each query's weights must be multiplied with.
+  // Without the last step: `shares` is what each query's weights must be multiplied with. A query that sees no key has
+  // weights of 0.
   PREDICTOR_INLINE void softmax(Floats (&shares)[Vectors]) const {
 #pragma GCC unroll 2
     for (size_t v = 0; v < Vectors; ++v) {
@@ -172,6 +175,7 @@ struct Queries {
         load(x, column + j * kCount);
         take_max(x, max, max);
       }
+      take_max(Floats{} + std::numeric_limits<float>::lowest(), max, max);
       for (size_t j = 0; j < length; ++j) {
         load(x, column + j * kCount);
         x -= max;
@@ -179,6 +183,7 @@ struct Queries {
         total += x;
         store(x, column + j * kCount);
       }
+      take_max(Floats{} + std::numeric_limits<float>::min(), total, total);
       shares[v] = 1.0f / total;
     }
   }
@@ -211,6 +216,7 @@ struct Text {
   const ScoreBias* bias;
   const Number* qkv;
   size_t length;
+  size_t seen;  // of its tokens, the first ones
   float* queries;
   float* keys;
   float* values;
@@ -222,7 +228,7 @@ struct Text {
   PREDICTOR_INLINE void unpack(size_t kv_head) const {
     const size_t head_size = shape.head_size;
     const Number* token = qkv + (shape.heads + kv_head) * head_size;
-    for (size_t j = 0; j < length; ++j, token += token_size()) {
+    for (size_t j = 0; j < seen; ++j, token += token_size()) {
       for (size_t i = 0; i < head_size; ++i) keys[j * head_size + i] = to_float(token[i]);
       for (size_t i = 0; i < head_size; ++i) {
         values[j * head_size + i] = to_float(token[shape.kv_heads * head_size + i]);
@@ -250,8 +256,14 @@ struct Text {
     const size_t count = std::min(kCount, length - first);
     const size_t head_size = shape.head_size;
     load_queries(qkv + first * token_size() + head * head_size, count, kCount);
-    const KeyRange range = keys_of(shape, length, first, count);
+    const KeyRange range = keys_of(shape, seen, first, count);
     const size_t begin = range.begin;
+    const size_t row_size = shape.heads * head_size;
+    float* const to = out + first * row_size + head * head_size;
+    if (begin == range.end) {
+      for (size_t query = 0; query < count; ++query) std::fill_n(to + query * row_size, head_size, 0.0f);
+      return;
+    }
     const Queries<Floats, Vectors> block{
         head_size, range.end - begin, queries, keys + begin * head_size, values + begin * head_size, weights};
     block.score();
@@ -264,8 +276,7 @@ struct Text {
     block.softmax(shares);
     float* const mixed = queries;  // which nobody needs any more
     block.mix(shares, mixed);
-    const size_t row_size = shape.heads * head_size;
-    transpose(mixed, kCount, head_size, count, out + first * row_size + head * head_size, row_size);
+    transpose(mixed, kCount, head_size, count, to, row_size);
   }
 };
 
@@ -290,21 +301,23 @@ struct Attend {
 }  // namespace
 
 template <typename Number>
-void TextAttention::attend_head(const Number* qkv, size_t length, size_t kv_head, float* out, const ScoreBias* bias) {
+void TextAttention::attend_head(const Number* qkv, size_t length, size_t kv_head, float* out, const ScoreBias* bias,
+                                size_t seen) {
   constexpr size_t kQueries = 2 * kVectorSize;  // at once
   const size_t rows = padded_to_vector(length) + kVectorSize;
   keys_.resize(std::max(keys_.size(), rows * shape_.head_size));
   values_.resize(keys_.size());
   weights_.resize(std::max(weights_.size(), rows * kQueries));
   queries_.resize(shape_.head_size * kQueries);
-  const Text<Number> text{shape_,          bias, qkv, length, queries_.data(), keys_.data(), values_.data(),
-                          weights_.data(), out};
+  const Text<Number> text{
+      shape_,          bias, qkv, length, std::min(seen, length), queries_.data(), keys_.data(), values_.data(),
+      weights_.data(), out};
   dispatch<Attend, const Text<Number>&>(text, kv_head);
 }
 
 template void TextAttention::attend_head(const float* qkv, size_t length, size_t kv_head, float* out,
-                                         const ScoreBias* bias);
+                                         const ScoreBias* bias, size_t seen);
 template void TextAttention::attend_head(const uint16_t* qkv, size_t length, size_t kv_head, float* out,
-                                         const ScoreBias* bias);
+                                         const ScoreBias* bias, size_t seen);
 
 }  // namespace predictor::kernels

@@ -35,14 +35,16 @@ class TextAttention {
 
   // `qkv`: of each of the `length` tokens of one text the queries (heads * head_size numbers), the keys and the values
   // (kv_heads * head_size each), as floats or as the bits of bfloat16. `out`: heads * head_size floats a token.
-  // What a token does not see is left out of the work too, in blocks of 32 queries.
+  // What a token does not see is left out of the work too, in blocks of 32 queries. `seen`: tokens beyond the first so
+  // many are seen by none; what sees nothing gets zeros.
   template <typename Number>
-  void attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias = nullptr) {
-    for (size_t i = 0; i < shape_.kv_heads; ++i) attend_head(qkv, length, i, out, bias);
+  void attend(const Number* qkv, size_t length, float* out, const ScoreBias* bias = nullptr, size_t seen = SIZE_MAX) {
+    for (size_t i = 0; i < shape_.kv_heads; ++i) attend_head(qkv, length, i, out, bias, seen);
   }
   // Only the heads that share the keys and values of `kv_head`.
   template <typename Number>
-  void attend_head(const Number* qkv, size_t length, size_t kv_head, float* out, const ScoreBias* bias = nullptr);
+  void attend_head(const Number* qkv, size_t length, size_t kv_head, float* out, const ScoreBias* bias = nullptr,
+                   size_t seen = SIZE_MAX);
 
  private:
   const AttentionShape shape_;
@@ -53,8 +55,8 @@ class TextAttention {
 };
 
 extern template void TextAttention::attend_head(const float* qkv, size_t length, size_t kv_head, float* out,
-                                                const ScoreBias* bias);
+                                                const ScoreBias* bias, size_t seen);
 extern template void TextAttention::attend_head(const uint16_t* qkv, size_t length, size_t kv_head, float* out,
-                                                const ScoreBias* bias);
+                                                const ScoreBias* bias, size_t seen);
 
 }  // namespace predictor::kernels

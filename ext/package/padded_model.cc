@@ -71,7 +71,7 @@ PaddedTexts PaddedModel::padded(std::span<const TextTokens* const> texts) const 
   auto* types = padded.types.mutable_data_ptr<int64_t>();
   for (const TextTokens* text : texts) {
     std::copy(text->ids.begin(), text->ids.end(), ids);
-    std::fill_n(mask, text->ids.size(), 1);
+    std::fill_n(mask, text->seen, 1);
     std::fill(types + text->second_begins, types + text->ids.size(), 1);
     ids += longest;
     mask += longest;

@@ -129,8 +129,8 @@ at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
       const auto& [text, head, end_head] = parts[i];
       const auto length = static_cast<size_t>(batch.lengths[text]);
       for (size_t kv_head = head; kv_head < end_head; ++kv_head) {
-        attention.attend_head(from + begins[text] * row, length, kv_head, to + begins[text] * width,
-                              biases[text].get());
+        attention.attend_head(from + begins[text] * row, length, kv_head, to + begins[text] * width, biases[text].get(),
+                              static_cast<size_t>(batch.seen[text]));
       }
     }
   });
@@ -246,14 +246,15 @@ at::Tensor Attention::attend(const at::Tensor& queries, const at::Tensor& keys, 
   return mixed.transpose(1, 2).flatten(2);
 }
 
-// Each run of texts of equal length at once.
+// Each run of texts at once that are of equal length and see as many of their tokens.
 at::Tensor Attention::by_operators(const at::Tensor& projected, const TextBatch& batch) const {
   std::vector<at::Tensor> parts;
   int64_t begin = 0;
   for (size_t i = 0; i < batch.lengths.size();) {
     const int64_t length = batch.lengths[i];
+    const int64_t seen = batch.seen[i];
     int64_t texts = 0;
-    for (; i < batch.lengths.size() && batch.lengths[i] == length; ++i) ++texts;
+    for (; i < batch.lengths.size() && batch.lengths[i] == length && batch.seen[i] == seen; ++i) ++texts;
     const at::Tensor positions = at::arange(length, projected.options().dtype(at::kLong)).repeat({texts});
     const Parts of_texts = split(projected.narrow(0, begin, texts * length), positions);
     const auto by_head = [&](const at::Tensor& part) {
@@ -264,6 +265,10 @@ at::Tensor Attention::by_operators(const at::Tensor& projected, const TextBatch&
     if (shape.causal || shape.window > 0) {
       const at::Tensor hidden = mask_of(shape, length, projected.options());
       mask = mask.defined() ? mask + hidden : hidden;
+    }
+    if (seen < length) {
+      if (!mask.defined()) mask = at::zeros({length, length}, projected.options());
+      mask.narrow(-1, seen, length - seen).fill_(-std::numeric_limits<double>::infinity());
     }
     parts.push_back(
         attend(by_head(of_texts.queries), by_head(of_texts.keys), by_head(of_texts.values), mask).flatten(0, 1));

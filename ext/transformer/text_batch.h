@@ -14,6 +14,7 @@ struct TextBatch {
   std::vector<int64_t>
       second_begins;  // in each text, where the second of a pair begins; its length where there is none
   std::vector<int64_t> prompt_tokens;  // in each text, the first ones that pooling leaves out
+  std::vector<int64_t> seen;           // in each text, the first ones that its tokens attend to
 
   int64_t tokens() const { return ids.size(0); }
 };

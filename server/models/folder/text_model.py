@@ -109,7 +109,7 @@ class TextModel(EngineModel):
             self._truncated += 1
         try:
             request = self._engine.submit(
-                tokens.ids, tokens.second_begins, prompt_tokens, context=context, convert=convert
+                tokens.ids, tokens.second_begins, prompt_tokens, tokens.seen, context=context, convert=convert
             )
         except ValueError:
             raise self._unknown_token(tokens.ids) from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from server.errors import ModelError, invalid_argument
+from server.errors import ModelError
 from server.models.capabilities import Capability
 from server.models.folder.encoder import PromptedModel
 from server.models.folder.tokens import Tokens
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from server.models.folder.model_folder import ModelFolder
     from server.models.folder.tokens import Encoded
     from server.models.requests import Reading, RequestContext
+
+
+_MASKS_MORE = "deberta-v2"  # sets what a mask hides to 0, from the embeddings on
 
 
 class TokenVectorModel(PromptedModel):
@@ -43,8 +46,6 @@ class TokenVectorModel(PromptedModel):
         self.dimensions = native.columns
         self.normalized = folder.head["modules"][-1:] == [{"type": "normalize"}]
         self.details |= {"output": "vectors of tokens", "dimensions": str(self.dimensions)}
-        if self._expansion is not None and not self._expansion.attends:
-            self.details["queries"] = "not served: query_expansion with attend false"
 
     def embed_tokens(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """See Model.embed_tokens."""
@@ -61,16 +62,11 @@ class TokenVectorModel(PromptedModel):
         expansion = self._expansion if task == "query" else None
         if expansion is None:
             return self._tokenizer.single(encoded, left, self._lengths[task])
-        if not expansion.attends:
-            raise invalid_argument(
-                "queries of this model end in mask tokens that the others do not attend to (query_expansion with attend"
-                " false), which is not served: embed its queries by sentence-transformers' MultiVectorEncoder, and its"
-                " documents here"
-            )
         most = expansion.length if expansion.is_fixed else self._lengths[task]
-        ids, _, is_cut = self._tokenizer.single(encoded, left, most)
-        ids += [expansion.token] * (expansion.length - len(ids))
-        return Tokens(ids, len(ids), is_cut)
+        query = self._tokenizer.single(encoded, left, most)
+        added = max(0, expansion.length - len(query.ids))
+        ids = query.ids + [expansion.token] * added
+        return Tokens(ids, len(ids), query.is_cut, 0 if expansion.attends else added)
 
     def _without_skipped(self, ids: list[int], task: str) -> Callable[[bytes], bytes] | None:
         if task not in self._skipped_tasks or not self._skipped_ids.size:
@@ -89,7 +85,7 @@ class _Expansion(NamedTuple):
     length: int
     token: int
     attends: bool
-    """The query's own tokens attend to them."""
+    """Tokens attend to them; they themselves attend to the query's own in any case."""
     is_fixed: bool
     """Longer queries are cut to the length."""
 
@@ -103,4 +99,7 @@ def _expansion(given: Any, folder: ModelFolder) -> _Expansion | None:
     strategy, length = given.get("strategy"), given.get("length")
     if id_ is None or strategy not in ("fixed", "min") or not isinstance(length, int):
         raise ModelError(f"query_expansion is {given!r}, which is not served")
-    return _Expansion(length, id_, given.get("attend") is True, strategy == "fixed")
+    attends = given.get("attend") is True
+    if not attends and folder.config.get("model_type") == _MASKS_MORE:
+        raise ModelError(f"query_expansion has attend false, which is not served for {_MASKS_MORE}")
+    return _Expansion(length, id_, attends, strategy == "fixed")

@@ -37,6 +37,13 @@ class Tokens(NamedTuple):
     """Where tokens of type 1 begin: the length where there are none."""
     is_cut: bool
     """The text, or one of the two, is longer."""
+    unseen: int = 0
+    """So many of the last ones are attended to by none."""
+
+    @property
+    def seen(self) -> int:
+        """Tokens that are attended to, the first ones."""
+        return len(self.ids) - self.unseen
 
 
 class Encoded(NamedTuple):

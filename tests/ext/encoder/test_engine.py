@@ -91,7 +91,7 @@ def engine_of(source: Source, config: dict[str, Any] | None = None, head: Any = 
 def answers(engine: Any, texts: Sequence[Sequence[int]]) -> list[tuple[int, Any]]:
     """(status, value) of each, all submitted together."""
     for number, ids in enumerate(texts):
-        assert engine.submit(ids, len(ids), 0, 0, time.monotonic_ns() + 10**10, number) > 0
+        assert engine.submit(ids, len(ids), 0, len(ids), 0, time.monotonic_ns() + 10**10, number) > 0
     engine.wake()
     found: dict[int, tuple[int, Any]] = {}
     while len(found) < len(texts):
@@ -158,7 +158,7 @@ def test_the_second_text_of_a_pair_is_of_another_type(source: Source) -> None:
     ids = TEXTS[2]
 
     def of_pair(second_begins: int) -> bytes:
-        engine.submit(ids, second_begins, 0, 0, time.monotonic_ns() + 10**10, None)
+        engine.submit(ids, second_begins, 0, len(ids), 0, time.monotonic_ns() + 10**10, None)
         engine.wake()
         assert select.select([engine.fd], [], [], 10)[0]
         ((_, status, value),) = engine.results()
@@ -234,8 +234,8 @@ def test_harmless_fields_are_read_over(source: Source) -> None:
 def test_what_is_no_token_is_refused(source: Source, ids: list[int]) -> None:
     engine = engine_of(source)
     with pytest.raises(ValueError, match="token ids must lie in the vocabulary"):
-        engine.submit(ids, len(ids), 0, 0, time.monotonic_ns() + 10**10, None)
-    assert engine.submit([1] * 21, 21, 0, 0, time.monotonic_ns() + 10**10, None) == -Admission.TOO_LONG
+        engine.submit(ids, len(ids), 0, len(ids), 0, time.monotonic_ns() + 10**10, None)
+    assert engine.submit([1] * 21, 21, 0, 21, 0, time.monotonic_ns() + 10**10, None) == -Admission.TOO_LONG
     assert [status for status, _ in answers(engine, [[1]])] == [0]
 
 

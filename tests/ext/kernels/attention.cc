@@ -33,7 +33,7 @@ struct Bias {
 };
 
 std::vector<double> plain_attention(const AttentionShape& shape, const Bias& bias, const std::vector<float>& qkv,
-                                    size_t length) {
+                                    size_t length, size_t seen) {
   const size_t row_size = (shape.heads + 2 * shape.kv_heads) * shape.head_size;
   const auto at = [&](size_t token, size_t head, size_t i) {
     return static_cast<double>(qkv[token * row_size + head * shape.head_size + i]);
@@ -46,13 +46,14 @@ std::vector<double> plain_attention(const AttentionShape& shape, const Bias& bia
     for (size_t token = 0; token < length; ++token) {
       std::vector<double> scores(length, -INFINITY);
       for (size_t other = 0; other < length; ++other) {
-        if (!is_seen(shape, token, other)) continue;
+        if (other >= seen || !is_seen(shape, token, other)) continue;
         double score = 0;
         for (size_t i = 0; i < shape.head_size; ++i) score += at(token, head, i) * at(other, key_head, i) * scale;
         if (cap > 0) score = cap * std::tanh(score / cap);
         scores[other] = score + bias.of(head, token, other);
       }
       const double max = *std::max_element(scores.begin(), scores.end());
+      if (std::isinf(max)) continue;  // nothing is seen
       double total = 0;
       for (double& score : scores) total += score = std::exp(score - max);
       for (size_t other = 0; other < length; ++other) {
@@ -68,7 +69,7 @@ std::vector<double> plain_attention(const AttentionShape& shape, const Bias& bia
 
 constexpr size_t kLengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 50, 3, 100};
 
-void test_texts(const AttentionShape& shape, float size, const Bias& bias = {}) {
+void test_texts(const AttentionShape& shape, float size, const Bias& bias = {}, size_t seen = SIZE_MAX) {
   kernels::TextAttention attention(shape);  // of many texts, one after the other, as in a batch
   const kernels::DistanceBias distance_bias(bias.table, bias.table.empty() ? 0 : shape.heads, bias.max_distance);
   const kernels::ScoreBias* const score_bias = bias.table.empty() ? nullptr : &distance_bias;
@@ -78,11 +79,11 @@ void test_texts(const AttentionShape& shape, float size, const Bias& bias = {}) 
     kernels::float_to_bfloat16(qkv.data(), qkv.size(), bfloat16.data());
     kernels::bfloat16_to_float(bfloat16.data(), qkv.size(), qkv.data());  // numbers that both types hold
     std::vector<float> out(length * shape.heads * shape.head_size);
-    attention.attend(qkv.data(), length, out.data(), score_bias);
-    check_close(out, plain_attention(shape, bias, qkv, length), size > 1 ? 1e-3 : 1e-5,
+    attention.attend(qkv.data(), length, out.data(), score_bias, seen);
+    check_close(out, plain_attention(shape, bias, qkv, length, seen), size > 1 ? 1e-3 : 1e-5,
                 "attention of a text of " + std::to_string(length));
     std::vector<float> of_bfloat16(out.size());
-    attention.attend(bfloat16.data(), length, of_bfloat16.data(), score_bias);
+    attention.attend(bfloat16.data(), length, of_bfloat16.data(), score_bias, seen);
     check(out == of_bfloat16, "attention of bfloat16 is that of the same numbers as floats");
   }
 }
@@ -104,6 +105,7 @@ void test_windows() {
       shape.window = window;
       test_texts(shape, 1);
       test_texts(shape, 1, random_bias(2, 20));
+      for (const size_t seen : {1, 7, 20, 33}) test_texts(shape, 1, random_bias(2, 20), seen);
     }
   }
 }
@@ -135,6 +137,7 @@ void test_attention() {
   test_texts({.heads = 4, .kv_heads = 1, .head_size = 10, .scale = 1, .causal = true}, 1);
   test_texts({.heads = 2, .kv_heads = 2, .head_size = 16, .scale = 0.5f, .soft_cap = 2}, 1);
   for (const size_t max_distance : {0, 1, 7, 31, 64, 200}) test_texts(plain(3, 8), 1, random_bias(3, max_distance));
+  for (const size_t seen : {1, 2, 16, 40}) test_texts(plain(2, 32), 1, {}, seen);
   test_windows();
   test_unseen_keys();
 }

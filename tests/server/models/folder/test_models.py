@@ -413,9 +413,14 @@ async def test_tokens(made: Made, opened: Open) -> None:
     ]
 
 
-async def test_queries_and_documents_of_late_interaction(made: Made, opened: Open, tmp_path: Path) -> None:
-    folder = shutil.copytree(made(heads.token_encoder, "bert"), tmp_path / "colbert")
-    expansion = {"strategy": "fixed", "attend": True, "length": 16}
+@pytest.mark.parametrize("architecture", ["bert", "modernbert", "xlm-roberta"])
+@pytest.mark.parametrize("attend", [True, False])
+@pytest.mark.parametrize("length", [16, 90])
+async def test_queries_and_documents_of_late_interaction(
+    made: Made, opened: Open, tmp_path: Path, architecture: str, attend: bool, length: int
+) -> None:
+    folder = shutil.copytree(made(heads.token_encoder, architecture), tmp_path / "colbert")
+    expansion = {"strategy": "fixed", "attend": attend, "length": length}
     change(folder, "sentence_bert_config.json", query_expansion=expansion, document_length=20)
     (mask,) = folder.glob("*_MultiVectorMask/config.json")
     change(mask.parent, "config.json", skiplist_words=[".", ",", "the"])
@@ -426,13 +431,14 @@ async def test_queries_and_documents_of_late_interaction(made: Made, opened: Ope
             found = np.frombuffer(await result(each), "<f4").reshape(-1, model.dimensions)
             assert found.shape == rows.shape
             assert np.abs(found - rows).max(initial=0) < 1e-4
-    change(folder, "sentence_bert_config.json", query_expansion=expansion | {"attend": False})
-    model = await opened(folder)
 
-    async def query() -> Any:
-        return await model.embed_tokens("a boat", Reading(prompt_name="query"), context())
 
-    assert "mask tokens that the others do not attend to" in (await error_of(query())).message
+async def test_what_more_is_masked_where_queries_are_expanded(made: Made, opened: Open, tmp_path: Path) -> None:
+    folder = shutil.copytree(made(heads.token_encoder, "deberta-v2"), tmp_path / "colbert")
+    expansion = {"strategy": "fixed", "attend": False, "length": 16}
+    change(folder, "sentence_bert_config.json", query_expansion=expansion)
+    with pytest.raises(ModelError, match="query_expansion has attend false, which is not served for deberta-v2"):
+        await opened(folder)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +448,7 @@ async def test_queries_and_documents_of_late_interaction(made: Made, opened: Ope
         {"query_prefix": "[Q]", "document_prefix": "", "do_query_expansion": False, "skiplist_words": ["the"]},
         {"document_prefix": "lamp: ", "query_length": 8, "document_length": 20, "do_query_expansion": False},
         {"attend_to_expansion_tokens": True, "prompts": {"query": "find: "}},
+        {"attend_to_expansion_tokens": False},
     ],
 )
 async def test_what_pylate_saves(made: Made, opened: Open, tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -454,19 +461,6 @@ async def test_what_pylate_saves(made: Made, opened: Open, tmp_path: Path, setti
             found = np.frombuffer(await result(each), "<f4").reshape(-1, model.dimensions)
             assert found.shape == rows.shape
             assert np.abs(found - rows).max(initial=0) < 1e-4
-
-
-async def test_queries_that_pylate_expands_without_attention(made: Made, opened: Open, tmp_path: Path) -> None:
-    folder = shutil.copytree(made(heads.token_encoder, "bert"), tmp_path / "pylate")
-    forms.by_pylate(folder, [], attend_to_expansion_tokens=False)
-    model = await opened(folder)
-    assert model.details["queries"] == "not served: query_expansion with attend false"
-    assert await result(model.embed_tokens("a boat", AS_IT_IS, context()))
-
-    async def query() -> Any:
-        return await model.embed_tokens("a boat", Reading(prompt_name="query"), context())
-
-    assert "embed its queries by sentence-transformers' MultiVectorEncoder" in (await error_of(query())).message
 
 
 @pytest.mark.parametrize(
