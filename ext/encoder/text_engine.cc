@@ -18,7 +18,7 @@ namespace {
 constexpr uint32_t kWarmUpTokens = 512;  // the largest batch of the warm-up
 constexpr uint32_t kRowsRoundedTo = 16;
 
-constexpr uint64_t kLentTokens = 64;  // of a batch that is worth more threads
+constexpr uint64_t kLentTokens = 8;  // of a batch that is worth more threads
 
 // The threads of all workers: who runs a batch while others idle has theirs as well.
 class Threads {
