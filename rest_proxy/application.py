@@ -14,6 +14,7 @@ import structlog
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
 from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
+from rest_proxy.compat.openai import chat as openai_chat
 from rest_proxy.compat.openai import completions as openai_completions
 from rest_proxy.compat.openai import embeddings as openai_embeddings
 from rest_proxy.compat.openai import models as openai_models
@@ -158,6 +159,7 @@ def _routes(
         *generation.routes(settings, generator),
         *openai_embeddings.routes(settings, pool),
         *openai_completions.routes(settings, generator),
+        *openai_chat.routes(settings, generator),
         *openai_models.routes(settings, pool),
         *smart_reply.routes(settings, pool),
         *nlp_microservice.routes(settings, generator),

@@ -101,6 +101,9 @@ GENERATE = Method("generate")
 GENERATE_BEGIN = Method("generate_begin", idempotent=False)  # the stream that it started may be there
 GENERATE_NEXT = Method("generate_next", idempotent=False)  # the text that it took may be lost
 GENERATE_CANCEL = Method("generate_cancel")
+CHAT = Method("chat")
+CHAT_BEGIN = Method("chat_begin", idempotent=False)  # as generate_begin
+CHAT_PROMPT = Method("chat_prompt")
 SUBMIT_BATCH = Method("submit_batch", idempotent=False)
 GET_BATCH = Method("get_batch")
 CANCEL_BATCH = Method("cancel_batch")
@@ -112,6 +115,7 @@ _ENUMS = {
     (ttypes.BatchJob, "state"): ttypes.BatchState,
     (ttypes.BatchJob, "failed_stage"): ttypes.BatchStage,
     (ttypes.BatchRequest, "on_error"): ttypes.OnError,
+    (ttypes.ChatCompletion, "finish_reason"): ttypes.FinishReason,
     (ttypes.Generation, "finish_reason"): ttypes.FinishReason,
     (ttypes.GenerationChunk, "finish_reason"): ttypes.FinishReason,
     (ttypes.ModelInfo, "state"): ttypes.ModelState,

@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING, Any
 from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
-from rest_proxy.backend.contract import GENERATE, GENERATE_BEGIN, GENERATE_CANCEL, GENERATE_NEXT
+from rest_proxy.backend.contract import (
+    CHAT,
+    CHAT_BEGIN,
+    GENERATE,
+    GENERATE_BEGIN,
+    GENERATE_CANCEL,
+    GENERATE_NEXT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from predictor.ttypes import Generation, GenerationChunk, GenerationOptions, RequestOptions
+    from predictor.ttypes import (
+        ChatCompletion,
+        ChatMessage,
+        ChatOptions,
+        Generation,
+        GenerationChunk,
+        GenerationOptions,
+        RequestOptions,
+    )
 
+    from rest_proxy.backend.contract import Method
     from rest_proxy.backend.pool import Pool, Server
     from rest_proxy.config import Settings
 
@@ -55,21 +71,45 @@ class Generator:
             GENERATE, prompt, generation_options, options, timeout_ms=options.timeout_ms, alone=True
         )
 
-    @contextlib.asynccontextmanager
-    async def stream(
+    async def chat(
+        self,
+        messages: list[ChatMessage],
+        generation_options: GenerationOptions,
+        options: RequestOptions,
+        chat_options: ChatOptions,
+    ) -> ChatCompletion:
+        """The answer when it is complete. Raises what Pool.call does."""
+        return await self._pool.call(
+            CHAT, messages, generation_options, options, chat_options, timeout_ms=options.timeout_ms, alone=True
+        )
+
+    def stream(
         self, prompt: str, generation_options: GenerationOptions, options: RequestOptions
-    ) -> AsyncIterator[TextStream]:
+    ) -> contextlib.AbstractAsyncContextManager[TextStream]:
         """A text that grows; unless it is complete, it is cancelled at the block's end. Raises what Pool.call does."""
-        text = await self._start(prompt, generation_options, options)
+        return self._growing(GENERATE_BEGIN, prompt, generation_options, options, timeout_ms=options.timeout_ms)
+
+    def chat_stream(
+        self,
+        messages: list[ChatMessage],
+        generation_options: GenerationOptions,
+        options: RequestOptions,
+        chat_options: ChatOptions,
+    ) -> contextlib.AbstractAsyncContextManager[TextStream]:
+        """An answer that grows, likewise."""
+        arguments = (messages, generation_options, options, chat_options)
+        return self._growing(CHAT_BEGIN, *arguments, timeout_ms=options.timeout_ms)
+
+    @contextlib.asynccontextmanager
+    async def _growing(self, method: Method, *arguments: Any, timeout_ms: int) -> AsyncIterator[TextStream]:
+        text = await self._start(method, *arguments, timeout_ms=timeout_ms)
         try:
             yield text
         finally:
             await text.cancel()
 
-    async def _start(self, prompt: str, generation_options: GenerationOptions, options: RequestOptions) -> TextStream:
-        call = self._pool.call_somewhere(
-            GENERATE_BEGIN, prompt, generation_options, options, timeout_ms=options.timeout_ms, alone=True
-        )
+    async def _start(self, method: Method, *arguments: Any, timeout_ms: int) -> TextStream:
+        call = self._pool.call_somewhere(method, *arguments, timeout_ms=timeout_ms, alone=True)
         started = asyncio.ensure_future(call)
         try:
             return TextStream(self._settings, self._pool, *await asyncio.shield(started))

@@ -123,7 +123,9 @@ def request_field(field: str, names: Mapping[str, str] = SAME_NAMES) -> str:
     A request has its fields in no struct: `options.top_k` is `top_k`. `names` has those that are named otherwise, whole
     (`texts[0]`) or without their index (`texts`).
     """
-    path = field.partition(".")[2] or field
+    struct, _, path = field.partition(".")
+    if not path or not struct.endswith(("options", "request")):  # an argument's own, as in messages[3].role
+        path = field
     name, bracket, index = path.partition("[")
     return names.get(path) or f"{names.get(name, name)}{bracket}{index}"
 

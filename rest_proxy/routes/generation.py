@@ -99,7 +99,7 @@ async def pass_on(
     """Send every chunk of a text that has something in it; gives the last one."""
     while True:
         chunk = await text.next()
-        if chunk.text or chunk.finish_reason is not None:
+        if chunk.text or chunk.tool_calls or chunk.finish_reason is not None:
             await send(chunk)
         else:
             await events.heartbeat()

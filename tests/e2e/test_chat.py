@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -37,14 +38,7 @@ KNOW_TOOLS = ("llama3", "qwen3", "mistral")
 
 @pytest.fixture(scope="module")
 def folders(shared_files: SharedFiles) -> dict[str, Path]:
-    def write(model: chats.ChatModel) -> Callable[[Path], None]:
-        def write_into(path: Path) -> None:
-            path.mkdir()
-            model.write(path)
-
-        return write_into
-
-    return {model.name: shared_files.made(f"chats/{model.name}", write(model)) for model in chats.MODELS}
+    return {model.name: chats.made(shared_files, model.name) for model in chats.MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +91,19 @@ def chat_options(tools: Any, **options: Any) -> ChatOptions:
     return ChatOptions(tools=[json.dumps(tool) for tool in tools] if tools else None, **options)
 
 
+def chat_over_http(service: Service, model: str, messages: Messages, tools: Any = None, **fields: Any) -> Any:
+    """As OpenAI's clients send it: arguments of calls are strings."""
+    sent = json.loads(json.dumps(messages))
+    for message in sent:
+        for call in message.get("tool_calls", ()):
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
+    body = {"model": model, "messages": sent, "tools": tools, "temperature": 0} | fields
+    headers = {"Content-Type": "application/json"}
+    answer = service.http("/v1/chat/completions", method="POST", body=json.dumps(body), headers=headers)
+    assert answer.status == 200, answer.text
+    return answer.json()
+
+
 @pytest.mark.parametrize("name", chats.BY_NAME)
 def test_the_text_is_that_of_transformers(service: Service, library: Callable[[str], Library], name: str) -> None:
     options = RequestOptions(model=name)
@@ -119,6 +126,9 @@ def test_the_text_is_that_of_transformers(service: Service, library: Callable[[s
             assert text == done.content
             assert (last.token_count, last.prompt_tokens) == (done.token_count, done.prompt_tokens)
             answers.add(text)
+            over_http = chat_over_http(service, name, messages, tools, max_tokens=chatted.NEW_TOKENS)
+            assert over_http["choices"][0]["message"]["content"] == text
+            assert over_http["usage"]["prompt_tokens"] == len(right.tokens)
     assert len(answers) == len(asked(name)), "all the same"
 
 
@@ -192,8 +202,25 @@ def test_refusals(
         assert predictor.chat([ChatMessage("user", "a")], GREEDY, RequestOptions(model="smollm"), None).content
 
 
+def test_the_lines_of_the_document_run(folders: dict[str, Path]) -> None:
+    with Service(f"--model=chat={folders['smollm']}") as running:
+        for command in re.findall(r"^\$ (.*)", blocks("docs/chat.md", "console", "run")[0], re.MULTILINE):
+            line = command.replace("8080", str(running.rest_port))
+            answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+            assert '"finish_reason":"' in answer
+
+
 def test_the_program_of_the_document_runs(service: Service) -> None:
     (program,) = blocks("docs/chat.md", "python", "run")
     program = program.replace("9090", str(service.port))
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert len(shown) > 10
+
+
+def test_a_model_without_a_template_says_so_over_http(service: Service) -> None:
+    body = json.dumps({"model": "plain", "messages": [{"role": "user", "content": "hello"}]})
+    headers = {"Content-Type": "application/json"}
+    answer = service.http("/v1/chat/completions", method="POST", body=body, headers=headers)
+    assert answer.status == 400
+    assert answer.json()["error"]["message"].startswith("model: 'plain' has no chat template")
+    assert answer.json()["error"]["param"] == "model"

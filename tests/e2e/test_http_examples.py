@@ -11,6 +11,7 @@ from rest_proxy.application import Application
 from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
 from tests.e2e.folders import made
+from tests.support.folders import chats
 from tests.support.http_examples import check_answer, example_requests
 from tests.support.service import Service
 from tests.support.smart_reply_models import google_model
@@ -32,6 +33,7 @@ def service(slow_generator: Path, zoo: Callable[[str], Path], shared_files: Shar
         "replies": google_model(),
         "encoder": zoo("embedding_tensor"),
         "gpt2": slow_generator,
+        "chat": chats.made(shared_files, "smollm"),
         **made(shared_files, ("tags", "reranker", "splade", "colbert")),
     }
     with Service(*(flag for name, path in models.items() for flag in ("--model", f"{name}={path}"))) as running:

@@ -14,6 +14,8 @@ from predictor.ttypes import (
     BatchJob,
     BatchRequest,
     BatchState,
+    ChatCompletion,
+    ChatPrompt,
     EmbeddingMatrix,
     Entity,
     ErrorCode,
@@ -71,6 +73,7 @@ class ThriftServer:
             *(GenerationChunk(word, index + 1) for index, word in enumerate(WORDS[:-1])),
             GenerationChunk(WORDS[-1], len(WORDS), FinishReason.LENGTH, 3),
         ]
+        self.completion = ChatCompletion("".join(WORDS), [], len(WORDS), FinishReason.LENGTH, 3)
         self.jobs = {} if jobs is None else jobs
         self.jobs_end_at_once = False
         self.on_submit: Callable[[BatchRequest], Any] = lambda _request: None  # what happens before a job is accepted
@@ -179,6 +182,20 @@ class ThriftServer:
         stream_id = f"stream-{len(self.calls)}"
         self.streams[stream_id] = list(self.chunks)
         return stream_id
+
+    def chat(self, messages: Any, generation_options: Any, options: Any, chat_options: Any) -> ChatCompletion:
+        self.calls.append(("chat", (messages, generation_options, options, chat_options)))
+        return self.completion
+
+    def chat_begin(self, messages: Any, generation_options: Any, options: Any, chat_options: Any) -> str:
+        self.calls.append(("chat_begin", (messages, generation_options, options, chat_options)))
+        stream_id = f"stream-{len(self.calls)}"
+        self.streams[stream_id] = list(self.chunks)
+        return stream_id
+
+    def chat_prompt(self, messages: Any, options: Any, chat_options: Any) -> ChatPrompt:
+        self.calls.append(("chat_prompt", (messages, options, chat_options)))
+        return ChatPrompt("user: hello", [7, 8, 9])
 
     def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
         self.calls.append(("generate_next", (stream_id, wait_ms)))

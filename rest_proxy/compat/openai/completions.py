@@ -7,12 +7,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from predictor.ttypes import ErrorCode, FinishReason, PredictionError
+from predictor.ttypes import FinishReason, PredictionError
 
 from rest_proxy.compat.openai.errors import ERRORS, error_object
 from rest_proxy.compat.openai.requests import CompletionsRequest
 from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
-from rest_proxy.http.errors import HttpError, refusal
+from rest_proxy.http.errors import refusal
 from rest_proxy.http.requests import check_count, read_json
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FINISH_REASONS = {
+FINISH_REASONS = {
     FinishReason.LENGTH: "length",
     FinishReason.STOP: "stop",
     FinishReason.END_OF_TEXT: "stop",
     FinishReason.CANCELLED: "cancelled",
 }
+"""As OpenAI has them."""
 
 
 class Completions:
@@ -44,10 +45,6 @@ class Completions:
     def __init__(self, settings: Settings, generator: Generator) -> None:
         self._settings = settings
         self._generator = generator
-
-    async def chat(self, _request: web.BaseRequest, _request_id: str) -> web.Response:
-        """NOT_FOUND, for those who try this first."""
-        raise HttpError(ErrorCode.NOT_FOUND, "no model here chats; POST /v1/completions continues a prompt")
 
     async def complete(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         """A text for each prompt."""
@@ -60,7 +57,7 @@ class Completions:
             if fields.stream:
                 return await self._stream(request, request_id, completion, options)
             how = fields.generation_options()
-            texts = await _all(
+            texts = await all_of(
                 completion.named(index, self._generator.whole(prompt, how, options))
                 for index, prompt in enumerate(prompts)
             )
@@ -83,7 +80,7 @@ class Completions:
             ]
             events = EventStream(request, request_id, error_object, error_prefix=b"data: ")
             await stack.enter_async_context(events)
-            last = await _all(completion.send(index, text, events) for index, text in enumerate(texts))
+            last = await all_of(completion.send(index, text, events) for index, text in enumerate(texts))
             if completion.with_usage:
                 await events.send({**completion.head, "choices": [], "usage": completion.usage(last)})
             await events.send_text("[DONE]")
@@ -114,7 +111,7 @@ class _Completion:
     def choice(self, index: int, text: str, finish_reason: int | None, *, first: bool) -> dict[str, Any]:
         """A text, or a part of one; `first`: the first part."""
         echoed = self.prompts[index] if first and self.fields.echo else ""
-        reason = None if finish_reason is None else _FINISH_REASONS.get(finish_reason, "stop")
+        reason = None if finish_reason is None else FINISH_REASONS.get(finish_reason, "stop")
         return {"index": index, "text": echoed + text, "logprobs": None, "finish_reason": reason}
 
     def usage(self, ends: Sequence[Generation | GenerationChunk]) -> dict[str, int]:
@@ -136,7 +133,7 @@ class _Completion:
         return await self.named(index, pass_on(text, events, send))
 
 
-async def _all(parts: Iterable[Awaitable[Any]]) -> list[Any]:
+async def all_of(parts: Iterable[Awaitable[Any]]) -> list[Any]:
     """The results of all, which run at the same time; the first that fails ends the others."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -151,7 +148,7 @@ async def _awaited(part: Awaitable[Any]) -> Any:
 
 
 def routes(settings: Settings, generator: Generator) -> list[Route]:
-    """/v1/completions, and the refusal of /v1/chat/completions."""
+    """/v1/completions."""
     completions = Completions(settings, generator)
     return [
         Route(
@@ -167,19 +164,6 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             answers=(Answer({JSON: _schema(), EVENTS: STRING}, examples={JSON: _example()}),),
             errors=MODEL_ERRORS,
             error_format=ERRORS,
-        ),
-        Route(
-            path="/v1/chat/completions",
-            methods=("POST",),
-            answer=completions.chat,
-            name="openaiChat",
-            summary="Not supported: the error says what to use instead",
-            tag="openai",
-            example=Example({}, status=404),
-            answers=(),
-            errors=(ErrorCode.NOT_FOUND,),
-            error_format=ERRORS,
-            bounded=False,
         ),
     ]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PATH = "/v1/models"
 
-_METHODS = {"embed_matrix", "generate"}  # a model that serves none of them has no place in this API
+_METHODS = {"embed_matrix", "generate", "chat"}  # a model that serves none of them has no place in this API
 _EXAMPLE = {"id": "gpt2", "object": "model", "created": 0, "owned_by": "predictor"}
 
 

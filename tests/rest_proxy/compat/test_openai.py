@@ -273,11 +273,6 @@ async def test_openai_errors_are_its_exceptions(
         assert failed.value.request_id
 
 
-async def test_openai_chat_is_refused_with_the_way_to_go(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="/v1/completions continues a prompt"):
-        await client.chat.completions.create(model="gpt2", messages=[{"role": "user", "content": "Hello"}])
-
-
 async def test_openai_client_tries_again_when_the_server_was_overloaded(proxy: Proxy, server: ThriftServer) -> None:
     generate, refused = server.generate, []
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support.shared import SharedFiles
+
 POSITIONS = 1024
 
 LLAMA3 = """\
@@ -279,3 +281,13 @@ MODELS = (
     ChatModel("smollm", "LlamaConfig", vocabularies.qwen_generator, SMOLLM, _SIZES | {"tie_word_embeddings": True}),
 )
 BY_NAME = {model.name: model for model in MODELS}
+
+
+def made(shared_files: SharedFiles, name: str) -> Path:
+    """The folder of the model of this name, made once for a run."""
+
+    def write(path: Path) -> None:
+        path.mkdir()
+        BY_NAME[name].write(path)
+
+    return shared_files.made(f"chats/{name}", write)

@@ -1,0 +1,266 @@
+"""POST /v1/chat/completions: what a model says next in a conversation, whole or as server-sent events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from predictor.ttypes import ChatOptions
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from process.options import ADD_GENERATION_PROMPT, CONTINUE_FINAL_MESSAGE, MAX_TOKENS
+from rest_proxy.compat.openai.completions import FINISH_REASONS, all_of
+from rest_proxy.compat.openai.errors import ERRORS, error_object
+from rest_proxy.compat.openai.messages import Message, plain_call
+from rest_proxy.compat.openai.requests import StreamOptions  # noqa: TC001 - pydantic reads it
+from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
+from rest_proxy.http.requests import model_field, option_field, read_json
+from rest_proxy.http.responses import json_response
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.http.sse import EventStream
+from rest_proxy.routes.generation import GenerationRequest, deadline, pass_on
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+    from predictor.ttypes import ChatCompletion, GenerationChunk, GenerationOptions, RequestOptions, ToolCall
+
+    from rest_proxy.backend.generation import Generator, TextStream
+    from rest_proxy.config import Settings
+
+_MOST_CHOICES = 128
+CALL_FIELDS = {"template_arguments": "chat_template_kwargs"}
+"""The request's names of fields of the contract."""
+
+
+def _objects(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for index, value in enumerate(values):
+        if value.get("type", "function") != "function" or not isinstance(value.get("function"), dict):
+            message = 'expected {"type": "function", "function": {"name": ..., "parameters": ...}}'
+            raise PydanticCustomError("item", "{message}", {"index": index, "message": message})
+    return values
+
+
+Tools = Annotated[list[dict[str, Any]], AfterValidator(_objects)]
+
+
+class ChatRequest(GenerationRequest):
+    """POST /v1/chat/completions. Fields that are not known are not read: clients have ever more of them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    repeated: ClassVar[tuple[str, ...]] = ()
+
+    model: str | None = model_field()
+    messages: list[Message] = Field(description="The conversation, the oldest message first.")
+    max_completion_tokens: int | None = option_field(MAX_TOKENS)
+    stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")
+    stream_options: StreamOptions | None = Field(None, description="For streams.")
+    n: int | None = Field(None, ge=1, le=_MOST_CHOICES, description="Number of answers.")
+    tools: Tools | None = Field(None, description="Tools that the model may call.")
+    tool_choice: Literal["none", "auto"] | None = Field(
+        None, description="none: the model is not told of the tools. auto: it may call them."
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description='What the chat template knows besides, such as {"enable_thinking": false}.'
+    )
+    add_generation_prompt: bool | None = option_field(ADD_GENERATION_PROMPT)
+    continue_final_message: bool | None = option_field(CONTINUE_FINAL_MESSAGE)
+    user: str | None = Field(None, description="Not used.")
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for."""
+        return self.n or 1
+
+    def generation_options(self) -> GenerationOptions:
+        """The contract's options."""
+        options = super().generation_options()
+        if self.max_completion_tokens is not None:
+            options.max_tokens = self.max_completion_tokens
+        return options
+
+    def chat_options(self) -> ChatOptions:
+        """The contract's options."""
+        tools = None if self.tool_choice == "none" else self.tools
+        arguments = self.chat_template_kwargs
+        return ChatOptions(
+            tools=[json.dumps(tool, ensure_ascii=False) for tool in tools] if tools else None,
+            add_generation_prompt=self.add_generation_prompt,
+            continue_final_message=self.continue_final_message,
+            template_arguments=json.dumps(arguments, ensure_ascii=False) if arguments else None,
+        )
+
+
+class ChatCompletions:
+    """The route's answers."""
+
+    def __init__(self, settings: Settings, generator: Generator) -> None:
+        self._settings = settings
+        self._generator = generator
+
+    async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        """An answer, or as many as `n` says."""
+        fields = await read_json(ChatRequest, request, self._settings)
+        asked = Asked(fields, fields.options(self._settings, request_id))
+        answer = _Answer(fields, request_id)
+        with self._generator.places(fields.choices):
+            if fields.stream:
+                return await self._stream(request, request_id, answer, asked)
+            done = await all_of(
+                self._generator.chat(asked.messages, how, asked.options, asked.chat_options) for how in asked.each()
+            )
+        choices = [answer.choice(index, completion) for index, completion in enumerate(done)]
+        return json_response({**answer.head, "choices": choices, "usage": usage(done)}, request_id)
+
+    async def _stream(
+        self, request: web.BaseRequest, request_id: str, answer: _Answer, asked: Asked
+    ) -> web.StreamResponse:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(deadline(request, asked.options, self._settings))
+            texts = [
+                await stack.enter_async_context(
+                    self._generator.chat_stream(asked.messages, how, asked.options, asked.chat_options)
+                )
+                for how in asked.each()
+            ]
+            events = EventStream(request, request_id, error_object, error_prefix=b"data: ")
+            await stack.enter_async_context(events)
+            last = await all_of(answer.send(index, text, events) for index, text in enumerate(texts))
+            if answer.with_usage:
+                await events.send({**answer.stream_head, "choices": [], "usage": usage(last)})
+            await events.send_text("[DONE]")
+        return events.response
+
+
+class Asked:
+    """The calls that one request becomes."""
+
+    def __init__(self, fields: ChatRequest, options: RequestOptions) -> None:
+        self._fields = fields
+        self.messages = [message.contract() for message in fields.messages]
+        self.options = options
+        self.chat_options = fields.chat_options()
+
+    def each(self) -> list[GenerationOptions]:
+        """For each answer: with a seed, each has its own."""
+        found = []
+        for index in range(self._fields.choices):
+            how = self._fields.generation_options()
+            if how.seed is not None and index:
+                how.seed = (how.seed + index + (1 << 63)) % (1 << 64) - (1 << 63)
+            found.append(how)
+        return found
+
+
+def usage(ends: Sequence[ChatCompletion | GenerationChunk]) -> dict[str, int]:
+    """Tokens of the conversation and of its answers, of each its whole or its last part."""
+    prompt = max(end.prompt_tokens or 0 for end in ends)
+    answers = sum(end.token_count for end in ends)
+    return {"prompt_tokens": prompt, "completion_tokens": answers, "total_tokens": prompt + answers}
+
+
+class _Answer:
+    """What the parts of one answer have in common."""
+
+    def __init__(self, fields: ChatRequest, request_id: str) -> None:
+        self.with_usage = fields.stream_options is not None and bool(fields.stream_options.include_usage)
+        self.head = {
+            "id": f"chatcmpl-{request_id}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": fields.model,
+        }
+        self.stream_head = {**self.head, "object": "chat.completion.chunk"}
+
+    def choice(self, index: int, done: ChatCompletion) -> dict[str, Any]:
+        """A whole answer."""
+        message: dict[str, Any] = {"role": "assistant", "content": done.content, "refusal": None}
+        if done.tool_calls:
+            message |= {
+                "content": done.content or None,
+                "tool_calls": [plain_call(call) for call in done.tool_calls],
+            }
+        reason = finish_reason(done.finish_reason, called=bool(done.tool_calls))
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+
+    async def send(self, index: int, text: TextStream, events: EventStream) -> GenerationChunk:
+        """Pass one answer on: the role, the text, calls of tools, the reason of its end; gives the last part of it."""
+        calls: list[ToolCall] = []
+        head = {**self.stream_head, "usage": None} if self.with_usage else self.stream_head
+
+        async def tell(delta: dict[str, Any], reason: str | None = None) -> None:
+            choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+            await events.send({**head, "choices": [choice]})
+
+        async def send(chunk: GenerationChunk) -> None:
+            if chunk.text:
+                await tell({"content": chunk.text})
+            for call in chunk.tool_calls or ():
+                await tell({"tool_calls": [{"index": len(calls), **plain_call(call)}]})
+                calls.append(call)
+            if chunk.finish_reason is not None:
+                await tell({}, finish_reason(chunk.finish_reason, called=bool(calls)))
+
+        await tell({"role": "assistant", "content": ""})
+        return await pass_on(text, events, send)
+
+
+def finish_reason(reason: int, *, called: bool) -> str:
+    """As OpenAI has it."""
+    return "tool_calls" if called else FINISH_REASONS.get(reason, "stop")
+
+
+def routes(settings: Settings, generator: Generator) -> list[Route]:
+    """/v1/chat/completions."""
+    return [
+        Route(
+            path="/v1/chat/completions",
+            methods=("POST",),
+            answer=ChatCompletions(settings, generator),
+            name="openaiChat",
+            summary="Answer a conversation, as OpenAI does",
+            description="By the chat template of the model's folder. `max_tokens` and `max_completion_tokens` are the "
+            "same; without them an answer may be as long as there is room for.",
+            tag="openai",
+            request=ChatRequest,
+            example=Example(
+                {"model": "chat", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2},
+            ),
+            answers=(Answer({JSON: _schema(), EVENTS: STRING}, examples={JSON: _example()}),),
+            errors=MODEL_ERRORS,
+            error_format=ERRORS,
+            call_fields=CALL_FIELDS,
+        )
+    ]
+
+
+def _schema() -> dict[str, Any]:
+    reason = {"enum": ["length", "stop", "tool_calls", "cancelled"]}
+    function = object_of(name=STRING, arguments=STRING)
+    message = object_of(role={"const": "assistant"}, content={"type": ["string", "null"]}, refusal={"type": "null"})
+    message["properties"]["tool_calls"] = array_of(object_of(id=STRING, type={"const": "function"}, function=function))
+    choice = object_of(index=INTEGER, message=message, logprobs={"type": "null"}, finish_reason=reason)
+    return object_of(
+        id=STRING,
+        object={"const": "chat.completion"},
+        created=INTEGER,
+        model={"type": ["string", "null"]},
+        choices=array_of(choice),
+        usage=object_of(prompt_tokens=INTEGER, completion_tokens=INTEGER, total_tokens=INTEGER),
+    )
+
+
+def _example() -> dict[str, Any]:
+    message = {"role": "assistant", "content": "Good morning", "refusal": None}
+    return {
+        "id": "chatcmpl-5d1f6a2e-1",
+        "object": "chat.completion",
+        "created": 1750000000,
+        "model": "chat",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14},
+    }

@@ -1,0 +1,92 @@
+"""Messages and tools as OpenAI's clients send them, as the contract has them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from predictor.ttypes import ChatMessage, ToolCall
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from rest_proxy.http.content import STRING, array_of, object_of
+from rest_proxy.http.validation import json_type
+
+_TEXTS = ("text", "input_text", "output_text")
+_PART = {**object_of(type={"enum": list(_TEXTS)}, text=STRING)}
+
+
+def _text(value: Any) -> Any:
+    """The text of a content, whose parts are joined by line breaks, as other servers do."""
+    if not isinstance(value, list):
+        return value
+    return "\n".join(_text_of_part(part, index) for index, part in enumerate(value))
+
+
+def _text_of_part(part: Any, index: int) -> str:
+    if isinstance(part, str):
+        return part
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in _TEXTS and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return str(part["refusal"])
+    if isinstance(kind, str) and kind not in _TEXTS:
+        message = f"a part of the type {kind[:64]!r} is not supported: the models here read text"
+    else:
+        message = f'expected {{"type": "text", "text": ...}}, got {json_type(part)}'
+    raise PydanticCustomError("item", "{message}", {"index": index, "message": message})
+
+
+def _arguments(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+Content = Annotated[
+    str | None,
+    BeforeValidator(_text),
+    WithJsonSchema({"anyOf": [STRING, array_of(_PART), {"type": "null"}]}),
+]
+
+
+class _Lenient(BaseModel):
+    """Fields that are not known are not read: clients have ever more of them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class FunctionCall(_Lenient):
+    """What a tool is called with."""
+
+    name: str
+    arguments: Annotated[str, BeforeValidator(_arguments)] = Field("{}", description="A JSON object, as a string.")
+
+
+class MessageToolCall(_Lenient):
+    """A call of a tool that an assistant asked for."""
+
+    id: str = ""
+    function: FunctionCall
+
+
+class Message(_Lenient):
+    """A message of a conversation."""
+
+    role: str = Field(description="system, developer, user, assistant or tool.")
+    content: Content = Field(None, description="A text, or its parts.")
+    name: str | None = None
+    tool_calls: list[MessageToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = Field(
+        None, validation_alias=AliasChoices("reasoning_content", "reasoning"), description="What it thought before."
+    )
+
+    def contract(self) -> ChatMessage:
+        """The contract's message."""
+        calls = [ToolCall(call.id, call.function.name, call.function.arguments) for call in self.tool_calls or ()]
+        return ChatMessage(self.role, self.content, self.name, calls or None, self.tool_call_id, self.reasoning_content)
+
+
+def plain_call(call: ToolCall) -> dict[str, Any]:
+    """A call of a tool as OpenAI answers it."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
