@@ -107,6 +107,34 @@ class ModelHub(SettingsGroup, title="Models of a hub (hf://OWNER/NAME)"):
     )
 
 
+class Upstream(SettingsGroup, title="Models of upstream servers (openai://HOST:PORT/MODEL)"):
+    """How a server that speaks OpenAI's API is asked."""
+
+    upstream_calls: int = setting(
+        64,
+        "maximum number of calls of one model in progress: of texts that are generated, and of batches that are read",
+        ge=1,
+        le=4096,
+        to="server.models",
+    )
+    upstream_keys: Strings = setting(
+        (),
+        "environment variable that holds the API key of a model, NAME=VARIABLE; may be given more than once",
+        unit="name=variable",
+        to=("server.lifecycle", "server.models"),
+    )
+    upstream_retry_ms: int = setting(
+        2000,
+        "time for which a server that cannot be reached is asked again, before callers are told",
+        unit="ms",
+        ge=0,
+        to="server.models",
+    )
+    upstream_start_s: float = setting(
+        120, "maximum time until a server answers when its model is loaded", unit="s", gt=0, to="server.models"
+    )
+
+
 class Ports(SettingsGroup, title="Addresses and ports"):
     """Where the server listens."""
 
@@ -410,6 +438,7 @@ else:
 class Settings(
     Models,
     ModelHub,
+    Upstream,
     Ports,
     Deadlines,
     Drain,
@@ -429,11 +458,12 @@ class Settings(
     @field_validator("model_device")
     @classmethod
     def _check_model_device(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            name, _, device = part.partition("=")
-            if not (name and device):
-                raise ValueError(f"{part!r} is not of the form NAME=DEVICE")
-        return value
+        return _named_values(value, "NAME=DEVICE")
+
+    @field_validator("upstream_keys")
+    @classmethod
+    def _check_upstream_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _named_values(value, "NAME=VARIABLE")
 
     @property
     def devices(self) -> dict[str, str]:
@@ -442,8 +472,10 @@ class Settings(
 
     def of_model(self, name: str) -> Settings:
         """What a model of this name is loaded with."""
-        device = self.devices.get(name, self.device)
-        return self if device == self.device else self.model_copy(update={"device": device})
+        keys = tuple(part for part in self.upstream_keys if part.partition("=")[0] == name)
+        own = {"device": self.devices.get(name, self.device), "upstream_keys": keys}
+        changed = {setting: value for setting, value in own.items() if value != getattr(self, setting)}
+        return self.model_copy(update=changed) if changed else self
 
     def of_engine(self, engine: str) -> dict[str, Any]:
         """The settings that go to an engine by their declarations: what it is built with, by name."""
@@ -471,6 +503,15 @@ class Settings(
         return rest_proxy.config.Settings(**{**follow, **given, "thrift": (thrift,), "ready_fd": None})
 
 
+def _named_values(parts: tuple[str, ...], form: str) -> tuple[str, ...]:
+    """The parts, each of which is a name, "=" and a value. Raises ValueError."""
+    for part in parts:
+        name, _, value = part.partition("=")
+        if not (name and value):
+            raise ValueError(f"{part!r} is not of the form {form}")
+    return parts
+
+
 COMMAND = Command(
     module="server",
     installed="predictor-server",
@@ -479,6 +520,7 @@ COMMAND = Command(
   {program} models/classifier.pt                     one model, on ports 9090 (Thrift) and 8080 (HTTP)
   {program} --model a=one.pt --model b=folder        two models and their names
   {program} hf://OWNER/NAME                          a model of a hub, fetched into a cache first
+  {program} openai://HOST:8000/MODEL                 a model of vLLM, llama.cpp or another such server
   {program} m.pt --host 0.0.0.0 --rest-port 80       open to others
   {program} m.pt --config server.toml --http off      more settings from a file, and no HTTP
   PREDICTOR_QUEUE_ITEMS=100 {program} m.pt           a setting from the environment""",

@@ -76,6 +76,10 @@ class Server:
             await self._start_http()
             loading = asyncio.create_task(self._load_models())
             await self._done_or_stopped(loading)
+        except StartError:
+            self._kill()
+            await self.registry.close()
+            raise
         except BaseException:
             self._kill()
             raise
@@ -119,9 +123,12 @@ class Server:
         for text in self._settings.model:
             with _starting():
                 self.registry.announce(*parse_location(text))
-        strange = self._settings.devices.keys() - {parse_location(text)[0] for text in self._settings.model}
-        if strange and self._settings.model_root is None:
-            raise StartError(f"no model is named {min(strange)!r} (setting model_device)")
+        names = {parse_location(text)[0] for text in self._settings.model}
+        keys = {part.partition("=")[0] for part in self._settings.upstream_keys}
+        for setting, named in (("model_device", self._settings.devices.keys()), ("upstream_keys", keys)):
+            strange = named - names
+            if strange and self._settings.model_root is None:
+                raise StartError(f"no model is named {min(strange)!r} (setting {setting})")
 
     async def _load_models(self) -> None:
         for text in self._settings.model:

@@ -35,7 +35,7 @@ LAYERS = (
     ("server.errors", "server.config"),
     ("server.calls",),
     ("server.transport", "ext"),
-    ("server.metrics", "server.tensorflow", "server.hub"),
+    ("server.metrics", "server.tensorflow", "server.hub", "server.upstream"),
     ("server.models",),
     ("server.batch.storage",),
     ("server.batch.state",),

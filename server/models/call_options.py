@@ -153,11 +153,12 @@ def labelling(options: ClassifyOptions | None, model: Model, field: str = "class
     return Labelling(classification, options.top_k, labels, template)
 
 
-def ranking(options: RerankOptions | None, field: str = "rerank_options") -> Ranking:
+def ranking(options: RerankOptions | None, model: Model, field: str = "rerank_options") -> Ranking:
     """How the call wants texts to be ranked. Raises INVALID_ARGUMENT."""
     if options is None:
         return Ranking()
     _check_numbers(options, (table.TOP_N,), field)
+    _check_taken(options, (table.RAW_SCORES,), model, field)
     return Ranking(options.top_n, bool(options.raw_scores), options.truncate is not False)
 
 

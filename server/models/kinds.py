@@ -1,6 +1,6 @@
 """Which kind of model a file or folder holds, and who loads it. A new kind is a line in one of the two tables.
 
-A location may also be the URL of a model on a TensorFlow server, or name a model of the hub, which becomes a folder.
+A location may also be the URL of a model on another server, or name a model of the hub, which becomes a folder.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from server.errors import ModelError
 from server.hub import location as hub
 from server.hub.errors import HubError
 from server.models.formats import is_adapter, is_hugging_face, is_tflite, is_torchscript
-from server.models.options import NO_OPTIONS, split_options
+from server.models.options import FOLDER_OPTIONS, NO_OPTIONS, UPSTREAM_OPTIONS, split_options
 from server.models.refusals import file_of_no_kind, folder_of_no_kind, no_such_location
 from server.models.versions import version_of_files
 from server.tensorflow.location import is_saved_model, is_url, parse_url
+from server.tensorflow.location import short_name as name_on_a_tensorflow_server
+from server.upstream import location as upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,8 +47,8 @@ class Kind(NamedTuple):
 
     It is imported when the first model of its kind is loaded: the libraries of one kind are of no matter to the others.
     """
-    takes_options: bool = False
-    """load has a third parameter: ModelOptions."""
+    takes: frozenset[str] = frozenset()
+    """Names of options that a location may have; where there are some, load has a third parameter: ModelOptions."""
     check: str = ""
     """module:function, which raises ModelError for a folder that cannot be served, and reads nothing of its weights.
 
@@ -60,10 +62,11 @@ _FILES = (
 )
 _FOLDERS = (
     Kind(is_saved_model, "saved_model"),
-    Kind(is_hugging_face, "folder.load", takes_options=True, check="folder.load:check"),
-    Kind(is_adapter, "folder.load", takes_options=True),
+    Kind(is_hugging_face, "folder.load", takes=FOLDER_OPTIONS, check="folder.load:check"),
+    Kind(is_adapter, "folder.load", takes=FOLDER_OPTIONS),
 )
-_ON_A_SERVER = Kind(lambda _: False, "saved_model")
+_ON_A_TENSORFLOW_SERVER = Kind(lambda _: False, "saved_model")
+_UPSTREAM = Kind(lambda _: False, "upstream", takes=UPSTREAM_OPTIONS)
 
 
 async def load(location: str | Path, settings: Settings, fetched: Fetched | None = None) -> Model:
@@ -73,11 +76,11 @@ async def load(location: str | Path, settings: Settings, fetched: Fetched | None
         if fetched is not None:
             alone = str(fetched.folder)
         kind = _kind_of(alone) if fetched is None else _kind_of_data(fetched.folder)
-        _require_no_options(kind, options)
+        _check_options(kind, options)
         module = await asyncio.to_thread(lambda: _imported(kind.module))
-        further = (options,) if kind.takes_options else ()
-        only_data = {"programs_too": False} if kind.takes_options and fetched is not None else {}
-        model: Model = await module.load(alone if is_url(alone) else Path(alone), settings, *further, **only_data)
+        further = (options,) if kind.takes else ()
+        only_data = {"programs_too": False} if kind.takes and fetched is not None else {}
+        model: Model = await module.load(alone if is_remote(alone) else Path(alone), settings, *further, **only_data)
         return model
 
 
@@ -116,9 +119,9 @@ def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop,
 def check_folder(folder: Path, settings: Settings, options: ModelOptions = NO_OPTIONS) -> None:
     """Raise ModelError for a folder of the hub that cannot be served; of its weights nothing is read. OSError too."""
     kind = _kind_of_data(folder)
-    _require_no_options(kind, options)
+    _check_options(kind, options)
     module, _, function = kind.check.partition(":")
-    further = (settings, options) if kind.takes_options else ()
+    further = (settings, options) if kind.takes else ()
     getattr(_imported(module), function)(folder, *further)
 
 
@@ -137,16 +140,18 @@ async def version_of(location: str | Path) -> str:
     with _naming(location):
         alone, _ = split_options(str(location))
         if is_url(alone):
-            return await asyncio.to_thread(lambda: _imported(_ON_A_SERVER.module).remote_version(alone))
+            return await asyncio.to_thread(lambda: _imported(_ON_A_TENSORFLOW_SERVER.module).remote_version(alone))
+        if upstream.is_upstream(alone):
+            return upstream.parse_location(alone).model  # it has no other
         return await asyncio.to_thread(version_of_files, Path(alone))
 
 
 def is_same_location(one: str, other: str) -> bool:
     """Whether both name the same file, folder or model of the hub with the same options.
 
-    A URL may give another model each time; so may the hub, whose versions are compared.
+    Another server may give another model each time; so may the hub, whose versions are compared.
     """
-    if is_url(one) or is_url(other):
+    if is_remote(one) or is_remote(other):
         return False
     (path, options), (other_path, other_options) = split_options(one), split_options(other)
     if hub.is_hub(path) or hub.is_hub(other_path):
@@ -154,15 +159,32 @@ def is_same_location(one: str, other: str) -> bool:
     return options == other_options and Path(path).resolve() == Path(other_path).resolve()
 
 
-def _require_no_options(kind: Kind, options: ModelOptions) -> None:
-    if options != NO_OPTIONS and not kind.takes_options:
+def is_remote(location: str) -> bool:
+    """Whether a location names a model on another server."""
+    return is_url(location) or upstream.is_upstream(location)
+
+
+def short_name(location: str) -> str:
+    """What a model on another server is called, where nobody gives it a name."""
+    return upstream.short_name(location) if upstream.is_upstream(location) else name_on_a_tensorflow_server(location)
+
+
+def _check_options(kind: Kind, options: ModelOptions) -> None:
+    for name, value in zip(options._fields, options, strict=True):
+        if value == getattr(NO_OPTIONS, name) or name in kind.takes:
+            continue
+        if name in UPSTREAM_OPTIONS:
+            raise ModelError(f"the option {name} is for models of upstream servers (openai://)")
         raise ModelError("options are for models that are read from their Hugging Face folders")
 
 
 def _kind_of(location: str) -> Kind:
     if is_url(location):
         parse_url(location)
-        return _ON_A_SERVER
+        return _ON_A_TENSORFLOW_SERVER
+    if upstream.is_upstream(location):
+        upstream.parse_location(location)
+        return _UPSTREAM
     path = Path(location)
     if not path.exists():
         raise ModelError(no_such_location(location))

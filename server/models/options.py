@@ -1,4 +1,4 @@
-"""What is said of a model behind its location: FOLDER,precision=int8,pooling=cls."""
+"""What is said of a model behind its location: FOLDER,precision=int8,pooling=cls, or openai://...,serves=embed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from server.errors import ModelError
 from server.models.folder.sentence_transformers import POOLING_MODES
+from server.upstream.servers import NAMES, SERVED
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
@@ -24,9 +25,15 @@ class ModelOptions(NamedTuple):
     vectors where one is asked for, and texts else."""
     ignore: frozenset[str] = frozenset()
     """Fields of the folder's files that are not known, and change nothing."""
+    server: str | None = None
+    """Which kind of server an upstream model's is; None: as the server says."""
+    serves: tuple[str, ...] = ()
+    """What an upstream model is for; none: what its server answers."""
 
 
 NO_OPTIONS = ModelOptions()
+FOLDER_OPTIONS = frozenset({"precision", "pooling", "ignore"})
+UPSTREAM_OPTIONS = frozenset({"server", "serves"})
 
 
 def without_options(location: str) -> str:
@@ -55,6 +62,11 @@ def split_options(location: str) -> tuple[str, ModelOptions]:
             options = options._replace(pooling=tuple(_one_of(name, mode, POOLING_MODES) for mode in value.split("+")))
         elif name == "ignore":
             options = options._replace(ignore=frozenset(value.split("+")))
+        elif name == "server":
+            options = options._replace(server=_one_of(name, value, NAMES))
+        elif name == "serves":
+            served = tuple(dict.fromkeys(_one_of(name, method, SERVED) for method in value.split("+")))
+            options = options._replace(serves=served)
         else:
             raise ModelError(f"{name} is no option of a model; the options are {', '.join(ModelOptions._fields)}")
     return alone, options

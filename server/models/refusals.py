@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 FOLDER_HELP = "name the folder that save_pretrained wrote, with its config.json, weights and tokenizer"
 
+GGUF_HELP = f"{FOLDER_HELP}, or serve it by llama.cpp's server and name that: openai://HOST:PORT/MODEL"
+
+SERVER_HELP = (
+    "an address, not a model: openai://HOST:PORT/MODEL (openais:// for TLS) names one of a server that speaks OpenAI's"
+    " API, tfserving://HOST:PORT/NAME one of a TensorFlow server (docs/upstream.md, docs/tensorflow.md)"
+)
+
 ONNX_HELP = "ONNX needs the package onnxruntime: `make setup-onnx`, or `pip install onnxruntime`"
 EXPORT_HELP = (
     "`python scripts/export_model.py FOLDER OUT` makes a package of the model, which is served (docs/export.md)"
@@ -29,6 +36,8 @@ _OTHER_WEIGHTS = {
 
 def no_such_location(location: str) -> str:
     """Of what does not exist."""
+    if location.startswith(("http://", "https://")):
+        return SERVER_HELP
     if "/" in location and is_name(location):
         return (
             f"no such folder. Is it a name on the Hugging Face hub? Then it is hf://{location}; or get its folder by"
@@ -48,7 +57,7 @@ def file_of_no_kind(path: Path) -> str:
         begin = file.read(8)
     suffix = path.suffix.lower()
     if begin[:4] == b"GGUF":
-        return f"GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
+        return f"GGUF, the format of llama.cpp, is not read; {GGUF_HELP}"
     if suffix == ".onnx":
         return "an ONNX file alone: name the folder that holds it, with its config.json and tokenizer.json"
     if suffix == ".pt2":
@@ -86,7 +95,7 @@ def folder_of_no_kind(path: Path) -> str:
     if (path / ADAPTER_JSON).is_file():
         return f"an adapter (PEFT) without its model: {merge_help(path)}"
     if found := _first(path, "*.gguf"):
-        return f"{found}: GGUF, the format of llama.cpp, is not read; {FOLDER_HELP}"
+        return f"{found}: GGUF, the format of llama.cpp, is not read; {GGUF_HELP}"
     if found := _first(path, "*.onnx", "onnx/*.onnx"):
         return f"{found}: ONNX is read where its config.json and tokenizer.json are in the folder; {FOLDER_HELP}"
     below = sorted(folder.parent for folder in path.glob("*/config.json"))

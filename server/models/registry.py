@@ -18,7 +18,6 @@ from server.hub.stop import Stop
 from server.models import kinds
 from server.models.capabilities import METHODS, Capability, methods_of
 from server.models.options import without_options
-from server.tensorflow.location import is_url, short_name
 
 if TYPE_CHECKING:
     from server.config import Settings
@@ -80,7 +79,7 @@ def parse_location(text: str) -> tuple[str, str]:
     if hub.is_hub(alone):
         stem = hub.short_name(alone)
     else:
-        stem = short_name(alone) if is_url(alone) else path.name if path.is_dir() else path.stem
+        stem = kinds.short_name(alone) if kinds.is_remote(alone) else path.name if path.is_dir() else path.stem
     name = re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")
     return name[:_NAME_CHARACTERS] or "model", text
 
@@ -166,7 +165,7 @@ class Registry:
         """
         if fetched is not None:
             return await kinds.load(location, self._settings.of_model(name), fetched), fetched.commit
-        files_version = None if is_url(location) else asyncio.ensure_future(kinds.version_of(location))
+        files_version = None if kinds.is_remote(location) else asyncio.ensure_future(kinds.version_of(location))
         try:
             model = await kinds.load(location, self._settings.of_model(name))
         except BaseException:

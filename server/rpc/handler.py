@@ -167,8 +167,8 @@ class Handler:
     async def rerank(
         self, query: str, texts: list[str], options: RequestOptions | None, rerank_options: RerankOptions | None
     ) -> list[Ranked]:
-        wanted = read.ranking(rerank_options)
         model, context = self._admit(_RERANK, options, len(texts))
+        wanted = read.ranking(rerank_options, model)
         check = self._checks.score(model, context)
         return await _explained(pairs.rank(query, texts, wanted, model, context, check), "texts", options)
 

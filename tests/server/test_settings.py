@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from process.settings import CommandSettings, Declared
 
 # Where the rule for another value gives one that does not fit the other settings.
-OTHERS = {"queue_tokens": 500_000, "replicas": 7, "model_device": ("a=cuda",)}
+OTHERS = {"queue_tokens": 500_000, "replicas": 7, "model_device": ("a=cuda",), "upstream_keys": ("a=KEY",)}
 
 
 class BuiltError(ValueError):

@@ -160,7 +160,7 @@ async def _embed_sparse(model: Model, instance: Any, context: RequestContext) ->
 
 async def _rerank(model: Model, instance: Any, context: RequestContext) -> list[Ranked]:
     (query, texts), options = _parted(instance)
-    wanted = read.ranking(options, FIELD)
+    wanted = read.ranking(options, model, FIELD)
     return await pairs.rank(query, texts, wanted, model, context, lambda score: _require(isfinite(score)))
 
 
