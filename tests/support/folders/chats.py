@@ -7,6 +7,7 @@ message goes, what is trimmed, what is refused, and, where the family has them, 
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 import transformers
@@ -291,3 +292,14 @@ def made(shared_files: SharedFiles, name: str) -> Path:
         BY_NAME[name].write(path)
 
     return shared_files.made(f"chats/{name}", write)
+
+
+def write_slow(folder: Path) -> None:
+    """SmolLM's form, so large that a token takes milliseconds, and without a token that ends a text."""
+    sizes = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048}
+    slow = dataclasses.replace(BY_NAME["smollm"], fields=_SIZES | sizes | {"num_key_value_heads": 8})
+    folder.mkdir()
+    slow.write(folder)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | {"eos_token_id": None}))
