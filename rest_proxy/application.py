@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -26,14 +26,16 @@ from rest_proxy.openapi.document import OpenApi
 from rest_proxy.routes import batches, generation, operations, predictions, ranking, token_embeddings, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from aiohttp import web
 
-    from rest_proxy.backend.pool import Pool
+    from rest_proxy.backend.pool import Pool, Running
     from rest_proxy.config import Settings
+    from rest_proxy.http.fast.request import SmallRequest
     from rest_proxy.http.route import Route
 
+_SHORT_METHODS = ("GET", "POST")
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,7 @@ class Application:
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._settings = settings
+        self._pool = pool
         self._metrics = Metrics(pool)
         self._in_progress = 0
         self._metrics.in_progress.set_function(lambda: self._in_progress)
@@ -63,10 +66,26 @@ class Application:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, whatever happens."""
+        return await self._noted(self._table.find(request.rel_url.raw_path, request), request)
+
+    def short_route(self, request: SmallRequest) -> Route | None:
+        """The route of a request that may go the short way; None for any other."""
+        if request.method not in _SHORT_METHODS:
+            return None
+        route = self._table.find(request.rel_url.raw_path, cast("web.BaseRequest", request))
+        return route if route.small and len(request.body) <= self._settings.max_body_bytes else None
+
+    def start(
+        self, route: Route, request: SmallRequest, on_done: Callable[[Any, BaseException | None], object]
+    ) -> Running:
+        """Begin to answer a request of that route."""
+        # It has what answers of small requests use.
+        return self._pool.run(self._noted(route, cast("web.BaseRequest", request)), on_done)
+
+    async def _noted(self, route: Route, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer, which is counted and logged."""
         started = time.perf_counter()
         request_id = self._request_id(request)
-        path = request.rel_url.raw_path
-        route = self._table.find(path, request)
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
@@ -78,7 +97,7 @@ class Application:
                 log.info(
                     "request",
                     method=request.method,
-                    path=path,
+                    path=request.rel_url.raw_path,
                     status=status,
                     ms=round(1000 * seconds, 3),
                     client=request.remote,

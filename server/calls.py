@@ -109,6 +109,25 @@ class Call:
                 awaited._asyncio_future_blocking = False
             awaited.add_done_callback(self.step)
 
+    def fail(self, error: BaseException) -> None:
+        """Raise `error` in the coroutine where it waits; what it waits for is abandoned."""
+        coroutine = self._coroutine
+        if coroutine is None:
+            return
+        try:
+            coroutine.throw(error)
+        except StopIteration as end:
+            self._end(end.value, None)
+        except BaseException as raised:
+            self._end(None, raised)
+        else:  # it waits for something else now, which nobody would tell it of
+            coroutine.close()
+            self._end(None, error)
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        self._coroutine = None
+        self._on_done(value, error)
+
     def cancel(self) -> None:
         """Stop the coroutine where it waits; its Pending is abandoned."""
         coroutine, self._coroutine = self._coroutine, None

@@ -106,6 +106,8 @@ def _claims(request: web.BaseRequest) -> bool:
     """Whether this is embedded-tf's client and not PyText's, whose requests have a `doc` and none of these names."""
     if request.method != "GET" or request.rel_url.raw_path != "/":
         return False
+    if request.rel_url.raw_query_string.startswith("doc="):  # nearly all of PyText's
+        return False
     query = request.rel_url.query
     return "doc" not in query and any(name in query for name in _PARAMETERS)
 

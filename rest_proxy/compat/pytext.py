@@ -6,6 +6,7 @@ A browser that opens / without a parameter gets the playground page instead.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from predictor.ttypes import RequestOptions
 
@@ -51,7 +52,7 @@ class PyText:
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """The scores of the first `doc`, labels sorted by byte, each score as C's %g writes it; or JSON."""
         accept = request.headers.get("Accept", "")
-        doc = request.rel_url.query.get("doc")
+        doc = _doc(request.rel_url.raw_query_string)
         if doc is None:
             if _opens_page(request, accept):
                 return await self._page(request, request_id)
@@ -61,13 +62,23 @@ class PyText:
         if prefers_json(accept):
             return json_response({"scores": best_first(scores)}, request_id, headers=_VARY)
         # code points sort as their UTF-8 bytes do, and Python's %g is C's
-        lines = "".join(f"{label}:{score:g}\n" for label, score in sorted(scores.items()))
+        lines = "".join([f"{label}:{score:g}\n" for label, score in sorted(scores.items())])
         return text_response(lines, request_id, headers=_VARY)
+
+
+def _doc(query: str) -> str | None:
+    """The first `doc`; bytes that are no UTF-8 are replaced."""
+    if query.startswith("doc=") and "&" not in query and query.isascii():
+        return unquote_to_bytes(query[4:].replace("+", " ")).decode(errors="replace")
+    fields = parse_qsl(query, keep_blank_values=True)
+    return next((value for name, value in fields if name == "doc"), None)
 
 
 def _opens_page(request: web.BaseRequest, accept: str) -> bool:
     url = request.rel_url
-    return request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.query_string and "text/html" in accept
+    return (
+        request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.raw_query_string and "text/html" in accept
+    )
 
 
 def _error(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Response:
@@ -99,6 +110,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
                 ),
             ),
             errors=MODEL_ERRORS,
+            small=True,
             error_format=ERRORS,
         )
     ]

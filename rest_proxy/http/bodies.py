@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rest_proxy.http.errors import body_too_late, invalid_argument, one_line, too_large, unsupported_encoding
+from rest_proxy.http.fast.request import SmallRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
     """The body's bytes, decompressed; they may be asked for again. Raises HttpError."""
+    if isinstance(request, SmallRequest):  # within all limits
+        return request.body
     await _accept(request, settings)
     return await _within_limits(request, request.read(), settings)
 

@@ -87,6 +87,8 @@ class Route:
     """Of several routes at `/`: whether a request is for this one."""
     bounded: bool = True
     """Whether requests count against max_requests."""
+    small: bool = False
+    """Whether small requests may go the short way: the answer waits for nothing but calls, and reads no file."""
     label: str = ""
     """The route's name in metrics and errors. Default: the path, up to its `{name}`."""
     prefix: str = field(init=False)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import LineTooLong
 
 from rest_proxy.http.bodies import OTHER_FIELDS
+from rest_proxy.http.content import charset_of, content_type_of
 from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large
+from rest_proxy.http.fast.answer import AnswerWriter
+from rest_proxy.http.fast.connection import FastConnection
+from rest_proxy.http.fast.heads import Heads
 from rest_proxy.http.responses import json_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from rest_proxy.config import Settings
+    from rest_proxy.http.fast.connection import Running
+    from rest_proxy.http.fast.request import SmallRequest
+    from rest_proxy.http.route import Route
 
 _DISCARD_S = 2.0  # for reading the remainder of a refused body, so that the client gets to see why
 
@@ -31,13 +38,30 @@ _FULL = (
 log = structlog.get_logger(__name__)
 
 
+class Application(Protocol):
+    """What answers requests."""
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any request."""
+
+    def short_route(self, request: SmallRequest) -> Route | None:
+        """See ShortWay."""
+
+    def start(
+        self, route: Route, request: SmallRequest, on_done: Callable[[Any, BaseException | None], object]
+    ) -> Running:
+        """See ShortWay."""
+
+
 class HttpServer(web.Server):
     """One protocol per connection, at most `settings.max_connections`. A client that goes away cancels its request."""
 
-    def __init__(
-        self, application: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], settings: Settings
-    ) -> None:
+    def __init__(self, application: Application, settings: Settings) -> None:
         super().__init__(application, request_factory=self._request, handler_cancellation=True)
+        self.heads = Heads(asyncio.get_running_loop(), settings.max_line_bytes)
+        self.writer = AnswerWriter()
+        self.route_of = application.short_route
+        self.start = application.start
         self._settings = settings
         self._running_loop = asyncio.get_running_loop()
         self._open = 0
@@ -54,6 +78,7 @@ class HttpServer(web.Server):
             max_field_size=settings.max_line_bytes,
             lingering_time=_DISCARD_S,
             settings=settings,
+            short_way=self,
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -91,7 +116,20 @@ class _Part(BodyPartReader):
 
 
 class _Request(web.BaseRequest):
-    """One whose forms are UTF-8. Of the codecs that Python knows some take the square of a text's length in time."""
+    """One whose forms are UTF-8. Of the codecs that Python knows some take the square of a text's length in time.
+
+    Nor do its headers, however long they are.
+    """
+
+    @property
+    def content_type(self) -> str:
+        """See content_type_of."""
+        return content_type_of(self.headers)
+
+    @property
+    def charset(self) -> str | None:
+        """See charset_of."""
+        return charset_of(self.headers)
 
     async def multipart(self) -> MultipartReader:
         reader = await super().multipart()
@@ -99,7 +137,7 @@ class _Request(web.BaseRequest):
         return reader
 
 
-class _HttpConnection(web.RequestHandler):
+class _HttpConnection(FastConnection):
     def __init__(self, server: HttpServer, *, settings: Settings, **options: Any) -> None:
         super().__init__(server, **options)
         self._settings = settings

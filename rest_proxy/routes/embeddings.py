@@ -196,5 +196,6 @@ def routes(settings: Settings, pool: Pool, kind: type[EmbedRequest], summary: st
                 ),
             ),
             errors=MODEL_ERRORS,
+            small=True,
         )
     ]

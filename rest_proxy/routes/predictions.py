@@ -134,6 +134,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             example=Example({"doc": "set an alarm"}),
             answers=(_one_or_many("scores", {"alarm/set_alarm": -0.0513, "weather/find": -4.21}),),
             errors=MODEL_ERRORS,
+            small=True,
         ),
         Route(
             path="/reply",
@@ -147,6 +148,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             example=Example({"message": "Hello", "max_replies": 2}),
             answers=(_one_or_many("replies", {"How are you sir?": 1.449, "Hi, how are you doing?": 1.09}),),
             errors=MODEL_ERRORS,
+            small=True,
         ),
     ]
 

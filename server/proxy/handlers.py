@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from rest_proxy.backend.pool import Pool
-from server.calls import Pending, drive
+from server.calls import Call, Pending, drive
 from server.errors import deadline_exceeded, presentable
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rest_proxy.backend.contract import Method
     from rest_proxy.backend.pool import Server
     from rest_proxy.config import Address, Settings
-    from server.calls import Call
 
 _SWEEP_S = 0.05
 """Seconds between two looks at deadlines: one timer for all calls."""
@@ -61,8 +60,9 @@ class HandlerPool(Pool):
         self._grace_ms = settings.grace_ms
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._calls: set[_Call] = set()
+        self._calls: set[_Call | _Run] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._beginning: _Run | None = None
 
     @property
     def upstreams(self) -> tuple[ThisServer]:
@@ -82,6 +82,9 @@ class HandlerPool(Pool):
             elif argument is not None:
                 _require_unicode(argument)
         work = getattr(self._handler, method.name)(*arguments)
+        run, self._beginning = self._beginning, None
+        if run is not None:
+            return await self._call_of_run(run, method, work, timeout_ms)
         # Of a task only a future can be awaited; without one, as in `run`, a Pending can, at a fraction of the cost.
         waiter: Any = Pending() if asyncio.current_task() is None else self._loop.create_future()
         call = _Call(self, method.name, waiter, self._loop.time() + (timeout_ms + self._grace_ms) / 1000, timeout_ms)
@@ -104,18 +107,33 @@ class HandlerPool(Pool):
 
     def run(self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Call:
         """See Pool. Without a task, as the Thrift port runs its calls."""
-        return drive(request, on_done)
+        run = self._beginning = _Run(request, on_done, self)
+        run.step()
+        self._beginning = None
+        return run
+
+    async def _call_of_run(self, run: _Run, method: Method, work: Coroutine[Any, Any, Any], timeout_ms: int) -> Any:
+        """The first call of a request: nearly always its only one, and so worth a way without objects of its own."""
+        run.timeout_ms = timeout_ms
+        run.deadline = self._loop.time() + (timeout_ms + self._grace_ms) / 1000
+        self.note(run)
+        try:
+            return await work
+        except Exception as error:
+            raise self.answer_to(error, method.name) from None
+        finally:
+            self.forget(run)
 
     # --------------------------------------------------------------------------------------------- of calls in progress
 
-    def note(self, call: _Call) -> None:
+    def note(self, call: _Call | _Run) -> None:
         """A call waits."""
         self._calls.add(call)
         self._this.calls += 1
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
-    def forget(self, call: _Call) -> None:
+    def forget(self, call: _Call | _Run) -> None:
         """It waits no more."""
         if call in self._calls:
             self._calls.remove(call)
@@ -134,6 +152,27 @@ class HandlerPool(Pool):
         now = self._loop.time()
         for call in [call for call in self._calls if call.deadline < now]:
             call.give_up()
+
+
+class _Run(Call):
+    """A request that runs without a task. `deadline` is that of its first call, while that is in progress."""
+
+    __slots__ = ("_pool", "deadline", "timeout_ms")
+
+    def __init__(
+        self,
+        request: Coroutine[Any, Any, Any],
+        on_done: Callable[[Any, BaseException | None], object],
+        pool: HandlerPool,
+    ) -> None:
+        super().__init__(request, on_done)
+        self._pool = pool
+        self.deadline = 0.0
+        self.timeout_ms = 0
+
+    def give_up(self) -> None:
+        """Its call is too late."""
+        self.fail(self._pool.late(self.timeout_ms))
 
 
 class _Call:
@@ -189,15 +228,14 @@ def _fail(waiter: Any, error: BaseException) -> None:
 
 def _require_unicode(value: Any) -> None:
     """Raise UnicodeEncodeError for text with half a surrogate pair, which no call over Thrift could carry either."""
-    if isinstance(value, str):
+    if value.__class__ is str:
         if not value.isascii():
             value.encode()
-    elif isinstance(value, list):
-        if value and isinstance(value[0], int):
-            return
-        for item in value:
-            _require_unicode(item)
+    elif value.__class__ is list:
+        if value and value[0].__class__ is not int:  # of numbers, none is text
+            for item in value:
+                _require_unicode(item)
     elif hasattr(value, "thrift_spec"):
         for item in vars(value).values():
-            if item is not None:
+            if item.__class__ is str or item.__class__ is list:
                 _require_unicode(item)

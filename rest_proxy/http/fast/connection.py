@@ -1,0 +1,219 @@
+"""A connection on which whole small requests go the short way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+from aiohttp import web
+
+from rest_proxy.http.fast.heads import END, LARGEST, LINE
+from rest_proxy.http.fast.request import SmallRequest, Target
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from rest_proxy.http.fast.answer import AnswerWriter
+    from rest_proxy.http.fast.heads import Heads
+
+_HOLD_S = 0.05
+"""Seconds that the beginning of a request is kept for its rest. After them it goes the usual way, whose limits hold."""
+
+_LATER_BYTES = 256 << 10
+"""Bytes that may wait behind a request that is in progress, before the connection is not read any more."""
+
+log = structlog.get_logger(__name__)
+
+
+class Running(Protocol):
+    """A request in progress."""
+
+    def cancel(self) -> object:
+        """Its client is gone."""
+
+
+class ShortWay(Protocol):
+    """What answers small requests."""
+
+    heads: Heads
+    writer: AnswerWriter
+
+    route_of: Callable[[SmallRequest], Any]
+    """The route of a request that may go the short way; None for any other."""
+    start: Callable[[Any, SmallRequest, Callable[[Any, BaseException | None], object]], Running]
+    """Begin to answer a request of that route, and call the last argument with the answer or an error."""
+
+
+class FastConnection(web.RequestHandler):
+    """aiohttp's connection, which is handed what does not go the short way.
+
+    `_rest` says where aiohttp's parser stands: so many bytes before the end of a message; None where only it knows,
+    and then nothing goes the short way any more.
+    """
+
+    def __init__(self, server: Any, *, short_way: ShortWay, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._short_way = short_way
+        self._rest: int | None = 0
+        self._held = b""
+        self._hold_timer: asyncio.TimerHandle | None = None
+        self._running: Running | None = None
+        self._in_progress = False
+        self._later = b""
+        self._not_read = False
+
+    # ----------------------------------------------------------------------------------------- called by the event loop
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what came, or keep it until it can be."""
+        if self._in_progress:
+            self._later += data
+            if len(self._later) > _LATER_BYTES and not self._not_read and self.transport is not None:
+                self._not_read = True
+                self.transport.pause_reading()
+            return
+        if self._held:
+            data = self._held + data
+            self._stop_holding()
+        while data and self._is_free():
+            taken = self._take(data)
+            if not taken:
+                break
+            if taken < 0:  # kept for its rest
+                return
+            data = data[taken:]
+            if self._in_progress:
+                self._later = data
+                return
+        if data or not self._is_free():
+            self._usual_way(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nobody waits for an answer any more."""
+        self._stop_holding()
+        running, self._running = self._running, None
+        self._in_progress = False
+        self._later = b""
+        if running is not None:
+            running.cancel()
+        super().connection_lost(exc)
+
+    # ----------------------------------------------------------------------------------------------------- what came in
+
+    def _is_free(self) -> bool:
+        """Whether nothing is in progress, and the next byte is a request's first."""
+        waiter = self._waiter
+        return (
+            self._rest == 0
+            and waiter is not None
+            and not waiter.done()
+            and not self._messages
+            and not (self._paused or self._close or self._force_close)
+        )
+
+    def _take(self, data: bytes) -> int:
+        """How many bytes went the short way: none, or a whole request; -1 where they wait for their rest."""
+        line = LINE.match(data)
+        if line is None:
+            return 0
+        after_line = line.end()
+        if after_line > self.max_line_size:  # a part of it may be within the limit: aiohttp's parser knows
+            return 0
+        end = data.find(END, after_line - 2)
+        if end < 0:
+            return self._hold(data)
+        end += 4
+        head = self._short_way.heads.read(data[after_line:end])
+        if not head.short:
+            return 0
+        total = end + (head.length or 0)
+        if total > len(data):
+            return self._hold(data) if total <= LARGEST else 0
+        method, target = line.groups()
+        path, _, query = target.decode().partition("?")
+        assert self.transport is not None
+        request = SmallRequest(method.decode(), Target(path, query), head, data[end:total], self.transport)
+        route = self._short_way.route_of(request)
+        if route is None:
+            return 0
+        self._in_progress = self._request_in_progress = True
+        running = self._short_way.start(route, request, self._answered)
+        if self._in_progress:
+            self._running = running
+        return total
+
+    def _hold(self, data: bytes) -> int:
+        if len(data) > LARGEST:
+            return 0
+        self._held = data
+        self._hold_timer = self._loop.call_later(_HOLD_S, self._held_long_enough)
+        return -1
+
+    def _held_long_enough(self) -> None:
+        held = self._held
+        self._stop_holding()
+        self._usual_way(held)
+
+    def _stop_holding(self) -> None:
+        self._held = b""
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
+
+    def _usual_way(self, data: bytes) -> None:
+        """Hand `data` to aiohttp, and note where its parser stands then."""
+        if self._rest is not None:
+            self._rest = self._rest_after(data, self._rest)
+        super().data_received(data)
+
+    def _rest_after(self, data: bytes, rest: int) -> int | None:
+        if rest:
+            return rest - len(data) if rest >= len(data) else None
+        if not data:
+            return 0
+        line = LINE.match(data)
+        end = data.find(END, line.end() - 2) if line else -1
+        if line is None or end < 0:
+            return None
+        length = self._short_way.heads.read(data[line.end() : end + 4]).length
+        if length is None or end + 4 + length < len(data):
+            return None
+        return end + 4 + length - len(data)
+
+    # ---------------------------------------------------------------------------------------------------------- the end
+
+    def _answered(self, response: Any, error: BaseException | None) -> None:
+        """Write the answer, and go on with what came meanwhile."""
+        transport = self.transport
+        self._running = None
+        awaited = self._in_progress
+        self._in_progress = self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if transport is None or not awaited:
+            return
+        try:
+            if error is not None:
+                raise error
+            transport.write(self._short_way.writer.bytes_of(response))
+        except Exception as fault:
+            if not isinstance(fault, ConnectionError):
+                log.error("a request failed", exc_info=fault)
+            self.force_close()
+            return
+        if self._close or self._force_close:
+            transport.close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._not_read:
+            self._not_read = False
+            transport.resume_reading()
+        if self._later:
+            later, self._later = self._later, b""
+            self.data_received(later)
+
+    def _process_keepalive(self) -> None:
+        if self._in_progress:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
