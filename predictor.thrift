@@ -235,20 +235,51 @@ struct TokenizeOptions {
  * ModelInfo.details shows them, such as default_temperature.
  */
 struct GenerationOptions {
-  /** Maximum number of new tokens, 1 to max_output_tokens, a limit of the model. Default: 20. */
+  /** Maximum number of new tokens, 0 to max_output_tokens, a limit of the model. Default: 20. */
   1: optional i32 max_tokens,
   /** Sampling temperature, 0 to 10; 0: greedy. Default: 1. */
   2: optional double temperature,
-  /** Only the k likeliest tokens are sampled from, at least 0; 0: all. Default: 0. */
+  /** Only the k likeliest tokens are sampled from, at least -1; 0 or -1: all. Default: 0. */
   3: optional i32 top_k,
-  /** Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1. */
+  /** Only the likeliest tokens that together reach this probability are sampled from, 0 to 1. Default: 1. */
   4: optional double top_p,
   /** Over 1: tokens that were there before become less likely; over 0 to 10. Default: 1. */
   5: optional double repetition_penalty,
   /** Strings that end the text and are not part of it; at most 16, each at most 256 bytes. Default: none. */
   6: optional list<string> stop,
   /** Same seed, model, prompt and options: same text. Default: a new one for every call. */
-  7: optional i64 seed
+  7: optional i64 seed,
+  /** Only tokens that are at least so likely, measured by the likeliest, are sampled from, 0 to 1. Default: 0. */
+  8: optional double min_p,
+  /** Taken from the logit of each token that was generated before, -2 to 2. Default: 0. */
+  9: optional double presence_penalty,
+  /** The same, times how often it was generated, -2 to 2. Default: 0. */
+  10: optional double frequency_penalty,
+  /** The text does not end before so many new tokens, 0 to max_tokens, unless its form is complete. Default: 0. */
+  11: optional i32 min_tokens,
+  /** Tokens that end the text and are not part of it; at most 64. Default: none. */
+  12: optional list<i32> stop_token_ids,
+  /** true: the model's end-of-text token does not end the text. Default: false. */
+  13: optional bool ignore_eos,
+  /** What is added to tokens' logits, -100 to 100 each; at most 1024 tokens. Default: nothing. */
+  14: optional map<i32,double> logit_bias,
+  /**
+   * The logarithm of each new token's probability, as the model gives it before all other options, and of so many of the
+   * likeliest tokens at its place, 0 to 20. Default: none of it.
+   */
+  15: optional i32 logprobs,
+  /** The same of the prompt's tokens, 0 to 20 alternatives. Default: none of it. */
+  16: optional i32 prompt_logprobs,
+  /** The prompt as token ids, special ones included, instead of the argument prompt, which is empty then. */
+  17: optional list<i32> prompt_token_ids,
+  /** The text is JSON by this JSON schema; at most 65,536 characters. Give at most one of json_schema, regex, grammar. */
+  18: optional string json_schema,
+  /** The whole text matches this regular expression, of Rust's regex crate without look-around; at most 65,536 characters. */
+  19: optional string regex,
+  /** The text is by this grammar, Lark's as llguidance has it or llama.cpp's GBNF; at most 65,536 characters. */
+  20: optional string grammar,
+  /** true: a max_tokens for which there is no room becomes what fits. false: it is refused. Default: false. */
+  21: optional bool clamp_max_tokens
 }
 
 /** A tool that the model asks for, with what it is to be called with. */
@@ -363,17 +394,41 @@ struct Token {
 enum FinishReason {
   /** max_tokens was reached. */
   LENGTH = 1,
-  /** A stop string was found. */
+  /** A stop string or one of stop_token_ids was found, or the text's form (json_schema, ...) is complete. */
   STOP = 2,
   /** The model gave its end-of-text token. */
   END_OF_TEXT = 3,
   /** The caller cancelled. */
-  CANCELLED = 4
+  CANCELLED = 4,
+  /** The deadline passed: the text is what there was until then. */
+  DEADLINE = 5
+}
+
+/** A token that could stand at a place of a text. */
+struct TopLogprob {
+  1: required i32 id,
+  /** What it writes; of bytes that are no whole characters U+FFFD, of a special token its name. */
+  2: required string text,
+  /** The bytes that it writes; none for a special token. */
+  3: required binary bytes,
+  4: required double logprob
+}
+
+/** A token of a text, and how likely it was there. */
+struct TokenLogprob {
+  1: required i32 id,
+  /** As in TopLogprob. */
+  2: required string text,
+  3: required binary bytes,
+  /** The natural logarithm of its probability; not set for the first token of a prompt. */
+  4: optional double logprob,
+  /** The likeliest tokens there, the best first, as many as were asked for. */
+  5: optional list<TopLogprob> top
 }
 
 /** A generated text. */
 struct Generation {
-  /** The prompt as it was given. */
+  /** The prompt as it was given; of prompt_token_ids the text that they are. */
   1: required string prompt,
   /** The new text only; a leading space is kept, special tokens are not part of it. */
   2: required string continuation,
@@ -381,7 +436,11 @@ struct Generation {
   3: required i32 token_count,
   4: required FinishReason finish_reason,
   /** Number of tokens that the prompt is to the model. */
-  5: optional i32 prompt_tokens
+  5: optional i32 prompt_tokens,
+  /** Of each generated token; set where logprobs are asked for. */
+  6: optional list<TokenLogprob> logprobs,
+  /** Of each token of the prompt; set where prompt_logprobs are asked for. */
+  7: optional list<TokenLogprob> prompt_logprobs
 }
 
 /** What a model says next in a conversation. */
@@ -394,7 +453,9 @@ struct ChatCompletion {
   3: required i32 token_count,
   4: required FinishReason finish_reason,
   /** Number of tokens that the conversation is to the model; not set where it does not tell. */
-  5: optional i32 prompt_tokens
+  5: optional i32 prompt_tokens,
+  /** Of each generated token, those of the calls among them; set where logprobs are asked for. */
+  6: optional list<TokenLogprob> logprobs
 }
 
 /** A conversation as a model reads it. */
@@ -415,6 +476,12 @@ struct GenerationChunk {
   3: optional FinishReason finish_reason,
   /** Number of tokens that the prompt is to the model; set in the last chunk. */
   4: optional i32 prompt_tokens,
+  /** Of the tokens since the last chunk; set where logprobs are asked for. Text may come later than its tokens. */
+  5: optional list<TokenLogprob> logprobs,
+  /** Of each token of the prompt; set in one chunk, where prompt_logprobs are asked for. */
+  6: optional list<TokenLogprob> prompt_logprobs,
+  /** The text that prompt_token_ids are; set in the first chunk, where they were given. */
+  7: optional string prompt,
   /** Of a conversation: tools that the model has asked for since the last chunk, each whole. */
   8: optional list<ToolCall> tool_calls
 }

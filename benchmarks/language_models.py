@@ -147,7 +147,8 @@ class Ours:
     def submit(self, tokens: Sequence[int], max_tokens: int, streamed: bool = False) -> int:
         """A greedy text; its id."""
         lane = int(Lane.INTERACTIVE)
-        return self._native.submit(tokens, max_tokens, 0.0, 0, 1.0, 1.0, (), 1, streamed, lane, NEVER, 0)
+        options = {"max_tokens": max_tokens, "temperature": 0.0, "streamed": streamed}
+        return self._native.submit(tokens, options, lane, NEVER, 0)
 
     def wait(self, texts: int) -> Iterator[tuple[float, int]]:
         """(time, texts that are done by then) whenever there is news, until all of them are."""

@@ -3,6 +3,10 @@ from collections.abc import Mapping, Sequence
 
 from ext._native import NativeEngine
 
+# (of all tokens of the prompt but the first, of new tokens); of each (token, logprob, the likeliest with theirs)
+Score = tuple[int, float, list[tuple[int, float]]]
+Scores = tuple[list[Score], list[Score]]
+
 class ModelError(ValueError): ...
 
 class FinishReason(enum.IntEnum):
@@ -11,6 +15,7 @@ class FinishReason(enum.IntEnum):
     LENGTH = ...
     STOP = ...
     END_OF_TEXT = ...
+    DEADLINE = ...
 
 def architectures() -> list[str]:
     """The values of model_type in config.json that generate text."""
@@ -44,19 +49,15 @@ class TextGenerator(NativeEngine):
     def submit(
         self,
         prompt: Sequence[int],
-        max_tokens: int,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        repetition_penalty: float,
-        stops: Sequence[str],
-        seed: int,
-        streamed: bool,
+        options: Mapping[str, object],
         lane: int,
         deadline_ns: int,
         tag: object,
-    ) -> int: ...
-    def progress(self) -> list[tuple[int, str, int]]: ...
+    ) -> int:
+        """`options`: those of GenerationOptions by their names, and `streamed`; what is left out changes nothing."""
+    def bytes_of(self, token: int) -> bytes:
+        """What the token writes; nothing for those that are not shown."""
+    def progress(self) -> list[tuple[int, str, int, Scores | None]]: ...
 
 def text_logits(
     config: Mapping[str, object],

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,10 @@ class Option:
     """The minimum itself does not belong to the range."""
     item_bytes: int | None = None
     """Of a list of strings: each has 1 to so many bytes in UTF-8."""
+    items: Callable[[Any], Any] = str
+    """Of a list: the type of its items. A dict has numbers for ids of tokens."""
+    item_range: tuple[float, float] | None = None
+    """Of a dict: the range of its values."""
     choices: tuple[str, ...] = ()
     maximum_of: str | None = None
     """The setting, or the field of ModelInfo.limits, that is the maximum."""
@@ -46,13 +53,22 @@ class Option:
             return f"must be a finite number, got {value}"
         if (least < value or (value == least and not self.over_minimum)) and (most is None or value <= most):
             return None
-        if self.type in (str, list):
+        if self.type in (str, list, dict):
             unit = "characters" if self.type is str else "items"
             return f"must have {self.range} {unit}, got {value}"
         if most is None:
             return f"must be at least {_number(least)}, got {value}"
         if self.over_minimum:
             return f"must be over {_number(least)} and at most {_number(most)}, got {value}"
+        return f"must lie between {_number(least)} and {_number(most)}, got {value}"
+
+    def wrong_value(self, value: float) -> str | None:
+        """What is wrong with a value of a dict, likewise."""
+        if self.item_range is None:
+            return None
+        least, most = self.item_range
+        if math.isfinite(value) and least <= value <= most:
+            return None
         return f"must lie between {_number(least)} and {_number(most)}, got {value}"
 
     def wrong_item(self, item: str) -> str | None:
@@ -208,12 +224,12 @@ SPECIAL_TOKENS = Option(
 TOKENIZE_OPTIONS = _table(SPECIAL_TOKENS)
 
 MAX_TOKENS = Option(
-    "max_tokens", int, "Maximum number of new tokens.", default=20, minimum=1, maximum_of="max_output_tokens"
+    "max_tokens", int, "Maximum number of new tokens.", default=20, minimum=0, maximum_of="max_output_tokens"
 )
 TEMPERATURE = Option(
     "temperature", float, "Sampling temperature; 0 takes the likeliest token.", default=1.0, minimum=0, maximum=10
 )
-TOP_K = Option("top_k", int, "Sample from the k likeliest tokens only; 0: from all.", default=0, minimum=0)
+TOP_K = Option("top_k", int, "Sample from the k likeliest tokens only; 0 or -1: from all.", default=0, minimum=-1)
 TOP_P = Option(
     "top_p",
     float,
@@ -221,7 +237,6 @@ TOP_P = Option(
     default=1.0,
     minimum=0,
     maximum=1,
-    over_minimum=True,
 )
 REPETITION_PENALTY = Option(
     "repetition_penalty",
@@ -242,7 +257,76 @@ SEED = Option(
     minimum=-(1 << 63),
     maximum=(1 << 63) - 1,
 )
-GENERATION_OPTIONS = _table(MAX_TOKENS, TEMPERATURE, TOP_K, TOP_P, REPETITION_PENALTY, STOP, SEED)
+MIN_P = Option(
+    "min_p",
+    float,
+    "Sample from tokens only that are at least so likely, measured by the likeliest.",
+    default=0.0,
+    minimum=0,
+    maximum=1,
+)
+PRESENCE_PENALTY = Option(
+    "presence_penalty",
+    float,
+    "Taken from the logit of each token that was generated before.",
+    default=0.0,
+    minimum=-2,
+    maximum=2,
+)
+FREQUENCY_PENALTY = Option(
+    "frequency_penalty", float, "The same, times how often it was generated.", default=0.0, minimum=-2, maximum=2
+)
+MIN_TOKENS = Option(
+    "min_tokens",
+    int,
+    "The text does not end before so many new tokens, unless its form is complete.",
+    default=0,
+    minimum=0,
+    maximum_of="max_tokens",
+)
+STOP_TOKEN_IDS = Option(
+    "stop_token_ids", list, "Tokens that end the text and are not part of it. Default: none.", maximum=64, items=int
+)
+IGNORE_EOS = Option("ignore_eos", bool, "Whether the text goes on after the model's end-of-text token.", default=False)
+LOGIT_BIAS = Option(
+    "logit_bias",
+    dict,
+    "What is added to the logits of tokens, by their ids; -100 to 100 each. Default: nothing.",
+    maximum=1024,
+    item_range=(-100, 100),
+)
+LOGPROBS = Option(
+    "logprobs",
+    int,
+    "Give the logarithm of each new token's probability, and of so many of the likeliest at its place. Default: none.",
+    minimum=0,
+    maximum=20,
+)
+PROMPT_LOGPROBS = Option(
+    "prompt_logprobs", int, "The same of the prompt's tokens. Default: none.", minimum=0, maximum=20
+)
+PROMPT_TOKEN_IDS = Option(
+    "prompt_token_ids", list, "The prompt as ids of tokens, special ones included; the prompt is empty then.", items=int
+)
+JSON_SCHEMA = Option(
+    "json_schema",
+    str,
+    "JSON schema that the text is JSON of. Give at most one of json_schema, regex and grammar.",
+    maximum=65_536,
+)
+REGEX = Option("regex", str, "Regular expression that the whole text matches.", maximum=65_536)
+GRAMMAR = Option(
+    "grammar", str, "Grammar of the text: Lark's as llguidance has it, or llama.cpp's GBNF.", maximum=65_536
+)
+CLAMP_MAX_TOKENS = Option(
+    "clamp_max_tokens", bool, "Whether a max_tokens for which there is no room becomes what fits.", default=False
+)
+FORMS = (JSON_SCHEMA, REGEX, GRAMMAR)
+GENERATION_OPTIONS = _table(
+    *(MAX_TOKENS, TEMPERATURE, TOP_K, TOP_P, REPETITION_PENALTY, STOP, SEED),
+    *(MIN_P, PRESENCE_PENALTY, FREQUENCY_PENALTY, MIN_TOKENS, STOP_TOKEN_IDS, IGNORE_EOS, LOGIT_BIAS),
+    *(LOGPROBS, PROMPT_LOGPROBS, PROMPT_TOKEN_IDS, *FORMS, CLAMP_MAX_TOKENS),
+)
 
 MESSAGES = Option("messages", list, "The conversation, the oldest message first.", minimum=1, maximum=2048)
 ROLE_BYTES, NAME_BYTES, MOST_TOOL_CALLS = 64, 256, 128

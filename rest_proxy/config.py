@@ -98,7 +98,7 @@ class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
     """How long the parts of a request may take. It inherits what its values are compared with."""
 
     generation_timeout_ms: int = setting(
-        60_000,
+        600_000,
         "timeout of a request that generates text and does not ask for one",
         unit="ms",
         ge=1,

@@ -13,6 +13,7 @@ namespace predictor {
 namespace {
 
 constexpr uint32_t kMaxSlots = 256;
+constexpr size_t kScored = 64;  // tokens of prompts a step that get scores: each has the whole vocabulary's logits
 
 TextGeneratorConfig checked(TextGeneratorConfig config) {
   if (config.slots < 1 || config.slots > kMaxSlots) throw std::invalid_argument("slots must be 1 to 256");
@@ -22,6 +23,18 @@ TextGeneratorConfig checked(TextGeneratorConfig config) {
   return config;
 }
 
+std::vector<uint32_t> ends_of(const Vocabulary& vocabulary) {
+  std::vector<uint32_t> tokens;
+  for (uint32_t token = 0; token < vocabulary.ends.size(); ++token) {
+    if (vocabulary.ends[token]) tokens.push_back(token);
+  }
+  return tokens;
+}
+
+bool contains(const std::vector<uint32_t>& tokens, uint32_t token) {
+  return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
+}
+
 size_t pages_for(size_t tokens) {
   return (tokens + PagePool::kTokens - 1) / PagePool::kTokens;
 }
@@ -29,19 +42,23 @@ size_t pages_for(size_t tokens) {
 }  // namespace
 
 struct TextGenerator::Sequence {
-  explicit Sequence(Batch taken)
+  Sequence(Batch taken, const std::vector<uint32_t>& end_tokens)
       : batch(std::move(taken)),
         request(static_cast<GenerateRequest&>(*batch[0])),
         tokens(request.prompt),
-        text(request.stops) {
-    if (request.sampling.repetition_penalty == 1) return;
-    seen = request.prompt;
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+        text(request.stops),
+        history(request.sampling, request.prompt),
+        banned(request.stop_tokens) {
+    if (!request.ignores_ends) banned.insert(banned.end(), end_tokens.begin(), end_tokens.end());
   }
 
   size_t unread() const { return tokens.size() - read; }
   bool is_decoding() const { return unread() == 1 && read > 0; }
+  // Whether a token of the prompt is still to be scored; and whether it is the one after the token at `place`.
+  bool needs_scores() const { return request.prompt_top && scored + 1 < request.prompt.size(); }
+  bool is_scored_after(size_t place) const {
+    return needs_scores() && place + 1 < request.prompt.size() && place >= scored;
+  }
 
   Batch batch;  // of this request alone; goes back to the queue
   GenerateRequest& request;
@@ -50,16 +67,22 @@ struct TextGenerator::Sequence {
   std::vector<uint32_t> pages;
   size_t remembered = 0;  // pages that other sequences may find
   GeneratedText text;
-  size_t reported = 0;         // bytes of it that were sent as progress
-  std::vector<uint32_t> seen;  // for the repetition penalty: each token once
+  size_t reported = 0;  // bytes of it that were sent as progress
+  TokenHistory history;
+  std::vector<uint32_t> banned;  // while there are not min_tokens of them
+  size_t scored = 0;             // tokens of the prompt, the first not counted
   bool done = false;
 };
 
 struct TextGenerator::Step {
   std::vector<Sequence*> sequences;
   std::vector<SequenceChunk> chunks;
+  struct LogitsOf {
+    Sequence* sequence;
+    size_t place;  // of the token before, in the sequence
+  };
   std::vector<uint32_t> logit_rows;
-  std::vector<Sequence*> sampled;  // whose logits they are
+  std::vector<LogitsOf> logits_of;  // of each of them
   size_t rows = 0;
   size_t decoding = 0;
 };
@@ -68,6 +91,7 @@ TextGenerator::TextGenerator(std::unique_ptr<GenerativeModel> model, Vocabulary 
                              const TextGeneratorConfig& config)
     : model_(std::move(model)),
       vocabulary_(std::move(vocabulary)),
+      end_tokens_(ends_of(vocabulary_)),
       slots_(checked(config).slots),
       threads_(config.threads),
       queue_(config.limits, checked(config).policy, slots_),
@@ -84,13 +108,18 @@ TextGenerator::~TextGenerator() {
 }
 
 Submission TextGenerator::submit(std::unique_ptr<GenerateRequest> request) {
-  if (request->prompt.empty() || request->max_tokens < 1) throw std::invalid_argument("there is nothing to do");
+  if (request->prompt.empty() || (request->max_tokens < 1 && !request->prompt_top)) {
+    throw std::invalid_argument("there is nothing to do");
+  }
   if (request->prompt.size() + request->max_tokens > model_->context()) {
     throw std::invalid_argument("more tokens than the model has positions");
   }
-  for (const uint32_t token : request->prompt) {
+  const auto require_known = [&](uint32_t token) {
     if (token >= model_->vocabulary()) throw std::invalid_argument("a token that is not in the vocabulary");
-  }
+  };
+  for (const uint32_t token : request->prompt) require_known(token);
+  for (const uint32_t token : request->stop_tokens) require_known(token);
+  for (const auto& [token, bias] : request->sampling.bias) require_known(token);
   request->tokens = static_cast<uint32_t>(request->prompt.size()) + request->max_tokens;
   return queue_.submit(std::move(request));
 }
@@ -114,6 +143,7 @@ void TextGenerator::run() {
   set_threads(threads_);
   for (;;) {
     queue_.sweep();
+    end_expired();
     release_abandoned();
     if (!admit()) return;
     Step step = plan();
@@ -132,7 +162,7 @@ bool TextGenerator::admit() {
         if (sequences_.empty()) return false;
         break;
       }
-      waiting_.push_back(std::make_unique<Sequence>(std::move(batch)));
+      waiting_.push_back(std::make_unique<Sequence>(std::move(batch), end_tokens_));
       std::lock_guard lock(mutex_);
       stats_.prompt_tokens += waiting_.back()->tokens.size();
     }
@@ -148,9 +178,12 @@ bool TextGenerator::admit() {
   return true;
 }
 
-// Of a known beginning all but the last token need not be read again: its logits are needed.
+// Of a known beginning all but the last token need not be read again: its logits are needed; those of all, where the
+// prompt has no scores yet.
 void TextGenerator::take_on(std::unique_ptr<Sequence> sequence) {
-  sequence->pages = pool_.find({sequence->tokens.data(), sequence->tokens.size() - 1});
+  if (!sequence->needs_scores()) {
+    sequence->pages = pool_.find({sequence->tokens.data(), sequence->tokens.size() - 1});
+  }
   sequence->remembered = sequence->pages.size();
   sequence->read = sequence->pages.size() * PagePool::kTokens;
   {
@@ -158,6 +191,21 @@ void TextGenerator::take_on(std::unique_ptr<Sequence> sequence) {
     stats_.cached_tokens += sequence->read;
   }
   sequences_.push_back(std::move(sequence));
+}
+
+// Texts whose deadline has passed end with what there is of them.
+void TextGenerator::end_expired() {
+  const Nanoseconds now = Queue::monotonic_now();
+  const auto end = [&](auto& sequences) {
+    for (auto& sequence : sequences) {
+      GenerateRequest& request = sequence->request;
+      if (sequence->done || request.deadline > now || !request.keeps_work) continue;
+      request.finish = FinishReason::deadline;
+      finish(*sequence);
+    }
+  };
+  end(sequences_);
+  end(waiting_);
 }
 
 void TextGenerator::release_abandoned() {
@@ -181,15 +229,17 @@ TextGenerator::Step TextGenerator::plan() {
     }
   }
   size_t budget = budget_.prompt_tokens(step.decoding);
+  size_t scored = kScored;
   for (size_t i = 0; i < sequences_.size() && budget > 0; ++i) {
     Sequence& sequence = *sequences_[i];
     if (sequence.is_decoding()) continue;
-    const size_t wanted = std::min(budget, sequence.unread());
+    const size_t wanted = std::min({budget, sequence.unread(), sequence.needs_scores() ? scored : budget});
     const size_t room = (sequence.pages.size() + pool_.available()) * PagePool::kTokens - sequence.read;
     const size_t tokens = step.chunks.empty() ? wanted : std::min(wanted, room);
     if (tokens == 0 || !make_room(sequence, tokens)) continue;
     add(step, sequence, tokens);
     budget -= tokens;
+    if (sequence.needs_scores()) scored -= tokens;
   }
   return step;
 }
@@ -197,10 +247,14 @@ TextGenerator::Step TextGenerator::plan() {
 void TextGenerator::add(Step& step, Sequence& sequence, size_t tokens) {
   step.sequences.push_back(&sequence);
   step.chunks.push_back({{sequence.tokens.data() + sequence.read, tokens}, sequence.read, sequence.pages});
+  const bool samples = tokens == sequence.unread() && sequence.request.max_tokens > 0;
+  for (size_t i = sequence.needs_scores() ? 0 : tokens - 1; i < tokens; ++i) {
+    const size_t place = sequence.read + i;
+    if (!sequence.is_scored_after(place) && !(samples && i == tokens - 1)) continue;
+    step.logit_rows.push_back(static_cast<uint32_t>(step.rows + i));
+    step.logits_of.push_back({&sequence, place});
+  }
   step.rows += tokens;
-  if (tokens < sequence.unread()) return;
-  step.logit_rows.push_back(static_cast<uint32_t>(step.rows - 1));
-  step.sampled.push_back(&sequence);
 }
 
 // Of those that are in the step already none is younger. False: the sequence was the youngest itself, and waits again.
@@ -241,12 +295,17 @@ void TextGenerator::read(Step& step) {
           pool_.remember({sequence.tokens.data(), sequence.read}, sequence.pages, sequence.remembered);
     }
     const size_t vocabulary = model_->vocabulary();
-    for (size_t i = 0; i < step.sampled.size(); ++i) {
+    for (size_t i = 0; i < step.logits_of.size(); ++i) {
+      const auto [sequence, place] = step.logits_of[i];
+      if (sequence->done) continue;  // it failed
       try {
-        sample(*step.sampled[i], logits.subspan(i * vocabulary, vocabulary));
+        take_logits(*sequence, place, logits.subspan(i * vocabulary, vocabulary));
       } catch (const std::exception& error) {
-        fail(*step.sampled[i], error.what());
+        fail(*sequence, error.what());
       }
+    }
+    for (Sequence* sequence : step.sequences) {
+      if (sequence->request.max_tokens == 0 && sequence->unread() == 0 && !sequence->done) finish(*sequence);
     }
   } catch (const std::exception& error) {
     for (Sequence* sequence : step.sequences) fail(*sequence, error.what());
@@ -256,9 +315,23 @@ void TextGenerator::read(Step& step) {
   ++stats_.steps;
 }
 
+// Of the token that comes after the one at `place`.
+void TextGenerator::take_logits(Sequence& sequence, size_t place, std::span<float> logits) {
+  GenerateRequest& request = sequence.request;
+  if (place + 1 == sequence.tokens.size()) return sample(sequence, logits);
+  request.scores.prompt.push_back(scorer_.score(logits, sequence.tokens[place + 1], *request.prompt_top));
+  ++sequence.scored;
+}
+
 void TextGenerator::sample(Sequence& sequence, std::span<float> logits) {
-  const GenerateRequest& request = sequence.request;
-  append(sequence, sampler_.choose(logits, request.sampling, sequence.seen, request.generated.size()));
+  GenerateRequest& request = sequence.request;
+  Restriction restriction;
+  if (request.generated.size() < request.min_tokens) restriction.banned = sequence.banned;
+  if (request.top) given_.assign(logits.begin(), logits.end());
+  const uint32_t token =
+      sampler_.choose(logits, request.sampling, sequence.history, restriction, request.generated.size());
+  if (request.top) request.scores.generated.push_back(scorer_.score(given_, token, *request.top));
+  append(sequence, token);
   std::lock_guard lock(mutex_);
   ++stats_.tokens;
 }
@@ -266,19 +339,26 @@ void TextGenerator::sample(Sequence& sequence, std::span<float> logits) {
 void TextGenerator::append(Sequence& sequence, uint32_t token) {
   GenerateRequest& request = sequence.request;
   request.generated.push_back(token);
+  request.keeps_work = true;
   sequence.tokens.push_back(token);
-  const bool ends = vocabulary_.ends[token];
-  const bool stopped = !ends && sequence.text.append(vocabulary_.bytes[token]);
+  sequence.history.add(token);
+  const bool ends = vocabulary_.ends[token] && !request.ignores_ends;
+  const bool stopped = !ends && stops(sequence, token);
   if (ends || stopped || request.generated.size() == request.max_tokens) {
     request.finish = ends ? FinishReason::end_of_text : stopped ? FinishReason::stop : FinishReason::length;
     finish(sequence);
     return;
   }
-  if (request.sampling.repetition_penalty != 1 &&
-      std::find(sequence.seen.begin(), sequence.seen.end(), token) == sequence.seen.end()) {
-    sequence.seen.push_back(token);
-  }
   if (request.streamed) stream(sequence);
+}
+
+// The token's bytes become part of the text, unless it stops before them.
+bool TextGenerator::stops(Sequence& sequence, uint32_t token) {
+  const GenerateRequest& request = sequence.request;
+  if (contains(request.stop_tokens, token)) return true;
+  if (request.generated.size() >= request.min_tokens) return sequence.text.append(vocabulary_.bytes[token]);
+  sequence.text.pass(vocabulary_.bytes[token]);
+  return false;
 }
 
 void TextGenerator::stream(Sequence& sequence) {
@@ -286,7 +366,8 @@ void TextGenerator::stream(Sequence& sequence) {
   std::string more = sequence.text.bytes().substr(sequence.reported, sure - sequence.reported);
   sequence.reported = sure;
   std::lock_guard lock(mutex_);
-  progress_.push_back({sequence.request.id, std::move(more), static_cast<uint32_t>(sequence.request.generated.size())});
+  progress_.push_back({sequence.request.id, std::move(more), static_cast<uint32_t>(sequence.request.generated.size()),
+                       std::exchange(sequence.request.scores, {})});
 }
 
 void TextGenerator::finish(Sequence& sequence) {

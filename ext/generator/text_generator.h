@@ -16,6 +16,7 @@
 #include "generator/page_pool.h"
 #include "generator/step_budget.h"
 #include "heads/sampling.h"
+#include "heads/scores.h"
 #include "queue/queue.h"
 
 namespace predictor {
@@ -45,7 +46,8 @@ class TextGenerator {
   ~TextGenerator();
 
   // Throws std::invalid_argument for what the model cannot be asked for: tokens that are not in the vocabulary, or more
-  // of them than there are positions.
+  // of them than there are positions. A text whose deadline passes ends with what there is of it; one that has no token
+  // yet fails.
   Submission submit(std::unique_ptr<GenerateRequest> request);
   bool wake();  // always false: nothing is run by the caller
 
@@ -55,6 +57,7 @@ class TextGenerator {
 
   Queue& queue() { return queue_; }
   const GenerativeModel& model() const { return *model_; }
+  const Vocabulary& vocabulary() const { return vocabulary_; }
   TextGeneratorStats stats() const;
 
  private:
@@ -65,13 +68,16 @@ class TextGenerator {
   bool admit();
   void take_on(std::unique_ptr<Sequence> sequence);
   void release_abandoned();
+  void end_expired();
   Step plan();
   void add(Step& step, Sequence& sequence, size_t tokens);
   bool make_room(Sequence& sequence, size_t tokens);
   void put_back_youngest();
   void read(Step& step);
+  void take_logits(Sequence& sequence, size_t place, std::span<float> logits);
   void sample(Sequence& sequence, std::span<float> logits);
   void append(Sequence& sequence, uint32_t token);
+  bool stops(Sequence& sequence, uint32_t token);
   void stream(Sequence& sequence);
   void finish(Sequence& sequence);
   void fail(Sequence& sequence, const char* message);
@@ -80,10 +86,13 @@ class TextGenerator {
 
   const std::unique_ptr<GenerativeModel> model_;
   const Vocabulary vocabulary_;
+  const std::vector<uint32_t> end_tokens_;
   const uint32_t slots_;
   const uint32_t threads_;
   Queue queue_;
   Sampler sampler_;
+  Scorer scorer_;
+  std::vector<float> given_;  // logits as the model gave them, kept for its memory
   PagePool pool_;
   StepBudget budget_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // those that may have pages, the oldest first

@@ -22,11 +22,29 @@ uint64_t mixed(uint64_t z) {
   return z ^ (z >> 31);
 }
 
-void penalise(std::span<float> logits, std::span<const uint32_t> seen, double penalty) {
-  for (uint32_t token : seen) {
+float finite(double logit) {
+  return static_cast<float>(std::clamp<double>(logit, -FLT_MAX, FLT_MAX));
+}
+
+void penalise(std::span<float> logits, const Sampling& sampling, const TokenHistory& history) {
+  for (const auto& [token, count] : history.counts()) {
     float& logit = logits[token];
-    const double penalised = logit < 0 ? logit * penalty : logit / penalty;
-    logit = static_cast<float>(std::clamp<double>(penalised, -FLT_MAX, FLT_MAX));
+    const double penalty = sampling.repetition_penalty;
+    if (penalty != 1) logit = finite(logit < 0 ? logit * penalty : logit / penalty);
+    if (count > 0) logit = finite(logit - count * sampling.frequency_penalty - sampling.presence_penalty);
+  }
+}
+
+void restrict(std::span<float> logits, const Restriction& restriction) {
+  for (const uint32_t token : restriction.banned) logits[token] = -INFINITY;
+  if (restriction.allowed.empty()) return;
+  constexpr size_t kBits = 32;
+  for (size_t first = 0; first < logits.size(); first += kBits) {
+    const uint32_t word = restriction.allowed[first / kBits];
+    const size_t count = std::min(kBits, logits.size() - first);
+    for (size_t i = 0; i < count; ++i) {
+      if ((word >> i & 1) == 0) logits[first + i] = -INFINITY;
+    }
   }
 }
 
@@ -41,9 +59,22 @@ double uniform(uint64_t seed, uint64_t index) {
   return static_cast<double>(mixed(mixed(seed + kGolden) + (index + 1) * kGolden) >> 11) * 0x1p-53;
 }
 
-uint32_t Sampler::choose(std::span<float> logits, const Sampling& sampling, std::span<const uint32_t> seen,
-                         uint64_t index) {
-  if (sampling.repetition_penalty != 1) penalise(logits, seen, sampling.repetition_penalty);
+TokenHistory::TokenHistory(const Sampling& sampling, std::span<const uint32_t> prompt)
+    : is_needed_(sampling.repetition_penalty != 1 || sampling.presence_penalty != 0 ||
+                 sampling.frequency_penalty != 0) {
+  if (sampling.repetition_penalty == 1) return;
+  for (const uint32_t token : prompt) counts_.emplace(token, 0);
+}
+
+void TokenHistory::add(uint32_t token) {
+  if (is_needed_) ++counts_[token];
+}
+
+uint32_t Sampler::choose(std::span<float> logits, const Sampling& sampling, const TokenHistory& history,
+                         const Restriction& restriction, uint64_t index) {
+  for (const auto& [token, bias] : sampling.bias) logits[token] = finite(logits[token] + bias);
+  penalise(logits, sampling, history);
+  restrict(logits, restriction);
   const float most = kernels::max_value(logits.data(), logits.size());
   if (!std::isfinite(most)) throw std::runtime_error("the model gave a logit that is no finite number");
   if (sampling.temperature < kCold || sampling.top_k == 1) return likeliest(logits);
@@ -53,9 +84,17 @@ uint32_t Sampler::choose(std::span<float> logits, const Sampling& sampling, std:
   return draw(logits, total, sampling, uniform(sampling.seed, index));
 }
 
-uint32_t Sampler::draw(std::span<const float> weights, double total, const Sampling& sampling, double chance) {
+// The likeliest token's weight is 1.
+uint32_t Sampler::draw(std::span<float> weights, double total, const Sampling& sampling, double chance) {
   const bool all = sampling.top_p >= 1 && (sampling.top_k == 0 || sampling.top_k >= weights.size());
   if (!all) return draw_from_likeliest(weights, total, sampling, chance);
+  if (sampling.min_p > 0) {
+    total = 0;
+    for (float& weight : weights) {
+      if (weight < sampling.min_p) weight = 0;
+      total += static_cast<double>(weight);
+    }
+  }
   double left = chance * total;
   uint32_t last = 0;
   for (uint32_t token = 0; token < weights.size(); ++token) {
@@ -92,6 +131,7 @@ uint32_t Sampler::draw_from_likeliest(std::span<const float> weights, double tot
   size_t kept = 0;
   while (kept < most) {
     if (kept == sorted) sort_to(std::min(most, std::max(kFirstSorted, sorted * 4)));
+    if (kept > 0 && weights[order_[kept]] < sampling.min_p) break;
     mass += static_cast<double>(weights[order_[kept++]]);
     if (sampling.top_p < 1 && mass >= sampling.top_p * total) break;
   }

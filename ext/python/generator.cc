@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -18,11 +19,30 @@
 namespace predictor {
 namespace {
 
-// (text, token ids, finish reason)
+// (token, logarithm of its probability, [(token, logarithm)] of the likeliest) of each
+py::list to_list(const std::vector<TokenScore>& scores) {
+  py::list list(scores.size());
+  for (size_t i = 0; i < scores.size(); ++i) {
+    py::list top(scores[i].top.size());
+    for (size_t k = 0; k < scores[i].top.size(); ++k) {
+      top[k] = py::make_tuple(scores[i].top[k].token, scores[i].top[k].logprob);
+    }
+    list[i] = py::make_tuple(scores[i].chosen.token, scores[i].chosen.logprob, std::move(top));
+  }
+  return list;
+}
+
+// (of the prompt, of the new tokens), or None
+py::object to_scores(const Scores& scores) {
+  if (scores.prompt.empty() && scores.generated.empty()) return py::none();
+  return py::make_tuple(to_list(scores.prompt), to_list(scores.generated));
+}
+
+// (text, token ids, finish reason, scores)
 struct GeneratedValue {
   py::object operator()(Request& request) {
     const auto& done = static_cast<GenerateRequest&>(request);
-    return py::make_tuple(to_text(done.text), done.generated, static_cast<int>(done.finish));
+    return py::make_tuple(to_text(done.text), done.generated, static_cast<int>(done.finish), to_scores(done.scores));
   }
 };
 
@@ -81,15 +101,42 @@ std::unique_ptr<PyTextGenerator> make_generator(const py::dict& config, const st
   return std::make_unique<PyTextGenerator>(std::move(engine));
 }
 
-int64_t submit(PyTextGenerator& self, std::vector<uint32_t> prompt, uint32_t max_tokens, double temperature,
-               uint32_t top_k, double top_p, double repetition_penalty, std::vector<std::string> stops, uint64_t seed,
-               bool streamed, int lane, Nanoseconds deadline, py::object tag) {
+Sampling take_sampling(py::dict& options) {
+  Sampling sampling;
+  sampling.temperature = take_setting(options, "temperature", sampling.temperature);
+  sampling.top_k = take_setting(options, "top_k", sampling.top_k);
+  sampling.top_p = take_setting(options, "top_p", sampling.top_p);
+  sampling.min_p = take_setting(options, "min_p", sampling.min_p);
+  sampling.repetition_penalty = take_setting(options, "repetition_penalty", sampling.repetition_penalty);
+  sampling.presence_penalty = take_setting(options, "presence_penalty", sampling.presence_penalty);
+  sampling.frequency_penalty = take_setting(options, "frequency_penalty", sampling.frequency_penalty);
+  for (const auto& [token, bias] : take_setting(options, "logit_bias", std::map<uint32_t, double>())) {
+    sampling.bias.emplace_back(token, bias);
+  }
+  sampling.seed = take_setting(options, "seed", sampling.seed);
+  return sampling;
+}
+
+std::unique_ptr<GenerateRequest> to_request(std::vector<uint32_t> prompt, const py::dict& given) {
+  py::dict options(given.attr("copy")());
   auto request = std::make_unique<GenerateRequest>();
   request->prompt = std::move(prompt);
-  request->max_tokens = max_tokens;
-  request->sampling = {temperature, top_k, top_p, repetition_penalty, seed};
-  request->stops = std::move(stops);
-  request->streamed = streamed;
+  request->max_tokens = take_setting(options, "max_tokens", request->max_tokens);
+  request->min_tokens = take_setting(options, "min_tokens", request->min_tokens);
+  request->sampling = take_sampling(options);
+  request->stops = take_setting(options, "stop", request->stops);
+  request->stop_tokens = take_setting(options, "stop_token_ids", request->stop_tokens);
+  request->ignores_ends = take_setting(options, "ignore_eos", request->ignores_ends);
+  request->top = take_setting(options, "logprobs", request->top);
+  request->prompt_top = take_setting(options, "prompt_logprobs", request->prompt_top);
+  request->streamed = take_setting(options, "streamed", request->streamed);
+  expect_no_more(options);
+  return request;
+}
+
+int64_t submit(PyTextGenerator& self, std::vector<uint32_t> prompt, const py::dict& options, int lane,
+               Nanoseconds deadline, py::object tag) {
+  auto request = to_request(std::move(prompt), options);
   request->lane = to_lane(lane);
   request->deadline = deadline;
   TextGenerator& open = self.engine();
@@ -138,8 +185,16 @@ py::bytes text_logits(const py::dict& config, const std::vector<std::string>& fi
 py::list progress(PyTextGenerator& self) {
   const std::vector<Progress> all = self.engine().progress();
   py::list list(all.size());
-  for (size_t i = 0; i < all.size(); ++i) list[i] = py::make_tuple(all[i].id, to_text(all[i].text), all[i].token_count);
+  for (size_t i = 0; i < all.size(); ++i) {
+    list[i] = py::make_tuple(all[i].id, to_text(all[i].text), all[i].token_count, to_scores(all[i].scores));
+  }
   return list;
+}
+
+py::bytes bytes_of(PyTextGenerator& self, uint32_t token) {
+  const Vocabulary& vocabulary = self.engine().vocabulary();
+  if (token >= vocabulary.bytes.size()) throw py::value_error("a token that is not in the vocabulary");
+  return py::bytes(vocabulary.bytes[token]);
 }
 
 py::dict stats(PyTextGenerator& self) {
@@ -165,18 +220,19 @@ PYBIND11_MODULE(_generator, module) {
       .value("LENGTH", FinishReason::length)
       .value("STOP", FinishReason::stop)
       .value("END_OF_TEXT", FinishReason::end_of_text)
+      .value("DEADLINE", FinishReason::deadline)
       .finalize();
   module.def("architectures", &generator_architectures, "The model_types of config.json that generate text.");
   py::class_<PyTextGenerator> generator(module, "TextGenerator");
   generator
       .def(py::init(&make_generator), py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("token_bytes"),
            py::arg("ends"))
-      .def("submit", &submit, py::arg("prompt"), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
-           py::arg("top_p"), py::arg("repetition_penalty"), py::arg("stops"), py::arg("seed"), py::arg("streamed"),
-           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
-           "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
+      .def("submit", &submit, py::arg("prompt"), py::arg("options"), py::arg("lane"), py::arg("deadline_ns"),
+           py::arg("tag"), "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
+      .def("bytes_of", &bytes_of, py::arg("token"), "What the token writes; nothing for those that are not shown.")
       .def("progress", &progress,
-           "What streamed texts have grown by: (id, text, tokens so far). Fetch results() first, hand out this first.")
+           "What streamed texts have grown by: (id, text, tokens so far, scores). Fetch results() first, hand out this "
+           "first.")
       .def_property_readonly("context", [](PyTextGenerator& self) { return self.engine().model().context(); })
       .def_property_readonly("vocabulary", [](PyTextGenerator& self) { return self.engine().model().vocabulary(); })
       .def_property_readonly("pages", [](PyTextGenerator& self) { return self.engine().model().pages(); })

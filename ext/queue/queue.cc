@@ -146,7 +146,7 @@ void Queue::finish(Batch batch) {
   stats_.running -= static_cast<uint32_t>(batch.size());
   for (RequestPtr& request : batch) {
     if (request->abandoned) continue;
-    if (request->deadline <= now) {
+    if (request->deadline <= now && !request->keeps_work) {
       expire_running(*request);
       continue;
     }
@@ -319,7 +319,7 @@ void Queue::expire(Nanoseconds now) {
   }
   for (Running& running : running_) {
     for (Request* request : running.requests) {
-      if (request->abandoned) continue;
+      if (request->abandoned || request->keeps_work) continue;
       if (request->deadline <= now) {
         expire_running(*request);
       } else {

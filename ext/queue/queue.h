@@ -94,7 +94,8 @@ class Queue {
 
   // Takes a request out, waiting or running, and gives its tag back; nullptr when there is none of this id any more.
   void* cancel(uint64_t id);
-  // Answers every request whose deadline has passed, waiting or running. Cheap when none has.
+  // Answers every request whose deadline has passed, waiting or running, but those that keep their work. Cheap when
+  // none has.
   void sweep();
   // Outcomes since the last call, in the order in which they came about.
   Batch completions();

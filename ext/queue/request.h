@@ -46,6 +46,8 @@ struct Request {
   Status status = Status::ok;
   std::string message;                 // why status is not ok
   std::atomic<bool> abandoned{false};  // answered or cancelled while it ran: its outcome is dropped
+  // It runs and has something to answer with when its deadline passes: its engine ends it then, and not the queue.
+  std::atomic<bool> keeps_work{false};
 };
 
 using RequestPtr = std::unique_ptr<Request>;

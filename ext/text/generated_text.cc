@@ -60,6 +60,10 @@ bool GeneratedText::append(std::string_view token) {
   return false;
 }
 
+void GeneratedText::pass(std::string_view token) {
+  bytes_.append(token);
+}
+
 size_t GeneratedText::sure() const {
   size_t partial = 0;  // bytes at the end that may be the beginning of a stop string
   for (const Search& search : searches_) partial = std::max(partial, search.matched);

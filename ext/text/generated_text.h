@@ -16,6 +16,9 @@ class GeneratedText {
   // Adds a token's bytes. True: a stop string is complete; the text ends before it, and is not to grow any more.
   bool append(std::string_view token);
 
+  // The same where the text may not stop yet: no stop string is looked for in it.
+  void pass(std::string_view token);
+
   // How many bytes of the text are sure: whole characters, and nothing that could be the beginning of a stop string.
   size_t sure() const;
   // Ends the text after its last whole character.

@@ -2499,11 +2499,11 @@ class predict_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype115, _vtype116, _size114) = iprot.readMapBegin()
-                    for _i118 in range(_size114):
-                        _key119 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val120 = iprot.readDouble()
-                        self.success[_key119] = _val120
+                    (_ktype180, _vtype181, _size179) = iprot.readMapBegin()
+                    for _i183 in range(_size179):
+                        _key184 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val185 = iprot.readDouble()
+                        self.success[_key184] = _val185
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -2526,9 +2526,9 @@ class predict_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter121, viter122 in self.success.items():
-                oprot.writeString(kiter121.encode('utf-8') if sys.version_info[0] == 2 else kiter121)
-                oprot.writeDouble(viter122)
+            for kiter186, viter187 in self.success.items():
+                oprot.writeString(kiter186.encode('utf-8') if sys.version_info[0] == 2 else kiter186)
+                oprot.writeDouble(viter187)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -2583,10 +2583,10 @@ class predict_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.docs = []
-                    (_etype126, _size123) = iprot.readListBegin()
-                    for _i127 in range(_size123):
-                        _elem128 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.docs.append(_elem128)
+                    (_etype191, _size188) = iprot.readListBegin()
+                    for _i192 in range(_size188):
+                        _elem193 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.docs.append(_elem193)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2609,8 +2609,8 @@ class predict_batch_args(object):
         if self.docs is not None:
             oprot.writeFieldBegin('docs', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.docs))
-            for iter129 in self.docs:
-                oprot.writeString(iter129.encode('utf-8') if sys.version_info[0] == 2 else iter129)
+            for iter194 in self.docs:
+                oprot.writeString(iter194.encode('utf-8') if sys.version_info[0] == 2 else iter194)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2666,16 +2666,16 @@ class predict_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype133, _size130) = iprot.readListBegin()
-                    for _i134 in range(_size130):
-                        _elem135 = {}
-                        (_ktype137, _vtype138, _size136) = iprot.readMapBegin()
-                        for _i140 in range(_size136):
-                            _key141 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                            _val142 = iprot.readDouble()
-                            _elem135[_key141] = _val142
+                    (_etype198, _size195) = iprot.readListBegin()
+                    for _i199 in range(_size195):
+                        _elem200 = {}
+                        (_ktype202, _vtype203, _size201) = iprot.readMapBegin()
+                        for _i205 in range(_size201):
+                            _key206 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                            _val207 = iprot.readDouble()
+                            _elem200[_key206] = _val207
                         iprot.readMapEnd()
-                        self.success.append(_elem135)
+                        self.success.append(_elem200)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2698,11 +2698,11 @@ class predict_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.MAP, len(self.success))
-            for iter143 in self.success:
-                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter143))
-                for kiter144, viter145 in iter143.items():
-                    oprot.writeString(kiter144.encode('utf-8') if sys.version_info[0] == 2 else kiter144)
-                    oprot.writeDouble(viter145)
+            for iter208 in self.success:
+                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter208))
+                for kiter209, viter210 in iter208.items():
+                    oprot.writeString(kiter209.encode('utf-8') if sys.version_info[0] == 2 else kiter209)
+                    oprot.writeDouble(viter210)
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -2760,10 +2760,10 @@ class classify_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype149, _size146) = iprot.readListBegin()
-                    for _i150 in range(_size146):
-                        _elem151 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem151)
+                    (_etype214, _size211) = iprot.readListBegin()
+                    for _i215 in range(_size211):
+                        _elem216 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem216)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2792,8 +2792,8 @@ class classify_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter152 in self.texts:
-                oprot.writeString(iter152.encode('utf-8') if sys.version_info[0] == 2 else iter152)
+            for iter217 in self.texts:
+                oprot.writeString(iter217.encode('utf-8') if sys.version_info[0] == 2 else iter217)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -2854,16 +2854,16 @@ class classify_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype156, _size153) = iprot.readListBegin()
-                    for _i157 in range(_size153):
-                        _elem158 = []
-                        (_etype162, _size159) = iprot.readListBegin()
-                        for _i163 in range(_size159):
-                            _elem164 = ScoredLabel()
-                            _elem164.read(iprot)
-                            _elem158.append(_elem164)
+                    (_etype221, _size218) = iprot.readListBegin()
+                    for _i222 in range(_size218):
+                        _elem223 = []
+                        (_etype227, _size224) = iprot.readListBegin()
+                        for _i228 in range(_size224):
+                            _elem229 = ScoredLabel()
+                            _elem229.read(iprot)
+                            _elem223.append(_elem229)
                         iprot.readListEnd()
-                        self.success.append(_elem158)
+                        self.success.append(_elem223)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2886,10 +2886,10 @@ class classify_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter165 in self.success:
-                oprot.writeListBegin(TType.STRUCT, len(iter165))
-                for iter166 in iter165:
-                    iter166.write(oprot)
+            for iter230 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter230))
+                for iter231 in iter230:
+                    iter231.write(oprot)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -3033,11 +3033,11 @@ class classify_tokens_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype170, _size167) = iprot.readListBegin()
-                    for _i171 in range(_size167):
-                        _elem172 = Entity()
-                        _elem172.read(iprot)
-                        self.success.append(_elem172)
+                    (_etype235, _size232) = iprot.readListBegin()
+                    for _i236 in range(_size232):
+                        _elem237 = Entity()
+                        _elem237.read(iprot)
+                        self.success.append(_elem237)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3060,8 +3060,8 @@ class classify_tokens_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter173 in self.success:
-                iter173.write(oprot)
+            for iter238 in self.success:
+                iter238.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3118,10 +3118,10 @@ class classify_tokens_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype177, _size174) = iprot.readListBegin()
-                    for _i178 in range(_size174):
-                        _elem179 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem179)
+                    (_etype242, _size239) = iprot.readListBegin()
+                    for _i243 in range(_size239):
+                        _elem244 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem244)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3150,8 +3150,8 @@ class classify_tokens_batch_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter180 in self.texts:
-                oprot.writeString(iter180.encode('utf-8') if sys.version_info[0] == 2 else iter180)
+            for iter245 in self.texts:
+                oprot.writeString(iter245.encode('utf-8') if sys.version_info[0] == 2 else iter245)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3212,16 +3212,16 @@ class classify_tokens_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype184, _size181) = iprot.readListBegin()
-                    for _i185 in range(_size181):
-                        _elem186 = []
-                        (_etype190, _size187) = iprot.readListBegin()
-                        for _i191 in range(_size187):
-                            _elem192 = Entity()
-                            _elem192.read(iprot)
-                            _elem186.append(_elem192)
+                    (_etype249, _size246) = iprot.readListBegin()
+                    for _i250 in range(_size246):
+                        _elem251 = []
+                        (_etype255, _size252) = iprot.readListBegin()
+                        for _i256 in range(_size252):
+                            _elem257 = Entity()
+                            _elem257.read(iprot)
+                            _elem251.append(_elem257)
                         iprot.readListEnd()
-                        self.success.append(_elem186)
+                        self.success.append(_elem251)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3244,10 +3244,10 @@ class classify_tokens_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter193 in self.success:
-                oprot.writeListBegin(TType.STRUCT, len(iter193))
-                for iter194 in iter193:
-                    iter194.write(oprot)
+            for iter258 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter258))
+                for iter259 in iter258:
+                    iter259.write(oprot)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -3312,10 +3312,10 @@ class rerank_args(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype198, _size195) = iprot.readListBegin()
-                    for _i199 in range(_size195):
-                        _elem200 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem200)
+                    (_etype263, _size260) = iprot.readListBegin()
+                    for _i264 in range(_size260):
+                        _elem265 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem265)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3348,8 +3348,8 @@ class rerank_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 2)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter201 in self.texts:
-                oprot.writeString(iter201.encode('utf-8') if sys.version_info[0] == 2 else iter201)
+            for iter266 in self.texts:
+                oprot.writeString(iter266.encode('utf-8') if sys.version_info[0] == 2 else iter266)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3411,11 +3411,11 @@ class rerank_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype205, _size202) = iprot.readListBegin()
-                    for _i206 in range(_size202):
-                        _elem207 = Ranked()
-                        _elem207.read(iprot)
-                        self.success.append(_elem207)
+                    (_etype270, _size267) = iprot.readListBegin()
+                    for _i271 in range(_size267):
+                        _elem272 = Ranked()
+                        _elem272.read(iprot)
+                        self.success.append(_elem272)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3438,8 +3438,8 @@ class rerank_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter208 in self.success:
-                iter208.write(oprot)
+            for iter273 in self.success:
+                iter273.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3582,11 +3582,11 @@ class reply_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype210, _vtype211, _size209) = iprot.readMapBegin()
-                    for _i213 in range(_size209):
-                        _key214 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val215 = iprot.readDouble()
-                        self.success[_key214] = _val215
+                    (_ktype275, _vtype276, _size274) = iprot.readMapBegin()
+                    for _i278 in range(_size274):
+                        _key279 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val280 = iprot.readDouble()
+                        self.success[_key279] = _val280
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3609,9 +3609,9 @@ class reply_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter216, viter217 in self.success.items():
-                oprot.writeString(kiter216.encode('utf-8') if sys.version_info[0] == 2 else kiter216)
-                oprot.writeDouble(viter217)
+            for kiter281, viter282 in self.success.items():
+                oprot.writeString(kiter281.encode('utf-8') if sys.version_info[0] == 2 else kiter281)
+                oprot.writeDouble(viter282)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3668,10 +3668,10 @@ class reply_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype221, _size218) = iprot.readListBegin()
-                    for _i222 in range(_size218):
-                        _elem223 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.messages.append(_elem223)
+                    (_etype286, _size283) = iprot.readListBegin()
+                    for _i287 in range(_size283):
+                        _elem288 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.messages.append(_elem288)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3700,8 +3700,8 @@ class reply_batch_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.messages))
-            for iter224 in self.messages:
-                oprot.writeString(iter224.encode('utf-8') if sys.version_info[0] == 2 else iter224)
+            for iter289 in self.messages:
+                oprot.writeString(iter289.encode('utf-8') if sys.version_info[0] == 2 else iter289)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3762,16 +3762,16 @@ class reply_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype228, _size225) = iprot.readListBegin()
-                    for _i229 in range(_size225):
-                        _elem230 = {}
-                        (_ktype232, _vtype233, _size231) = iprot.readMapBegin()
-                        for _i235 in range(_size231):
-                            _key236 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                            _val237 = iprot.readDouble()
-                            _elem230[_key236] = _val237
+                    (_etype293, _size290) = iprot.readListBegin()
+                    for _i294 in range(_size290):
+                        _elem295 = {}
+                        (_ktype297, _vtype298, _size296) = iprot.readMapBegin()
+                        for _i300 in range(_size296):
+                            _key301 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                            _val302 = iprot.readDouble()
+                            _elem295[_key301] = _val302
                         iprot.readMapEnd()
-                        self.success.append(_elem230)
+                        self.success.append(_elem295)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3794,11 +3794,11 @@ class reply_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.MAP, len(self.success))
-            for iter238 in self.success:
-                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter238))
-                for kiter239, viter240 in iter238.items():
-                    oprot.writeString(kiter239.encode('utf-8') if sys.version_info[0] == 2 else kiter239)
-                    oprot.writeDouble(viter240)
+            for iter303 in self.success:
+                oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(iter303))
+                for kiter304, viter305 in iter303.items():
+                    oprot.writeString(kiter304.encode('utf-8') if sys.version_info[0] == 2 else kiter304)
+                    oprot.writeDouble(viter305)
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -3856,10 +3856,10 @@ class reply_conversation_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype244, _size241) = iprot.readListBegin()
-                    for _i245 in range(_size241):
-                        _elem246 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.messages.append(_elem246)
+                    (_etype309, _size306) = iprot.readListBegin()
+                    for _i310 in range(_size306):
+                        _elem311 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.messages.append(_elem311)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3888,8 +3888,8 @@ class reply_conversation_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.messages))
-            for iter247 in self.messages:
-                oprot.writeString(iter247.encode('utf-8') if sys.version_info[0] == 2 else iter247)
+            for iter312 in self.messages:
+                oprot.writeString(iter312.encode('utf-8') if sys.version_info[0] == 2 else iter312)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -3950,11 +3950,11 @@ class reply_conversation_result(object):
             if fid == 0:
                 if ftype == TType.MAP:
                     self.success = {}
-                    (_ktype249, _vtype250, _size248) = iprot.readMapBegin()
-                    for _i252 in range(_size248):
-                        _key253 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val254 = iprot.readDouble()
-                        self.success[_key253] = _val254
+                    (_ktype314, _vtype315, _size313) = iprot.readMapBegin()
+                    for _i317 in range(_size313):
+                        _key318 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val319 = iprot.readDouble()
+                        self.success[_key318] = _val319
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3977,9 +3977,9 @@ class reply_conversation_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.MAP, 0)
             oprot.writeMapBegin(TType.STRING, TType.DOUBLE, len(self.success))
-            for kiter255, viter256 in self.success.items():
-                oprot.writeString(kiter255.encode('utf-8') if sys.version_info[0] == 2 else kiter255)
-                oprot.writeDouble(viter256)
+            for kiter320, viter321 in self.success.items():
+                oprot.writeString(kiter320.encode('utf-8') if sys.version_info[0] == 2 else kiter320)
+                oprot.writeDouble(viter321)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -4122,10 +4122,10 @@ class embed_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype260, _size257) = iprot.readListBegin()
-                    for _i261 in range(_size257):
-                        _elem262 = iprot.readDouble()
-                        self.success.append(_elem262)
+                    (_etype325, _size322) = iprot.readListBegin()
+                    for _i326 in range(_size322):
+                        _elem327 = iprot.readDouble()
+                        self.success.append(_elem327)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4148,8 +4148,8 @@ class embed_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.DOUBLE, len(self.success))
-            for iter263 in self.success:
-                oprot.writeDouble(iter263)
+            for iter328 in self.success:
+                oprot.writeDouble(iter328)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -4206,10 +4206,10 @@ class embed_batch_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype267, _size264) = iprot.readListBegin()
-                    for _i268 in range(_size264):
-                        _elem269 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem269)
+                    (_etype332, _size329) = iprot.readListBegin()
+                    for _i333 in range(_size329):
+                        _elem334 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem334)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4238,8 +4238,8 @@ class embed_batch_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter270 in self.texts:
-                oprot.writeString(iter270.encode('utf-8') if sys.version_info[0] == 2 else iter270)
+            for iter335 in self.texts:
+                oprot.writeString(iter335.encode('utf-8') if sys.version_info[0] == 2 else iter335)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4300,15 +4300,15 @@ class embed_batch_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype274, _size271) = iprot.readListBegin()
-                    for _i275 in range(_size271):
-                        _elem276 = []
-                        (_etype280, _size277) = iprot.readListBegin()
-                        for _i281 in range(_size277):
-                            _elem282 = iprot.readDouble()
-                            _elem276.append(_elem282)
+                    (_etype339, _size336) = iprot.readListBegin()
+                    for _i340 in range(_size336):
+                        _elem341 = []
+                        (_etype345, _size342) = iprot.readListBegin()
+                        for _i346 in range(_size342):
+                            _elem347 = iprot.readDouble()
+                            _elem341.append(_elem347)
                         iprot.readListEnd()
-                        self.success.append(_elem276)
+                        self.success.append(_elem341)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4331,10 +4331,10 @@ class embed_batch_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter283 in self.success:
-                oprot.writeListBegin(TType.DOUBLE, len(iter283))
-                for iter284 in iter283:
-                    oprot.writeDouble(iter284)
+            for iter348 in self.success:
+                oprot.writeListBegin(TType.DOUBLE, len(iter348))
+                for iter349 in iter348:
+                    oprot.writeDouble(iter349)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -4392,10 +4392,10 @@ class embed_matrix_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype288, _size285) = iprot.readListBegin()
-                    for _i289 in range(_size285):
-                        _elem290 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem290)
+                    (_etype353, _size350) = iprot.readListBegin()
+                    for _i354 in range(_size350):
+                        _elem355 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem355)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4424,8 +4424,8 @@ class embed_matrix_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter291 in self.texts:
-                oprot.writeString(iter291.encode('utf-8') if sys.version_info[0] == 2 else iter291)
+            for iter356 in self.texts:
+                oprot.writeString(iter356.encode('utf-8') if sys.version_info[0] == 2 else iter356)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4563,15 +4563,15 @@ class embed_ids_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.ids = []
-                    (_etype295, _size292) = iprot.readListBegin()
-                    for _i296 in range(_size292):
-                        _elem297 = []
-                        (_etype301, _size298) = iprot.readListBegin()
-                        for _i302 in range(_size298):
-                            _elem303 = iprot.readI32()
-                            _elem297.append(_elem303)
+                    (_etype360, _size357) = iprot.readListBegin()
+                    for _i361 in range(_size357):
+                        _elem362 = []
+                        (_etype366, _size363) = iprot.readListBegin()
+                        for _i367 in range(_size363):
+                            _elem368 = iprot.readI32()
+                            _elem362.append(_elem368)
                         iprot.readListEnd()
-                        self.ids.append(_elem297)
+                        self.ids.append(_elem362)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4600,10 +4600,10 @@ class embed_ids_args(object):
         if self.ids is not None:
             oprot.writeFieldBegin('ids', TType.LIST, 1)
             oprot.writeListBegin(TType.LIST, len(self.ids))
-            for iter304 in self.ids:
-                oprot.writeListBegin(TType.I32, len(iter304))
-                for iter305 in iter304:
-                    oprot.writeI32(iter305)
+            for iter369 in self.ids:
+                oprot.writeListBegin(TType.I32, len(iter369))
+                for iter370 in iter369:
+                    oprot.writeI32(iter370)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -4742,10 +4742,10 @@ class embed_tokens_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype309, _size306) = iprot.readListBegin()
-                    for _i310 in range(_size306):
-                        _elem311 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem311)
+                    (_etype374, _size371) = iprot.readListBegin()
+                    for _i375 in range(_size371):
+                        _elem376 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem376)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4774,8 +4774,8 @@ class embed_tokens_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter312 in self.texts:
-                oprot.writeString(iter312.encode('utf-8') if sys.version_info[0] == 2 else iter312)
+            for iter377 in self.texts:
+                oprot.writeString(iter377.encode('utf-8') if sys.version_info[0] == 2 else iter377)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -4836,11 +4836,11 @@ class embed_tokens_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype316, _size313) = iprot.readListBegin()
-                    for _i317 in range(_size313):
-                        _elem318 = EmbeddingMatrix()
-                        _elem318.read(iprot)
-                        self.success.append(_elem318)
+                    (_etype381, _size378) = iprot.readListBegin()
+                    for _i382 in range(_size378):
+                        _elem383 = EmbeddingMatrix()
+                        _elem383.read(iprot)
+                        self.success.append(_elem383)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4863,8 +4863,8 @@ class embed_tokens_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter319 in self.success:
-                iter319.write(oprot)
+            for iter384 in self.success:
+                iter384.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -4921,10 +4921,10 @@ class embed_sparse_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype323, _size320) = iprot.readListBegin()
-                    for _i324 in range(_size320):
-                        _elem325 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem325)
+                    (_etype388, _size385) = iprot.readListBegin()
+                    for _i389 in range(_size385):
+                        _elem390 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem390)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4953,8 +4953,8 @@ class embed_sparse_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter326 in self.texts:
-                oprot.writeString(iter326.encode('utf-8') if sys.version_info[0] == 2 else iter326)
+            for iter391 in self.texts:
+                oprot.writeString(iter391.encode('utf-8') if sys.version_info[0] == 2 else iter391)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -5015,11 +5015,11 @@ class embed_sparse_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype330, _size327) = iprot.readListBegin()
-                    for _i331 in range(_size327):
-                        _elem332 = SparseVector()
-                        _elem332.read(iprot)
-                        self.success.append(_elem332)
+                    (_etype395, _size392) = iprot.readListBegin()
+                    for _i396 in range(_size392):
+                        _elem397 = SparseVector()
+                        _elem397.read(iprot)
+                        self.success.append(_elem397)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5042,8 +5042,8 @@ class embed_sparse_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter333 in self.success:
-                iter333.write(oprot)
+            for iter398 in self.success:
+                iter398.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -5100,10 +5100,10 @@ class tokenize_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.texts = []
-                    (_etype337, _size334) = iprot.readListBegin()
-                    for _i338 in range(_size334):
-                        _elem339 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.texts.append(_elem339)
+                    (_etype402, _size399) = iprot.readListBegin()
+                    for _i403 in range(_size399):
+                        _elem404 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.texts.append(_elem404)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5132,8 +5132,8 @@ class tokenize_args(object):
         if self.texts is not None:
             oprot.writeFieldBegin('texts', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.texts))
-            for iter340 in self.texts:
-                oprot.writeString(iter340.encode('utf-8') if sys.version_info[0] == 2 else iter340)
+            for iter405 in self.texts:
+                oprot.writeString(iter405.encode('utf-8') if sys.version_info[0] == 2 else iter405)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -5194,16 +5194,16 @@ class tokenize_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype344, _size341) = iprot.readListBegin()
-                    for _i345 in range(_size341):
-                        _elem346 = []
-                        (_etype350, _size347) = iprot.readListBegin()
-                        for _i351 in range(_size347):
-                            _elem352 = Token()
-                            _elem352.read(iprot)
-                            _elem346.append(_elem352)
+                    (_etype409, _size406) = iprot.readListBegin()
+                    for _i410 in range(_size406):
+                        _elem411 = []
+                        (_etype415, _size412) = iprot.readListBegin()
+                        for _i416 in range(_size412):
+                            _elem417 = Token()
+                            _elem417.read(iprot)
+                            _elem411.append(_elem417)
                         iprot.readListEnd()
-                        self.success.append(_elem346)
+                        self.success.append(_elem411)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5226,10 +5226,10 @@ class tokenize_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.LIST, len(self.success))
-            for iter353 in self.success:
-                oprot.writeListBegin(TType.STRUCT, len(iter353))
-                for iter354 in iter353:
-                    iter354.write(oprot)
+            for iter418 in self.success:
+                oprot.writeListBegin(TType.STRUCT, len(iter418))
+                for iter419 in iter418:
+                    iter419.write(oprot)
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
@@ -5614,11 +5614,11 @@ class chat_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype358, _size355) = iprot.readListBegin()
-                    for _i359 in range(_size355):
-                        _elem360 = ChatMessage()
-                        _elem360.read(iprot)
-                        self.messages.append(_elem360)
+                    (_etype423, _size420) = iprot.readListBegin()
+                    for _i424 in range(_size420):
+                        _elem425 = ChatMessage()
+                        _elem425.read(iprot)
+                        self.messages.append(_elem425)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5653,8 +5653,8 @@ class chat_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.messages))
-            for iter361 in self.messages:
-                iter361.write(oprot)
+            for iter426 in self.messages:
+                iter426.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.generation_options is not None:
@@ -5799,11 +5799,11 @@ class chat_begin_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype365, _size362) = iprot.readListBegin()
-                    for _i366 in range(_size362):
-                        _elem367 = ChatMessage()
-                        _elem367.read(iprot)
-                        self.messages.append(_elem367)
+                    (_etype430, _size427) = iprot.readListBegin()
+                    for _i431 in range(_size427):
+                        _elem432 = ChatMessage()
+                        _elem432.read(iprot)
+                        self.messages.append(_elem432)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5838,8 +5838,8 @@ class chat_begin_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.messages))
-            for iter368 in self.messages:
-                iter368.write(oprot)
+            for iter433 in self.messages:
+                iter433.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.generation_options is not None:
@@ -5981,11 +5981,11 @@ class chat_prompt_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype372, _size369) = iprot.readListBegin()
-                    for _i373 in range(_size369):
-                        _elem374 = ChatMessage()
-                        _elem374.read(iprot)
-                        self.messages.append(_elem374)
+                    (_etype437, _size434) = iprot.readListBegin()
+                    for _i438 in range(_size434):
+                        _elem439 = ChatMessage()
+                        _elem439.read(iprot)
+                        self.messages.append(_elem439)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6014,8 +6014,8 @@ class chat_prompt_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.messages))
-            for iter375 in self.messages:
-                iter375.write(oprot)
+            for iter440 in self.messages:
+                iter440.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -6899,11 +6899,11 @@ class list_batches_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype379, _size376) = iprot.readListBegin()
-                    for _i380 in range(_size376):
-                        _elem381 = BatchJob()
-                        _elem381.read(iprot)
-                        self.success.append(_elem381)
+                    (_etype444, _size441) = iprot.readListBegin()
+                    for _i445 in range(_size441):
+                        _elem446 = BatchJob()
+                        _elem446.read(iprot)
+                        self.success.append(_elem446)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6926,8 +6926,8 @@ class list_batches_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter382 in self.success:
-                iter382.write(oprot)
+            for iter447 in self.success:
+                iter447.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -7025,11 +7025,11 @@ class list_models_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype386, _size383) = iprot.readListBegin()
-                    for _i387 in range(_size383):
-                        _elem388 = ModelInfo()
-                        _elem388.read(iprot)
-                        self.success.append(_elem388)
+                    (_etype451, _size448) = iprot.readListBegin()
+                    for _i452 in range(_size448):
+                        _elem453 = ModelInfo()
+                        _elem453.read(iprot)
+                        self.success.append(_elem453)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -7052,8 +7052,8 @@ class list_models_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter389 in self.success:
-                iter389.write(oprot)
+            for iter454 in self.success:
+                iter454.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:

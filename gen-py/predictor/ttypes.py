@@ -150,12 +150,14 @@ class FinishReason(object):
     STOP = 2
     END_OF_TEXT = 3
     CANCELLED = 4
+    DEADLINE = 5
 
     _VALUES_TO_NAMES = {
         1: "LENGTH",
         2: "STOP",
         3: "END_OF_TEXT",
         4: "CANCELLED",
+        5: "DEADLINE",
     }
 
     _NAMES_TO_VALUES = {
@@ -163,6 +165,7 @@ class FinishReason(object):
         "STOP": 2,
         "END_OF_TEXT": 3,
         "CANCELLED": 4,
+        "DEADLINE": 5,
     }
 
 
@@ -1149,18 +1152,33 @@ class GenerationOptions(object):
     ModelInfo.details shows them, such as default_temperature.
 
     Attributes:
-     - max_tokens: Maximum number of new tokens, 1 to max_output_tokens, a limit of the model. Default: 20.
+     - max_tokens: Maximum number of new tokens, 0 to max_output_tokens, a limit of the model. Default: 20.
      - temperature: Sampling temperature, 0 to 10; 0: greedy. Default: 1.
-     - top_k: Only the k likeliest tokens are sampled from, at least 0; 0: all. Default: 0.
-     - top_p: Only the likeliest tokens that together reach this probability are sampled from, over 0 to 1. Default: 1.
+     - top_k: Only the k likeliest tokens are sampled from, at least -1; 0 or -1: all. Default: 0.
+     - top_p: Only the likeliest tokens that together reach this probability are sampled from, 0 to 1. Default: 1.
      - repetition_penalty: Over 1: tokens that were there before become less likely; over 0 to 10. Default: 1.
      - stop: Strings that end the text and are not part of it; at most 16, each at most 256 bytes. Default: none.
      - seed: Same seed, model, prompt and options: same text. Default: a new one for every call.
+     - min_p: Only tokens that are at least so likely, measured by the likeliest, are sampled from, 0 to 1. Default: 0.
+     - presence_penalty: Taken from the logit of each token that was generated before, -2 to 2. Default: 0.
+     - frequency_penalty: The same, times how often it was generated, -2 to 2. Default: 0.
+     - min_tokens: The text does not end before so many new tokens, 0 to max_tokens, unless its form is complete. Default: 0.
+     - stop_token_ids: Tokens that end the text and are not part of it; at most 64. Default: none.
+     - ignore_eos: true: the model's end-of-text token does not end the text. Default: false.
+     - logit_bias: What is added to tokens' logits, -100 to 100 each; at most 1024 tokens. Default: nothing.
+     - logprobs: The logarithm of each new token's probability, as the model gives it before all other options, and of so many of the
+    likeliest tokens at its place, 0 to 20. Default: none of it.
+     - prompt_logprobs: The same of the prompt's tokens, 0 to 20 alternatives. Default: none of it.
+     - prompt_token_ids: The prompt as token ids, special ones included, instead of the argument prompt, which is empty then.
+     - json_schema: The text is JSON by this JSON schema; at most 65,536 characters. Give at most one of json_schema, regex, grammar.
+     - regex: The whole text matches this regular expression, of Rust's regex crate without look-around; at most 65,536 characters.
+     - grammar: The text is by this grammar, Lark's as llguidance has it or llama.cpp's GBNF; at most 65,536 characters.
+     - clamp_max_tokens: true: a max_tokens for which there is no room becomes what fits. false: it is refused. Default: false.
 
     """
 
 
-    def __init__(self, max_tokens=None, temperature=None, top_k=None, top_p=None, repetition_penalty=None, stop=None, seed=None,):
+    def __init__(self, max_tokens=None, temperature=None, top_k=None, top_p=None, repetition_penalty=None, stop=None, seed=None, min_p=None, presence_penalty=None, frequency_penalty=None, min_tokens=None, stop_token_ids=None, ignore_eos=None, logit_bias=None, logprobs=None, prompt_logprobs=None, prompt_token_ids=None, json_schema=None, regex=None, grammar=None, clamp_max_tokens=None,):
         self.max_tokens = max_tokens
         self.temperature = temperature
         self.top_k = top_k
@@ -1168,6 +1186,20 @@ class GenerationOptions(object):
         self.repetition_penalty = repetition_penalty
         self.stop = stop
         self.seed = seed
+        self.min_p = min_p
+        self.presence_penalty = presence_penalty
+        self.frequency_penalty = frequency_penalty
+        self.min_tokens = min_tokens
+        self.stop_token_ids = stop_token_ids
+        self.ignore_eos = ignore_eos
+        self.logit_bias = logit_bias
+        self.logprobs = logprobs
+        self.prompt_logprobs = prompt_logprobs
+        self.prompt_token_ids = prompt_token_ids
+        self.json_schema = json_schema
+        self.regex = regex
+        self.grammar = grammar
+        self.clamp_max_tokens = clamp_max_tokens
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1218,6 +1250,92 @@ class GenerationOptions(object):
                     self.seed = iprot.readI64()
                 else:
                     iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.DOUBLE:
+                    self.min_p = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.DOUBLE:
+                    self.presence_penalty = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 10:
+                if ftype == TType.DOUBLE:
+                    self.frequency_penalty = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 11:
+                if ftype == TType.I32:
+                    self.min_tokens = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.LIST:
+                    self.stop_token_ids = []
+                    (_etype23, _size20) = iprot.readListBegin()
+                    for _i24 in range(_size20):
+                        _elem25 = iprot.readI32()
+                        self.stop_token_ids.append(_elem25)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 13:
+                if ftype == TType.BOOL:
+                    self.ignore_eos = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 14:
+                if ftype == TType.MAP:
+                    self.logit_bias = {}
+                    (_ktype27, _vtype28, _size26) = iprot.readMapBegin()
+                    for _i30 in range(_size26):
+                        _key31 = iprot.readI32()
+                        _val32 = iprot.readDouble()
+                        self.logit_bias[_key31] = _val32
+                    iprot.readMapEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 15:
+                if ftype == TType.I32:
+                    self.logprobs = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 16:
+                if ftype == TType.I32:
+                    self.prompt_logprobs = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 17:
+                if ftype == TType.LIST:
+                    self.prompt_token_ids = []
+                    (_etype36, _size33) = iprot.readListBegin()
+                    for _i37 in range(_size33):
+                        _elem38 = iprot.readI32()
+                        self.prompt_token_ids.append(_elem38)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 18:
+                if ftype == TType.STRING:
+                    self.json_schema = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 19:
+                if ftype == TType.STRING:
+                    self.regex = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 20:
+                if ftype == TType.STRING:
+                    self.grammar = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 21:
+                if ftype == TType.BOOL:
+                    self.clamp_max_tokens = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1251,13 +1369,79 @@ class GenerationOptions(object):
         if self.stop is not None:
             oprot.writeFieldBegin('stop', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.stop))
-            for iter20 in self.stop:
-                oprot.writeString(iter20.encode('utf-8') if sys.version_info[0] == 2 else iter20)
+            for iter39 in self.stop:
+                oprot.writeString(iter39.encode('utf-8') if sys.version_info[0] == 2 else iter39)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.seed is not None:
             oprot.writeFieldBegin('seed', TType.I64, 7)
             oprot.writeI64(self.seed)
+            oprot.writeFieldEnd()
+        if self.min_p is not None:
+            oprot.writeFieldBegin('min_p', TType.DOUBLE, 8)
+            oprot.writeDouble(self.min_p)
+            oprot.writeFieldEnd()
+        if self.presence_penalty is not None:
+            oprot.writeFieldBegin('presence_penalty', TType.DOUBLE, 9)
+            oprot.writeDouble(self.presence_penalty)
+            oprot.writeFieldEnd()
+        if self.frequency_penalty is not None:
+            oprot.writeFieldBegin('frequency_penalty', TType.DOUBLE, 10)
+            oprot.writeDouble(self.frequency_penalty)
+            oprot.writeFieldEnd()
+        if self.min_tokens is not None:
+            oprot.writeFieldBegin('min_tokens', TType.I32, 11)
+            oprot.writeI32(self.min_tokens)
+            oprot.writeFieldEnd()
+        if self.stop_token_ids is not None:
+            oprot.writeFieldBegin('stop_token_ids', TType.LIST, 12)
+            oprot.writeListBegin(TType.I32, len(self.stop_token_ids))
+            for iter40 in self.stop_token_ids:
+                oprot.writeI32(iter40)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.ignore_eos is not None:
+            oprot.writeFieldBegin('ignore_eos', TType.BOOL, 13)
+            oprot.writeBool(self.ignore_eos)
+            oprot.writeFieldEnd()
+        if self.logit_bias is not None:
+            oprot.writeFieldBegin('logit_bias', TType.MAP, 14)
+            oprot.writeMapBegin(TType.I32, TType.DOUBLE, len(self.logit_bias))
+            for kiter41, viter42 in self.logit_bias.items():
+                oprot.writeI32(kiter41)
+                oprot.writeDouble(viter42)
+            oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.logprobs is not None:
+            oprot.writeFieldBegin('logprobs', TType.I32, 15)
+            oprot.writeI32(self.logprobs)
+            oprot.writeFieldEnd()
+        if self.prompt_logprobs is not None:
+            oprot.writeFieldBegin('prompt_logprobs', TType.I32, 16)
+            oprot.writeI32(self.prompt_logprobs)
+            oprot.writeFieldEnd()
+        if self.prompt_token_ids is not None:
+            oprot.writeFieldBegin('prompt_token_ids', TType.LIST, 17)
+            oprot.writeListBegin(TType.I32, len(self.prompt_token_ids))
+            for iter43 in self.prompt_token_ids:
+                oprot.writeI32(iter43)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.json_schema is not None:
+            oprot.writeFieldBegin('json_schema', TType.STRING, 18)
+            oprot.writeString(self.json_schema.encode('utf-8') if sys.version_info[0] == 2 else self.json_schema)
+            oprot.writeFieldEnd()
+        if self.regex is not None:
+            oprot.writeFieldBegin('regex', TType.STRING, 19)
+            oprot.writeString(self.regex.encode('utf-8') if sys.version_info[0] == 2 else self.regex)
+            oprot.writeFieldEnd()
+        if self.grammar is not None:
+            oprot.writeFieldBegin('grammar', TType.STRING, 20)
+            oprot.writeString(self.grammar.encode('utf-8') if sys.version_info[0] == 2 else self.grammar)
+            oprot.writeFieldEnd()
+        if self.clamp_max_tokens is not None:
+            oprot.writeFieldBegin('clamp_max_tokens', TType.BOOL, 21)
+            oprot.writeBool(self.clamp_max_tokens)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1414,11 +1598,11 @@ class ChatMessage(object):
             elif fid == 4:
                 if ftype == TType.LIST:
                     self.tool_calls = []
-                    (_etype24, _size21) = iprot.readListBegin()
-                    for _i25 in range(_size21):
-                        _elem26 = ToolCall()
-                        _elem26.read(iprot)
-                        self.tool_calls.append(_elem26)
+                    (_etype47, _size44) = iprot.readListBegin()
+                    for _i48 in range(_size44):
+                        _elem49 = ToolCall()
+                        _elem49.read(iprot)
+                        self.tool_calls.append(_elem49)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1457,8 +1641,8 @@ class ChatMessage(object):
         if self.tool_calls is not None:
             oprot.writeFieldBegin('tool_calls', TType.LIST, 4)
             oprot.writeListBegin(TType.STRUCT, len(self.tool_calls))
-            for iter27 in self.tool_calls:
-                iter27.write(oprot)
+            for iter50 in self.tool_calls:
+                iter50.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.tool_call_id is not None:
@@ -1522,10 +1706,10 @@ class ChatOptions(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tools = []
-                    (_etype31, _size28) = iprot.readListBegin()
-                    for _i32 in range(_size28):
-                        _elem33 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.tools.append(_elem33)
+                    (_etype54, _size51) = iprot.readListBegin()
+                    for _i55 in range(_size51):
+                        _elem56 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.tools.append(_elem56)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1562,8 +1746,8 @@ class ChatOptions(object):
         if self.tools is not None:
             oprot.writeFieldBegin('tools', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.tools))
-            for iter34 in self.tools:
-                oprot.writeString(iter34.encode('utf-8') if sys.version_info[0] == 2 else iter34)
+            for iter57 in self.tools:
+                oprot.writeString(iter57.encode('utf-8') if sys.version_info[0] == 2 else iter57)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.add_generation_prompt is not None:
@@ -2032,30 +2216,30 @@ class SparseVector(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.indices = []
-                    (_etype38, _size35) = iprot.readListBegin()
-                    for _i39 in range(_size35):
-                        _elem40 = iprot.readI32()
-                        self.indices.append(_elem40)
+                    (_etype61, _size58) = iprot.readListBegin()
+                    for _i62 in range(_size58):
+                        _elem63 = iprot.readI32()
+                        self.indices.append(_elem63)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.values = []
-                    (_etype44, _size41) = iprot.readListBegin()
-                    for _i45 in range(_size41):
-                        _elem46 = iprot.readDouble()
-                        self.values.append(_elem46)
+                    (_etype67, _size64) = iprot.readListBegin()
+                    for _i68 in range(_size64):
+                        _elem69 = iprot.readDouble()
+                        self.values.append(_elem69)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 3:
                 if ftype == TType.LIST:
                     self.tokens = []
-                    (_etype50, _size47) = iprot.readListBegin()
-                    for _i51 in range(_size47):
-                        _elem52 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.tokens.append(_elem52)
+                    (_etype73, _size70) = iprot.readListBegin()
+                    for _i74 in range(_size70):
+                        _elem75 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.tokens.append(_elem75)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2072,22 +2256,22 @@ class SparseVector(object):
         if self.indices is not None:
             oprot.writeFieldBegin('indices', TType.LIST, 1)
             oprot.writeListBegin(TType.I32, len(self.indices))
-            for iter53 in self.indices:
-                oprot.writeI32(iter53)
+            for iter76 in self.indices:
+                oprot.writeI32(iter76)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.values is not None:
             oprot.writeFieldBegin('values', TType.LIST, 2)
             oprot.writeListBegin(TType.DOUBLE, len(self.values))
-            for iter54 in self.values:
-                oprot.writeDouble(iter54)
+            for iter77 in self.values:
+                oprot.writeDouble(iter77)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.tokens is not None:
             oprot.writeFieldBegin('tokens', TType.LIST, 3)
             oprot.writeListBegin(TType.STRING, len(self.tokens))
-            for iter55 in self.tokens:
-                oprot.writeString(iter55.encode('utf-8') if sys.version_info[0] == 2 else iter55)
+            for iter78 in self.tokens:
+                oprot.writeString(iter78.encode('utf-8') if sys.version_info[0] == 2 else iter78)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -2208,26 +2392,248 @@ class Token(object):
         return not (self == other)
 
 
+class TopLogprob(object):
+    """
+    A token that could stand at a place of a text.
+
+    Attributes:
+     - id
+     - text: What it writes; of bytes that are no whole characters U+FFFD, of a special token its name.
+     - bytes: The bytes that it writes; none for a special token.
+     - logprob
+
+    """
+
+
+    def __init__(self, id=None, text=None, bytes=None, logprob=None,):
+        self.id = id
+        self.text = text
+        self.bytes = bytes
+        self.logprob = logprob
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.id = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.text = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.bytes = iprot.readBinary()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.DOUBLE:
+                    self.logprob = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('TopLogprob')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.I32, 1)
+            oprot.writeI32(self.id)
+            oprot.writeFieldEnd()
+        if self.text is not None:
+            oprot.writeFieldBegin('text', TType.STRING, 2)
+            oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
+            oprot.writeFieldEnd()
+        if self.bytes is not None:
+            oprot.writeFieldBegin('bytes', TType.STRING, 3)
+            oprot.writeBinary(self.bytes)
+            oprot.writeFieldEnd()
+        if self.logprob is not None:
+            oprot.writeFieldBegin('logprob', TType.DOUBLE, 4)
+            oprot.writeDouble(self.logprob)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.id is None:
+            raise TProtocolException(message='Required field id is unset!')
+        if self.text is None:
+            raise TProtocolException(message='Required field text is unset!')
+        if self.bytes is None:
+            raise TProtocolException(message='Required field bytes is unset!')
+        if self.logprob is None:
+            raise TProtocolException(message='Required field logprob is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class TokenLogprob(object):
+    """
+    A token of a text, and how likely it was there.
+
+    Attributes:
+     - id
+     - text: As in TopLogprob.
+     - bytes
+     - logprob: The natural logarithm of its probability; not set for the first token of a prompt.
+     - top: The likeliest tokens there, the best first, as many as were asked for.
+
+    """
+
+
+    def __init__(self, id=None, text=None, bytes=None, logprob=None, top=None,):
+        self.id = id
+        self.text = text
+        self.bytes = bytes
+        self.logprob = logprob
+        self.top = top
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I32:
+                    self.id = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.text = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.bytes = iprot.readBinary()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.DOUBLE:
+                    self.logprob = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.LIST:
+                    self.top = []
+                    (_etype82, _size79) = iprot.readListBegin()
+                    for _i83 in range(_size79):
+                        _elem84 = TopLogprob()
+                        _elem84.read(iprot)
+                        self.top.append(_elem84)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('TokenLogprob')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.I32, 1)
+            oprot.writeI32(self.id)
+            oprot.writeFieldEnd()
+        if self.text is not None:
+            oprot.writeFieldBegin('text', TType.STRING, 2)
+            oprot.writeString(self.text.encode('utf-8') if sys.version_info[0] == 2 else self.text)
+            oprot.writeFieldEnd()
+        if self.bytes is not None:
+            oprot.writeFieldBegin('bytes', TType.STRING, 3)
+            oprot.writeBinary(self.bytes)
+            oprot.writeFieldEnd()
+        if self.logprob is not None:
+            oprot.writeFieldBegin('logprob', TType.DOUBLE, 4)
+            oprot.writeDouble(self.logprob)
+            oprot.writeFieldEnd()
+        if self.top is not None:
+            oprot.writeFieldBegin('top', TType.LIST, 5)
+            oprot.writeListBegin(TType.STRUCT, len(self.top))
+            for iter85 in self.top:
+                iter85.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        if self.id is None:
+            raise TProtocolException(message='Required field id is unset!')
+        if self.text is None:
+            raise TProtocolException(message='Required field text is unset!')
+        if self.bytes is None:
+            raise TProtocolException(message='Required field bytes is unset!')
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class Generation(object):
     """
     A generated text.
 
     Attributes:
-     - prompt: The prompt as it was given.
+     - prompt: The prompt as it was given; of prompt_token_ids the text that they are.
      - continuation: The new text only; a leading space is kept, special tokens are not part of it.
      - token_count: Number of tokens generated.
      - finish_reason
      - prompt_tokens: Number of tokens that the prompt is to the model.
+     - logprobs: Of each generated token; set where logprobs are asked for.
+     - prompt_logprobs: Of each token of the prompt; set where prompt_logprobs are asked for.
 
     """
 
 
-    def __init__(self, prompt=None, continuation=None, token_count=None, finish_reason=None, prompt_tokens=None,):
+    def __init__(self, prompt=None, continuation=None, token_count=None, finish_reason=None, prompt_tokens=None, logprobs=None, prompt_logprobs=None,):
         self.prompt = prompt
         self.continuation = continuation
         self.token_count = token_count
         self.finish_reason = finish_reason
         self.prompt_tokens = prompt_tokens
+        self.logprobs = logprobs
+        self.prompt_logprobs = prompt_logprobs
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2263,6 +2669,28 @@ class Generation(object):
                     self.prompt_tokens = iprot.readI32()
                 else:
                     iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.LIST:
+                    self.logprobs = []
+                    (_etype89, _size86) = iprot.readListBegin()
+                    for _i90 in range(_size86):
+                        _elem91 = TokenLogprob()
+                        _elem91.read(iprot)
+                        self.logprobs.append(_elem91)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.LIST:
+                    self.prompt_logprobs = []
+                    (_etype95, _size92) = iprot.readListBegin()
+                    for _i96 in range(_size92):
+                        _elem97 = TokenLogprob()
+                        _elem97.read(iprot)
+                        self.prompt_logprobs.append(_elem97)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -2292,6 +2720,20 @@ class Generation(object):
         if self.prompt_tokens is not None:
             oprot.writeFieldBegin('prompt_tokens', TType.I32, 5)
             oprot.writeI32(self.prompt_tokens)
+            oprot.writeFieldEnd()
+        if self.logprobs is not None:
+            oprot.writeFieldBegin('logprobs', TType.LIST, 6)
+            oprot.writeListBegin(TType.STRUCT, len(self.logprobs))
+            for iter98 in self.logprobs:
+                iter98.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.prompt_logprobs is not None:
+            oprot.writeFieldBegin('prompt_logprobs', TType.LIST, 7)
+            oprot.writeListBegin(TType.STRUCT, len(self.prompt_logprobs))
+            for iter99 in self.prompt_logprobs:
+                iter99.write(oprot)
+            oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2329,16 +2771,18 @@ class ChatCompletion(object):
      - token_count: Number of tokens generated, those of the calls among them.
      - finish_reason
      - prompt_tokens: Number of tokens that the conversation is to the model; not set where it does not tell.
+     - logprobs: Of each generated token, those of the calls among them; set where logprobs are asked for.
 
     """
 
 
-    def __init__(self, content=None, tool_calls=None, token_count=None, finish_reason=None, prompt_tokens=None,):
+    def __init__(self, content=None, tool_calls=None, token_count=None, finish_reason=None, prompt_tokens=None, logprobs=None,):
         self.content = content
         self.tool_calls = tool_calls
         self.token_count = token_count
         self.finish_reason = finish_reason
         self.prompt_tokens = prompt_tokens
+        self.logprobs = logprobs
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2357,11 +2801,11 @@ class ChatCompletion(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.tool_calls = []
-                    (_etype59, _size56) = iprot.readListBegin()
-                    for _i60 in range(_size56):
-                        _elem61 = ToolCall()
-                        _elem61.read(iprot)
-                        self.tool_calls.append(_elem61)
+                    (_etype103, _size100) = iprot.readListBegin()
+                    for _i104 in range(_size100):
+                        _elem105 = ToolCall()
+                        _elem105.read(iprot)
+                        self.tool_calls.append(_elem105)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2378,6 +2822,17 @@ class ChatCompletion(object):
             elif fid == 5:
                 if ftype == TType.I32:
                     self.prompt_tokens = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.LIST:
+                    self.logprobs = []
+                    (_etype109, _size106) = iprot.readListBegin()
+                    for _i110 in range(_size106):
+                        _elem111 = TokenLogprob()
+                        _elem111.read(iprot)
+                        self.logprobs.append(_elem111)
+                    iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             else:
@@ -2397,8 +2852,8 @@ class ChatCompletion(object):
         if self.tool_calls is not None:
             oprot.writeFieldBegin('tool_calls', TType.LIST, 2)
             oprot.writeListBegin(TType.STRUCT, len(self.tool_calls))
-            for iter62 in self.tool_calls:
-                iter62.write(oprot)
+            for iter112 in self.tool_calls:
+                iter112.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.token_count is not None:
@@ -2412,6 +2867,13 @@ class ChatCompletion(object):
         if self.prompt_tokens is not None:
             oprot.writeFieldBegin('prompt_tokens', TType.I32, 5)
             oprot.writeI32(self.prompt_tokens)
+            oprot.writeFieldEnd()
+        if self.logprobs is not None:
+            oprot.writeFieldBegin('logprobs', TType.LIST, 6)
+            oprot.writeListBegin(TType.STRUCT, len(self.logprobs))
+            for iter113 in self.logprobs:
+                iter113.write(oprot)
+            oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2471,10 +2933,10 @@ class ChatPrompt(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.ids = []
-                    (_etype66, _size63) = iprot.readListBegin()
-                    for _i67 in range(_size63):
-                        _elem68 = iprot.readI32()
-                        self.ids.append(_elem68)
+                    (_etype117, _size114) = iprot.readListBegin()
+                    for _i118 in range(_size114):
+                        _elem119 = iprot.readI32()
+                        self.ids.append(_elem119)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2495,8 +2957,8 @@ class ChatPrompt(object):
         if self.ids is not None:
             oprot.writeFieldBegin('ids', TType.LIST, 2)
             oprot.writeListBegin(TType.I32, len(self.ids))
-            for iter69 in self.ids:
-                oprot.writeI32(iter69)
+            for iter120 in self.ids:
+                oprot.writeI32(iter120)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -2530,16 +2992,22 @@ class GenerationChunk(object):
      - token_count: Tokens generated so far.
      - finish_reason: Set in the last chunk; after it the stream's id is gone.
      - prompt_tokens: Number of tokens that the prompt is to the model; set in the last chunk.
+     - logprobs: Of the tokens since the last chunk; set where logprobs are asked for. Text may come later than its tokens.
+     - prompt_logprobs: Of each token of the prompt; set in one chunk, where prompt_logprobs are asked for.
+     - prompt: The text that prompt_token_ids are; set in the first chunk, where they were given.
      - tool_calls: Of a conversation: tools that the model has asked for since the last chunk, each whole.
 
     """
 
 
-    def __init__(self, text=None, token_count=None, finish_reason=None, prompt_tokens=None, tool_calls=None,):
+    def __init__(self, text=None, token_count=None, finish_reason=None, prompt_tokens=None, logprobs=None, prompt_logprobs=None, prompt=None, tool_calls=None,):
         self.text = text
         self.token_count = token_count
         self.finish_reason = finish_reason
         self.prompt_tokens = prompt_tokens
+        self.logprobs = logprobs
+        self.prompt_logprobs = prompt_logprobs
+        self.prompt = prompt
         self.tool_calls = tool_calls
 
     def read(self, iprot):
@@ -2571,14 +3039,41 @@ class GenerationChunk(object):
                     self.prompt_tokens = iprot.readI32()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.LIST:
+                    self.logprobs = []
+                    (_etype124, _size121) = iprot.readListBegin()
+                    for _i125 in range(_size121):
+                        _elem126 = TokenLogprob()
+                        _elem126.read(iprot)
+                        self.logprobs.append(_elem126)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.LIST:
+                    self.prompt_logprobs = []
+                    (_etype130, _size127) = iprot.readListBegin()
+                    for _i131 in range(_size127):
+                        _elem132 = TokenLogprob()
+                        _elem132.read(iprot)
+                        self.prompt_logprobs.append(_elem132)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRING:
+                    self.prompt = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             elif fid == 8:
                 if ftype == TType.LIST:
                     self.tool_calls = []
-                    (_etype73, _size70) = iprot.readListBegin()
-                    for _i74 in range(_size70):
-                        _elem75 = ToolCall()
-                        _elem75.read(iprot)
-                        self.tool_calls.append(_elem75)
+                    (_etype136, _size133) = iprot.readListBegin()
+                    for _i137 in range(_size133):
+                        _elem138 = ToolCall()
+                        _elem138.read(iprot)
+                        self.tool_calls.append(_elem138)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2608,11 +3103,29 @@ class GenerationChunk(object):
             oprot.writeFieldBegin('prompt_tokens', TType.I32, 4)
             oprot.writeI32(self.prompt_tokens)
             oprot.writeFieldEnd()
+        if self.logprobs is not None:
+            oprot.writeFieldBegin('logprobs', TType.LIST, 5)
+            oprot.writeListBegin(TType.STRUCT, len(self.logprobs))
+            for iter139 in self.logprobs:
+                iter139.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.prompt_logprobs is not None:
+            oprot.writeFieldBegin('prompt_logprobs', TType.LIST, 6)
+            oprot.writeListBegin(TType.STRUCT, len(self.prompt_logprobs))
+            for iter140 in self.prompt_logprobs:
+                iter140.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.prompt is not None:
+            oprot.writeFieldBegin('prompt', TType.STRING, 7)
+            oprot.writeString(self.prompt.encode('utf-8') if sys.version_info[0] == 2 else self.prompt)
+            oprot.writeFieldEnd()
         if self.tool_calls is not None:
             oprot.writeFieldBegin('tool_calls', TType.LIST, 8)
             oprot.writeListBegin(TType.STRUCT, len(self.tool_calls))
-            for iter76 in self.tool_calls:
-                iter76.write(oprot)
+            for iter141 in self.tool_calls:
+                iter141.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3160,20 +3673,20 @@ class ModelInfo(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.methods = []
-                    (_etype80, _size77) = iprot.readListBegin()
-                    for _i81 in range(_size77):
-                        _elem82 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.methods.append(_elem82)
+                    (_etype145, _size142) = iprot.readListBegin()
+                    for _i146 in range(_size142):
+                        _elem147 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.methods.append(_elem147)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 7:
                 if ftype == TType.LIST:
                     self.default_for = []
-                    (_etype86, _size83) = iprot.readListBegin()
-                    for _i87 in range(_size83):
-                        _elem88 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.default_for.append(_elem88)
+                    (_etype151, _size148) = iprot.readListBegin()
+                    for _i152 in range(_size148):
+                        _elem153 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.default_for.append(_elem153)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3191,11 +3704,11 @@ class ModelInfo(object):
             elif fid == 10:
                 if ftype == TType.MAP:
                     self.details = {}
-                    (_ktype90, _vtype91, _size89) = iprot.readMapBegin()
-                    for _i93 in range(_size89):
-                        _key94 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val95 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.details[_key94] = _val95
+                    (_ktype155, _vtype156, _size154) = iprot.readMapBegin()
+                    for _i158 in range(_size154):
+                        _key159 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val160 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.details[_key159] = _val160
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3237,15 +3750,15 @@ class ModelInfo(object):
         if self.methods is not None:
             oprot.writeFieldBegin('methods', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.methods))
-            for iter96 in self.methods:
-                oprot.writeString(iter96.encode('utf-8') if sys.version_info[0] == 2 else iter96)
+            for iter161 in self.methods:
+                oprot.writeString(iter161.encode('utf-8') if sys.version_info[0] == 2 else iter161)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.default_for is not None:
             oprot.writeFieldBegin('default_for', TType.LIST, 7)
             oprot.writeListBegin(TType.STRING, len(self.default_for))
-            for iter97 in self.default_for:
-                oprot.writeString(iter97.encode('utf-8') if sys.version_info[0] == 2 else iter97)
+            for iter162 in self.default_for:
+                oprot.writeString(iter162.encode('utf-8') if sys.version_info[0] == 2 else iter162)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.limits is not None:
@@ -3259,9 +3772,9 @@ class ModelInfo(object):
         if self.details is not None:
             oprot.writeFieldBegin('details', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.details))
-            for kiter98, viter99 in self.details.items():
-                oprot.writeString(kiter98.encode('utf-8') if sys.version_info[0] == 2 else kiter98)
-                oprot.writeString(viter99.encode('utf-8') if sys.version_info[0] == 2 else viter99)
+            for kiter163, viter164 in self.details.items():
+                oprot.writeString(kiter163.encode('utf-8') if sys.version_info[0] == 2 else kiter163)
+                oprot.writeString(viter164.encode('utf-8') if sys.version_info[0] == 2 else viter164)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -3556,10 +4069,10 @@ class ServerStatus(object):
             elif fid == 4:
                 if ftype == TType.LIST:
                     self.reasons = []
-                    (_etype103, _size100) = iprot.readListBegin()
-                    for _i104 in range(_size100):
-                        _elem105 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.reasons.append(_elem105)
+                    (_etype168, _size165) = iprot.readListBegin()
+                    for _i169 in range(_size165):
+                        _elem170 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.reasons.append(_elem170)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3571,11 +4084,11 @@ class ServerStatus(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.models = []
-                    (_etype109, _size106) = iprot.readListBegin()
-                    for _i110 in range(_size106):
-                        _elem111 = ModelStatus()
-                        _elem111.read(iprot)
-                        self.models.append(_elem111)
+                    (_etype174, _size171) = iprot.readListBegin()
+                    for _i175 in range(_size171):
+                        _elem176 = ModelStatus()
+                        _elem176.read(iprot)
+                        self.models.append(_elem176)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3604,8 +4117,8 @@ class ServerStatus(object):
         if self.reasons is not None:
             oprot.writeFieldBegin('reasons', TType.LIST, 4)
             oprot.writeListBegin(TType.STRING, len(self.reasons))
-            for iter112 in self.reasons:
-                oprot.writeString(iter112.encode('utf-8') if sys.version_info[0] == 2 else iter112)
+            for iter177 in self.reasons:
+                oprot.writeString(iter177.encode('utf-8') if sys.version_info[0] == 2 else iter177)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.connections is not None:
@@ -3615,8 +4128,8 @@ class ServerStatus(object):
         if self.models is not None:
             oprot.writeFieldBegin('models', TType.LIST, 6)
             oprot.writeListBegin(TType.STRUCT, len(self.models))
-            for iter113 in self.models:
-                iter113.write(oprot)
+            for iter178 in self.models:
+                iter178.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3732,6 +4245,20 @@ GenerationOptions.thrift_spec = (
     (5, TType.DOUBLE, 'repetition_penalty', None, None, ),  # 5
     (6, TType.LIST, 'stop', (TType.STRING, 'UTF8', False), None, ),  # 6
     (7, TType.I64, 'seed', None, None, ),  # 7
+    (8, TType.DOUBLE, 'min_p', None, None, ),  # 8
+    (9, TType.DOUBLE, 'presence_penalty', None, None, ),  # 9
+    (10, TType.DOUBLE, 'frequency_penalty', None, None, ),  # 10
+    (11, TType.I32, 'min_tokens', None, None, ),  # 11
+    (12, TType.LIST, 'stop_token_ids', (TType.I32, None, False), None, ),  # 12
+    (13, TType.BOOL, 'ignore_eos', None, None, ),  # 13
+    (14, TType.MAP, 'logit_bias', (TType.I32, None, TType.DOUBLE, None, False), None, ),  # 14
+    (15, TType.I32, 'logprobs', None, None, ),  # 15
+    (16, TType.I32, 'prompt_logprobs', None, None, ),  # 16
+    (17, TType.LIST, 'prompt_token_ids', (TType.I32, None, False), None, ),  # 17
+    (18, TType.STRING, 'json_schema', 'UTF8', None, ),  # 18
+    (19, TType.STRING, 'regex', 'UTF8', None, ),  # 19
+    (20, TType.STRING, 'grammar', 'UTF8', None, ),  # 20
+    (21, TType.BOOL, 'clamp_max_tokens', None, None, ),  # 21
 )
 all_structs.append(ToolCall)
 ToolCall.thrift_spec = (
@@ -3807,6 +4334,23 @@ Token.thrift_spec = (
     (3, TType.I32, 'start', None, None, ),  # 3
     (4, TType.I32, 'stop', None, None, ),  # 4
 )
+all_structs.append(TopLogprob)
+TopLogprob.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'id', None, None, ),  # 1
+    (2, TType.STRING, 'text', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'bytes', 'BINARY', None, ),  # 3
+    (4, TType.DOUBLE, 'logprob', None, None, ),  # 4
+)
+all_structs.append(TokenLogprob)
+TokenLogprob.thrift_spec = (
+    None,  # 0
+    (1, TType.I32, 'id', None, None, ),  # 1
+    (2, TType.STRING, 'text', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'bytes', 'BINARY', None, ),  # 3
+    (4, TType.DOUBLE, 'logprob', None, None, ),  # 4
+    (5, TType.LIST, 'top', (TType.STRUCT, [TopLogprob, None], False), None, ),  # 5
+)
 all_structs.append(Generation)
 Generation.thrift_spec = (
     None,  # 0
@@ -3815,6 +4359,8 @@ Generation.thrift_spec = (
     (3, TType.I32, 'token_count', None, None, ),  # 3
     (4, TType.I32, 'finish_reason', None, None, ),  # 4
     (5, TType.I32, 'prompt_tokens', None, None, ),  # 5
+    (6, TType.LIST, 'logprobs', (TType.STRUCT, [TokenLogprob, None], False), None, ),  # 6
+    (7, TType.LIST, 'prompt_logprobs', (TType.STRUCT, [TokenLogprob, None], False), None, ),  # 7
 )
 all_structs.append(ChatCompletion)
 ChatCompletion.thrift_spec = (
@@ -3824,6 +4370,7 @@ ChatCompletion.thrift_spec = (
     (3, TType.I32, 'token_count', None, None, ),  # 3
     (4, TType.I32, 'finish_reason', None, None, ),  # 4
     (5, TType.I32, 'prompt_tokens', None, None, ),  # 5
+    (6, TType.LIST, 'logprobs', (TType.STRUCT, [TokenLogprob, None], False), None, ),  # 6
 )
 all_structs.append(ChatPrompt)
 ChatPrompt.thrift_spec = (
@@ -3838,9 +4385,9 @@ GenerationChunk.thrift_spec = (
     (2, TType.I32, 'token_count', None, None, ),  # 2
     (3, TType.I32, 'finish_reason', None, None, ),  # 3
     (4, TType.I32, 'prompt_tokens', None, None, ),  # 4
-    None,  # 5
-    None,  # 6
-    None,  # 7
+    (5, TType.LIST, 'logprobs', (TType.STRUCT, [TokenLogprob, None], False), None, ),  # 5
+    (6, TType.LIST, 'prompt_logprobs', (TType.STRUCT, [TokenLogprob, None], False), None, ),  # 6
+    (7, TType.STRING, 'prompt', 'UTF8', None, ),  # 7
     (8, TType.LIST, 'tool_calls', (TType.STRUCT, [ToolCall, None], False), None, ),  # 8
 )
 all_structs.append(BatchRequest)

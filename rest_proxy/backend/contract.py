@@ -134,6 +134,8 @@ def plain(value: Any) -> Any:
     """A struct of the contract as JSON has it: objects without the fields that are not set, enums by name."""
     if isinstance(value, list):
         return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return list(value)
     if not hasattr(value, "thrift_spec"):
         return value
     return {name: _plain_field(type(value), name, item) for name, item in vars(value).items() if item is not None}

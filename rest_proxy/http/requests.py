@@ -37,7 +37,7 @@ def option_field(option: Option, *, default: Any = None, largest: int = I32) -> 
     """
     described = option.default if default is None else default
     rules: dict[str, Any] = {"json_schema_extra": {"default": described}} if described is not None else {}
-    if option.type in (str, list):
+    if option.type in (str, list, dict):
         rules |= {"min_length": option.minimum, "max_length": option.maximum}
     elif option.type in (int, float):
         rules |= {"gt" if option.over_minimum else "ge": option.minimum, "le": option.maximum}
@@ -95,6 +95,8 @@ def _check_ids(ids: list[Any], index: int | None) -> None:
         place = {} if index is None else {"index": index}
         raise PydanticCustomError("item", "{message}", {**place, "message": _EXPECTED_IDS})
 
+
+TokenId = Annotated[int, Field(ge=0, le=I32)]
 
 TextsOrIds = Annotated[
     str | list[str] | list[list[int]],

@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import orjson
 from predictor.ttypes import Generation, GenerationOptions
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from process import options as table
 from process.options import MAX_TOKENS, REPETITION_PENALTY, SEED, STOP, TEMPERATURE, TOP_K, TOP_P
 from rest_proxy.backend.contract import plain, schema
 from rest_proxy.http.content import EVENTS, JSON, STRING
-from rest_proxy.http.requests import ModelRequest, option_field, read_request
+from rest_proxy.http.errors import invalid_argument
+from rest_proxy.http.requests import ModelRequest, TokenId, option_field, read_request
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import ANY_FORM, MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.http.sse import EventStream
@@ -38,10 +41,20 @@ def _in_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_text(value: Any) -> Any:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+JsonText = Annotated[
+    str, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "boolean"}, STRING]})
+]
+"""A JSON value, or its text."""
+
+
 class GenerationRequest(ModelRequest):
     """How a text is to be generated; what is not given is as the contract says."""
 
-    repeated: ClassVar[tuple[str, ...]] = ("stop",)
+    repeated: ClassVar[tuple[str, ...]] = ("stop", "stop_token_ids", "prompt_token_ids")
 
     max_tokens: int | None = option_field(MAX_TOKENS)
     temperature: float | None = option_field(TEMPERATURE)
@@ -50,12 +63,24 @@ class GenerationRequest(ModelRequest):
     repetition_penalty: float | None = option_field(REPETITION_PENALTY)
     stop: Annotated[list[str], BeforeValidator(_in_list)] | None = option_field(STOP)
     seed: int | None = option_field(SEED)
+    min_p: float | None = option_field(table.MIN_P)
+    presence_penalty: float | None = option_field(table.PRESENCE_PENALTY)
+    frequency_penalty: float | None = option_field(table.FREQUENCY_PENALTY)
+    min_tokens: int | None = option_field(table.MIN_TOKENS)
+    stop_token_ids: list[TokenId] | None = option_field(table.STOP_TOKEN_IDS)
+    ignore_eos: bool | None = option_field(table.IGNORE_EOS)
+    logit_bias: dict[TokenId, float] | None = option_field(table.LOGIT_BIAS)
+    logprobs: int | None = option_field(table.LOGPROBS)
+    prompt_logprobs: int | None = option_field(table.PROMPT_LOGPROBS)
+    prompt_token_ids: list[TokenId] | None = option_field(table.PROMPT_TOKEN_IDS)
+    json_schema: JsonText | None = option_field(table.JSON_SCHEMA)
+    regex: str | None = option_field(table.REGEX)
+    grammar: str | None = option_field(table.GRAMMAR)
+    clamp_max_tokens: bool | None = option_field(table.CLAMP_MAX_TOKENS)
 
     def generation_options(self) -> GenerationOptions:
         """The contract's options."""
-        return GenerationOptions(
-            self.max_tokens, self.temperature, self.top_k, self.top_p, self.repetition_penalty, self.stop, self.seed
-        )
+        return GenerationOptions(**{name: getattr(self, name) for name in table.GENERATION_OPTIONS})
 
     def default_timeout_ms(self, settings: Settings, items: int) -> int:
         """Texts take longer than other answers."""
@@ -65,7 +90,7 @@ class GenerationRequest(ModelRequest):
 class PromptRequest(GenerationRequest):
     """A prompt, and whether the text is sent as it grows."""
 
-    prompt: str = Field(description="The text to continue.")
+    prompt: str | None = Field(None, description="The text to continue; give this or prompt_token_ids.")
     stream: bool | None = Field(None, description="Server-sent events instead of one answer.")
 
 
@@ -80,6 +105,10 @@ class Generate:
         """The contract's Generation; with `stream` an event for each GenerationChunk, the last with a finish_reason."""
         fields = await read_request(PromptRequest, request, self._settings)
         prompt, how = fields.prompt, fields.generation_options()
+        if prompt is None:
+            if fields.prompt_token_ids is None:
+                raise invalid_argument("this field is required", field="prompt")
+            prompt = ""
         options = fields.options(self._settings, request_id)
         with self._generator.places():
             if not fields.stream:

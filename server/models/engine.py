@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from server.models.requests import RequestContext
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 log = structlog.get_logger()
 
@@ -199,7 +200,7 @@ class EngineModel:
         self._engine = engine
         self._in_threads = 0
 
-    async def _in_thread(self, work: Callable[[str], T], text: str) -> T:
+    async def _in_thread(self, work: Callable[[Item], T], text: Item) -> T:
         """What must be done with a long text before it can be submitted; close() waits for it."""
         self._in_threads += 1
         try:

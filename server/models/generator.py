@@ -6,27 +6,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from predictor.ttypes import ModelLimits
+from predictor.ttypes import FinishReason, ModelLimits
 
+from process.options import CLAMP_MAX_TOKENS, LOGIT_BIAS, PROMPT_LOGPROBS, PROMPT_TOKEN_IDS, STOP_TOKEN_IDS
 from server.errors import PredictionError, invalid_argument, too_large
 from server.models.capabilities import Capability
 from server.models.chat.chat import Answer, Chat, ReadyPrompt
 from server.models.engine import Engine, EngineModel
 from server.models.requests import Generated
-from server.models.sampling import CONTRACT, SamplingDefaults
+from server.models.sampling import CONTRACT, FIELD, SamplingDefaults
+from server.models.scores import TokenNames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ext import _generator
+    from process.options import Option
     from server.calls import Pending
     from server.config import Settings
     from server.models.chat.chat import Listener as PartListener
     from server.models.chat.conversation import Conversation
     from server.models.chat.templates import ChatTemplates
-    from server.models.requests import ChatAnswer, RequestContext, Sampling
+    from server.models.requests import ChatAnswer, RequestContext, Sampling, Scores
 
-    Listener = Callable[[str, int], object]
+    Listener = Callable[[str, int, Scores], object]
+    NativeScores = tuple[list[_generator.Score], list[_generator.Score]] | None
+    NativeListener = Callable[[str, int, NativeScores], object]
 
 log = structlog.get_logger()
 
@@ -38,14 +43,16 @@ class GeneratorEngine(Engine):
     """An Engine whose requests may tell of their progress."""
 
     def __init__(self, native: _generator.TextGenerator, max_tokens: int) -> None:
-        self._listeners: dict[int, Listener] = {}
+        self._listeners: dict[int, NativeListener] = {}
         super().__init__(native, max_tokens)
 
     async def generate(
-        self, *payload: Any, context: RequestContext, on_text: Listener | None
-    ) -> tuple[str, list[int], int]:
-        """(text, tokens, finish reason); with `on_text` the text is what came after the last call of it."""
-        request: Pending[Any] = self.submit(*payload, on_text is not None, context=context)
+        self, tokens: list[int], options: dict[str, Any], context: RequestContext, on_text: NativeListener | None
+    ) -> tuple[str, list[int], int, NativeScores]:
+        """(text, tokens, finish reason, scores); with `on_text` text and scores are what came after its last call."""
+        if on_text is not None:
+            options["streamed"] = True
+        request: Pending[Any] = self.submit(tokens, options, context=context)
         if on_text is None:
             return await request  # type: ignore[no-any-return]
         request_id: int = request.id  # type: ignore[attr-defined]
@@ -57,16 +64,16 @@ class GeneratorEngine(Engine):
 
     def _deliver(self) -> None:
         outcomes = self._native.results()  # first: what came before them is in progress() then
-        for request_id, text, tokens in self._native.progress():  # type: ignore[attr-defined]
+        for request_id, *grown in self._native.progress():  # type: ignore[attr-defined]
             listener = self._listeners.get(request_id)
             if listener is not None:  # else it was cancelled
-                self._tell(listener, text, tokens)
+                self._tell(listener, *grown)
         self._rate.count(len(outcomes))
         self._hand_out(outcomes)
 
-    def _tell(self, listener: Listener, text: str, tokens: int) -> None:
+    def _tell(self, listener: NativeListener, text: str, tokens: int, scores: NativeScores) -> None:
         try:
-            listener(text, tokens)
+            listener(text, tokens, scores)
         except Exception:  # one caller's trouble is not the others'
             log.exception("a part of a text could not be handed over")
 
@@ -101,6 +108,7 @@ class GeneratorModel(EngineModel):
         super().__init__(GeneratorEngine(native, about.context))
         self._about = about
         self._tokenizer = about.tokenizer
+        self._names = TokenNames(native.bytes_of, about.tokenizer)
         added = about.tokenizer.get_added_tokens_decoder().items()
         self._special_tokens = frozenset(token for token, content in added if content.special)
         self._max_bytes = settings.max_message_bytes
@@ -126,35 +134,77 @@ class GeneratorModel(EngineModel):
             "batch_invariant": str(native.batch_invariant).lower(),
         }
 
-    async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
+    async def prompt_tokens(self, prompt: str, sampling: Sampling) -> list[int]:
         """See Model.prompt_tokens."""
-        tokens = await self._tokens(prompt)
-        if len(tokens) + max_tokens > self._about.context:
-            raise invalid_argument(
-                f"{len(tokens)} tokens and {max_tokens} new ones (max_tokens) are more than the"
+        if sampling.prompt_token_ids is None:
+            tokens = await self._tokens(prompt)
+            field = "prompt"
+        else:
+            field = f"{FIELD}.{PROMPT_TOKEN_IDS.name}"
+            tokens = self._given_tokens(prompt, sampling.prompt_token_ids, field)
+        needed = min(1, sampling.max_tokens) if sampling.clamp_max_tokens else sampling.max_tokens
+        if len(tokens) + needed > self._about.context:
+            raise too_large(
+                f"{len(tokens)} tokens and {needed} new ones (max_tokens) are more than the"
                 f" model's {self._about.context} positions",
-                field="prompt",
+                field=field,
             )
         return tokens
+
+    async def prompt_text(self, tokens: list[int]) -> str:
+        """See Model.prompt_text."""
+        if len(tokens) <= _INLINE_BYTES:
+            return self._decoded(tokens)
+        return await self._in_thread(self._decoded, tokens)
 
     async def generate(
         self, tokens: list[int], sampling: Sampling, context: RequestContext, on_text: Listener | None = None
     ) -> Generated:
         """See Model.generate."""
-        begins = _Beginning(self._strips(tokens), on_text)
-        text, generated, finish_reason = await self._engine.generate(
-            tokens,
-            sampling.max_tokens,
-            sampling.temperature,
-            sampling.top_k,
-            sampling.top_p,
-            sampling.repetition_penalty,
-            sampling.stop,
-            sampling.seed,
-            context=context,
-            on_text=None if on_text is None else begins.hand_on,
+        self._require_known(sampling.stop_token_ids, STOP_TOKEN_IDS)
+        self._require_known(sampling.logit_bias, LOGIT_BIAS)
+        begins = _Beginning(self._strips(tokens))
+        if sampling.max_tokens == 0 and sampling.prompt_logprobs is None:
+            return Generated("", 0, FinishReason.LENGTH, len(tokens), self._names.scores(None, tokens, sampling))
+
+        def hand_on(text: str, count: int, scores: NativeScores) -> object:
+            assert on_text is not None
+            return on_text(begins.of(text), count, self._names.scores(scores, tokens, sampling))
+
+        text, generated, finish_reason, scores = await self._engine.generate(
+            tokens, self._engine_options(tokens, sampling), context, None if on_text is None else hand_on
         )
-        return Generated(begins.of(text), len(generated), finish_reason, len(tokens))
+        done = self._names.scores(scores, tokens, sampling)
+        return Generated(begins.of(text), len(generated), finish_reason, len(tokens), done)
+
+    def _engine_options(self, tokens: list[int], sampling: Sampling) -> dict[str, Any]:
+        """As the engine takes them."""
+        options = sampling.changes()
+        for name in (PROMPT_TOKEN_IDS.name, CLAMP_MAX_TOKENS.name):
+            options.pop(name, None)
+        options["max_tokens"] = min(sampling.max_tokens, self._about.context - len(tokens))
+        return options
+
+    def _require_known(self, tokens: Iterable[int], option: Option) -> None:
+        """Raise INVALID_ARGUMENT for a token that the model does not have."""
+        for place, token in enumerate(tokens):
+            if not 0 <= token < self._about.vocabulary:
+                raise invalid_argument(
+                    f"there is no token {token}: the model has {self._about.vocabulary}",
+                    field=f"{FIELD}.{option.name}[{token if option is LOGIT_BIAS else place}]",
+                )
+
+    def _given_tokens(self, prompt: str, ids: tuple[int, ...], field: str) -> list[int]:
+        if prompt:
+            raise invalid_argument("give this or a prompt", field=field)
+        if not ids:
+            raise invalid_argument("is empty", field=field)
+        self._require_room(len(ids), field)
+        self._require_known(ids, PROMPT_TOKEN_IDS)
+        return list(ids)
+
+    def _decoded(self, tokens: list[int]) -> str:
+        return self._tokenizer.decode(tokens, skip_special_tokens=False)  # type: ignore[no-any-return]
 
     async def chat_prompt(self, conversation: Conversation, context: RequestContext) -> ReadyPrompt:
         """See Model.chat_prompt."""
@@ -166,9 +216,10 @@ class GeneratorModel(EngineModel):
         self, prompt: ReadyPrompt, sampling: Sampling, context: RequestContext, on_part: PartListener | None = None
     ) -> ChatAnswer:
         """See Model.chat."""
+        for option in (PROMPT_TOKEN_IDS, PROMPT_LOGPROBS):
+            if getattr(sampling, option.name) is not None:
+                raise invalid_argument("is of generate alone", field=f"{FIELD}.{option.name}")
         answer = Answer(prompt.form, on_part)
-        room = self._about.context - len(prompt.tokens)
-        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, room))
         on_text = None if on_part is None else answer.hand_on
         return answer.end(await self.generate(prompt.tokens, sampling, context, on_text))
 
@@ -205,16 +256,19 @@ class GeneratorModel(EngineModel):
             tokens = [self._about.first_token]
         if not tokens:
             raise invalid_argument("is empty, and the model has no token to begin a text with", field=field)
-        if len(tokens) > self.limits.max_tokens:
-            of_model = "" if self._tokens_setting else " (max_tokens of the model)"
-            raise too_large(
-                f"{len(tokens)} tokens, over the limit of {self.limits.max_tokens}{of_model}",
-                field=field,
-                setting=self._tokens_setting,
-            )
+        self._require_room(len(tokens), field)
         if max(tokens) >= self._about.vocabulary:
             raise self._unknown_token(max(tokens), field)
         return tokens
+
+    def _require_room(self, count: int, field: str) -> None:
+        if count > self.limits.max_tokens:
+            of_model = "" if self._tokens_setting else " (max_tokens of the model)"
+            raise too_large(
+                f"{count} tokens, over the limit of {self.limits.max_tokens}{of_model}",
+                field=field,
+                setting=self._tokens_setting,
+            )
 
     def _unknown_token(self, token: int, field: str) -> PredictionError:
         name = self._tokenizer.id_to_token(token)
@@ -227,9 +281,8 @@ class GeneratorModel(EngineModel):
 class _Beginning:
     """The parts of a text as they are, or without the space that the first one begins with."""
 
-    def __init__(self, strips: bool, on_text: Listener | None) -> None:
+    def __init__(self, strips: bool) -> None:
         self._strips = strips
-        self._on_text = on_text
 
     def of(self, text: str) -> str:
         """The next part."""
@@ -237,8 +290,3 @@ class _Beginning:
             self._strips = False
             return text.removeprefix(" ")
         return text
-
-    def hand_on(self, text: str, tokens: int) -> object:
-        """To the listener."""
-        assert self._on_text is not None
-        return self._on_text(self.of(text), tokens)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ReplyFilter,
         RequestContext,
         Sampling,
+        Scores,
         Tagging,
         Token,
     )
@@ -102,19 +103,26 @@ class Model(Protocol):
     sampling_defaults: SamplingDefaults
     """What options mean that a request leaves out."""
 
-    async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
-        """The prompt's tokens, when there is room for so many new ones after them. Raises PredictionError."""
+    async def prompt_tokens(self, prompt: str, sampling: Sampling) -> list[int]:
+        """The prompt's tokens, or those that `sampling` has instead, when there is room for the new ones.
+
+        Raises PredictionError.
+        """
+
+    async def prompt_text(self, tokens: list[int]) -> str:
+        """The text that tokens are, special ones by their names."""
 
     async def generate(
         self,
         tokens: list[int],
         sampling: Sampling,
         context: RequestContext,
-        on_text: Callable[[str, int], object] | None = None,
+        on_text: Callable[[str, int, Scores], object] | None = None,
     ) -> Generated:
         """The text that follows what prompt_tokens gave.
 
-        With `on_text` it is streamed: `on_text(text, tokens so far)` is called as it grows, and the rest is returned.
+        With `on_text` it is streamed: `on_text(text, tokens so far, scores)` is called as it grows, and the rest is
+        returned.
         """
 
     # CHAT; sampling_defaults as for GENERATE

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from predictor.ttypes import ToolCall
+    from collections.abc import Mapping
+
+    from predictor.ttypes import TokenLogprob, ToolCall
+
+_NOTHING: Mapping[int, float] = MappingProxyType({})
 
 
 class RequestContext(NamedTuple):
@@ -83,6 +88,28 @@ class Sampling(NamedTuple):
     stop: tuple[str, ...]
     seed: int
     """0 to 2**64 - 1."""
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logit_bias: Mapping[int, float] = _NOTHING
+    logprobs: int | None = None
+    """Give the new tokens' scores, with so many alternatives."""
+    prompt_logprobs: int | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    """Instead of a prompt's text."""
+    clamp_max_tokens: bool = False
+    """max_tokens becomes what there is room for."""
+
+    def changes(self) -> dict[str, Any]:
+        """max_tokens, the seed, and what else is not at its default here: name -> value."""
+        return {
+            name: value
+            for name, value in zip(self._fields, self, strict=True)
+            if value != self._field_defaults.get(name, _NOTHING)
+        }
 
 
 class Entity(NamedTuple):
@@ -117,6 +144,16 @@ class Entailment(NamedTuple):
     entailment: float
 
 
+class Scores(NamedTuple):
+    """How likely tokens were; None where that was not asked for, or not here."""
+
+    generated: list[TokenLogprob] | None = None
+    prompt: list[TokenLogprob] | None = None
+
+
+NO_SCORES = Scores()
+
+
 class Generated(NamedTuple):
     """A generated text, or the end of one that was streamed."""
 
@@ -126,6 +163,8 @@ class Generated(NamedTuple):
     finish_reason: int
     """A value of the contract's FinishReason."""
     prompt_tokens: int
+    scores: Scores = NO_SCORES
+    """Of a streamed text those that did not come before."""
 
 
 class ChatAnswer(NamedTuple):
@@ -140,3 +179,5 @@ class ChatAnswer(NamedTuple):
     """A value of the contract's FinishReason."""
     prompt_tokens: int | None
     """None where the model does not tell."""
+    scores: Scores = NO_SCORES
+    """Of a streamed answer those that did not come before."""

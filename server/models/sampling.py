@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from predictor.ttypes import GenerationOptions
 
+from process import options as table
 from process.options import MAX_TOKENS, REPETITION_PENALTY, STOP, TEMPERATURE, TOP_K, TOP_P
 from server.errors import invalid_argument, too_large
 from server.models.requests import Sampling
@@ -30,6 +31,7 @@ class SamplingDefaults(NamedTuple):
     top_p: float = TOP_P.default
     repetition_penalty: float = REPETITION_PENALTY.default
     stop: tuple[str, ...] = ()
+    min_p: float = table.MIN_P.default
 
     def described(self) -> dict[str, str]:
         """Those that are not the contract's, as ModelInfo.details shows them: default_temperature -> 0.6."""
@@ -54,31 +56,67 @@ def sampling_of(
 ) -> Sampling:
     """The options with the defaults for what they leave out; `field` is the path of the options in the call.
 
-    Raises INVALID_ARGUMENT, and TOO_LARGE for `stop`.
+    Raises INVALID_ARGUMENT, and TOO_LARGE for lists.
     """
     if options is None:
         options = _NO_OPTIONS
     max_tokens = min(defaults.max_tokens, max_output_tokens) if options.max_tokens is None else options.max_tokens
+    for option in table.FORMS:
+        if getattr(options, option.name) is not None:
+            raise invalid_argument("is not served yet", field=f"{field}.{option.name}")
+    if options.clamp_max_tokens:
+        max_tokens = min(max_tokens, max_output_tokens)
     if wrong := MAX_TOKENS.wrong(max_tokens, max_output_tokens):
         raise invalid_argument(f"{wrong} (max_output_tokens of the model)", field=f"{field}.max_tokens")
     return Sampling(
         max_tokens,
         _number(TEMPERATURE, options.temperature, defaults.temperature, field),
-        min(_number(TOP_K, options.top_k, defaults.top_k, field), _LARGEST_TOP_K),
+        max(0, min(_number(TOP_K, options.top_k, defaults.top_k, field), _LARGEST_TOP_K)),
         _number(TOP_P, options.top_p, defaults.top_p, field),
         _number(REPETITION_PENALTY, options.repetition_penalty, defaults.repetition_penalty, field),
         defaults.stop if options.stop is None else _stops(options.stop, f"{field}.{STOP.name}"),
         secrets.randbits(64) if options.seed is None else options.seed % _SEEDS,
+        _number(table.MIN_P, options.min_p, defaults.min_p, field),
+        _number(table.PRESENCE_PENALTY, options.presence_penalty, 0.0, field),
+        _number(table.FREQUENCY_PENALTY, options.frequency_penalty, 0.0, field),
+        _number(table.MIN_TOKENS, options.min_tokens, 0, field, max_tokens),
+        _ids(table.STOP_TOKEN_IDS, options.stop_token_ids, field) or (),
+        bool(options.ignore_eos),
+        _biases(options.logit_bias, f"{field}.{table.LOGIT_BIAS.name}"),
+        _number(table.LOGPROBS, options.logprobs, None, field),
+        _number(table.PROMPT_LOGPROBS, options.prompt_logprobs, None, field),
+        _ids(table.PROMPT_TOKEN_IDS, options.prompt_token_ids, field),
+        bool(options.clamp_max_tokens) or options.max_tokens is None,
     )
 
 
-def _number(option: Option, value: Any, default: Any, field: str) -> Any:
+def _number(option: Option, value: Any, default: Any, field: str, maximum: float | None = None) -> Any:
     """The value, or the default where there is none."""
     if value is None:
         return default
-    if wrong := option.wrong(value):
+    if wrong := option.wrong(value, maximum):
         raise invalid_argument(wrong, field=f"{field}.{option.name}")
     return value
+
+
+def _ids(option: Option, ids: list[int] | None, field: str) -> tuple[int, ...] | None:
+    """Whether they are in the vocabulary is the model's matter."""
+    if ids is None:
+        return None
+    if wrong := option.wrong(len(ids)):
+        raise too_large(wrong, field=f"{field}.{option.name}")
+    return tuple(ids)
+
+
+def _biases(biases: dict[int, float] | None, field: str) -> dict[int, float]:
+    if not biases:
+        return {}
+    if wrong := table.LOGIT_BIAS.wrong(len(biases)):
+        raise too_large(wrong, field=field)
+    for token, bias in biases.items():
+        if wrong := table.LOGIT_BIAS.wrong_value(bias):
+            raise invalid_argument(wrong, field=f"{field}[{token}]")
+    return biases
 
 
 def _stops(stops: list[str], field: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from predictor.ttypes import FinishReason, ModelLimits
 from server.errors import ModelError, PredictionError, invalid_argument
 from server.models.capabilities import Capability
 from server.models.message_cost import MessageCost
-from server.models.requests import Generated
+from server.models.requests import NO_SCORES, Generated, Sampling
 from server.models.sampling import CONTRACT, FIELD
 from server.models.task_queue import TaskEngine, TaskQueue
 from server.upstream import answers
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from server.calls import Pending
     from server.config import Settings
     from server.models.options import ModelOptions
-    from server.models.requests import Reading, RequestContext, Sampling
+    from server.models.requests import Reading, RequestContext, Scores
     from server.models.task_queue import Item
     from server.upstream.answers import Part
     from server.upstream.discovery import Found
 
-    Listener = Callable[[str, int], object]
+    Listener = Callable[[str, int, Scores], object]
 
 log = structlog.get_logger()
 
@@ -51,7 +51,8 @@ _REASONS = {
     "eos_token": FinishReason.END_OF_TEXT,
 }
 _PENALTY_WINDOW = 8192  # llama.cpp takes memory for each
-_NEUTRAL = {"top_k": 0, "repetition_penalty": 1.0}
+_NEUTRAL = {"top_k": 0, "repetition_penalty": 1.0, **Sampling._field_defaults}
+del _NEUTRAL["clamp_max_tokens"]
 
 
 class Text(NamedTuple):
@@ -141,7 +142,7 @@ class UpstreamModel:
         payload = Pair(query, text, truncate)
         return self._readings.submit(payload, self._cost.tokens_of([query, text]), context=context)
 
-    async def prompt_tokens(self, prompt: str, max_tokens: int) -> Any:
+    async def prompt_tokens(self, prompt: str, sampling: Sampling) -> Any:
         """The prompt itself: the upstream server has the tokenizer. Raises TOO_LARGE."""
         self._cost.tokens_of([prompt])
         return prompt
@@ -328,7 +329,7 @@ class _Streamed:
 
     def _tell(self, text: str) -> None:
         try:
-            self._on_text(text, self._tokens)
+            self._on_text(text, self._tokens, NO_SCORES)
         except Exception:  # the caller's trouble is not ours
             log.exception("a part of a text could not be handed over")
 

@@ -310,11 +310,17 @@ class Handler:
         model, context = self._admit(_GENERATE, options)
         sampling = sampling_of(generation_options, model.limits.max_output_tokens, model.sampling_defaults)
         try:
-            tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
+            tokens = await model.prompt_tokens(prompt, sampling)
             done = await model.generate(tokens, sampling, context)
         except PredictionError as error:
             raise explained(error, "prompt", options) from None
-        return Generation(prompt, done.text, done.token_count, done.finish_reason, done.prompt_tokens)
+        if sampling.prompt_token_ids is not None:
+            prompt = await model.prompt_text(tokens)
+        scores = done.scores
+        return Generation(
+            *(prompt, done.text, done.token_count, done.finish_reason, done.prompt_tokens),
+            *(scores.generated, scores.prompt),
+        )
 
     async def generate_begin(
         self, prompt: str, generation_options: GenerationOptions | None, options: RequestOptions | None
@@ -328,8 +334,9 @@ class Handler:
             except PredictionError as error:
                 raise explained(error, "prompt", options) from None
 
-        tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
-        return self.streams.begin(text, context.deadline_ns)
+        tokens = await model.prompt_tokens(prompt, sampling)
+        given = None if sampling.prompt_token_ids is None else await model.prompt_text(tokens)
+        return self.streams.begin(text, context.deadline_ns, given)
 
     async def chat(
         self,
@@ -346,7 +353,10 @@ class Handler:
             done = await model.chat(prompt, sampling, context)
         except PredictionError as error:
             raise explained(error, "messages", options) from None
-        return ChatCompletion(done.text, done.tool_calls, done.token_count, done.finish_reason, done.prompt_tokens)
+        return ChatCompletion(
+            *(done.text, done.tool_calls, done.token_count, done.finish_reason, done.prompt_tokens),
+            *(done.scores.generated,),
+        )
 
     async def chat_begin(
         self,

@@ -16,10 +16,10 @@ from server.errors import invalid_argument, not_found, overloaded, unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from predictor.ttypes import ToolCall
+    from predictor.ttypes import TokenLogprob, ToolCall
 
     from server.calls import Call
-    from server.models.requests import ChatAnswer, Generated
+    from server.models.requests import ChatAnswer, Generated, Scores
 
     Listener = Callable[..., object]
     """_Stream.on_text."""
@@ -33,13 +33,18 @@ class _Stream:
     """One text: what has come of it and was not read yet, and who waits for more."""
 
     __slots__ = (
-        *("_call", "_error", "_finish_reason", "_parts", "_prompt_tokens", "_tokens", "_tool_calls"),
+        *("_call", "_error", "_finish_reason", "_parts", "_prompt", "_prompt_tokens", "_tokens", "_tool_calls"),
+        *("_prompt_scores", "_scores"),
         *("last_read_ns", "timeout_ns", "waiter"),
     )
 
-    def __init__(self, timeout_ns: int) -> None:
+    def __init__(self, timeout_ns: int, prompt: str | None = None) -> None:
+        """`prompt`: what the first chunk says of it."""
         self._parts: list[str] = []
         self._tool_calls: list[ToolCall] = []
+        self._prompt = prompt
+        self._scores: list[TokenLogprob] = []
+        self._prompt_scores: list[TokenLogprob] | None = None
         self._tokens = 0
         self._prompt_tokens: int | None = None
         self._finish_reason: int | None = None
@@ -65,16 +70,25 @@ class _Stream:
     @property
     def has_news(self) -> bool:
         """Whether there is something to tell."""
-        return bool(self._parts or self._tool_calls) or self.ended
+        return self._has_parts or self.ended
+
+    @property
+    def _has_parts(self) -> bool:
+        return bool(self._parts or self._tool_calls or self._scores)
 
     def take(self) -> GenerationChunk:
         """What has come since the last time. Raises the error that ended the text, when all before it was taken."""
-        if self._error is not None and not (self._parts or self._tool_calls):
+        if self._error is not None and not self._has_parts:
             raise self._error
-        chunk = GenerationChunk("".join(self._parts), self._tokens, self._finish_reason, self._prompt_tokens)
+        chunk = GenerationChunk(
+            *("".join(self._parts), self._tokens, self._finish_reason, self._prompt_tokens),
+            *(self._scores or None, self._prompt_scores, self._prompt),
+        )
         self._parts.clear()
         if self._tool_calls:
             chunk.tool_calls, self._tool_calls = self._tool_calls, []
+        self._scores = []
+        self._prompt_scores = self._prompt = None
         return chunk
 
     def cancel(self) -> None:
@@ -86,14 +100,21 @@ class _Stream:
             self._finish_reason = FinishReason.CANCELLED
         self._wake()
 
-    def on_text(self, text: str, tokens: int, tool_calls: Sequence[ToolCall] = ()) -> None:
+    def on_text(self, text: str, tokens: int, scores: Scores, tool_calls: Sequence[ToolCall] = ()) -> None:
         """The text has grown."""
         self._tokens = tokens
+        self._take_scores(scores)
         self._tool_calls += tool_calls
         if text:
             self._parts.append(text)
-        if text or tool_calls:
+        if text or scores.generated or tool_calls:
             self._wake()
+
+    def _take_scores(self, scores: Scores) -> None:
+        if scores.generated:
+            self._scores += scores.generated
+        if scores.prompt is not None:
+            self._prompt_scores = scores.prompt
 
     def _end(self, done: Ended | None, error: BaseException | None) -> None:
         self._call = None
@@ -102,6 +123,7 @@ class _Stream:
             self._finish_reason = done.finish_reason
             self._tokens = done.token_count
             self._prompt_tokens = done.prompt_tokens
+            self._take_scores(done.scores)
             if done.text:
                 self._parts.append(done.text)
             self._tool_calls += getattr(done, "tool_calls", ())
@@ -124,8 +146,13 @@ class Streams:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def begin(self, generate: Callable[[Listener], Coroutine[Any, Any, Ended]], deadline_ns: int) -> str:
-        """The id of a new stream of what `generate(on_text)` gives.
+    def begin(
+        self,
+        generate: Callable[[Listener], Coroutine[Any, Any, Ended]],
+        deadline_ns: int,
+        prompt: str | None = None,
+    ) -> str:
+        """The id of a new stream of what `generate(on_text)` gives. The first chunk has `prompt`.
 
         It is cancelled when nobody reads it for as long as `deadline_ns` is from now. Raises PredictionError.
         """
@@ -133,7 +160,7 @@ class Streams:
             raise unavailable("the server is draining", _RETRY_MS)
         if len(self._streams) >= self._max_streams:
             raise overloaded(f"there are {self._max_streams} streams", _RETRY_MS, setting="streams")
-        stream = _Stream(max(0, deadline_ns - time.monotonic_ns()))
+        stream = _Stream(max(0, deadline_ns - time.monotonic_ns()), prompt)
         stream.start(generate(stream.on_text))
         stream_id = secrets.token_urlsafe(16)
         self._streams[stream_id] = stream

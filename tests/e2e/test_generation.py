@@ -93,13 +93,12 @@ def test_a_stream_gives_the_same_text_in_parts(service: Service) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_tokens": 0}, "max_tokens: must lie between 1 and 127"),
-        ({"max_tokens": -1}, "max_tokens: must lie between 1 and 127"),
-        ({"max_tokens": 10**9}, "max_tokens: must lie between 1 and 127, got 1000000000"),
+        ({"max_tokens": -1}, "max_tokens: must lie between 0 and 127"),
+        ({"max_tokens": 10**9}, "max_tokens: must lie between 0 and 127, got 1000000000"),
         ({"temperature": -1.0}, "temperature: must lie between 0 and 10, got -1.0"),
         ({"temperature": float("nan")}, "temperature: must be a finite number, got nan"),
-        ({"top_k": -1}, "top_k: must be at least 0, got -1"),
-        ({"top_p": 0.0}, "top_p: must be over 0 and at most 1, got 0.0"),
+        ({"top_k": -2}, "top_k: must be at least -1, got -2"),
+        ({"top_p": 1.5}, "top_p: must lie between 0 and 1, got 1.5"),
         ({"repetition_penalty": 0.0}, "repetition_penalty: must be over 0 and at most 10, got 0.0"),
         ({"stop": ["a"] * 10_000}, "stop: must have at most 16 items, got 10000"),
         ({"stop": ["a", ""]}, "stop[1]: must have 1 to 256 bytes, got 0"),
@@ -124,7 +123,7 @@ def test_bad_prompts(service: Service) -> None:
         long = error_of(predictor.generate_begin, "a b " * 1000, None, None)
         assert (long.code, "over the limit of 127" in long.message) == (ErrorCode.TOO_LARGE, True)
         full = error_of(predictor.generate, "a b " * 30, GenerationOptions(max_tokens=127), None)
-        assert (full.code, "128 positions" in full.message) == (ErrorCode.INVALID_ARGUMENT, True)
+        assert (full.code, "128 positions" in full.message) == (ErrorCode.TOO_LARGE, True)
         with pytest.raises(Exception, match="prompt"):
             predictor.generate(None, None, None)
     with service.client() as predictor:
@@ -167,12 +166,6 @@ def test_the_lines_of_the_documents_run(folder: Path) -> None:
         program = program.replace("9090", str(service.port))
         shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
         assert len(shown) > 30
-
-
-def test_a_deadline(service: Service) -> None:
-    with service.client() as predictor:
-        error = error_of(predictor.generate, PROMPT, LONG, RequestOptions(timeout_ms=1))
-        assert error.code == ErrorCode.DEADLINE_EXCEEDED
 
 
 def test_cancelling_one_of_eight_streams(service: Service) -> None:

@@ -21,7 +21,7 @@ def comments(struct: str) -> dict[str, str]:
     """Field -> the comment before it, of a struct of the contract."""
     found = re.search(rf"struct {struct} {{\n(.*?)\n}}", CONTRACT, re.DOTALL)
     assert found is not None
-    fields = re.findall(r"/\*\*(.*?)\*/\s*\d+: \w+ [\w<>]+ (\w+)", found[1], re.DOTALL)
+    fields = re.findall(r"/\*\*(.*?)\*/\s*\d+: \w+ [\w<>,]+ (\w+)", found[1], re.DOTALL)
     return {name: " ".join(text.replace("*", " ").split()) for text, name in fields}
 
 
@@ -79,9 +79,11 @@ def test_the_contract_has_the_same_limits_of_other_arguments() -> None:
         (options.MAX_REPLIES, 0, "must lie between 1 and 1000, got 0"),
         (options.WAIT_MS, 60_001, "must lie between 0 and 60,000, got 60001"),
         (options.TOP_K, 1 << 40, None),
-        (options.TOP_K, -1, "must be at least 0, got -1"),
+        (options.TOP_K, -2, "must be at least -1, got -2"),
         (options.TOP_P, 1e-9, None),
-        (options.TOP_P, 0.0, "must be over 0 and at most 1, got 0.0"),
+        (options.TOP_P, 0.0, None),
+        (options.REPETITION_PENALTY, 0.0, "must be over 0 and at most 10, got 0.0"),
+        (options.LOGIT_BIAS, 1025, "must have at most 1024 items, got 1025"),
         (options.TEMPERATURE, 0.0, None),
         (options.TEMPERATURE, math.nan, "must be a finite number, got nan"),
         (options.THRESHOLD, math.inf, "must be a finite number, got inf"),
@@ -100,6 +102,11 @@ def test_a_number_lies_in_its_range(option: Option, value: float, complaint: str
 def test_an_item_of_a_list_has_its_bytes(item: str, complaint: str | None) -> None:
     found = options.STOP.wrong_item(item)
     assert found == (complaint and f"must have 1 to 256 bytes, {complaint}")
+
+
+@pytest.mark.parametrize(("bias", "fits"), [(-100, True), (100.0, True), (101, False), (math.nan, False)])
+def test_a_value_of_a_dict_lies_in_its_range(bias: float, fits: bool) -> None:
+    assert options.LOGIT_BIAS.wrong_value(bias) == (None if fits else f"must lie between -100 and 100, got {bias}")
 
 
 def test_a_setting_or_a_model_may_be_the_maximum() -> None:

@@ -27,7 +27,7 @@ INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 PATIENCE_S = 60
 CACHE = 16 << 20  # bytes
-LENGTH, STOP, END_OF_TEXT = FinishReason
+LENGTH, STOP, END_OF_TEXT, DEADLINE = FinishReason
 
 VOCABULARY = 300
 CONTEXT = 128
@@ -120,6 +120,7 @@ class Generators:
         self.submitted = 0
         self.outcomes: dict[int, tuple[int, Any]] = {}
         self.progress: dict[int, list[tuple[str, int]]] = {}
+        self.scores: dict[int, list[Any]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -132,19 +133,13 @@ class Generators:
         prompt: Sequence[int],
         max_tokens: int = 20,
         *,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        penalty: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int = 1,
-        streamed: bool = False,
         lane: int = INTERACTIVE,
         deadline_ns: int = NEVER,
+        **options: Any,
     ) -> int:
-        """The request's id, or what the queue refuses it with. Wakes nobody."""
-        options = (max_tokens, temperature, top_k, top_p, penalty, stop, seed, streamed)
-        admitted = self.native.submit(prompt, *options, lane, deadline_ns, self.submitted)
+        """The request's id, or what the queue refuses it with. Wakes nobody. Greedy, with seed 1."""
+        options = {"max_tokens": max_tokens, "temperature": 0.0, "seed": 1} | options
+        admitted = self.native.submit(prompt, options, lane, deadline_ns, self.submitted)
         self.submitted += admitted > 0
         return admitted
 
@@ -152,8 +147,9 @@ class Generators:
         """Fetch what is there, or comes within a tenth of a second."""
         if select.select([self.native.fd], [], [], 0.1)[0]:
             outcomes = self.native.results()
-            for request, text, count in self.native.progress():
+            for request, text, count, scores in self.native.progress():
                 self.progress.setdefault(request, []).append((text, count))
+                self.scores.setdefault(request, []).append(scores)
             for tag, status, value in outcomes:
                 assert tag not in self.outcomes, "answered twice"
                 self.outcomes[tag] = (status, value)

@@ -42,7 +42,6 @@ def _only(*supported: Any) -> BeforeValidator:
 
 Prompts = Annotated[Texts, BeforeValidator(_no_tokens)]
 _One = Annotated[int | None, _only(1)]
-_Zero = Annotated[float | None, _only(0)]
 
 
 class EmbeddingsRequest(VectorRequest):
@@ -86,9 +85,6 @@ class CompletionsRequest(GenerationRequest):
     best_of: _One = Field(None, description="1.")
     logprobs: Annotated[int | None, _only()] = Field(None, description="Not supported.")
     suffix: Annotated[str | None, _only("")] = Field(None, description="Not supported.")
-    presence_penalty: _Zero = Field(None, description="0.")
-    frequency_penalty: _Zero = Field(None, description="0.")
-    logit_bias: Annotated[dict[str, float] | None, _only({})] = Field(None, description="Not supported.")
 
     def generation_options(self) -> GenerationOptions:
         """The contract's options, with OpenAI's default where the request says nothing, or null."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FIELD = "options"
 
+_I32_DIGITS = 10
+
 _ENUMS = {AGGREGATION: Aggregation, ENCODING: VectorEncoding, TRUNCATION_SIDE: TruncationSide}
 
 
@@ -36,17 +38,28 @@ def line_options(value: Any, struct: type, table: Mapping[str, Option]) -> Any:
     return struct(**options)
 
 
-def is_of(value: Any, expected: type) -> bool:
+def is_of(value: Any, option: Option) -> bool:
     """Whether an option's value has its type; its range is a matter of the model."""
-    if expected is float:
+    if option.type is float:
         return type(value) in (int, float)
     if type(value) is list:
-        return expected is list and all(type(item) is str for item in value)
-    return type(value) is expected
+        return option.type is list and all(type(item) is option.items and _is_i32(item) for item in value)
+    if type(value) is dict:
+        return option.type is dict and all(map(_is_bias, value.items()))
+    return type(value) is option.type
+
+
+def _is_i32(value: Any) -> bool:
+    return type(value) is not int or abs(value) < 1 << 31
+
+
+def _is_bias(item: tuple[str, Any]) -> bool:
+    token, bias = item
+    return token.isdecimal() and len(token) < _I32_DIGITS and type(bias) in (int, float)
 
 
 def _value(option: Option, value: Any) -> Any:
-    if not is_of(value, option.type):
+    if not is_of(value, option):
         raise _wrong(f"{FIELD}.{option.name}", "is of the wrong type")
     if option not in _ENUMS:
         return value

@@ -33,6 +33,7 @@ from server.models.answers import best_labels
 from server.models.capabilities import Capability
 from server.models.requests import ReplyFilter
 from server.models.sampling import sampling_of
+from server.models.scores import as_json
 from server.models.vectors import is_finite, matrix, sparse, sparse_is_finite
 
 if TYPE_CHECKING:
@@ -83,14 +84,18 @@ def _prompt_with_options(value: Any) -> tuple[str, GenerationOptions]:
         given = value.get(name)
         if given is None:
             continue
-        if not is_of(given, option.type):
+        if not is_of(given, option):
             raise RowError(ErrorCode.INVALID_ARGUMENT, f"{name!r} is of the wrong type")
-        options[name] = given
+        options[name] = {int(token): bias for token, bias in given.items()} if option.type is dict else given
     return prompt, GenerationOptions(**options)
 
 
+def _are_texts(value: Any) -> bool:
+    return type(value) is list and all(type(item) is str for item in value)
+
+
 def _query_and_texts(value: Any) -> tuple[str, list[str]]:
-    if type(value) is dict and type(value.get("query")) is str and is_of(value.get("texts"), list):
+    if type(value) is dict and type(value.get("query")) is str and _are_texts(value.get("texts")):
         return value["query"], value["texts"]
     expected = "expected an object with the string 'query' and the list of strings 'texts'"
     got = "another object" if type(value) is dict else "a string" if type(value) is str else _kind(value)
@@ -179,7 +184,7 @@ async def _tokenize(model: Model, instance: Any, _context: RequestContext) -> li
 async def _generate(model: Model, instance: tuple[str, GenerationOptions], context: RequestContext) -> Generated:
     prompt, options = instance
     sampling = sampling_of(options, model.limits.max_output_tokens, model.sampling_defaults)
-    tokens = await model.prompt_tokens(prompt, sampling.max_tokens)
+    tokens = await model.prompt_tokens(prompt, sampling)
     return await model.generate(tokens, sampling, context)
 
 
@@ -243,7 +248,10 @@ def _set_fields(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
 
 def _generated(done: Generated) -> bytes:
     reason = FinishReason._VALUES_TO_NAMES[done.finish_reason]
-    return orjson.dumps({"continuation": done.text, "token_count": done.token_count, "finish_reason": reason})[1:-1]
+    given = {"logprobs": done.scores.generated, "prompt_logprobs": done.scores.prompt}
+    scores = {name: as_json(scores) for name, scores in given.items() if scores is not None}
+    answer = {"continuation": done.text, "token_count": done.token_count, "finish_reason": reason, **scores}
+    return orjson.dumps(answer)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)

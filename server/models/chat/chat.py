@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from server.config import Settings
     from server.models.chat.conversation import Conversation
     from server.models.chat.templates import ChatTemplates
-    from server.models.requests import Generated
+    from server.models.requests import Generated, Scores
 
-    Listener = Callable[[str, int, list[ToolCall]], object]
+    Listener = Callable[[str, int, Scores, list[ToolCall]], object]
 
 
 class ReadyPrompt(NamedTuple):
@@ -78,11 +78,11 @@ class Answer:
         self._parser = None if form is None else tool_calls.parser_of(form)
         self._on_part = on_part
 
-    def hand_on(self, text: str, tokens: int) -> None:
+    def hand_on(self, text: str, tokens: int, scores: Scores) -> None:
         """To the listener: the next part of the text."""
         assert self._on_part is not None
         shown, calls = (text, []) if self._parser is None else self._parser.feed(text)
-        self._on_part(shown, tokens, calls)
+        self._on_part(shown, tokens, scores, calls)
 
     def end(self, done: Generated) -> ChatAnswer:
         """What the listener was not given; the whole answer, where there is none."""
@@ -91,4 +91,4 @@ class Answer:
             shown, calls = self._parser.feed(done.text)
             rest, further = self._parser.end()
             text, calls = shown + rest, calls + further
-        return ChatAnswer(text, calls, done.token_count, done.finish_reason, done.prompt_tokens)
+        return ChatAnswer(text, calls, done.token_count, done.finish_reason, done.prompt_tokens, done.scores)

@@ -73,7 +73,7 @@ async def held(server: ThriftServer) -> None:
 async def test_a_whole_text(proxy: Proxy, server: ThriftServer) -> None:
     answer = await generate(proxy, prompt="AI is a")
     assert (answer.status, answer.json) == (200, WHOLE)
-    wanted = ("AI is a", GenerationOptions(), RequestOptions(None, 60_000, None, "r-1"))
+    wanted = ("AI is a", GenerationOptions(), RequestOptions(None, 600_000, None, "r-1"))
     assert server.named("generate") == [wanted]
 
 
@@ -111,18 +111,22 @@ async def test_one_stop_string_need_not_be_a_list(proxy: Proxy, server: ThriftSe
     ("fields", "message"),
     [
         ({}, "prompt: this field is required"),
-        ({"prompt": None}, "prompt: expected a string"),
+        ({"prompt": None}, "prompt: this field is required"),
         ({"prompt": ["a"]}, "prompt: expected a string"),
-        ({"max_tokens": 0}, "max_tokens: must be at least 1"),
-        ({"max_tokens": -1}, "max_tokens: must be at least 1"),
+        ({"max_tokens": -1}, "max_tokens: must be at least 0"),
         ({"max_tokens": 2**31}, "max_tokens: must be at most 2147483647"),
         ({"max_tokens": 1.5}, "max_tokens: expected an integer"),
         ({"temperature": -1}, "temperature: must be at least 0"),
         ({"temperature": 11}, "temperature: must be at most 10"),
         ({"temperature": math.nan}, "temperature: must be a finite number"),
         ({"temperature": "hot"}, "temperature: expected a number"),
-        ({"top_k": -1}, "top_k: must be at least 0"),
-        ({"top_p": 0}, "top_p: must be over 0"),
+        ({"top_k": -2}, "top_k: must be at least -1"),
+        ({"top_p": -1}, "top_p: must be at least 0"),
+        ({"min_p": 1.5}, "min_p: must be at most 1"),
+        ({"logprobs": 21}, "logprobs: must be at most 20"),
+        ({"logit_bias": {"a": 1}}, "logit_bias.a"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids[0]: must be at least 0"),
+        ({"presence_penalty": 3}, "presence_penalty: must be at most 2"),
         ({"top_p": math.inf}, "top_p: must be a finite number"),
         ({"repetition_penalty": 0}, "repetition_penalty: must be over 0"),
         ({"stop": ["x"] * 10_000}, "stop: must have at most 16 items, got 10000"),
@@ -199,7 +203,7 @@ async def test_a_stream(proxy: Proxy, server: ThriftServer) -> None:
     *parts, last = events(answer.body)
     assert parts == [("message", {"text": word, "token_count": n}) for n, word in enumerate(WORDS[:-1], 1)]
     assert last == ("message", {"text": WORDS[-1], "token_count": 4, "finish_reason": "LENGTH", "prompt_tokens": 3})
-    options = RequestOptions(None, 60_000, None, "r-1")
+    options = RequestOptions(None, 600_000, None, "r-1")
     assert server.named("generate_begin") == [("AI is a", GenerationOptions(max_tokens=4), options)]
     assert server.named("generate_next") == [("stream-1", 10_000)] * 4
     assert server.named("generate_cancel") == []

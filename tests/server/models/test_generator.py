@@ -44,12 +44,12 @@ def wait_until_idle(model: Any) -> None:
 
 async def test_a_streamed_text_is_whole_though_its_model_is_unloaded(slow_generator: Path) -> None:
     model: Any = await kinds.load(slow_generator, Settings())
-    tokens = await result(model.prompt_tokens(PROMPT, GREEDY.max_tokens))
+    tokens = await result(model.prompt_tokens(PROMPT, GREEDY))
     whole = (await result(model.generate(tokens, GREEDY, context()))).text
     parts: list[str] = []
     has_begun = asyncio.Event()
 
-    def on_text(text: str, _tokens: int) -> None:
+    def on_text(text: str, *_: object) -> None:
         parts.append(text)
         has_begun.set()
 
@@ -64,7 +64,7 @@ async def test_a_prompt_that_a_thread_tokenises_is_answered_though_its_model_is_
     model: Any = await kinds.load(slow_generator, Settings())
 
     async def ask() -> Any:
-        tokens = await model.prompt_tokens("word " * 110, GREEDY.max_tokens)
+        tokens = await model.prompt_tokens("word " * 110, GREEDY)
         return await model.generate(tokens, GREEDY, context())
 
     asked = asyncio.ensure_future(result(ask()))
@@ -81,10 +81,10 @@ async def test_after_the_end_it_is_unavailable(slow_generator: Path) -> None:
 
 
 async def test_a_listener_that_fails_is_its_own_trouble(model: Any) -> None:
-    def stumble(_text: str, _tokens: int) -> None:
+    def stumble(*_: object) -> None:
         raise ZeroDivisionError("in the caller's code")
 
-    tokens = await result(model.prompt_tokens(PROMPT, GREEDY.max_tokens))
+    tokens = await result(model.prompt_tokens(PROMPT, GREEDY))
     with capture_logs() as entries:
         texts = [
             asyncio.ensure_future(result(model.generate(tokens, GREEDY, context(), listener)))

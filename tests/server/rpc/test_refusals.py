@@ -57,7 +57,7 @@ class Strict:
     def embed(self, text: str, reading: Any, context: RequestContext) -> Pending[Any]:
         return self.predict(text, None, context)
 
-    async def prompt_tokens(self, prompt: str, max_tokens: int) -> list[int]:
+    async def prompt_tokens(self, prompt: str, sampling: Sampling) -> list[int]:
         if len(prompt) > 3:
             raise too_large("4 tokens, over the limit of 3", field="prompt", setting="max_tokens")
         return [1]
@@ -148,7 +148,7 @@ REFUSALS: dict[str, tuple[Callable[[Handler], Coroutine[Any, Any, Any]], int, st
         "generation_options.max_tokens",
         None,
     ),
-    "top_k": (lambda it: it.generate("a", generation(top_k=-1), None), WRONG, "generation_options.top_k", None),
+    "top_k": (lambda it: it.generate("a", generation(top_k=-2), None), WRONG, "generation_options.top_k", None),
     "stop": (lambda it: it.generate("a", generation(stop=["x"] * 17), None), LARGE, "generation_options.stop", None),
     "a stop string": (
         lambda it: it.generate("a", generation(stop=["x", ""]), None),

@@ -11,12 +11,12 @@ from predictor.ttypes import FinishReason
 
 from server.calls import Pending, drive
 from server.errors import ErrorCode, PredictionError, internal
-from server.models.requests import Generated
+from server.models.requests import NO_SCORES, Generated
 from server.rpc.streams import Streams
 from tests.server.waiting import error_of, result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from server.rpc.streams import Listener
 
 SECOND_NS = 10**9
 
@@ -26,13 +26,13 @@ class Writer:
 
     def __init__(self) -> None:
         self.end: Pending[Generated] = Pending(on_abandon=self._abandoned)
-        self.say: Callable[[str, int], object] = lambda *_: None
+        self.say: Listener = lambda *_: None
         self.abandoned = False
 
     def _abandoned(self) -> None:
         self.abandoned = True
 
-    async def generate(self, on_text: Callable[[str, int], object]) -> Generated:
+    async def generate(self, on_text: Listener) -> Generated:
         self.say = on_text
         return await self.end
 
@@ -46,15 +46,15 @@ async def test_text_is_given_once_and_in_order() -> None:
     streams = Streams(4)
     stream, writer = begun(streams)
     assert (await streams.next(stream, 0)).text == ""
-    writer.say("The ", 1)
-    writer.say("", 2)  # held back: it may be the beginning of a stop string
-    writer.say("sea", 3)
+    writer.say("The ", 1, NO_SCORES)
+    writer.say("", 2, NO_SCORES)  # held back: it may be the beginning of a stop string
+    writer.say("sea", 3, NO_SCORES)
     chunk = await streams.next(stream, 1000)
     assert (chunk.text, chunk.token_count, chunk.finish_reason, chunk.prompt_tokens) == ("The sea", 3, None, None)
     waiting = asyncio.ensure_future(result(streams.next(stream, 60_000)))
     await asyncio.sleep(0)
     assert "another call" in (await error_of(streams.next(stream, 0))).message
-    writer.say(" is", 4)
+    writer.say(" is", 4, NO_SCORES)
     assert (await waiting).text == " is"
     writer.end.resolve(Generated(" green.", 6, FinishReason.LENGTH, 2))
     chunk = await streams.next(stream, 0)
@@ -69,7 +69,7 @@ async def test_a_call_that_goes_away_takes_no_text_along() -> None:
     answers: list[Any] = []
     call = drive(streams.next(stream, 60_000), lambda *outcome: answers.append(outcome))
     call.cancel()
-    writer.say("still here", 2)
+    writer.say("still here", 2, NO_SCORES)
     assert (await streams.next(stream, 0)).text == "still here"
     assert not answers
     assert not writer.abandoned
@@ -89,7 +89,7 @@ async def test_cancelling_wakes_who_waits() -> None:
 async def test_an_error_comes_after_the_text_before_it() -> None:
     streams = Streams(4)
     stream, writer = begun(streams)
-    writer.say("The ", 1)
+    writer.say("The ", 1, NO_SCORES)
     writer.end.fail(internal("broken"))
     assert (await streams.next(stream, 0)).text == "The "
     assert (await error_of(streams.next(stream, 0))).message == "broken"

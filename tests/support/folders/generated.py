@@ -131,20 +131,8 @@ async def given(model: Any, asked: Sequence[str], *, together: bool = True) -> l
 
 
 async def _answer(model: Any, prompt: str) -> Answer:
-    tokens = await model.prompt_tokens(prompt, NEW_TOKENS)
-    sampling = GREEDY
-    text, generated, finish = await model._engine.generate(
-        tokens,
-        sampling.max_tokens,
-        sampling.temperature,
-        sampling.top_k,
-        sampling.top_p,
-        sampling.repetition_penalty,
-        sampling.stop,
-        sampling.seed,
-        context=served.context(),
-        on_text=None,
-    )
+    tokens = await model.prompt_tokens(prompt, GREEDY)
+    text, generated, finish, _ = await model._engine.generate(tokens, GREEDY.changes(), served.context(), None)
     return Answer(tokens, generated, text, finish)
 
 

@@ -1,14 +1,14 @@
 """generation_config.json: what a request means that leaves options out, and which tokens begin and end a text.
 
-What it says of temperature, top_k, top_p, repetition_penalty, max_new_tokens and stop_strings takes the place of the
-contract's defaults; do_sample: false means temperature 0. What changes texts and is not known here is refused.
+What it says of temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens and stop_strings takes the place of
+the contract's defaults; do_sample: false means temperature 0. What changes texts and is not known here is refused.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from process.options import MAX_TOKENS, REPETITION_PENALTY, STOP, TEMPERATURE, TOP_K, TOP_P, Option
+from process.options import MAX_TOKENS, MIN_P, REPETITION_PENALTY, STOP, TEMPERATURE, TOP_K, TOP_P, Option
 from server.errors import ModelError
 from server.models.folder.fields import IGNORE
 from server.models.formats import read_json
@@ -25,6 +25,7 @@ _OPTIONS = {
     "top_k": TOP_K,
     "top_p": TOP_P,
     "repetition_penalty": REPETITION_PENALTY,
+    "min_p": MIN_P,
     "max_new_tokens": MAX_TOKENS,
 }
 # Of the tokens of a text, which are read here.
@@ -36,7 +37,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "min_new_tokens": (0,),
     "num_beams": (1,),
     "num_return_sequences": (1,),
-    "min_p": (0,),
     "top_h": (),
     "typical_p": (1,),
     "epsilon_cutoff": (0,),
@@ -128,6 +128,8 @@ def read(folder: Path, ignored: Collection[str] = ()) -> dict[str, Any]:
 def sampling(fields: dict[str, Any]) -> SamplingDefaults:
     """What a request means that leaves options out. Raises ModelError for a value that a request could not give."""
     given = {option.name: _number(name, option, fields) for name, option in _OPTIONS.items() if name in fields}
+    if given.get(MAX_TOKENS.name) == 0:
+        raise ModelError(f"{FILE}: max_new_tokens must be at least 1, got 0")
     samples = fields.get("do_sample", True)
     if not isinstance(samples, bool):
         raise ModelError(f"{FILE}: do_sample: expected true or false, got {samples!r}")

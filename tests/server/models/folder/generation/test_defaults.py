@@ -33,7 +33,7 @@ def test_without_the_file_they_are_the_contract_s(tmp_path: Path) -> None:
 def test_a_model_s_own_are_those_of_its_requests(tmp_path: Path) -> None:
     own = sampling(
         tmp_path, do_sample=True, temperature=0.6, top_k=20, top_p=0.95, repetition_penalty=1.05, max_new_tokens=2048,
-        stop_strings=["\n\n"], transformers_version="4.51.0", pad_token_id=0,
+        min_p=0.05, stop_strings=["\n\n"], transformers_version="4.51.0", pad_token_id=0,
     )  # fmt: skip
     assert own.described() == {
         "default_temperature": "0.6",
@@ -41,12 +41,14 @@ def test_a_model_s_own_are_those_of_its_requests(tmp_path: Path) -> None:
         "default_top_p": "0.95",
         "default_repetition_penalty": "1.05",
         "default_max_tokens": "2048",
+        "default_min_p": "0.05",
         "default_stop": '["\\n\\n"]',
     }
     found = sampling_of(None, 100, own)
-    assert found[:-1] == (100, 0.6, 20, 0.95, 1.05, ("\n\n",))
+    assert found[:6] == (100, 0.6, 20, 0.95, 1.05, ("\n\n",))
+    assert found.min_p == 0.05
     asked = sampling_of(GenerationOptions(temperature=1.5, stop=[], top_k=0, max_tokens=3), 100, own)
-    assert asked[:-1] == (3, 1.5, 0, 0.95, 1.05, ())
+    assert asked[:6] == (3, 1.5, 0, 0.95, 1.05, ())
 
 
 @pytest.mark.parametrize(
@@ -74,16 +76,17 @@ def test_one_stop_string_and_no_limit_of_tokens(tmp_path: Path) -> None:
         ({"temperature": -1}, "temperature must lie between 0 and 10, got -1"),
         ({"temperature": "hot"}, "temperature: expected a number, got 'hot'"),
         ({"top_k": 2.5}, "top_k: expected a number, got 2.5"),
-        ({"top_p": 0}, "top_p must be over 0 and at most 1, got 0"),
+        ({"top_p": 2}, "top_p must lie between 0 and 1, got 2"),
         ({"max_new_tokens": True}, "max_new_tokens: expected a number, got True"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
         ({"do_sample": "yes"}, "do_sample: expected true or false, got 'yes'"),
         ({"stop_strings": [1]}, r"stop_strings: expected strings, got [1]"),
         ({"stop_strings": [""]}, "stop_strings must have 1 to 256 bytes, got 0"),
         (
-            {"min_p": 0.1},
-            "min_p is 0.1, which is not served; to generate without it, name the model with ,ignore=min_p",
+            {"typical_p": 0.1},
+            "typical_p is 0.1, which is not served; to generate without it, name the model with ,ignore=typical_p",
         ),
+        ({"min_p": 1.5}, "min_p must lie between 0 and 1, got 1.5"),
         ({"num_beams": 4}, "num_beams is 4, which is not served"),
         ({"suppress_tokens": [1, 2]}, "suppress_tokens is [1, 2], which is not served"),
         ({"creativity": 3}, "creativity is not known here, and may change texts; where you know that it does not"),
@@ -96,7 +99,7 @@ def test_what_is_refused(tmp_path: Path, fields: dict[str, Any], reason: str) ->
 
 
 def test_what_is_ignored(tmp_path: Path) -> None:
-    assert read(tmp_path, {"min_p": 0.1, "top_k": 3, "num_beams": 1, "typical_p": 1.0}, "min_p") == {
+    assert read(tmp_path, {"top_h": 0.1, "top_k": 3, "num_beams": 1, "typical_p": 1.0}, "top_h") == {
         "top_k": 3,
         "num_beams": 1,
         "typical_p": 1.0,

@@ -145,16 +145,16 @@ async def test_every_end_token_ends_a_text(llama: Path, folder: Path) -> None:
 async def test_an_empty_prompt_begins_a_text(llama: Path) -> None:
     """The tokenizer's first token alone; and the text does not begin with a space, streamed or not."""
     async with served.loaded(llama) as model:
-        tokens = await result(model.prompt_tokens("", 8))
+        tokens = await result(model.prompt_tokens("", generated.GREEDY))
         assert tokens == [1]
         text = (await result(model.generate(tokens, generated.GREEDY, served.context()))).text
         parts: list[str] = []
-        streamed = model.generate(tokens, generated.GREEDY, served.context(), lambda part, _: parts.append(part))
+        streamed = model.generate(tokens, generated.GREEDY, served.context(), lambda part, *_: parts.append(part))
         last = await result(streamed)
         assert "".join(parts) + last.text == text
         raw = (await generated.given(model, [""]))[0].text
         assert text == raw.removeprefix(" ")
-        begun = await result(model.prompt_tokens("a", 8))
+        begun = await result(model.prompt_tokens("a", generated.GREEDY))
         (other,) = await generated.given(model, ["a"])
         assert (await result(model.generate(begun, generated.GREEDY, served.context()))).text == other.text
 
@@ -168,10 +168,10 @@ async def test_a_token_that_the_model_does_not_know(folder: Path) -> None:
     content["added_tokens"] += [*fill, added]
     (folder / "tokenizer.json").write_text(json.dumps(content))
     async with served.loaded(folder) as model:
-        error = await error_of(model.prompt_tokens("a <picture>", 8))
+        error = await error_of(model.prompt_tokens("a <picture>", generated.GREEDY))
         assert (error.code, error.field) == (ErrorCode.INVALID_ARGUMENT, "prompt")
         assert f"the token '<picture>' (id {size}) is over the {size} tokens that the model knows" in str(error)
-        assert await result(model.prompt_tokens("a", 8))
+        assert await result(model.prompt_tokens("a", generated.GREEDY))
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -222,8 +222,8 @@ BREAKS: dict[str, Callable[[Path], Any]] = {
         folder, "generation_config.json", eos_token_id=99999
     ),
     "generation_config.json is no JSON": lambda folder: (folder / "generation_config.json").write_text("{"),
-    "generation_config.json: min_p is 0.2, which is not served": lambda folder: change(
-        folder, "generation_config.json", min_p=0.2
+    "generation_config.json: typical_p is 0.2, which is not served": lambda folder: change(
+        folder, "generation_config.json", typical_p=0.2
     ),
     "config.json has no hidden_size": configure(hidden_size=None),
     "is of shape": configure(intermediate_size=96),
@@ -257,9 +257,9 @@ async def test_a_cache_without_room(llama: Path) -> None:
 
 
 async def test_what_may_be_ignored(folder: Path) -> None:
-    change(folder, "generation_config.json", min_p=0.2)
+    change(folder, "generation_config.json", typical_p=0.2)
     change(folder, "config.json", something_new=3)
-    assert await answers(folder, ",ignore=min_p+something_new")
+    assert await answers(folder, ",ignore=typical_p+something_new")
 
 
 def test_a_folder_that_says_nothing_of_its_class(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""Options of generated texts over Thrift and HTTP, where they need the model's tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions, PredictionError, RequestOptions
+
+from tests.support.generators import train_tiny
+from tests.support.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROMPT = "Every evening Anna"
+GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(train_tiny(tmp_path_factory.mktemp("generators") / "harbour")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def slow_service(slow_generator: Path) -> Iterator[Service]:
+    with Service(slow_generator, "--no-rest") as running:
+        yield running
+
+
+def error_of(call: Any, *arguments: Any) -> PredictionError:
+    with pytest.raises(PredictionError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def streamed(predictor: Any, prompt: str, options: GenerationOptions) -> list[Any]:
+    stream = predictor.generate_begin(prompt, options, None)
+    chunks = [predictor.generate_next(stream, 1000)]
+    while chunks[-1].finish_reason is None:
+        chunks.append(predictor.generate_next(stream, 1000))
+    return chunks
+
+
+def test_scores_say_what_was_chosen(service: Service) -> None:
+    with service.client() as predictor:
+        plain = predictor.generate(PROMPT, GenerationOptions(**GREEDY), None)
+        assert (plain.logprobs, plain.prompt_logprobs) == (None, None)
+        scored = predictor.generate(PROMPT, GenerationOptions(logprobs=3, prompt_logprobs=0, **GREEDY), None)
+        assert scored.continuation == plain.continuation
+        assert b"".join(token.bytes for token in scored.logprobs).decode() == scored.continuation
+        assert "".join(token.text for token in scored.prompt_logprobs) == PROMPT
+        assert scored.prompt_logprobs[0].logprob is None
+        for token in scored.logprobs:
+            assert (token.id, token.logprob) == (token.top[0].id, token.top[0].logprob), "it is greedy"
+            assert sum(math.exp(top.logprob) for top in token.top) <= 1
+            assert [len(token.top), len({top.id for top in token.top})] == [3, 3]
+        chunks = streamed(predictor, PROMPT, GenerationOptions(logprobs=3, prompt_logprobs=0, **GREEDY))
+        assert [token for chunk in chunks for token in chunk.logprobs or []] == scored.logprobs
+        assert [token for chunk in chunks for token in chunk.prompt_logprobs or []] == scored.prompt_logprobs
+
+
+def test_a_prompt_of_tokens_is_the_same_as_its_text(service: Service) -> None:
+    with service.client() as predictor:
+        text = predictor.generate(PROMPT, GenerationOptions(prompt_logprobs=0, **GREEDY), None)
+        ids = [token.id for token in text.prompt_logprobs]
+        options = GenerationOptions(prompt_token_ids=ids, **GREEDY)
+        given = predictor.generate("", options, None)
+        assert (given.prompt, given.continuation, given.prompt_tokens) == (PROMPT, text.continuation, len(ids))
+        chunks = streamed(predictor, "", options)
+        assert "".join(chunk.text for chunk in chunks) == text.continuation
+        assert [chunk.prompt for chunk in chunks if chunk.prompt is not None] == [PROMPT]
+        field = "generation_options.prompt_token_ids"
+        for wrong, message in (
+            (GenerationOptions(prompt_token_ids=[]), f"{field}: is empty"),
+            (GenerationOptions(prompt_token_ids=[1, 1 << 20]), f"{field}[1]: there is no token 1048576"),
+            (GenerationOptions(prompt_token_ids=[1, -1]), f"{field}[1]: there is no token -1"),
+            (GenerationOptions(prompt_token_ids=[1] * 128), f"{field}: 128 tokens, over the limit of 127"),
+        ):
+            for method in (predictor.generate, predictor.generate_begin):
+                assert error_of(method, "", wrong, None).message.startswith(message)
+        both = error_of(predictor.generate, "a", options, None)
+        assert (both.code, both.field) == (ErrorCode.INVALID_ARGUMENT, field)
+
+
+def test_no_new_tokens(service: Service) -> None:
+    with service.client() as predictor:
+        none = predictor.generate(PROMPT, GenerationOptions(max_tokens=0), None)
+        assert (none.continuation, none.token_count, none.finish_reason) == ("", 0, FinishReason.LENGTH)
+        scored = predictor.generate(PROMPT, GenerationOptions(max_tokens=0, prompt_logprobs=1), None)
+        assert len(scored.prompt_logprobs) == scored.prompt_tokens == none.prompt_tokens
+
+
+def test_what_there_is_room_for(service: Service) -> None:
+    """The model has 128 positions."""
+    prompt = "a b " * 30
+    with service.client() as predictor:
+        options = {"temperature": 0.0, "ignore_eos": True}
+        asked = [
+            predictor.generate(prompt, GenerationOptions(max_tokens=tokens, clamp_max_tokens=True, **options), None)
+            for tokens in (127, 10_000)
+        ]
+        assert [done.token_count for done in asked] == [128 - asked[0].prompt_tokens] * 2
+        refused = error_of(predictor.generate, prompt, GenerationOptions(max_tokens=127), None)
+        assert (refused.code, refused.field) == (ErrorCode.TOO_LARGE, "prompt")
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "message"),
+    [
+        ({"min_p": 1.1}, "min_p", "must lie between 0 and 1, got 1.1"),
+        ({"presence_penalty": 2.5}, "presence_penalty", "must lie between -2 and 2, got 2.5"),
+        ({"frequency_penalty": math.nan}, "frequency_penalty", "must be a finite number, got nan"),
+        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens", "must lie between 0 and 8, got 9"),
+        ({"stop_token_ids": [1] * 65}, "stop_token_ids", "must have at most 64 items, got 65"),
+        ({"stop_token_ids": [1, 512]}, "stop_token_ids[1]", "there is no token 512: the model has 512"),
+        ({"logit_bias": {512: 1.0}}, "logit_bias[512]", "there is no token 512: the model has 512"),
+        ({"logit_bias": {7: 101.0}}, "logit_bias[7]", "must lie between -100 and 100, got 101.0"),
+        ({"logit_bias": dict.fromkeys(range(1025), 1.0)}, "logit_bias", "must have at most 1024 items, got 1025"),
+        ({"logprobs": 21}, "logprobs", "must lie between 0 and 20, got 21"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs", "must lie between 0 and 20, got -1"),
+    ],
+)
+def test_what_is_refused(service: Service, options: dict[str, Any], field: str, message: str) -> None:
+    path = f"generation_options.{field}"
+    with service.client() as predictor:
+        for method in (predictor.generate, predictor.generate_begin):
+            error = error_of(method, PROMPT, GenerationOptions(**options), None)
+            assert (error.field, error.message) == (path, f"{path}: {message}")
+
+
+def test_a_deadline_keeps_what_there_is(slow_service: Service) -> None:
+    """The model takes longer for 900 tokens than the call may."""
+    options = GenerationOptions(max_tokens=900, temperature=0.0, ignore_eos=True)
+    with slow_service.client() as predictor:
+        whole = predictor.generate(PROMPT, options, RequestOptions(timeout_ms=60_000))
+        assert whole.finish_reason == FinishReason.LENGTH
+        for timeout_ms in (800, 400, 200, 100, 50):
+            done = predictor.generate(PROMPT, options, RequestOptions(timeout_ms=timeout_ms))
+            if done.finish_reason == FinishReason.DEADLINE:
+                break
+        else:
+            pytest.fail("the deadline never passed in the middle of the text")
+        assert 0 < done.token_count < 900
+        assert done.continuation
+        assert whole.continuation.startswith(done.continuation)
