@@ -43,7 +43,7 @@ class EncoderEngine(NativeEngine):
         self,
         config: Mapping[str, object],
         files: Sequence[str],
-        weights: Mapping[str, tuple[int, str, Sequence[int], int, int]],
+        weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
         head: Mapping[str, object],
         **settings: object,
     ) -> None:
@@ -63,7 +63,7 @@ class EncoderEngine(NativeEngine):
         cls,
         program: Program,
         files: Sequence[str],
-        weights: Mapping[str, tuple[int, str, Sequence[int], int, int]],
+        weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
         head: Mapping[str, object],
         vocabulary: int,
         max_positions: int,

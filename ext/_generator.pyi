@@ -27,7 +27,7 @@ class TextGenerator(NativeEngine):
         self,
         config: Mapping[str, object],
         files: Sequence[str],
-        weights: Mapping[str, tuple[int, str, Sequence[int], int, int]],
+        weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
         token_bytes: Sequence[bytes],
         ends: Sequence[int],
         **settings: object,
@@ -62,7 +62,7 @@ class TextGenerator(NativeEngine):
 def text_logits(
     config: Mapping[str, object],
     files: Sequence[str],
-    weights: Mapping[str, tuple[int, str, Sequence[int], int, int]],
+    weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
     tokens: Sequence[int],
     chunk: int = 512,
     **execution: object,

@@ -45,11 +45,12 @@ inline Config to_config(const py::dict& given, const std::string& name) {
   return Config(std::get<Config::Object>(to_value(given, 0).content), name);
 }
 
-// (index in files, type, shape, offset, size)
+// (index in files, type, shape, offset, size, paired heads, shift)
 inline WeightPlace to_place(const py::handle& given) {
   const auto parts = given.cast<py::tuple>();
   return {parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
-          parts[3].cast<size_t>(), parts[4].cast<size_t>()};
+          parts[3].cast<size_t>(), parts[4].cast<size_t>(),      parts[5].cast<int64_t>(),
+          parts[6].cast<float>()};
 }
 
 // `weights`: name -> place. `adapter`: name -> (place of what leads down, place of what leads up, scale, turned).

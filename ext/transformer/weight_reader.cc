@@ -1,5 +1,7 @@
 #include "transformer/weight_reader.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -8,6 +10,7 @@
 #include <cstring>
 #include <optional>
 
+#include "weights/ggml_blocks.h"
 #include "weights/model_error.h"
 
 namespace predictor {
@@ -19,6 +22,8 @@ std::string text(const std::vector<int64_t>& shape) {
   for (const int64_t size : shape) joined += (joined.empty() ? "[" : ", ") + std::to_string(size);
   return joined.empty() ? "[]" : joined + "]";
 }
+
+constexpr int64_t kBlocksGrain = 4096;  // that make another thread worth while
 
 std::optional<at::ScalarType> scalar_type(const std::string& dtype) {
   if (dtype == "F32") return at::kFloat;
@@ -35,12 +40,40 @@ std::string old_name(const std::string& name) {
   return name;
 }
 
+// The floats of blocks, row after row. Throws ModelError, naming the weight.
+at::Tensor read_blocks(const Weight& weight, const GgmlBlocks& blocks, const std::string& name,
+                       const std::vector<int64_t>& shape) {
+  at::Tensor numbers = at::empty(shape, at::kFloat);
+  const auto count = static_cast<size_t>(numbers.numel());
+  const bool fits = count % blocks.numbers == 0 && count / blocks.numbers * blocks.bytes == weight.bytes.size();
+  if (!fits) throw ModelError("weight " + name + " is cut short");
+  auto* const to = numbers.mutable_data_ptr<float>();
+  const auto last = static_cast<int64_t>(count / blocks.numbers);
+  at::parallel_for(0, last, kBlocksGrain, [&](int64_t first, int64_t end) {
+    for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
+      blocks.read(weight.bytes.data() + i * blocks.bytes, to + i * blocks.numbers);
+    }
+  });
+  return numbers;
+}
+
+// Rows in the model's order. Throws ModelError, naming the weight.
+at::Tensor unpaired(const at::Tensor& rows, int64_t heads, const std::string& name) {
+  if (rows.size(0) % (2 * heads) != 0) {
+    throw ModelError("weight " + name + " has " + std::to_string(rows.size(0)) + " rows, not as many for each of " +
+                     std::to_string(heads) + " heads");
+  }
+  const at::Tensor pairs = rows.unflatten(0, {heads, rows.size(0) / heads / 2, 2});
+  return pairs.transpose(1, 2).flatten(0, 2).contiguous();
+}
+
 // `weight`, of this shape, as it lies. Throws ModelError, naming it.
 at::Tensor read(const Weight& weight, const std::string& name, const std::vector<int64_t>& shape) {
+  if (const GgmlBlocks* const blocks = ggml_blocks(weight.dtype)) return read_blocks(weight, *blocks, name, shape);
   const std::optional<at::ScalarType> type = scalar_type(weight.dtype);
   if (!type) {
-    throw ModelError("weight " + name + " is of type " + weight.dtype +
-                     "; expected F32, F16 or BF16 (quantised folders are not served: save the weights as floats)");
+    throw ModelError("weight " + name + " is of type " + weight.dtype + "; expected F32, F16 or BF16, or of GGUF " +
+                     ggml_block_types() + " (other quantised weights are not served: save them as floats)");
   }
   size_t size = c10::elementSize(*type);
   for (const int64_t count : shape) size *= static_cast<size_t>(count);
@@ -104,8 +137,10 @@ at::Tensor WeightReader::tensor(const std::string& name, const std::vector<int64
     throw ModelError("weight " + prefix_ + name + " is of shape " + text(weight.shape) +
                      "; by the configuration it must be " + text(shape));
   }
-  const at::Tensor as_it_lies = read(weight, prefix_ + name, shape);
-  return weight.added ? merged(as_it_lies, *weight.added, prefix_ + name) : as_it_lies;
+  at::Tensor found = read(weight, prefix_ + name, shape);
+  if (weight.paired_heads > 0) found = unpaired(found, weight.paired_heads, prefix_ + name);
+  if (weight.shift != 0) found = found.to(at::kFloat) + weight.shift;
+  return weight.added ? merged(found, *weight.added, prefix_ + name) : found;
 }
 
 at::Tensor WeightReader::floats(const std::string& name, const std::vector<int64_t>& shape) const {

@@ -26,7 +26,7 @@ Weight ModelFiles::placed(const std::string& name, const WeightPlace& place,
   if (place.offset > bytes.size() || place.size > bytes.size() - place.offset) {
     throw ModelError(files[place.file] + " is cut short: weight " + name + " is not all in it");
   }
-  return {place.dtype, place.shape, bytes.substr(place.offset, place.size)};
+  return {place.dtype, place.shape, bytes.substr(place.offset, place.size), nullptr, place.paired_heads, place.shift};
 }
 
 void ModelFiles::forget() const {

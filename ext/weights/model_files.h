@@ -19,6 +19,8 @@ struct WeightPlace {
   std::vector<int64_t> shape;
   size_t offset;
   size_t size;
+  int64_t paired_heads = 0;  // as Weight has it
+  float shift = 0;           // the same
 };
 
 // The same of what an adapter adds to a weight (LowRank).

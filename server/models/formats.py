@@ -35,6 +35,12 @@ def is_tflite(path: Path) -> bool:
         return file.read(8)[4:] == b"TFL3"
 
 
+def is_gguf(path: Path) -> bool:
+    """A file of llama.cpp's."""
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
 def is_hugging_face(path: Path) -> bool:
     """Whether the folder is what transformers or sentence-transformers save, whatever its architecture."""
     own = any((path / name).is_file() for name in ("config.json", "modules.json", "model.pt2"))

@@ -16,8 +16,8 @@ import structlog
 from server.errors import ModelError
 from server.hub import location as hub
 from server.hub.errors import HubError
-from server.models.formats import is_adapter, is_hugging_face, is_tflite, is_torchscript
-from server.models.options import FOLDER_OPTIONS, NO_OPTIONS, UPSTREAM_OPTIONS, split_options
+from server.models.formats import is_adapter, is_gguf, is_hugging_face, is_tflite, is_torchscript
+from server.models.options import FOLDER_OPTIONS, GGUF_OPTIONS, NO_OPTIONS, UPSTREAM_OPTIONS, split_options
 from server.models.refusals import file_of_no_kind, folder_of_no_kind, no_such_location
 from server.models.versions import version_of_files
 from server.tensorflow.location import is_saved_model, is_url, parse_url
@@ -59,6 +59,7 @@ class Kind(NamedTuple):
 _FILES = (
     Kind(is_torchscript, "torchscript"),
     Kind(is_tflite, "tflite"),
+    Kind(is_gguf, "folder.load", takes=GGUF_OPTIONS),
 )
 _FOLDERS = (
     Kind(is_saved_model, "saved_model"),
@@ -175,7 +176,9 @@ def _check_options(kind: Kind, options: ModelOptions) -> None:
             continue
         if name in UPSTREAM_OPTIONS:
             raise ModelError(f"the option {name} is for models of upstream servers (openai://)")
-        raise ModelError("options are for models that are read from their Hugging Face folders")
+        raise ModelError(
+            f"the option {name} is for folders of Hugging Face{' and GGUF files' if name in GGUF_OPTIONS else ''}"
+        )
 
 
 def _kind_of(location: str) -> Kind:

@@ -33,6 +33,7 @@ class ModelOptions(NamedTuple):
 
 NO_OPTIONS = ModelOptions()
 FOLDER_OPTIONS = frozenset({"precision", "pooling", "ignore"})
+GGUF_OPTIONS = frozenset({"precision"})
 UPSTREAM_OPTIONS = frozenset({"server", "serves"})
 
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 FOLDER_HELP = "name the folder that save_pretrained wrote, with its config.json, weights and tokenizer"
 
-GGUF_HELP = f"{FOLDER_HELP}, or serve it by llama.cpp's server and name that: openai://HOST:PORT/MODEL"
+GGUF_HELP = (
+    "serve the folder that the file was made from, if its architecture is served (docs/models.md), or the file by"
+    " llama.cpp's server, and name that: openai://HOST:PORT/MODEL"
+)
 
 SERVER_HELP = (
     "an address, not a model: openai://HOST:PORT/MODEL (openais:// for TLS) names one of a server that speaks OpenAI's"
@@ -56,8 +59,6 @@ def file_of_no_kind(path: Path) -> str:
     with path.open("rb") as file:
         begin = file.read(8)
     suffix = path.suffix.lower()
-    if begin[:4] == b"GGUF":
-        return f"GGUF, the format of llama.cpp, is not read; {GGUF_HELP}"
     if suffix == ".onnx":
         return "an ONNX file alone: name the folder that holds it, with its config.json and tokenizer.json"
     if suffix == ".pt2":
@@ -71,7 +72,7 @@ def file_of_no_kind(path: Path) -> str:
             "a file of torch.save, which holds weights without their model: export the model by torch.jit.script or"
             f" torch.jit.trace, or {FOLDER_HELP}"
         )
-    return "no kind of model that this server knows; expected a TorchScript or TensorFlow Lite file"
+    return "no kind of model that this server knows; expected a TorchScript, TensorFlow Lite or GGUF file"
 
 
 def _is_torch_save(path: Path) -> bool:
@@ -95,7 +96,7 @@ def folder_of_no_kind(path: Path) -> str:
     if (path / ADAPTER_JSON).is_file():
         return f"an adapter (PEFT) without its model: {merge_help(path)}"
     if found := _first(path, "*.gguf"):
-        return f"{found}: GGUF, the format of llama.cpp, is not read; {GGUF_HELP}"
+        return f"{found} is a GGUF file, which is served by itself: name the file"
     if found := _first(path, "*.onnx", "onnx/*.onnx"):
         return f"{found}: ONNX is read where its config.json and tokenizer.json are in the folder; {FOLDER_HELP}"
     below = sorted(folder.parent for folder in path.glob("*/config.json"))

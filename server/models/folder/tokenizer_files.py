@@ -29,7 +29,7 @@ _ENDS = ("bos", "eos")
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 _GENERAL, _LLAMA = "TokenizersBackend", "LlamaTokenizer"
-_QWEN_SPLIT = (
+QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -349,7 +349,7 @@ def _byte_level(vocabulary: Path, merges: Path, name: str, settings: dict[str, A
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     tokenizer.decoder = decoders.ByteLevel()
     if name == "Qwen2Tokenizer":
-        split = pre_tokenizers.Split(Regex(_QWEN_SPLIT), behavior="isolated")
+        split = pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated")
         bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=False)
         tokenizer.normalizer = normalizers.NFC()
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_])

@@ -34,12 +34,16 @@ class Weight(NamedTuple):
     file: int
     """Index of the file in Weights.files."""
     dtype: str
-    """As safetensors calls it: F32, F16, BF16, I8, ..."""
+    """As safetensors calls it: F32, F16, BF16, I8, ...; or as ggml does: Q8_0, Q4_K, ..."""
     shape: list[int]
     offset: int
     """In bytes from the beginning of the file; not aligned to anything."""
     size: int
     """In bytes."""
+    paired_heads: int = 0
+    """The file has the rows of each of so many heads in another order: as ext/weights/weight.h says."""
+    shift: float = 0
+    """Is added to each number."""
 
 
 @dataclass(slots=True)

@@ -222,7 +222,7 @@ def test_a_configuration_that_is_not_served(place: Place, bert: Served, change: 
     ("files", "reason"),
     [
         ({}, "no kind of model that this server knows is in this folder"),
-        ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf: GGUF, the format of llama.cpp, is not read"),
+        ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf is a GGUF file, which is served by itself: name the file"),
         ({"onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is read where its config.json"),
         ({"saved_model.pb": b"", "variables/variables.index": b""}, "no kind of model that this server knows"),
         ({"model.pt2": b"PK", "tokenizer.json": b""}, "A program of a hub is not run"),

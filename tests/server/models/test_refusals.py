@@ -64,7 +64,7 @@ async def test_what_is_not_there(location: str, reason: str) -> None:
             "a file of torch.save, which holds weights",
         ),
         ("model.onnx", lambda path: path.write_bytes(b"\x08\x07"), "an ONNX file alone: name the folder"),
-        ("model.gguf", lambda path: path.write_bytes(b"GGUF\3\0\0\0"), "GGUF, the format of llama.cpp, is not read; "),
+        ("model.gguf", lambda path: path.write_bytes(b"GGUF\3\0\0\0"), "model.gguf is damaged or cut short: "),
         (
             "model.safetensors",
             lambda path: save_file({"a": torch.ones(2)}, path),
@@ -73,8 +73,8 @@ async def test_what_is_not_there(location: str, reason: str) -> None:
         ("config.json", lambda path: path.write_text("{}"), "a file of a folder's; name"),
         ("model.pt2", lambda path: path.write_bytes(b"PK"), "a package of torch.export: name the folder that holds it"),
         ("model_head.pkl", lambda path: path.write_bytes(pickle.dumps([])), "a pickle, which would run whatever code"),
-        ("picture.png", lambda path: path.write_bytes(b"\x89PNG"), "expected a TorchScript or TensorFlow Lite file"),
-        ("empty", lambda path: path.write_bytes(b""), "expected a TorchScript or TensorFlow Lite file"),
+        ("picture.png", lambda path: path.write_bytes(b"\x89PNG"), "expected a TorchScript, TensorFlow Lite or GGUF"),
+        ("empty", lambda path: path.write_bytes(b""), "expected a TorchScript, TensorFlow Lite or GGUF file"),
     ],
 )
 async def test_files(tmp_path: Path, name: str, write: Callable[[Path], object], reason: str) -> None:
@@ -86,7 +86,7 @@ async def test_files(tmp_path: Path, name: str, write: Callable[[Path], object],
     ("files", "reason"),
     [
         ({}, "no kind of model that this server knows is in this folder; name the folder that save_pretrained wrote"),
-        ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf: GGUF, the format of llama.cpp, is not read"),
+        ({"model-q4.gguf": b"GGUF"}, "model-q4.gguf is a GGUF file, which is served by itself: name the file"),
         ({"onnx/model.onnx": b""}, "onnx/model.onnx: ONNX is read where its config.json and"),
         ({"adapter_config.json": {}, "adapter_model.safetensors": b""}, "merge_and_unload()"),
         ({"encoder/config.json": BERT}, "there is no config.json in it; name the folder itself, such as "),
@@ -142,7 +142,13 @@ async def test_options(tmp_path: Path, options: str, reason: str) -> None:
 
 async def test_options_of_other_kinds(zoo: Callable[[str], Path]) -> None:
     message = await refusal(f"{zoo('doc_model')},precision=int8")
-    assert message == "options are for models that are read from their Hugging Face folders"
+    assert message == "the option precision is for folders of Hugging Face and GGUF files"
+
+
+async def test_options_of_a_gguf_file(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    message = await refusal(f"{tmp_path / 'model.gguf'},pooling=mean")
+    assert message == "the option pooling is for folders of Hugging Face"
 
 
 async def test_a_form_of_an_architecture_that_is_not_served(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ async def test_a_model_that_is_not_there() -> None:
             await load(server.location + ",server=x")
         with pytest.raises(ModelError, match="serves is 'x'; it must be one of generate, embed, rerank"):
             await load(server.location + ",serves=embed+x")
-        with pytest.raises(ModelError, match="options are for models that are read from"):
+        with pytest.raises(ModelError, match="the option precision is for folders of Hugging Face"):
             await load(server.location + ",precision=int8")
     with pytest.raises(ModelError, match="the option serves is for models of upstream servers"):
         await kinds.load("tfserving://localhost:1/a,serves=embed", Settings())

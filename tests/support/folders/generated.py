@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from server.models.folder.generation.generator_folder import GeneratorFolder
+
 PROMPTS = 20
 NEW_TOKENS = 64
 PROMPT_TOKENS = 48  # at most, of a prompt
@@ -138,16 +140,25 @@ async def _answer(model: Any, prompt: str) -> Answer:
 
 def logits(folder: Path, tokens: Sequence[int], precision: str) -> NDArray[np.float32]:
     """The engine's, after each token: float32[tokens, vocabulary]."""
-    read = generator_folder.read(folder, NO_OPTIONS)
+    return logits_of(generator_folder.read(folder, NO_OPTIONS), tokens, precision)
+
+
+def logits_of(read: GeneratorFolder, tokens: Sequence[int], precision: str) -> NDArray[np.float32]:
+    """The same of what was read."""
     found = _generator.text_logits(read.config, read.weights.files, read.weights.tensors, tokens, precision=precision)
     return np.frombuffer(found, np.float32).reshape(len(tokens), -1)
 
 
 def error(folder: Path, right: Right, precision: str) -> float:
     """In float32 the largest difference of a logit; else the mean divergence of the next token's distribution."""
+    return error_of(generator_folder.read(folder, NO_OPTIONS), right, precision)
+
+
+def error_of(read: GeneratorFolder, right: Right, precision: str) -> float:
+    """The same of what was read."""
     errors = []
     for text, wanted_ in zip(right.texts, right.logits, strict=False):
-        found = logits(folder, text.tokens + text.generated, precision)
+        found = logits_of(read, text.tokens + text.generated, precision)
         errors.append(float(np.abs(found - wanted_).max()) if precision == "float32" else divergence(found, wanted_))
     return max(errors)
 

@@ -64,7 +64,12 @@ class GeneratorFolder:
 
 
 def generates(path: Path, options: ModelOptions) -> bool:
-    """Whether a folder holds a language model that generates, and nothing that gives vectors is there or asked for."""
+    """Whether a folder holds a language model that generates, and nothing that gives vectors is there or asked for.
+
+    A file is one of GGUF, which holds nothing else.
+    """
+    if path.is_file():
+        return True
     if options.pooling or any((path / name).is_file() for name in (sentence_transformers.MODULES, PACKAGE)):
         return False
     folder = model_folder(path)

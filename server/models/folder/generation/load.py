@@ -1,4 +1,4 @@
-"""Loads a folder whose model generates: the engine, and the model behind it."""
+"""Loads a folder, or a GGUF file, whose model generates: the engine, and the model behind it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ext import _generator
 from server.errors import ModelError
 from server.models.folder.generation import generator_folder
+from server.models.folder.generation.gguf import gguf_file
 from server.models.generator import GeneratorAbout, GeneratorModel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def check(path: Path, settings: Settings, options: ModelOptions) -> None:
 def _open(
     path: Path, settings: Settings, options: ModelOptions
 ) -> tuple[GeneratorFolder, _generator.TextGenerator, str]:
-    folder = generator_folder.read(path, options)
+    folder = gguf_file.read(path) if path.is_file() else generator_folder.read(path, options)
     native = _engine(folder, settings, options)
     folder.token_bytes.table.clear()  # the engine has its own
     _generator.give_back_memory()
