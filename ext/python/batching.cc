@@ -31,6 +31,7 @@ class PythonQueue {
     const QueueLimits limits = take_limits(settings);
     const PolicyConfig policy = take_policy(settings);
     const auto capacity = take_setting(settings, "capacity", 1u);
+    keeps_work_ = take_setting(settings, "keeps_work", false);
     expect_no_more(settings);
     Queue::Clock source = Queue::monotonic_now;
     if (clock != nullptr) source = [now = clock->now] { return now->load(); };
@@ -98,7 +99,10 @@ class PythonQueue {
     if (batch.empty()) return py::none();
     const auto& [id, lent] = *lent_.emplace(++last_batch_, std::move(batch)).first;
     py::list payloads;
-    for (const RequestPtr& request : lent) payloads.append(static_cast<PythonRequest&>(*request).payload);
+    for (const RequestPtr& request : lent) {
+      request->keeps_work = keeps_work_;
+      payloads.append(static_cast<PythonRequest&>(*request).payload);
+    }
     return py::make_tuple(id, std::move(payloads));
   }
 
@@ -108,12 +112,14 @@ class PythonQueue {
       request.result = result;
       return;
     }
+    if (PyErr_GivenExceptionMatches(result.ptr(), PyExc_TimeoutError) != 0) request.keeps_work = false;
     request.status = status_of(result.ptr());
     request.message = message_of(result);
   }
 
   static Status status_of(PyObject* exception) {
     if (PyErr_GivenExceptionMatches(exception, PyExc_ValueError) != 0) return Status::invalid_argument;
+    if (PyErr_GivenExceptionMatches(exception, PyExc_TimeoutError) != 0) return Status::deadline_exceeded;
     if (PyErr_GivenExceptionMatches(exception, PyExc_ConnectionError) != 0) return Status::unavailable;
     return Status::internal;
   }
@@ -128,6 +134,7 @@ class PythonQueue {
     return Py_TYPE(exception.ptr())->tp_name;
   }
 
+  bool keeps_work_;  // requests that run end by themselves at their deadlines, with what there is or a TimeoutError
   std::unique_ptr<Queue> queue_;
   std::map<uint64_t, Batch> lent_;  // guarded by the GIL
   uint64_t last_batch_ = 0;

@@ -67,7 +67,7 @@ _FOLDERS = (
     Kind(is_adapter, "folder.load", takes=FOLDER_OPTIONS),
 )
 _ON_A_TENSORFLOW_SERVER = Kind(lambda _: False, "saved_model")
-_UPSTREAM = Kind(lambda _: False, "upstream", takes=UPSTREAM_OPTIONS)
+_UPSTREAM = Kind(lambda _: False, "upstream.model", takes=UPSTREAM_OPTIONS)
 
 
 async def load(location: str | Path, settings: Settings, fetched: Fetched | None = None) -> Model:

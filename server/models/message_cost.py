@@ -37,6 +37,13 @@ class MessageCost:
             raise too_large(f"{have} {size} bytes, over the limit of {self._max_bytes}", setting="max_message_bytes")
         return _tokens(size)
 
+    def tokens_in(self, size: int, field: str | None = None) -> int:
+        """The same of so many bytes of a conversation. Raises TOO_LARGE."""
+        if size > self._max_bytes:
+            what = f"{size} bytes, over the limit of {self._max_bytes}"
+            raise too_large(what, field=field, setting="max_message_bytes")
+        return _tokens(size)
+
     def queue_settings(self) -> dict[str, Any]:
         """For a queue of ext. Nothing is padded: messages of any lengths may share a batch."""
         return self._queue | {"max_tokens": self.max_tokens, "free_padding": (1 << 32) - 1}

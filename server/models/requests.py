@@ -162,7 +162,8 @@ class Generated(NamedTuple):
     """Of the whole text."""
     finish_reason: int
     """A value of the contract's FinishReason."""
-    prompt_tokens: int
+    prompt_tokens: int | None
+    """None where the model does not tell."""
     scores: Scores = NO_SCORES
     """Of a streamed text those that did not come before."""
 

@@ -51,7 +51,8 @@ class TaskQueue:
     """What an Engine needs of a native engine. Belongs to the event loop that runs when it is made.
 
     `run` gets the items of a batch and gives for each its result or an exception; up to `capacity` run at a time. It is
-    cancelled when all that wait for it have left, or their deadlines have passed.
+    cancelled when all that wait for it have left, or their deadlines have passed. With the setting keeps_work it ends
+    by itself at the deadline, with what there is or a TimeoutError.
     """
 
     def __init__(

@@ -34,6 +34,38 @@ class Part(NamedTuple):
     matched: str | int | None
     """What ended it, where the server tells: a stop string, or a token's id."""
     usage: Usage | None
+    calls: Sequence[CallPart] = ()
+    scores: list[Score] | None = None
+    """Of its tokens, where the server tells their ids too, as llama.cpp does."""
+
+
+class CallPart(NamedTuple):
+    """A call of a tool, or a part of one."""
+
+    place: int
+    """Of the call, among the answer's."""
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+class TopScore(NamedTuple):
+    """A token that could stand at a place; the fields are those of the contract's TopLogprob, in their order."""
+
+    id: int
+    text: str
+    data: bytes
+    logprob: float
+
+
+class Score(NamedTuple):
+    """A token and how likely it was."""
+
+    id: int
+    text: str
+    data: bytes
+    logprob: float
+    top: list[TopScore]
 
 
 class Listed(NamedTuple):
@@ -78,7 +110,25 @@ def completion(answer: Any) -> Part:
     if len(choices) > 1:
         raise AnswerError(f"choices has {len(choices)} items, not 1")
     choice = _object(choices[0], "choices[0]")
-    return Part(_text(choice, "text"), _reason(choice), _matched(choice), _usage(answer))
+    text = _string(choice.get("text"), "choices[0].text")
+    return Part(text, _reason(choice), _matched(choice), _usage(answer), (), _scores(choice))
+
+
+def message(answer: Any) -> Part:
+    """The same of /v1/chat/completions."""
+    answer = _object(answer, "the answer")
+    choices = _list(answer, "choices")
+    if not choices:
+        return Part("", None, None, _usage(answer))
+    if len(choices) > 1:
+        raise AnswerError(f"choices has {len(choices)} items, not 1")
+    choice = _object(choices[0], "choices[0]")
+    name = "delta" if "delta" in choice else "message"
+    said = _object(choice.get(name), f"choices[0].{name}")
+    content = said.get("content")
+    text = "" if content is None else _string(content, f"choices[0].{name}.content")
+    calls = _calls(said.get("tool_calls"), f"choices[0].{name}.tool_calls")
+    return Part(text, _reason(choice), _matched(choice), _usage(answer), calls, _scores(choice))
 
 
 def vectors(answer: Any, count: int, size: int | None) -> tuple[list[bytes], int | None]:
@@ -169,11 +219,58 @@ def _matched(choice: dict[str, Any]) -> str | int | None:
     return None
 
 
-def _text(choice: dict[str, Any], name: str) -> str:
-    text = choice.get(name)
-    if type(text) is not str:
-        raise AnswerError(f"choices[0].{name} is {_shown(text)}, not a string")
-    return text
+def _calls(value: Any, field: str) -> list[CallPart]:
+    if value is None:
+        return []
+    if type(value) is not list:
+        raise AnswerError(f"{field} is {_shown(value)}, not a list")
+    found = []
+    for place, call in enumerate(value):
+        call = _object(call, f"{field}[{place}]")
+        index = call.get("index", place)
+        if type(index) is not int:
+            raise AnswerError(f"{field}[{place}].index is {_shown(index)}, not a number")
+        function = _object(call.get("function") or {}, f"{field}[{place}].function")
+        names = (call.get("id"), function.get("name"), function.get("arguments"))
+        identity, name, arguments = (None if each is None else _string(each, f"{field}[{place}]") for each in names)
+        found.append(CallPart(index, identity, name, arguments or ""))
+    return found
+
+
+def _scores(choice: dict[str, Any]) -> list[Score] | None:
+    """Scores in the form of chats, with the tokens' ids; None: in another form, or none."""
+    scores = choice.get("logprobs")
+    content = scores.get("content") if type(scores) is dict else None
+    if type(content) is not list:
+        return None
+    found = []
+    for place, entry in enumerate(content):
+        field = f"choices[0].logprobs.content[{place}]"
+        entry = _object(entry, field)
+        if "id" not in entry:
+            return None
+        tops: Any = entry.get("top_logprobs") or []
+        if type(tops) is not list:
+            raise AnswerError(f"{field}.top_logprobs is {_shown(tops)}, not a list")
+        found.append(Score(*_score(entry, field), [_score(_object(top, field), field) for top in tops]))
+    return found
+
+
+def _score(entry: dict[str, Any], field: str) -> TopScore:
+    token: Any = entry.get("id")
+    logprob: Any = entry.get("logprob")
+    data: Any = entry.get("bytes") or []
+    if not _is_count(token) or type(logprob) not in (float, int) or not math.isfinite(logprob):
+        raise AnswerError(f"{field} has the id {_shown(token)} and the logprob {_shown(logprob)}")
+    if type(data) is not list or not all(type(byte) is int and 0 <= byte < 256 for byte in data):
+        raise AnswerError(f"{field}.bytes is {_shown(data)}, not a list of bytes")
+    return TopScore(token, _string(entry.get("token"), f"{field}.token"), bytes(data), float(logprob))
+
+
+def _string(value: Any, field: str) -> str:
+    if type(value) is not str:
+        raise AnswerError(f"{field} is {_shown(value)}, not a string")
+    return value
 
 
 def _is_count(value: Any) -> bool:

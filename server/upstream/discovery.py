@@ -60,6 +60,7 @@ class Discovery:
         found = await self._listed()
         tries: dict[str, Callable[[Found], Awaitable[None]]] = {
             "generate": self._try_generate,
+            "chat": self._try_chat,
             "embed": self._try_embed,
             "rerank": self._try_rerank,
         }
@@ -114,6 +115,11 @@ class Discovery:
     async def _try_generate(self, _found: Found) -> None:
         body = {"model": self._model, "prompt": _TEXTS[0], "max_tokens": 1, "temperature": 0}
         answers.completion(await self._client.post(f"{self._base}/completions", body))
+
+    async def _try_chat(self, _found: Found) -> None:
+        messages = [{"role": "user", "content": _TEXTS[0]}]
+        body = {"model": self._model, "messages": messages, "max_tokens": 1, "temperature": 0}
+        answers.message(await self._client.post(f"{self._base}/chat/completions", body))
 
     async def _try_embed(self, found: Found) -> None:
         body = {"model": self._model, "input": _TEXTS}

@@ -52,10 +52,10 @@ class UpstreamServer:
         serves: tuple[str, ...] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`serves`: completions, embeddings, rerank; nothing: all."""
+        """`serves`: completions, chat/completions, embeddings, rerank; nothing: all."""
         self._entry = {"id": MODEL, "object": "model", "owned_by": owned_by, "max_model_len": context}
         self._tls = tls
-        self._serves = serves or ("completions", "embeddings", "rerank")
+        self._serves = serves or ("completions", "chat/completions", "embeddings", "rerank")
         self.answer: Answer | None = None
         self.key: str | None = None
         self.go_on = asyncio.Event()
@@ -117,7 +117,7 @@ class UpstreamServer:
         if name not in self._serves or body["model"] != MODEL:
             return failure(404, f"no {request.path} for {body['model']}")
         await self.go_on.wait()
-        if name == "completions":
+        if name.endswith("completions"):
             return await self._completion(request, body)
         if name == "embeddings":
             return web.json_response(embeddings(body))
@@ -128,15 +128,19 @@ class UpstreamServer:
         return web.json_response({"results": sorted(results, key=lambda result: -result["relevance_score"])})
 
     async def _completion(self, request: web.Request, body: Any) -> web.StreamResponse:
-        words = words_of(body["prompt"], body["max_tokens"])
-        usage = {"prompt_tokens": len(body["prompt"].split()), "completion_tokens": len(words)}
+        chats = "messages" in body
+        prompt = " ".join(message["content"] or "" for message in body["messages"]) if chats else body["prompt"]
+        words = words_of(prompt, body.get("max_tokens", 8))
+        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(words)}
+        answer = chat_event if chats else completion
         if not body.get("stream"):
-            return web.json_response(completion("".join(words), "length", usage))
+            whole = chat_answer if chats else completion
+            return web.json_response(whole("".join(words), "length", usage))
         response = await begin_events(request)
         for word in words:
             await self.go_on.wait()
-            await send_event(response, completion(word))
-        await send_event(response, completion("", "length"))
+            await send_event(response, answer(word))
+        await send_event(response, answer("", "length"))
         await send_event(response, {"choices": [], "usage": usage})
         await response.write(_END.encode())
         return response
@@ -146,6 +150,17 @@ def completion(text: str, reason: str | None = None, usage: Any = None, **more: 
     """An answer of /v1/completions, or an event."""
     answer = {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": reason} | more]}
     return answer if usage is None else answer | {"usage": usage}
+
+
+def chat_answer(content: str | None, reason: str | None = None, usage: Any = None, **more: Any) -> dict[str, Any]:
+    """An answer of /v1/chat/completions."""
+    message = {"role": "assistant", "content": content} | more
+    return {"choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage}
+
+
+def chat_event(content: str | None, reason: str | None = None, **delta: Any) -> dict[str, Any]:
+    """An event of /v1/chat/completions."""
+    return {"choices": [{"index": 0, "delta": {"content": content} | delta, "finish_reason": reason}]}
 
 
 def embeddings(body: Any) -> dict[str, Any]:
@@ -217,6 +232,11 @@ def streaming(*parts: str | bytes, cut: bool = False) -> Answer:
         return response
 
     return answer
+
+
+def sending_events(*values: Any) -> Answer:
+    """Sends a stream of these values, with its end."""
+    return streaming(*(f"data: {json.dumps(value)}\n\n" for value in values), _END)
 
 
 def giving(value: Any) -> Answer:

@@ -193,6 +193,25 @@ def test_a_late_answer_is_a_deadline_even_if_nobody_swept() -> None:
     assert (harness.counter("completed"), harness.counter("expired")) == (0, 1)
 
 
+def test_requests_that_keep_their_work_end_by_themselves() -> None:
+    harness = Harness(keeps_work=True, batch_items=1)
+    for name in ("a", "b", "waits"):
+        harness.submit(name, timeout_ms=5)
+    first, second = harness.queue.try_take(), harness.queue.try_take()
+    harness.clock.advance(6)
+    harness.queue.sweep()
+    (waited,) = harness.queue.results()
+    assert waited == ("waits", DEADLINE_EXCEEDED, "the deadline passed after 6 ms in the queue")
+    assert first is not None
+    assert second is not None
+    harness.queue.finish(first[0], ["what there is"])
+    harness.queue.finish(second[0], [TimeoutError("nothing")])
+    (kept, late) = harness.queue.results()
+    assert kept[2] == "what there is"
+    assert late == ("b", DEADLINE_EXCEEDED, "the deadline passed while the model ran")
+    assert (harness.counter("completed"), harness.counter("expired")) == (1, 2)
+
+
 def test_cancelling_what_waits_frees_its_place_at_once() -> None:
     harness = Harness(queue_items=1)
     first = harness.submit("a")

@@ -17,7 +17,7 @@ from server.config import Settings
 from server.errors import ErrorCode, ModelError, PredictionError
 from server.models import kinds
 from server.models.capabilities import Capability
-from server.models.requests import AS_IT_IS, Reading, RequestContext, Sampling
+from server.models.requests import AS_IT_IS, NO_SCORES, Reading, RequestContext, Sampling
 from tests.server.waiting import error_of, result
 from tests.support.service import free_port
 from tests.support.upstream_server import (
@@ -31,6 +31,7 @@ from tests.support.upstream_server import (
     saying,
     score_of,
     sending,
+    sending_events,
     streaming,
     upstream_server,
     vector_of,
@@ -40,7 +41,7 @@ from tests.support.upstream_server import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from server.models.upstream import UpstreamModel
+    from server.models.upstream.model import UpstreamModel
 
 USAGE = {"prompt_tokens": 2, "completion_tokens": 3}
 GREEDY = Sampling(3, 0, 0, 1, 1, (), 0)
@@ -51,7 +52,7 @@ def context(timeout_s: float = 60) -> RequestContext:
 
 
 async def load(location: str, **settings: Any) -> UpstreamModel:
-    model: UpstreamModel = await kinds.load(location, Settings(**{"upstream_start_s": 1} | settings))  # type: ignore[assignment]
+    model: UpstreamModel = await kinds.load(location, Settings(**{"upstream_start_s": 30} | settings))  # type: ignore[assignment]
     return model
 
 
@@ -80,7 +81,8 @@ async def generated(model: UpstreamModel, prompt: str = "a b", on_text: Any = No
 @pytest.mark.parametrize(
     ("serves", "capabilities"),
     [
-        ((), {Capability.GENERATE, Capability.EMBED, Capability.RERANK}),
+        ((), {Capability.GENERATE, Capability.CHAT, Capability.EMBED, Capability.RERANK}),
+        (("chat/completions",), {Capability.CHAT}),
         (("completions",), {Capability.GENERATE}),
         (("embeddings",), {Capability.EMBED}),
         (("rerank",), {Capability.RERANK}),
@@ -121,7 +123,7 @@ async def test_a_model_that_is_not_there() -> None:
             await load(f"openai://127.0.0.1:{server.port}/another")
         with pytest.raises(ModelError, match="server is 'x'; it must be one of openai, vllm"):
             await load(server.location + ",server=x")
-        with pytest.raises(ModelError, match="serves is 'x'; it must be one of generate, embed, rerank"):
+        with pytest.raises(ModelError, match="serves is 'x'; it must be one of generate, chat, embed, rerank"):
             await load(server.location + ",serves=embed+x")
         with pytest.raises(ModelError, match="the option precision is for folders of Hugging Face"):
             await load(server.location + ",precision=int8")
@@ -181,8 +183,8 @@ async def test_a_text_whole_and_streamed() -> None:
         parts: list[tuple[str, int]] = []
         whole = await generated(model)
         streamed = await generated(model, on_text=lambda text, tokens, _: parts.append((text, tokens)))
-        assert whole[:4] == (" 2 3 4", 3, FinishReason.LENGTH, 2)
-        assert streamed[:4] == ("", 3, FinishReason.LENGTH, 2)
+        assert whole == (" 2 3 4", 3, FinishReason.LENGTH, 2, NO_SCORES)
+        assert streamed == ("", 3, FinishReason.LENGTH, 2, NO_SCORES)
         assert parts == [(word, place + 1) for place, word in enumerate(words_of("a b", 3))]
         assert model.stats()["completed"] == 2
 
@@ -199,9 +201,9 @@ async def test_a_text_whole_and_streamed() -> None:
 async def test_options_that_are_left_out_mean_the_contracts_defaults(owner: str, fields: dict[str, Any]) -> None:
     async with loaded(owned_by=owner) as (server, model):
         await generated(model, temperature=1.0, seed=2**64 - 1)
-        assert server.bodies == [
-            {"model": MODEL, "prompt": "a b", "max_tokens": 3, "temperature": 1.0, "seed": 2**63 - 1} | fields
-        ]
+        stream = {"stream": True, "stream_options": {"include_usage": True}}
+        body = {"model": MODEL, "prompt": "a b", "max_tokens": 3, "temperature": 1.0, "seed": 2**63 - 1}
+        assert server.bodies == [body | fields | stream]
 
 
 async def test_options_by_the_servers_own_names() -> None:
@@ -249,7 +251,7 @@ async def test_options_that_a_server_lacks_are_refused_by_name(server_name: str,
 )
 async def test_why_a_text_ends(reason: str, more: dict[str, Any], stop: tuple[str, ...], expected: int) -> None:
     async with loaded() as (server, model):
-        server.answer = giving(completion("a", reason, USAGE, **more))
+        server.answer = sending_events(completion("a", reason, USAGE, **more))
         assert (await generated(model, stop=stop)).finish_reason == expected
 
 
@@ -259,13 +261,12 @@ async def test_a_stream_without_usage_counts_its_events() -> None:
             *[f'data: {{"choices": [{{"text": "{letter}"}}]}}\n\n' for letter in "ab"],
             'data: {"choices": [{"text": "", "finish_reason": "stop"}]}\n\n',
         )
-        assert (await generated(model, on_text=lambda *_: None))[:4] == ("", 2, FinishReason.END_OF_TEXT, 0)
+        assert await generated(model, on_text=lambda *_: None) == ("", 2, FinishReason.END_OF_TEXT, None, NO_SCORES)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        completion("a", "stop"),
         completion("a", None, USAGE),
         completion("a", "abort", USAGE),
         {"choices": [], "usage": USAGE},
@@ -275,10 +276,8 @@ async def test_a_stream_without_usage_counts_its_events() -> None:
 )
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_wrong_text_is_the_servers_fault(answer: Any, streams: bool) -> None:
-    if streams and answer == completion("a", "stop"):
-        return  # a stream has its usage in an event of its own
     async with loaded(upstream_retry_ms=0) as (server, model):
-        server.answer = streaming(f"data: {web.json_response(answer).text}\n\n") if streams else giving(answer)
+        server.answer = sending_events(answer)
         with capture_logs() as logs:
             error = await error_of(generated(model, on_text=(lambda *_: None) if streams else None))
         assert error.code == ErrorCode.UNAVAILABLE if "cut off" in error.message else ErrorCode.INTERNAL

@@ -25,9 +25,12 @@ ANY_JSON = st.recursive(
 
 
 def test_a_text() -> None:
-    assert answers.completion(completion("a", "stop", USAGE, stop_reason="b")) == ("a", "stop", "b", (2, 3))
-    assert answers.completion(completion("a", None, None, matched_stop=7)) == ("a", None, 7, None)
-    assert answers.completion({"choices": [], "usage": USAGE}) == ("", None, None, (2, 3))
+    for part, expected in (
+        (completion("a", "stop", USAGE, stop_reason="b"), ("a", "stop", "b", (2, 3))),
+        (completion("a", None, None, matched_stop=7), ("a", None, 7, None)),
+        ({"choices": [], "usage": USAGE}, ("", None, None, (2, 3))),
+    ):
+        assert answers.completion(part)[:4] == expected
 
 
 @pytest.mark.parametrize(
@@ -139,6 +142,9 @@ def test_any_json_is_an_answer_or_an_error(value: Any) -> None:
         lambda: answers.completion(value),
         lambda: answers.completion({"choices": [value], "usage": value}),
         lambda: answers.completion(completion(value, value, value)),
+        lambda: answers.message({"choices": [{"delta": value}]}),
+        lambda: answers.message({"choices": [{"message": {"content": value, "tool_calls": [value]}}]}),
+        lambda: answers.message({"choices": [{"message": {}, "logprobs": {"content": [value]}}]}),
         lambda: answers.vectors({"data": [value], "usage": value}, 1, None),
         lambda: answers.vectors({"data": [{"index": 0, "embedding": value}]}, 1, None),
         lambda: answers.scores([value], 1),
