@@ -159,6 +159,15 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
         le=1 << 30,
         to="rest_proxy",
     )
+    max_json_values: int = setting(
+        100_000,
+        "maximum number of values (texts, numbers, lists, objects) in a JSON body of more than 64 KiB",
+        ge=1024,
+        to="rest_proxy",
+    )
+    max_json_fields: int = setting(
+        10_000, "maximum number of fields of objects in a JSON body of more than 64 KiB", ge=64, to="rest_proxy"
+    )
     max_line_bytes: int = setting(
         65_536, "maximum size of a URL or a header line", unit="bytes", ge=1024, le=1 << 20, to="rest_proxy"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from rest_proxy.http.content import JSON
 from rest_proxy.http.errors import body_too_late, invalid_argument, one_line, too_large, unsupported_encoding
 from rest_proxy.http.fast.request import SmallRequest
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rest_proxy.http.errors import HttpError
 
 OTHER_FIELDS = 16  # in a form, beside its documents
+
+LARGE = 64 << 10
+"""Bytes of a body from which on its work is done in slices or beside the event loop."""
 
 # The last two: a part of a form names a charset or an encoding that does not exist.
 _UNREADABLE = (ValueError, web.RequestPayloadError, HttpProcessingError, LookupError, RuntimeError)
@@ -32,7 +36,10 @@ async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
     if isinstance(request, SmallRequest):  # within all limits
         return request.body
     await _accept(request, settings)
-    return await _within_limits(request, request.read(), settings)
+    body = await _within_limits(request, request.read(), settings)
+    if len(body) > LARGE and request.content_type == JSON:
+        await require_few_values(body, settings)
+    return body
 
 
 async def read_multipart(request: web.BaseRequest, settings: Settings) -> list[tuple[str, str]]:
@@ -71,6 +78,30 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
         raise _body_too_large(settings) from None
     except _UNREADABLE as error:
         raise invalid_argument(f"the body cannot be read: {one_line(error)}") from None
+
+
+async def require_few_values(body: bytes, settings: Settings) -> None:
+    """Raise TOO_LARGE for JSON of more values or fields than the settings allow.
+
+    A parser holds up everything else while it runs, and what is wrong with a million values takes it minutes. To count
+    commas and colons outside of strings takes a millisecond a megabyte, slice by slice.
+    """
+    values, fields, inside, start = 1, 0, False, 0
+    while start < len(body):
+        stop = start + LARGE
+        while body[stop - 1 : stop] == b"\\":  # never between a backslash and what it escapes
+            stop += 1
+        parts = body[start:stop].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[1 if inside else 0 :: 2])
+        inside ^= len(parts) % 2 == 0
+        values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        fields += outside.count(b":")
+        if values > settings.max_json_values:
+            raise too_large(f"the body has over {settings.max_json_values} values", setting="max_json_values")
+        if fields > settings.max_json_fields:
+            raise too_large(f"the body has over {settings.max_json_fields} fields", setting="max_json_fields")
+        start = stop
+        await asyncio.sleep(0)
 
 
 def too_many_documents(settings: Settings) -> HttpError:

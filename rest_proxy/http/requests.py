@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from predictor.ttypes import Lane, RequestOptions
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from process.options import LANE, MODEL, TIMEOUT_MS, Option
-from rest_proxy.http.bodies import OTHER_FIELDS, read_body, read_multipart, too_many_documents
+from rest_proxy.http.bodies import LARGE, OTHER_FIELDS, read_body, read_multipart, too_many_documents
 from rest_proxy.http.content import FORM, INTEGER, JSON, MULTIPART, STRING, array_of
 from rest_proxy.http.errors import invalid_argument, too_large, unsupported_media_type
 from rest_proxy.http.validation import expected_text, json_type, what_is_wrong
@@ -107,10 +108,36 @@ TextsOrIds = Annotated[
 ]
 
 
-class ModelRequest(BaseModel):
-    """What every request to a model may say beside its text."""
+def _fail_fast(schema: Any) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") == "list":
+            schema["fail_fast"] = True
+        for part in schema.values():
+            _fail_fast(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _fail_fast(part)
+
+
+class FailFast(BaseModel):
+    """What may come from outside: lists are read up to the first item that is wrong."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """As it would be, with lists that fail fast: of a million wrong items one is told."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
+
+
+class Strict(FailFast):
+    """What a request may say, and nothing else."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRequest(Strict):
+    """What every request to a model may say beside its text."""
 
     repeated: ClassVar[tuple[str, ...]] = ()  # names of the fields that a query or a form may repeat
 
@@ -183,7 +210,11 @@ async def _read(kind: type[R], request: web.BaseRequest, settings: Settings) -> 
             raise invalid_argument(message, field=query[0][0][:64])
         return await read_json(kind, request, settings)
     if content_type == FORM:
-        form = _parse_form(await read_body(request, settings), settings)
+        body = await read_body(request, settings)
+        if len(body) > LARGE:  # in plain Python, which lets the event loop have its turns
+            form = await asyncio.to_thread(_parse_form, body, settings)
+        else:
+            form = _parse_form(body, settings)
     elif content_type == MULTIPART:
         form = await read_multipart(request, settings)
     else:

@@ -59,7 +59,7 @@ class HttpServer(web.Server):
     def __init__(self, application: Application, settings: Settings) -> None:
         super().__init__(application, request_factory=self._request, handler_cancellation=True)
         self.heads = Heads(asyncio.get_running_loop(), settings.max_line_bytes)
-        self.writer = AnswerWriter()
+        self.writer = AnswerWriter(asyncio.get_running_loop())
         self.route_of = application.short_route
         self.start = application.start
         self._settings = settings

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote, unquote
 
 from predictor.ttypes import BatchJob, BatchRequest, ErrorCode, OnError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from process.options import KEY_FIELD, LIMIT, MAX_ERRORS, ON_ERROR
 from rest_proxy.backend.contract import plain, schema
 from rest_proxy.http.content import JSON, STRING, array_of, object_of
-from rest_proxy.http.requests import I64, option_field, read_json, read_query
+from rest_proxy.http.requests import I64, Strict, option_field, read_json, read_query
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Example, Route
 
@@ -36,10 +36,8 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-class BatchSubmission(BaseModel):
+class BatchSubmission(Strict):
     """What a job is to do; the contract's BatchRequest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str = Field(max_length=64, description=_METHODS)
     model: str | None = Field(
@@ -65,10 +63,8 @@ class BatchSubmission(BaseModel):
         return BatchRequest(self.method, self.model, self.input, self.output, on_error, self.max_errors, self.key_field)
 
 
-class BatchList(BaseModel):
+class BatchList(Strict):
     """How many jobs to list."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     limit: int = Field(LIMIT.default, ge=LIMIT.minimum, le=LIMIT.maximum, description=LIMIT.help)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from predictor.ttypes import PredictionError, RerankOptions
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from process.options import RAW_SCORES, TOP_N, TRUNCATE
 from rest_proxy.backend.contract import RERANK
 from rest_proxy.http.content import INTEGER, JSON, NUMBER, STRING, array_of, object_of
 from rest_proxy.http.errors import refusal
-from rest_proxy.http.requests import ModelRequest, check_count, option_field, read_json, read_request
+from rest_proxy.http.requests import FailFast, ModelRequest, check_count, option_field, read_json, read_request
 from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, error_object, json_response
 from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.routes.texts import estimated_tokens, options_of
@@ -32,7 +32,7 @@ _DESCRIPTION = (
 )
 
 
-class Document(BaseModel):
+class Document(FailFast):
     """A document as Cohere's and Jina's clients may send it; what else it has is not read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

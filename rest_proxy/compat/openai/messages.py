@@ -6,10 +6,11 @@ import json
 from typing import Annotated, Any
 
 from predictor.ttypes import ChatMessage, ToolCall
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from rest_proxy.http.content import STRING, array_of, object_of
+from rest_proxy.http.requests import FailFast
 from rest_proxy.http.validation import json_type
 
 _TEXTS = ("text", "input_text", "output_text")
@@ -49,7 +50,7 @@ Content = Annotated[
 ]
 
 
-class _Lenient(BaseModel):
+class _Lenient(FailFast):
     """Fields that are not known are not read: clients have ever more of them."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import hdrs
 from aiohttp.helpers import rfc822_formatted_time
@@ -13,17 +13,43 @@ from aiohttp.http import SERVER_SOFTWARE
 from rest_proxy.http.responses import Whole
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp import web
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
-class AnswerWriter:
-    """Of a server: what is the same in all answers of a second is made once."""
+class Writing(Protocol):
+    """A connection that has answers to write."""
 
-    def __init__(self) -> None:
+    def flush(self) -> None:
+        """Write them."""
+
+
+class AnswerWriter:
+    """Of a server: what is the same in all answers of a second is made once.
+
+    Answers are written at the end of a pass of the event loop, those of a batch of the model one after the other: a
+    client that is woken by each takes the processor away from the next.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._second = 0
         self._end = ""
+        self._unflushed: list[Writing] = []
+
+    def flush_soon(self, connection: Writing) -> None:
+        """Flush the connection at the end of this pass."""
+        if not self._unflushed:
+            self._loop.call_soon(self._flush)
+        self._unflushed.append(connection)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for connection in unflushed:
+            connection.flush()
 
     def bytes_of(self, response: web.Response) -> bytes:
         """The whole answer to a request of HTTP/1.1 whose connection stays open. Raises ValueError."""

@@ -62,6 +62,7 @@ class FastConnection(web.RequestHandler):
         self._in_progress = False
         self._later = b""
         self._not_read = False
+        self._output = b""
 
     # ----------------------------------------------------------------------------------------- called by the event loop
 
@@ -94,7 +95,7 @@ class FastConnection(web.RequestHandler):
         self._stop_holding()
         running, self._running = self._running, None
         self._in_progress = False
-        self._later = b""
+        self._later = self._output = b""
         if running is not None:
             running.cancel()
         super().connection_lost(exc)
@@ -165,6 +166,7 @@ class FastConnection(web.RequestHandler):
         """Hand `data` to aiohttp, and note where its parser stands then."""
         if self._rest is not None:
             self._rest = self._rest_after(data, self._rest)
+        self.flush()
         super().data_received(data)
 
     def _rest_after(self, data: bytes, rest: int) -> int | None:
@@ -184,34 +186,49 @@ class FastConnection(web.RequestHandler):
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def _answered(self, response: Any, error: BaseException | None) -> None:
-        """Write the answer, and go on with what came meanwhile."""
-        transport = self.transport
+        """Write the answer soon, and go on with what came meanwhile."""
+        transport, awaited = self.transport, self._in_progress
         self._running = None
-        awaited = self._in_progress
         self._in_progress = self._request_in_progress = False
+        if transport is not None and awaited:
+            self._write(response, error)
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-        if transport is None or not awaited:
-            return
+        if self._close or self._force_close:
+            self.flush()
+            if self.transport is not None:
+                self.transport.close()
+        elif awaited:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            self._go_on()
+
+    def _write(self, response: Any, error: BaseException | None) -> None:
         try:
             if error is not None:
                 raise error
-            transport.write(self._short_way.writer.bytes_of(response))
+            answer = self._short_way.writer.bytes_of(response)
         except Exception as fault:
             if not isinstance(fault, ConnectionError):
                 log.error("a request failed", exc_info=fault)
             self.force_close()
             return
-        if self._close or self._force_close:
-            transport.close()
-            return
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._not_read:
+        if not self._output:
+            self._short_way.writer.flush_soon(self)
+        self._output += answer
+
+    def _go_on(self) -> None:
+        if self._not_read and self.transport is not None:
             self._not_read = False
-            transport.resume_reading()
+            self.transport.resume_reading()
         if self._later:
             later, self._later = self._later, b""
             self.data_received(later)
+
+    def flush(self) -> None:
+        """Write the answers that are ready."""
+        output, self._output = self._output, b""
+        if output and self.transport is not None:
+            self.transport.write(output)
 
     def _process_keepalive(self) -> None:
         if self._in_progress:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +13,13 @@ from aiohttp import FormData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rest_proxy.application import Application
+from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
 from rest_proxy.lifecycle import listening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.rest_proxy.conftest import Proxy
     from tests.rest_proxy.thrift_server import ThriftServer
@@ -200,3 +204,64 @@ def test_no_bytes_of_a_body_are_a_fault_of_the_proxy(
             assert int(answer.split()[1]) in (200, 400, 413, 415), answer
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data"])
+async def test_a_content_type_of_many_semicolons_costs_nothing(proxy: Proxy, kind: str) -> None:
+    """A general reader of such headers takes seconds."""
+    headers = {"Content-Type": kind + ";" * 60_000}
+    started = time.process_time()
+    answer = await proxy.ask("POST", "/predict", data=b'{"doc": "x"}', headers=headers)
+    assert time.process_time() - started < 0.5
+    assert answer.status == {"application/json": 200, "text/plain": 415}.get(kind, 400)
+
+
+def many(open_: bytes, item: bytes, close: bytes) -> bytes:
+    return open_ + b",".join([item] * 1_000_000) + close
+
+
+@pytest.mark.parametrize(
+    ("body", "setting"),
+    [
+        (many(b'{"docs": [', b"1", b"]}"), "max_json_values"),
+        (many(b'{"docs": [', b"[]", b"]}"), "max_json_values"),
+        (many(b'{"docs": [', b'"\\"\\\\"', b"]}"), "max_json_values"),
+        (b"{" + b",".join(b'"a%d":1' % number for number in range(50_000)) + b"}", "max_json_fields"),
+    ],
+)
+@pytest.mark.parametrize("path", PATHS)
+async def test_json_of_many_values_is_413(proxy: Proxy, path: str, body: bytes, setting: str) -> None:
+    started = time.process_time()
+    answer = await proxy.ask("POST", path, data=io.BytesIO(body), headers=JSON)
+    assert time.process_time() - started < 1  # to tell what is wrong with each takes minutes
+    assert (answer.status, answer.json["error"]["setting"]) == (413, setting)
+
+
+async def test_commas_of_texts_do_not_count(proxy: Proxy) -> None:
+    doc = ', "[{:\\' * 40_000
+    assert (await proxy.ask("POST", "/predict", json={"doc": doc})).status == 200
+
+
+async def test_one_wrong_item_of_many_is_told(proxy: Proxy) -> None:
+    answer = await proxy.ask("POST", "/predict", json={"docs": ["a", *[1] * 90_000]})
+    assert (answer.status, answer.json["error"]["field"]) == (400, "docs[1]")
+
+
+async def test_every_list_of_a_request_is_read_up_to_its_first_wrong_item() -> None:
+    found = 0
+    settings = Settings()
+    for route in Application(settings, ThriftPool(settings)).routes:
+        for kind in (route.request, *route.further_requests):
+            if isinstance(kind, type):
+                lists = [*lists_in(kind.__pydantic_core_schema__)]
+                assert all(one.get("fail_fast") for one in lists), kind
+                found += len(lists)
+    assert found > 10
+
+
+def lists_in(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema of a list in pydantic's description of a model."""
+    if isinstance(schema, dict) and schema.get("type") == "list":
+        yield schema
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from lists_in(part)

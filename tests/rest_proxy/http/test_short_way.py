@@ -293,6 +293,6 @@ def test_an_answer_becomes_one_of_aiohttps_when_looked_at() -> None:
         answer.nothing  # noqa: B018
 
 
-def test_a_header_has_one_line() -> None:
+async def test_a_header_has_one_line() -> None:
     with pytest.raises(ValueError, match="more than a line"):
-        AnswerWriter().bytes_of(Whole(b"", {"X-A": "b\r\nX-B: c"}))
+        AnswerWriter(asyncio.get_running_loop()).bytes_of(Whole(b"", {"X-A": "b\r\nX-B: c"}))
