@@ -30,7 +30,7 @@ ENV PATH=/opt/predictor/bin:$PATH \
     PREDICTOR_HOST=0.0.0.0
 EXPOSE 9090 8080
 # Healthy: alive, and every model warm.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=600s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["predictor-server"]

@@ -59,6 +59,8 @@ def model_folder(path: Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ModelError(f"{path.name} is no regular file")
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise ModelError(f"{path.name} has more than {_MAX_JSON_BYTES} bytes")
         content = json.loads(path.read_bytes())

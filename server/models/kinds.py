@@ -191,6 +191,8 @@ def _kind_of(location: str) -> Kind:
     path = Path(location)
     if not path.exists():
         raise ModelError(no_such_location(location))
+    if not path.is_dir() and not path.is_file():
+        raise ModelError("neither a file nor a folder")
     for kind in _FOLDERS if path.is_dir() else _FILES:
         if kind.holds(path):
             return kind

@@ -18,6 +18,7 @@ def open_tokenizer(make: Callable[[], Tokenizer]) -> Tokenizer:
     """The tokenizer that is made, when it can read a text. Raises ModelError."""
     try:
         tokenizer = make()
+        tokenizer.no_padding()  # texts are padded by none of ours; to 10^13 tokens, the library would end the process
         tokenizer.encode(_PROBE)
     except (KeyboardInterrupt, SystemExit):
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,16 @@ async def test_what_is_not_there(location: str, reason: str) -> None:
 async def test_files(tmp_path: Path, name: str, write: Callable[[Path], object], reason: str) -> None:
     write(tmp_path / name)
     assert reason in await refusal(tmp_path / name)
+
+
+async def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.pt")
+    assert await refusal(tmp_path / "model.pt") == "neither a file nor a folder"
+    folder = folder_of(tmp_path / "folder", {"config.json": BERT, "model.safetensors": b""})
+    os.mkfifo(folder / "tokenizer_config.json")
+    assert "there is no tokenizer.json" in await refusal(folder)
+    os.mkfifo(folder / "modules.json")
+    assert "there is no tokenizer.json" in await refusal(folder)
 
 
 @pytest.mark.parametrize(
