@@ -16,6 +16,7 @@ from server.errors import ErrorCode, PredictionError, invalid_argument
 from server.hub.location import is_hub
 from server.models.capabilities import Capability
 from server.tensorflow.location import SCHEME, is_url
+from server.upstream.location import is_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +69,12 @@ class Admission:
             raise invalid_argument(
                 "a job names a model of the hub by the name under which the server has loaded it"
                 " (--model NAME=hf://OWNER/NAME, or load_model)",
+                field="request.model",
+            )
+        if is_upstream(request.model):
+            raise invalid_argument(
+                "a job names a model of an upstream server by the name under which this server has loaded it"
+                " (--model NAME=openai://HOST:PORT/MODEL)",
                 field="request.model",
             )
         if TEXT_METHODS[request.method].capability != Capability.CLASSIFY:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from process.files import resolved
 from server.errors import ModelError, invalid_argument
 from server.hub import location as hub
+from server.models.kinds import is_remote
 from server.models.options import without_options
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ class ModelRoot:
 
     def location_of(self, location: str) -> str:
         """What the registry loads. Raises INVALID_ARGUMENT for what may not be loaded."""
-        return self._of_hub(location) if hub.is_hub(location) else str(self.path_of(location))
+        if hub.is_hub(location):
+            return self._of_hub(location)
+        if is_remote(without_options(location)):
+            raise invalid_argument(
+                "a model on another server is named when this one starts (--model NAME=LOCATION)", field="location"
+            )
+        return str(self.path_of(location))
 
     def _of_hub(self, location: str) -> str:
         self.require_on()

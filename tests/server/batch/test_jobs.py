@@ -221,6 +221,7 @@ def test_output_that_cannot_be_written(service: Service, folder: Path) -> None:
         ({"model": "/etc/model"}, "location must start with", "model", "batch_roots"),
         ({"model": "tfserving://localhost:1/x"}, "(setting batch_schemes)", "model", "batch_schemes"),
         ({"model": "FOLDER/model", "method": "embed"}, "must be predict for a SavedModel", "method", None),
+        ({"model": "openai://host:1/name"}, "by the name under which this server has loaded it", "model", None),
         ({"model": "hf://owner/name"}, "by the name under which the server has loaded it", "model", None),
     ],
     ids=lambda value: str(value)[:60],

@@ -186,6 +186,8 @@ async def test_refusals_of_loading(tmp_path: Path) -> None:
     check(await error_of(handler.load_model("a", "nul\0")), WRONG, "location", None)
     check(await error_of(handler.load_model("a", "missing.pt")), WRONG, "location", None)
     check(await error_of(handler.load_model("bad name", "missing.pt")), WRONG, "name", None)
+    for location in ("openai://host:1/a", "openais://host:1/a,server=vllm", "tfserving://host:1/a"):
+        check(await error_of(handler.load_model("a", location)), WRONG, "location", None)
     check(await error_of(handler.unload_model("none")), MISSING, "name", None)
 
 
