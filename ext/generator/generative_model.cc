@@ -17,6 +17,7 @@ namespace predictor {
 
 namespace {
 
+constexpr size_t kRowsInMemory = 16;  // of embeddings: the system maps up to 2 MiB where one is looked at
 constexpr uint64_t kMaxPages = std::numeric_limits<int32_t>::max();
 
 // The matrix that turns hidden states into logits.
@@ -67,7 +68,8 @@ struct GenerativeModel::Parts {
   std::optional<TextTransformer> transformer;
   std::unique_ptr<Linear> head;
   std::optional<KvCache> cache;
-  at::Tensor logits;  // of the last call
+  at::Tensor logits;     // of the last call
+  size_t looked_up = 0;  // rows of embeddings, since the files were forgotten
 };
 
 GenerativeModel::GenerativeModel(const Config& config, const WeightPlaces& places,
@@ -89,6 +91,11 @@ std::span<float> GenerativeModel::forward(std::span<const SequenceChunk> chunks,
   const Device& device = parts_->execution.device;
   const auto on_stream = device.guard();
   const at::Tensor hidden = parts_->transformer->forward(chunks, logit_rows, *parts_->cache, parts_->execution);
+  for (const SequenceChunk& chunk : chunks) parts_->looked_up += chunk.tokens.size();
+  if (parts_->looked_up >= kRowsInMemory) {
+    parts_->files.forget();
+    parts_->looked_up = 0;
+  }
   if (logit_rows.empty()) return {};
   parts_->logits = parts_->head->apply(hidden);
   if (!by_loops(parts_->logits)) parts_->logits = device.fetch(parts_->logits.to(at::kFloat));

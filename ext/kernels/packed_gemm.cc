@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "kernels/gemm_loops.h"
 
@@ -34,65 +35,57 @@ size_t blocks_of(size_t columns) {
   return (columns + PackedMatrix::kBlockColumns - 1) / PackedMatrix::kBlockColumns;
 }
 
-size_t words_of(size_t bytes) {
-  return (bytes + 3) / 4;
+size_t numbers_of_word(PackedMatrix::Numbers numbers) {
+  return numbers == PackedMatrix::Numbers::float32 ? 1 : numbers == PackedMatrix::Numbers::bfloat16 ? 2 : 4;
+}
+
+size_t words_of(PackedMatrix::Numbers numbers, size_t count) {
+  return (count + numbers_of_word(numbers) - 1) / numbers_of_word(numbers);
 }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(const float* weight, size_t in, size_t out, const float* bias, Instructions instructions)
-    : in_(in),
+PackedMatrix::PackedMatrix(Numbers numbers, size_t in, size_t out, const float* bias, Instructions instructions)
+    : row_(in),
+      in_(words_of(numbers, in) * numbers_of_word(numbers)),
       out_(out),
-      depth_(in),
+      depth_(words_of(numbers, in)),
       instructions_(instructions),
-      is_wide_(instructions >= Instructions::avx512),
+      is_wide_(instructions >= (numbers == Numbers::int8 ? Instructions::avx512_vnni : Instructions::avx512)),
       initial_(blocks_of(out) * 2),
-      matrix_(blocks_of(out) * in * 2) {
+      matrix_(blocks_of(out) * depth_ * 2 * sizeof(Words)) {
   if (bias != nullptr) std::memcpy(initial_.data(), bias, out * sizeof *bias);
-  const size_t columns = panel_columns();
-  for (size_t column = 0; column < out; column += columns) {
-    const size_t bytes = std::min(columns, out - column) * sizeof(float);
-    char* const to = panel(column);
-    for (size_t i = 0; i < in; ++i) std::memcpy(to + i * columns * 4, weight + i * out + column, bytes);
+}
+
+void PackedMatrix::pack(size_t first, const float* rows, size_t count) {
+  pack_columns(first, rows, count, row_ * sizeof *rows);
+}
+
+void PackedMatrix::pack(size_t first, const uint16_t* rows, size_t count) {
+  pack_columns(first, rows, count, row_ * sizeof *rows);
+}
+
+// What a column gets too much by the offset is taken away before.
+void PackedMatrix::pack(size_t first, const int8_t* rows, size_t count) {
+  pack_columns(first, rows, count, row_);
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t sum = std::accumulate(rows + i * row_, rows + (i + 1) * row_, 0);
+    const size_t column = first + i;
+    initial_[column / 16].words[column % 16] = -static_cast<uint32_t>(kInt8Offset) * static_cast<uint32_t>(sum);
   }
 }
 
-PackedMatrix::PackedMatrix(const uint16_t* weight, size_t in, size_t out, const float* bias, Instructions instructions)
-    : in_(words_of(2 * in) * 2),
-      out_(out),
-      depth_(words_of(2 * in)),
-      instructions_(instructions),
-      is_wide_(instructions >= Instructions::avx512),
-      initial_(blocks_of(out) * 2),
-      matrix_(blocks_of(out) * depth_ * 2) {
-  if (bias != nullptr) std::memcpy(initial_.data(), bias, out * sizeof *bias);
-  pack_columns(weight, 2 * in);
-}
-
-// What a column gets too much by the offset is taken away before: the product with a row of ones tells.
-PackedMatrix::PackedMatrix(const int8_t* weight, size_t in, size_t out, Instructions instructions)
-    : in_(words_of(in) * 4),
-      out_(out),
-      depth_(words_of(in)),
-      instructions_(instructions),
-      is_wide_(instructions >= Instructions::avx512_vnni),
-      initial_(blocks_of(out) * 2),
-      matrix_(blocks_of(out) * depth_ * 2) {
-  pack_columns(weight, in);
-  std::vector<int32_t> sums(out);
-  multiply(std::vector<uint8_t>(in_, 1).data(), 1, 0, blocks(), sums.data());
-  for (size_t column = 0; column < out; ++column) {
-    initial_[column / 16].words[column % 16] =
-        -static_cast<uint32_t>(kInt8Offset) * static_cast<uint32_t>(sums[column]);
-  }
-}
-
-void PackedMatrix::pack_columns(const void* weight, size_t bytes) {
+void PackedMatrix::pack_columns(size_t first, const void* rows, size_t count, size_t bytes) {
   const size_t columns = panel_columns();
-  for (size_t column = 0; column < out_; ++column) {
-    const char* const from = static_cast<const char*>(weight) + column * bytes;
+  const char* from = static_cast<const char*>(rows);
+  for (size_t column = first; column < first + count; ++column) {
     char* to = panel(column / columns * columns) + column % columns * 4;
-    for (size_t i = 0; i < bytes; i += 4, to += columns * 4) std::memcpy(to, from + i, std::min<size_t>(4, bytes - i));
+    for (size_t left = bytes; left > 0; to += columns * 4) {
+      const size_t some = std::min<size_t>(4, left);
+      std::memcpy(to, from, some);
+      from += some;
+      left -= some;
+    }
   }
 }
 

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "kernels/instructions.h"
+#include "kernels/packed_memory.h"
 
 namespace predictor::kernels {
 
@@ -29,14 +30,16 @@ class PackedMatrix {
   static constexpr size_t kBlockColumns = 32;        // two registers of AVX-512
   static constexpr size_t kMaxInt8Inputs = 132'000;  // sums of more may not fit 32 bits
 
-  // Floats. `weight`: [in, out]; `bias`: what each column's sum begins with, or null for 0. `instructions`: the best
-  // that may be used, at least AVX2.
-  PackedMatrix(const float* weight, size_t in, size_t out, const float* bias,
-               Instructions instructions = processor_instructions());
-  // bfloat16, as bits. `weight`: [out, in].
-  PackedMatrix(const uint16_t* weight, size_t in, size_t out, const float* bias, Instructions instructions);
-  // int8. `weight`: [out, in], at most kMaxInt8Inputs in.
-  PackedMatrix(const int8_t* weight, size_t in, size_t out, Instructions instructions);
+  enum class Numbers { float32, bfloat16, int8 };
+
+  // For `weight`, [out, in], whose rows pack() takes. `bias`: what each column's sum begins with, or null for 0; not of
+  // int8. `instructions`: the best that may be used, for float32 at least AVX2. Of int8 at most kMaxInt8Inputs in.
+  PackedMatrix(Numbers numbers, size_t in, size_t out, const float* bias, Instructions instructions);
+
+  // `count` rows of the weight from `first` on, [count, in]; each once. bfloat16: as bits.
+  void pack(size_t first, const float* rows, size_t count);
+  void pack(size_t first, const uint16_t* rows, size_t count);
+  void pack(size_t first, const int8_t* rows, size_t count);
 
   // Numbers of a row of x: `in`, for bfloat16 rounded up to a multiple of 2 and for int8 of 4; what is too much there
   // may be anything (of bfloat16 any finite number).
@@ -59,20 +62,21 @@ class PackedMatrix {
 
   // Columns that lie beside each other in memory: those of the loop that will read them.
   size_t panel_columns() const { return is_wide_ ? kBlockColumns : kBlockColumns / 2; }
-  char* panel(size_t column) { return reinterpret_cast<char*>(matrix_.data()) + column * depth_ * 4; }
-  const char* panel(size_t column) const { return reinterpret_cast<const char*>(matrix_.data()) + column * depth_ * 4; }
-  // `weight`: for each column its row of `bytes` bytes.
-  void pack_columns(const void* weight, size_t bytes);
+  char* panel(size_t column) { return matrix_.data() + column * depth_ * 4; }
+  const char* panel(size_t column) const { return matrix_.data() + column * depth_ * 4; }
+  // `rows`: for each of the columns from `first` on its row of `bytes` bytes.
+  void pack_columns(size_t first, const void* rows, size_t count, size_t bytes);
   template <typename Loop>
   void multiply_by(const void* x, size_t rows, size_t begin, size_t end, void* y) const;
 
+  const size_t row_;  // numbers of a row of the weight
   const size_t in_;
   const size_t out_;
   const size_t depth_;  // words of a row of x
   const Instructions instructions_;
   const bool is_wide_;          // whether a panel is a whole block, or half of one
   std::vector<Words> initial_;  // what the sums begin with: for each block two
-  std::vector<Words> matrix_;   // for each panel, and in it for each word of a row of x, a word of each column
+  PackedMemory matrix_;         // for each panel, and in it for each word of a row of x, a word of each column
 };
 
 }  // namespace predictor::kernels

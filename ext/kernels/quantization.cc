@@ -45,6 +45,34 @@ struct QuantizeRow {
   }
 };
 
+struct QuantizeWeights {
+  template <typename Floats>
+  PREDICTOR_INLINE static float run(const float* x, size_t size, int8_t* out) {
+    Floats most{};
+    Floats strange{};  // NaN where one was
+    Floats v;
+    for (size_t i = 0; i < size; i += kVectorSize) {
+      load_up_to(v, x + i, size - i, 0.0f);
+      select(v == v, strange, v, strange);
+      take_magnitude(v, v);
+      take_max(v, most, most);
+    }
+    const float magnitude = max_lane(most + strange);
+    const float scale = (magnitude < 1e-12f ? 1e-12f : magnitude) / 127;
+    typename LanesOf<Floats>::Ints whole;
+    typename LanesOf<Floats>::Bytes bytes;
+    for (size_t i = 0; i < size; i += kVectorSize) {
+      load_up_to(v, x + i, size - i, 0.0f);
+      v = v / scale;
+      round(v);
+      convert(v, whole);
+      convert(whole, bytes);
+      store_up_to(bytes, reinterpret_cast<uint8_t*>(out) + i, size - i);
+    }
+    return scale;
+  }
+};
+
 struct DequantizeRow {
   template <typename Floats>
   PREDICTOR_INLINE static void run(const int32_t* sums, const float* column_scales, const float* column_sums,
@@ -72,6 +100,10 @@ struct DequantizeRow {
 
 CenteredRow quantize_row(const float* x, size_t size, int offset, uint8_t* out) {
   return dispatch<QuantizeRow>(x, size, offset, out);
+}
+
+float quantize_weights(const float* x, size_t size, int8_t* out) {
+  return dispatch<QuantizeWeights>(x, size, out);
 }
 
 void dequantize_row(const int32_t* sums, const float* column_scales, const float* column_sums, const CenteredRow& row,

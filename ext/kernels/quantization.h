@@ -17,6 +17,9 @@ struct CenteredRow {
 // middle times the sum of the column. Where a number of the row is NaN or infinite, so is the scale.
 CenteredRow quantize_row(const float* x, size_t size, int offset, uint8_t* out);
 
+// The row of a weight as whole numbers of -127 to 127 times what comes back. Where a number is not finite, nor is that.
+float quantize_weights(const float* x, size_t size, int8_t* out);
+
 // out = sums * column_scales * row.scale + row.middle * column_sums + bias. `column_sums`: of each column of the matrix
 // the sum of its whole numbers, times its scale. `bias` may be null.
 void dequantize_row(const int32_t* sums, const float* column_scales, const float* column_sums, const CenteredRow& row,

@@ -1,5 +1,6 @@
 #include "transformer/linear.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/addmm.h>
@@ -7,8 +8,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -19,40 +22,118 @@
 #include "kernels/quantization.h"
 #include "transformer/loops.h"
 #include "transformer/packed_products.h"
+#include "weights/mapped_file.h"
 #include "weights/model_error.h"
 
 namespace predictor {
 
 namespace {
 
+// A weight, [out, in], in parts that lie one below the other.
+using Matrices = std::vector<at::Tensor>;
+
+int64_t in_of(const Matrices& weight) {
+  return weight[0].size(1);
+}
+
+int64_t out_of(const Matrices& weight) {
+  int64_t out = 0;
+  for (const at::Tensor& part : weight) out += part.size(0);
+  return out;
+}
+
+at::Tensor whole(const Matrices& weight) {
+  return weight.size() == 1 ? weight[0] : at::cat(weight);
+}
+
+// Calls `pack` with the number of a first row and a few rows, contiguous and of this type, until all were given, by
+// several threads: so that what is packed is not in memory a second time as well, and leaves no holes between what
+// stays. Mapped pages are given back when they are read.
+template <typename Pack>
+void pack_rows(const Matrices& weight, at::ScalarType type, const Pack& pack) {
+  constexpr int64_t kRows = 32;
+  int64_t before = 0;
+  for (const at::Tensor& part : weight) {
+    const int64_t out = part.size(0);
+    at::parallel_for(0, (out + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
+      const c10::InferenceMode inference;
+      for (int64_t first = begin * kRows; first < std::min(end * kRows, out); first += kRows) {
+        const at::Tensor rows = part.narrow(0, first, std::min(kRows, out - first));
+        pack(before + first, rows.to(type).contiguous());
+        if (rows.is_contiguous()) MappedFile::forget(rows.const_data_ptr(), rows.nbytes());
+      }
+    });
+    before += out;
+  }
+}
+
+// Calls `function` with each of the rows' numbers; `size`: of a row.
+template <typename Function>
+void for_rows(int64_t rows, int64_t size, const Function& function) {
+  constexpr int64_t kGrain = 1 << 15;  // numbers that make another thread worth while
+  at::parallel_for(0, rows, 1 + kGrain / std::max<int64_t>(size, 1), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) function(row);
+  });
+}
+
+const float* numbers_of(const at::Tensor& bias) {
+  return bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+}
+
+kernels::PackedMatrix empty_matrix(kernels::PackedMatrix::Numbers numbers, const Matrices& weight,
+                                   const at::Tensor& bias) {
+  return {numbers, static_cast<size_t>(in_of(weight)), static_cast<size_t>(out_of(weight)), numbers_of(bias),
+          allowed_instructions()};
+}
+
+kernels::PackedMatrix packed_floats(const Matrices& weight, const at::Tensor& bias) {
+  kernels::PackedMatrix packed = empty_matrix(kernels::PackedMatrix::Numbers::float32, weight, bias);
+  pack_rows(weight, at::kFloat, [&](int64_t first, const at::Tensor& rows) {
+    packed.pack(static_cast<size_t>(first), rows.const_data_ptr<float>(), static_cast<size_t>(rows.size(0)));
+  });
+  return packed;
+}
+
+kernels::PackedMatrix packed_bfloat16(const Matrices& weight, const at::Tensor& bias) {
+  kernels::PackedMatrix packed = empty_matrix(kernels::PackedMatrix::Numbers::bfloat16, weight, bias);
+  pack_rows(weight, at::kBFloat16, [&](int64_t first, const at::Tensor& rows) {
+    packed.pack(static_cast<size_t>(first), static_cast<const uint16_t*>(rows.const_data_ptr()),
+                static_cast<size_t>(rows.size(0)));
+  });
+  return packed;
+}
+
 class FloatLinear : public Linear {
  public:
-  FloatLinear(const at::Tensor& weight, const at::Tensor& bias)
-      : in_features_(weight.size(0)),
-        out_features_(weight.size(1)),
-        bias_(bias.defined() ? bias : at::zeros({out_features_}, at::kFloat)),
-        weight_(weight.to(at::kFloat).contiguous()) {
-    if (allowed_instructions() < kernels::Instructions::avx2) return;
-    packed_.emplace(weight_.const_data_ptr<float>(), in_features_, out_features_, bias_.const_data_ptr<float>(),
-                    allowed_instructions());
-    weight_ = at::Tensor();
-  }
+  FloatLinear(const Matrices& weight, const at::Tensor& bias)
+      : in_features_(in_of(weight)), packed_(packed_floats(weight, bias)) {}
 
   at::Tensor apply(const at::Tensor& x) const override {
-    if (!packed_) return at::addmm(bias_, x, weight_);
-    at::Tensor out = at::empty({x.size(0), out_features_}, at::kFloat);
-    multiply(*packed_, x.const_data_ptr<float>(), x.size(0), out.mutable_data_ptr<float>());
+    at::Tensor out = at::empty({x.size(0), static_cast<int64_t>(packed_.out_features())}, at::kFloat);
+    multiply(packed_, x.const_data_ptr<float>(), x.size(0), out.mutable_data_ptr<float>());
     return out;
   }
   int64_t in_features() const override { return in_features_; }
-  bool is_batch_invariant() const override { return packed_.has_value(); }
+  bool is_batch_invariant() const override { return true; }
 
  private:
   const int64_t in_features_;
-  const int64_t out_features_;
+  const kernels::PackedMatrix packed_;
+};
+
+// By libtorch's library, for processors that our loops are not for.
+class LibraryFloatLinear : public Linear {
+ public:
+  LibraryFloatLinear(const at::Tensor& weight, const at::Tensor& bias)
+      : bias_(bias.defined() ? bias : at::zeros({weight.size(0)}, at::kFloat)),
+        weight_(weight.t().to(at::kFloat).contiguous()) {}
+
+  at::Tensor apply(const at::Tensor& x) const override { return at::addmm(bias_, x, weight_); }
+  int64_t in_features() const override { return weight_.size(0); }
+
+ private:
   const at::Tensor bias_;
-  at::Tensor weight_;
-  std::optional<kernels::PackedMatrix> packed_;
+  const at::Tensor weight_;  // [in, out]
 };
 
 // Weights in the order that oneDNN likes best, which is several times as quick as reordering them in every call.
@@ -81,11 +162,8 @@ class PackedBfloat16 {
 // Loops of ours.
 class Bfloat16Linear : public Linear {
  public:
-  // `weight`: bfloat16 [out, in], contiguous.
-  Bfloat16Linear(const at::Tensor& weight, const at::Tensor& bias)
-      : in_features_(weight.size(1)),
-        packed_(static_cast<const uint16_t*>(weight.const_data_ptr()), weight.size(1), weight.size(0),
-                bias.defined() ? bias.const_data_ptr<float>() : nullptr, allowed_instructions()) {}
+  Bfloat16Linear(const Matrices& weight, const at::Tensor& bias)
+      : in_features_(in_of(weight)), packed_(packed_bfloat16(weight, bias)) {}
 
   at::Tensor apply(const at::Tensor& x) const override {
     const int64_t rows = x.size(0);
@@ -93,15 +171,10 @@ class Bfloat16Linear : public Linear {
     const at::Tensor rounded = at::empty({rows, stride}, at::kBFloat16);
     auto* const bits = static_cast<uint16_t*>(rounded.mutable_data_ptr());
     const float* const numbers = x.const_data_ptr<float>();
-    if (stride == in_features_) {
-      kernels::float_to_bfloat16(numbers, static_cast<size_t>(rows * stride), bits);
-    } else {
-      for (int64_t row = 0; row < rows; ++row) {
-        kernels::float_to_bfloat16(numbers + row * in_features_, static_cast<size_t>(in_features_),
-                                   bits + row * stride);
-        bits[(row + 1) * stride - 1] = 0;
-      }
-    }
+    for_rows(rows, in_features_, [&](int64_t row) {
+      kernels::float_to_bfloat16(numbers + row * in_features_, static_cast<size_t>(in_features_), bits + row * stride);
+      if (stride > in_features_) bits[(row + 1) * stride - 1] = 0;
+    });
     at::Tensor out = at::empty({rows, static_cast<int64_t>(packed_.out_features())}, at::kFloat);
     multiply(packed_, bits, rows, out.mutable_data_ptr<float>());
     return out;
@@ -151,35 +224,50 @@ class OneDnnBfloat16Linear : public Linear {
 // Rows of x are rounded about their middle.
 class Int8Linear : public Linear {
  public:
-  // `weight`: [out, in], whole numbers; `scales`: what those of each output stand for.
-  Int8Linear(const at::Tensor& weight, at::Tensor scales, at::Tensor bias)
-      : in_features_(weight.size(1)),
-        scales_(std::move(scales)),
+  Int8Linear(const Matrices& weight, at::Tensor bias)
+      : in_features_(in_of(weight)),
         bias_(std::move(bias)),
-        scaled_sums_(weight.to(at::kFloat).sum(1) * scales_),
-        packed_(weight.const_data_ptr<int8_t>(), weight.size(1), weight.size(0), allowed_instructions()) {}
+        scales_(static_cast<size_t>(out_of(weight))),
+        scaled_sums_(scales_.size()),
+        packed_(empty_matrix(kernels::PackedMatrix::Numbers::int8, weight, at::Tensor())) {
+    pack_rows(weight, at::kFloat, [this](int64_t first, const at::Tensor& rows) {
+      const auto size = static_cast<size_t>(in_features_);
+      std::vector<int8_t> bytes(static_cast<size_t>(rows.size(0)) * size);
+      for (int64_t row = 0; row < rows.size(0); ++row) {
+        int8_t* const to = bytes.data() + static_cast<size_t>(row) * size;
+        const float scale = kernels::quantize_weights(rows.const_data_ptr<float>() + row * in_features_, size, to);
+        const auto column = static_cast<size_t>(first + row);
+        scales_[column] = scale;
+        scaled_sums_[column] = static_cast<float>(std::accumulate(to, to + size, 0)) * scale;
+      }
+      packed_.pack(static_cast<size_t>(first), bytes.data(), static_cast<size_t>(rows.size(0)));
+    });
+  }
 
   at::Tensor apply(const at::Tensor& x) const override {
     const int64_t rows = x.size(0);
-    const int64_t out_features = scales_.size(0);
+    const auto out_features = static_cast<int64_t>(scales_.size());
     const auto stride = static_cast<int64_t>(packed_.in_features());
     const at::Tensor rounded = at::empty({rows, stride}, at::kByte);
     auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
-    std::vector<kernels::CenteredRow> row_scales;
-    for (int64_t row = 0; row < rows; ++row) {
-      row_scales.push_back(kernels::quantize_row(x.const_data_ptr<float>() + row * in_features_,
-                                                 static_cast<size_t>(in_features_), kernels::PackedMatrix::kInt8Offset,
-                                                 bytes + row * stride));
-    }
+    std::vector<kernels::CenteredRow> row_scales(static_cast<size_t>(rows));
+    for_rows(rows, in_features_, [&](int64_t row) {
+      row_scales[static_cast<size_t>(row)] =
+          kernels::quantize_row(x.const_data_ptr<float>() + row * in_features_, static_cast<size_t>(in_features_),
+                                kernels::PackedMatrix::kInt8Offset, bytes + row * stride);
+    });
     const at::Tensor sums = at::empty({rows, out_features}, at::kInt);
-    multiply(packed_, bytes, rows, sums.mutable_data_ptr<int32_t>());
     at::Tensor out = at::empty({rows, out_features}, at::kFloat);
-    for (int64_t row = 0; row < rows; ++row) {
-      kernels::dequantize_row(sums.const_data_ptr<int32_t>() + row * out_features, scales_.const_data_ptr<float>(),
-                              scaled_sums_.const_data_ptr<float>(), row_scales[static_cast<size_t>(row)],
-                              bias_.defined() ? bias_.const_data_ptr<float>() : nullptr,
-                              static_cast<size_t>(out_features), out.mutable_data_ptr<float>() + row * out_features);
-    }
+    const auto* const whole = sums.const_data_ptr<int32_t>();
+    auto* const numbers = out.mutable_data_ptr<float>();
+    multiply(packed_, bytes, rows, sums.mutable_data_ptr<int32_t>(), [&](size_t begin, size_t end) {
+      for (int64_t row = 0; row < rows; ++row) {
+        const size_t at = static_cast<size_t>(row * out_features) + begin;
+        kernels::dequantize_row(whole + at, scales_.data() + begin, scaled_sums_.data() + begin,
+                                row_scales[static_cast<size_t>(row)],
+                                bias_.defined() ? numbers_of(bias_) + begin : nullptr, end - begin, numbers + at);
+      }
+    });
     return out;
   }
   int64_t in_features() const override { return in_features_; }
@@ -187,10 +275,10 @@ class Int8Linear : public Linear {
 
  private:
   const int64_t in_features_;
-  const at::Tensor scales_;
   const at::Tensor bias_;
-  const at::Tensor scaled_sums_;  // of each output's weights
-  const kernels::PackedMatrix packed_;
+  std::vector<float> scales_;       // what the whole numbers of each output stand for
+  std::vector<float> scaled_sums_;  // of each output's weights
+  kernels::PackedMatrix packed_;
 };
 
 // Instructions for whole tiles of bfloat16, which oneDNN uses and ours do not.
@@ -216,22 +304,39 @@ class OperatorLinear : public Linear {
   const at::Tensor bias_;
 };
 
-// `weight`: [out, in], as in what follows.
-std::unique_ptr<Linear> make_int8(const at::Tensor& weight, const at::Tensor& bias) {
-  if (weight.size(1) > static_cast<int64_t>(kernels::PackedMatrix::kMaxInt8Inputs)) {
-    throw ModelError("a matrix takes " + std::to_string(weight.size(1)) + " numbers; in int8 " +
+std::unique_ptr<Linear> make_int8(const Matrices& weight, const at::Tensor& bias) {
+  if (in_of(weight) > static_cast<int64_t>(kernels::PackedMatrix::kMaxInt8Inputs)) {
+    throw ModelError("a matrix takes " + std::to_string(in_of(weight)) + " numbers; in int8 " +
                      std::to_string(kernels::PackedMatrix::kMaxInt8Inputs) + " is the most whose sums fit 32 bits");
   }
-  const at::Tensor floats = weight.to(at::kFloat);
-  const at::Tensor scales = floats.abs().amax(1).clamp_min(1e-12) / 127;
-  return std::make_unique<Int8Linear>((floats / scales.unsqueeze(1)).round().to(at::kChar).contiguous(), scales, bias);
+  return std::make_unique<Int8Linear>(weight, bias);
 }
 
-std::unique_ptr<Linear> make_bfloat16(const at::Tensor& weight, const at::Tensor& bias, bool batch_invariant) {
+std::unique_ptr<Linear> make_bfloat16(const Matrices& weight, const at::Tensor& bias, bool batch_invariant) {
   if (Linear::compiles_shapes(Precision::bfloat16) && !batch_invariant) {
-    return std::make_unique<OneDnnBfloat16Linear>(weight.t(), bias);
+    return std::make_unique<OneDnnBfloat16Linear>(whole(weight).t(), bias);
   }
-  return std::make_unique<Bfloat16Linear>(weight.to(at::kBFloat16).contiguous(), bias);
+  return std::make_unique<Bfloat16Linear>(weight, bias);
+}
+
+std::unique_ptr<Linear> make_of(const Execution& execution, const Matrices& weight, const at::Tensor& bias) {
+  if (!by_loops(execution.device)) {
+    const bool is_half = execution.precision == Precision::bfloat16;
+    return std::make_unique<OperatorLinear>(whole(weight), bias, is_half ? at::kBFloat16 : at::kFloat,
+                                            execution.device.place());
+  }
+  switch (execution.precision) {
+    case Precision::float32:
+      if (allowed_instructions() < kernels::Instructions::avx2) {
+        return std::make_unique<LibraryFloatLinear>(whole(weight), bias);
+      }
+      return std::make_unique<FloatLinear>(weight, bias);
+    case Precision::bfloat16:
+      return make_bfloat16(weight, bias, execution.batch_invariant);
+    case Precision::int8:
+      return make_int8(weight, bias);
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -241,25 +346,12 @@ bool Linear::compiles_shapes(Precision precision) {
 }
 
 std::unique_ptr<Linear> Linear::make(const Execution& execution, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!by_loops(execution.device)) {
-    const bool is_half = execution.precision == Precision::bfloat16;
-    return std::make_unique<OperatorLinear>(weight, bias, is_half ? at::kBFloat16 : at::kFloat,
-                                            execution.device.place());
-  }
-  switch (execution.precision) {
-    case Precision::float32:
-      return std::make_unique<FloatLinear>(weight.t(), bias);
-    case Precision::bfloat16:
-      return make_bfloat16(weight, bias, execution.batch_invariant);
-    case Precision::int8:
-      return make_int8(weight, bias);
-  }
-  return nullptr;
+  return make_of(execution, {weight}, bias);
 }
 
 std::unique_ptr<Linear> Linear::read(const WeightReader& weights, std::initializer_list<std::string> names, int64_t in,
                                      std::initializer_list<int64_t> out, bool biased, const Execution& execution) {
-  std::vector<at::Tensor> matrices;
+  Matrices matrices;
   std::vector<at::Tensor> biases;
   const int64_t* rows = out.begin();
   for (const std::string& name : names) {
@@ -267,15 +359,16 @@ std::unique_ptr<Linear> Linear::read(const WeightReader& weights, std::initializ
     if (biased) biases.push_back(weights.floats(name + ".bias", {*rows}));
     ++rows;
   }
-  const bool is_one = matrices.size() == 1;
-  const at::Tensor bias = !biased ? at::Tensor() : is_one ? biases[0].clone() : at::cat(biases);
-  return make(execution, is_one ? matrices[0] : at::cat(matrices), bias);
+  const at::Tensor bias = !biased ? at::Tensor() : biases.size() == 1 ? biases[0].clone() : at::cat(biases);
+  return make_of(execution, matrices, bias);
 }
 
 std::unique_ptr<Linear> Linear::read_turned(const WeightReader& weights, const std::string& name, int64_t in,
                                             int64_t out, const Execution& execution) {
-  return make(execution, weights.tensor(name + ".weight", {in, out}).t(),
-              weights.floats(name + ".bias", {out}).clone());
+  const at::Tensor weight = weights.tensor(name + ".weight", {in, out});
+  auto linear = make(execution, weight.t(), weights.floats(name + ".bias", {out}).clone());
+  MappedFile::forget(weight.const_data_ptr(), weight.nbytes());
+  return linear;
 }
 
 }  // namespace predictor

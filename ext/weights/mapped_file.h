@@ -20,6 +20,9 @@ class MappedFile {
   // Gives the pages back that were read; what is looked at again is read again.
   void forget() const;
 
+  // The same of a part, where it lies in a mapped file; other memory is left alone.
+  static void forget(const void* begin, size_t bytes);
+
  private:
   const char* data_ = nullptr;
   size_t size_ = 0;

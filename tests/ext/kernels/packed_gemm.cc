@@ -39,6 +39,31 @@ std::vector<Out> multiply(const PackedMatrix& matrix, const std::vector<In>& x, 
 constexpr Instructions kInstructions[] = {Instructions::baseline, Instructions::avx2, Instructions::avx512,
                                           Instructions::avx512_vnni, Instructions::avx512_bf16};
 
+// In two parts, as a weight is packed that is long. `weight`: [out, in].
+template <typename Number>
+PackedMatrix packed(PackedMatrix::Numbers numbers, const std::vector<Number>& weight, const Shape& shape,
+                    const std::vector<float>& bias, Instructions instructions) {
+  PackedMatrix matrix(numbers, shape.in, shape.out, bias.empty() ? nullptr : bias.data(), instructions);
+  const size_t half = shape.out / 2;
+  matrix.pack(half, weight.data() + half * shape.in, shape.out - half);
+  matrix.pack(0, weight.data(), half);
+  return matrix;
+}
+
+PackedMatrix packed(const std::vector<float>& weight, const Shape& shape, const std::vector<float>& bias,
+                    Instructions instructions) {
+  return packed(PackedMatrix::Numbers::float32, weight, shape, bias, instructions);
+}
+
+PackedMatrix packed(const std::vector<uint16_t>& weight, const Shape& shape, const std::vector<float>& bias,
+                    Instructions instructions) {
+  return packed(PackedMatrix::Numbers::bfloat16, weight, shape, bias, instructions);
+}
+
+PackedMatrix packed(const std::vector<int8_t>& weight, const Shape& shape, Instructions instructions) {
+  return packed(PackedMatrix::Numbers::int8, weight, shape, {}, instructions);
+}
+
 // `weight_at`: of a row and a column. The last row of x is the same in all calls: to the last bit, whatever is before.
 template <typename Number, typename WeightAt>
 void test_floats(const PackedMatrix& matrix, const Shape& shape, const std::vector<float>& bias, const char* what,
@@ -76,8 +101,8 @@ void test_float32(const Shape& shape, bool biased) {
   const std::vector<float> bias = biased ? random_floats(shape.out) : std::vector<float>();
   for (const Instructions instructions : kInstructions) {
     if (instructions > kernels::processor_instructions() || instructions < Instructions::avx2) continue;
-    const PackedMatrix matrix(weight.data(), shape.in, shape.out, biased ? bias.data() : nullptr, instructions);
-    const auto weight_at = [&](size_t i, size_t column) { return static_cast<double>(weight[i * shape.out + column]); };
+    const PackedMatrix matrix = packed(weight, shape, bias, instructions);
+    const auto weight_at = [&](size_t i, size_t column) { return static_cast<double>(weight[column * shape.in + i]); };
     test_floats<float>(matrix, shape, bias, "the product of float32", weight_at, random_row, [](float x) { return x; });
   }
 }
@@ -100,7 +125,7 @@ void test_bfloat16(const Shape& shape, bool biased) {
   const std::vector<float> bias = biased ? random_floats(shape.out) : std::vector<float>();
   for (const Instructions instructions : kInstructions) {
     if (instructions > kernels::processor_instructions()) continue;
-    const PackedMatrix matrix(weight.data(), shape.in, shape.out, biased ? bias.data() : nullptr, instructions);
+    const PackedMatrix matrix = packed(weight, shape, bias, instructions);
     check(matrix.in_features() == (shape.in + 1) / 2 * 2, "in_features are whole words");
     const auto weight_at = [&](size_t i, size_t column) {
       return static_cast<double>(bfloat16_number(weight[column * shape.in + i]));
@@ -125,13 +150,13 @@ void test_many_rows(const Shape& shape, size_t rows) {
   const size_t size = shape.in * shape.out;
   for (const Instructions instructions : kInstructions) {
     if (instructions > kernels::processor_instructions()) continue;
-    const PackedMatrix int8(random_int8(size).data(), shape.in, shape.out, instructions);
+    const PackedMatrix int8 = packed(random_int8(size), shape, instructions);
     test_many_rows<uint8_t, int32_t>(int8, random_bytes(rows * int8.in_features()), rows);
-    const PackedMatrix bfloat16(random_bfloat16(size).data(), shape.in, shape.out, nullptr, instructions);
+    const PackedMatrix bfloat16 = packed(random_bfloat16(size), shape, {}, instructions);
     test_many_rows<uint16_t, float>(bfloat16, random_bfloat16(rows * bfloat16.in_features()), rows);
     if (instructions < Instructions::avx2) continue;
     const std::vector<float> bias = random_floats(shape.out);
-    const PackedMatrix floats(random_floats(size).data(), shape.in, shape.out, bias.data(), instructions);
+    const PackedMatrix floats = packed(random_floats(size), shape, bias, instructions);
     test_many_rows<float, float>(floats, random_floats(rows * shape.in), rows);
   }
 }
@@ -140,7 +165,7 @@ void test_many_rows(const Shape& shape, size_t rows) {
 void test_int8(const Shape& shape, const std::vector<int8_t>& weight, bool extreme) {
   for (const Instructions instructions : kInstructions) {
     if (instructions > kernels::processor_instructions()) continue;
-    const PackedMatrix matrix(weight.data(), shape.in, shape.out, instructions);
+    const PackedMatrix matrix = packed(weight, shape, instructions);
     check(matrix.in_features() == (shape.in + 3) / 4 * 4, "in_features are whole words");
     for (const size_t rows : kRows) {
       std::vector<uint8_t> x = random_bytes(rows * matrix.in_features());

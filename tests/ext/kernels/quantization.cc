@@ -28,6 +28,17 @@ void test_quantize(const std::vector<float>& x) {
   digest(numbers);
 }
 
+void test_quantize_weights(const std::vector<float>& x) {
+  std::vector<int8_t> out(x.size());
+  const float scale = kernels::quantize_weights(x.data(), x.size(), out.data());
+  float most = 1e-12f;
+  for (const float number : x) most = std::max(most, std::abs(number));
+  check(scale == most / 127, "quantize_weights' scale");
+  for (size_t i = 0; i < x.size(); ++i) {
+    check(out[i] == std::nearbyint(x[i] / scale), "quantize_weights rounds to the nearest");
+  }
+}
+
 std::vector<float> moved(std::vector<float> x, float by) {
   for (float& number : x) number += by;
   return x;
@@ -91,6 +102,9 @@ void test_quantization() {
   for (const size_t size : {1, 2, 15, 16, 17, 31, 32, 33, 255, 768}) {
     test_quantize(random_floats(size));
     test_quantize(moved(random_floats(size), 5));
+    test_quantize_weights(random_floats(size));
+    test_quantize_weights(random_floats(size, 1e-20f));
+    test_quantize_weights(std::vector<float>(size, 0));
     test_quantize(moved(random_floats(size, 1e-3f), -100));
     test_quantize(random_floats(size, 1e20f));
     test_quantize(std::vector<float>(size, 0));
@@ -104,6 +118,9 @@ void test_quantization() {
       std::vector<uint8_t> out(size);
       const kernels::CenteredRow row = kernels::quantize_row(x.data(), size, 128, out.data());
       check(!std::isfinite(row.scale), "quantize_row's scale tells of what is no finite number");
+      std::vector<int8_t> whole(size);
+      const float scale = kernels::quantize_weights(x.data(), size, whole.data());
+      check(!std::isfinite(scale), "quantize_weights' scale tells of what is no finite number");
     }
   }
   kernels::dequantize_row(nullptr, nullptr, nullptr, {1, 0}, nullptr, 0, nullptr);
