@@ -18,6 +18,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,6 @@ from server.models.options import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 FOLDERS = ROOT / "build" / "language-models"
 STREAMS = (1, 4, 8, 16)
@@ -92,9 +92,11 @@ class Figures:
     usual_gap_s: float = 0
     largest_gap_s: float = 0
     memory: float = 0
-    """MiB that the process has grown by as the model was loaded."""
+    """MiB that the process has grown by at most while the model was loaded: its own memory and mapped files."""
     weights: float = 0
     """MiB of the model's matrices in this precision, without their scales."""
+    after: float = 0
+    """MiB that it has grown by when all texts were written, with what of the cache they have used."""
 
     def rate(self, streams: int) -> float:
         """The median of the rounds."""
@@ -194,9 +196,11 @@ class Ours:
 def measure_ours(shape: str, precision: str, options: argparse.Namespace) -> Figures:
     """All figures of one precision."""
     _generator.give_back_memory()
+    folder = folder_of(shape)
     before = memory(os.getpid()).rss
-    engine = Ours(folder_of(shape), precision, options.threads)
-    figures = Figures(memory=memory(os.getpid()).rss - before, weights=_bytes(shape, precision) / 2**20)
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    engine = Ours(folder, precision, options.threads)
+    figures = Figures(memory=_most_memory() - before, weights=_bytes(shape, precision) / 2**20)
     engine.rate(1, 999)
     for streams in STREAMS:
         figures.rates[streams] = [engine.rate(streams, 10 * i) for i in range(options.rounds)]
@@ -204,8 +208,15 @@ def measure_ours(shape: str, precision: str, options: argparse.Namespace) -> Fig
     figures.first_s = engine.prompt_s(5)
     figures.again_s = min(engine.prompt_s(5) for _ in range(3))
     figures.usual_gap_s, figures.largest_gap_s = engine.gaps(6)
+    figures.after = memory(os.getpid()).rss - before
     engine.close()
     return figures
+
+
+def _most_memory() -> float:
+    """MiB that were in memory at a time: anonymous and of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def _bytes(shape: str, precision: str) -> int:
@@ -290,12 +301,13 @@ def tables(results: Results) -> str:
             f"{figures.usual_gap_s * 1e3:,.1f}",
             f"{figures.largest_gap_s * 1e3:,.1f}",
             f"{figures.memory:,.0f}",
+            f"{figures.after:,.0f}",
             f"{figures.weights:,.0f}",
         ]
         for (shape, engine, precision), figures in results.items()
         if engine == "ours"
     ]
-    head = (f"{LONG} tokens: ms", "again", "gap: ms", "beside a prompt", "MiB", "of weights")
+    head = (f"{LONG} tokens: ms", "again", "gap: ms", "beside a prompt", "MiB to load", "after", "of weights")
     return "\n\n".join(
         [
             markdown(("tokens/s", "", "", *(f"{streams} texts" for streams in STREAMS)), rates, 3),

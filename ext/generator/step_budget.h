@@ -18,8 +18,9 @@ class StepBudget {
   // `decoding`: texts that grow.
   size_t prompt_tokens(size_t decoding) const {
     if (decoding == 0) return kAlone;
-    if (step_ns_ == 0 || token_ns_ == 0) return kLeast;
-    const auto tokens = static_cast<size_t>(kLonger * step_ns_ / token_ns_);
+    const double token = token_ns_ > 0 ? token_ns_ : alone_ns_;
+    if (step_ns_ == 0 || token == 0) return kLeast;
+    const auto tokens = static_cast<size_t>(kLonger * step_ns_ / token);
     return std::clamp(tokens, kLeast, kAlone);
   }
 
@@ -27,24 +28,28 @@ class StepBudget {
   void measured(size_t decoding, size_t prompt_tokens, Nanoseconds ns) {
     const auto took = static_cast<double>(ns);
     if (prompt_tokens == 0) {
-      update(step_ns_, took);
+      update(step_ns_, took, kShare);
+    } else if (decoding == 0) {
+      if (prompt_tokens >= kLeast) update(alone_ns_, took / static_cast<double>(prompt_tokens), kShare);
     } else if (prompt_tokens >= kLeast) {
-      const double beyond = decoding > 0 && step_ns_ < took ? took - step_ns_ : took;
-      update(token_ns_, beyond / static_cast<double>(prompt_tokens));
+      const double token = std::max(took - step_ns_, 0.0) / static_cast<double>(prompt_tokens);
+      update(token_ns_, token, token > token_ns_ ? kShareOfLonger : kShare);  // later tokens look at more
     }
   }
 
  private:
   static constexpr size_t kLeast = 8;
-  static constexpr double kLonger = 2;   // the step takes three times as long as one without prompts
-  static constexpr double kShare = 0.2;  // of the newest measurement
+  static constexpr double kLonger = 1.5;  // the step takes 2.5 times as long as one without prompts; not all are alike
+  static constexpr double kShare = 0.2;   // of the newest measurement
+  static constexpr double kShareOfLonger = 0.5;
 
-  static void update(double& average, double newest) {
-    average = average == 0 ? newest : (1 - kShare) * average + kShare * newest;
+  static void update(double& average, double newest, double share) {
+    average = average == 0 ? newest : (1 - share) * average + share * newest;
   }
 
   double step_ns_ = 0;   // of a step that reads no prompt
-  double token_ns_ = 0;  // of a token of a prompt, beyond that
+  double token_ns_ = 0;  // of a token of a prompt, beyond that, in small parts
+  double alone_ns_ = 0;  // the same in large parts, beside no other text: less
 };
 
 }  // namespace predictor
