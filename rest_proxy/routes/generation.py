@@ -37,7 +37,8 @@ _DESCRIPTION = (
 )
 
 
-def _in_list(value: Any) -> Any:
+def in_list(value: Any) -> Any:
+    """A string as a list of one, for pydantic."""
     return [value] if isinstance(value, str) else value
 
 
@@ -61,7 +62,7 @@ class GenerationRequest(ModelRequest):
     top_k: int | None = option_field(TOP_K)
     top_p: float | None = option_field(TOP_P)
     repetition_penalty: float | None = option_field(REPETITION_PENALTY)
-    stop: Annotated[list[str], BeforeValidator(_in_list)] | None = option_field(STOP)
+    stop: Annotated[list[str], BeforeValidator(in_list)] | None = option_field(STOP)
     seed: int | None = option_field(SEED)
     min_p: float | None = option_field(table.MIN_P)
     presence_penalty: float | None = option_field(table.PRESENCE_PENALTY)
@@ -128,7 +129,7 @@ async def pass_on(
     """Send every chunk of a text that has something in it; gives the last one."""
     while True:
         chunk = await text.next()
-        if chunk.text or chunk.tool_calls or chunk.finish_reason is not None:
+        if chunk.text or chunk.tool_calls or chunk.logprobs or chunk.prompt or chunk.finish_reason is not None:
             await send(chunk)
         else:
             await events.heartbeat()

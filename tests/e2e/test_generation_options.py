@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions, PredictionError, RequestOptions
 
@@ -147,3 +148,70 @@ def test_a_deadline_keeps_what_there_is(slow_service: Service) -> None:
         assert 0 < done.token_count < 900
         assert done.continuation
         assert whole.continuation.startswith(done.continuation)
+
+
+# -------------------------------------------------------------------------------------------------- as OpenAI has them
+
+
+@pytest.fixture(scope="module")
+def openai_client(service: Service) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{service.rest_port}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_openai_echo_with_logprobs_scores_the_prompt(openai_client: openai.OpenAI, service: Service) -> None:
+    """As lm-eval asks for it, with text and with ids of tokens; whole and streamed."""
+    with service.client() as predictor:
+        scored = predictor.generate(PROMPT, GenerationOptions(logprobs=2, prompt_logprobs=2, **GREEDY), None)
+    tokens = [*scored.prompt_logprobs, *scored.logprobs]
+    ids = [token.id for token in scored.prompt_logprobs]
+    given: dict[str, Any] = {"model": "harbour", "max_tokens": 12, "temperature": 0, "echo": True, "logprobs": 2}
+    for prompt in (PROMPT, ids, [ids]):
+        done = openai_client.completions.create(prompt=prompt, **given)
+        (choice,) = done.choices
+        assert choice.text == PROMPT + scored.continuation
+        found = choice.logprobs
+        assert found is not None
+        assert found.tokens == [token.text for token in tokens]
+        assert found.token_logprobs == [token.logprob for token in tokens]
+        assert [
+            choice.text[at:][: len(text)] for at, text in zip(found.text_offset, found.tokens, strict=True)
+        ] == found.tokens
+        assert found.top_logprobs[0] is None
+        assert all(top[text] for top, text in zip(found.top_logprobs[1:], found.tokens[1:], strict=True))
+        parts = list(openai_client.completions.create(prompt=prompt, stream=True, **given))
+        assert "".join(part.choices[0].text for part in parts) == choice.text
+        for name in ("tokens", "token_logprobs", "text_offset", "top_logprobs"):
+            of_parts = [getattr(part.choices[0].logprobs, name) for part in parts]
+            assert [item for items in of_parts for item in items] == getattr(found, name)
+    alone = openai_client.completions.create(prompt=ids, **given | {"max_tokens": 0})
+    assert alone.choices[0].text == PROMPT
+    assert alone.choices[0].logprobs is not None
+    assert alone.choices[0].logprobs.token_logprobs == [token.logprob for token in scored.prompt_logprobs]
+
+
+def test_openai_n_texts_differ_and_each_is_that_of_its_seed(openai_client: openai.OpenAI) -> None:
+    given: dict[str, Any] = {"model": "harbour", "prompt": PROMPT, "max_tokens": 10}
+    texts = [choice.text for choice in openai_client.completions.create(n=3, seed=5, **given).choices]
+    assert len(set(texts)) == 3
+    alone = [openai_client.completions.create(seed=5 + number, **given).choices[0].text for number in range(3)]
+    assert texts == alone
+
+
+def test_openai_limits_are_what_there_is_room_for(openai_client: openai.OpenAI) -> None:
+    long = openai_client.completions.create(
+        model="harbour",
+        prompt=PROMPT,
+        max_tokens=100_000,
+        extra_body={"ignore_eos": True, "top_k": -1},
+        top_p=0,
+        stop="",
+    )
+    assert long.usage is not None
+    assert long.usage.completion_tokens in (127, 128 - long.usage.prompt_tokens)
+    with pytest.raises(openai.BadRequestError) as caught:
+        openai_client.completions.create(model="harbour", prompt="a b " * 1000)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    with pytest.raises(openai.BadRequestError) as caught:
+        openai_client.completions.create(model="harbour", prompt=[[1], [512]])
+    assert (caught.value.code, caught.value.param) == ("invalid_argument", "prompt[1][0]")

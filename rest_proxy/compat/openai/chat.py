@@ -5,26 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from predictor.ttypes import ChatOptions
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from process.options import ADD_GENERATION_PROMPT, CONTINUE_FINAL_MESSAGE, MAX_TOKENS
+from process.options import ADD_GENERATION_PROMPT, CONTINUE_FINAL_MESSAGE
 from rest_proxy.compat.openai.completions import FINISH_REASONS, all_of
 from rest_proxy.compat.openai.errors import ERRORS, error_object
+from rest_proxy.compat.openai.logprobs import chat_logprobs
 from rest_proxy.compat.openai.messages import Message, plain_call
-from rest_proxy.compat.openai.requests import StreamOptions  # noqa: TC001 - pydantic reads it
+from rest_proxy.compat.openai.requests import TextRequest
 from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
-from rest_proxy.http.requests import model_field, option_field, read_json
+from rest_proxy.http.requests import option_field, read_json
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.http.sse import EventStream
-from rest_proxy.routes.generation import GenerationRequest, deadline, pass_on
+from rest_proxy.routes.generation import deadline, pass_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aiohttp import web
     from predictor.ttypes import ChatCompletion, GenerationChunk, GenerationOptions, RequestOptions, ToolCall
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from rest_proxy.backend.generation import Generator, TextStream
     from rest_proxy.config import Settings
 
-_MOST_CHOICES = 128
 CALL_FIELDS = {"template_arguments": "chat_template_kwargs"}
 """The request's names of fields of the contract."""
 
@@ -48,18 +48,14 @@ def _objects(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
 Tools = Annotated[list[dict[str, Any]], AfterValidator(_objects)]
 
 
-class ChatRequest(GenerationRequest):
-    """POST /v1/chat/completions. Fields that are not known are not read: clients have ever more of them."""
+class ChatRequest(TextRequest):
+    """POST /v1/chat/completions."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-    repeated: ClassVar[tuple[str, ...]] = ()
-
-    model: str | None = model_field()
     messages: list[Message] = Field(description="The conversation, the oldest message first.")
-    max_completion_tokens: int | None = option_field(MAX_TOKENS)
-    stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")
-    stream_options: StreamOptions | None = Field(None, description="For streams.")
-    n: int | None = Field(None, ge=1, le=_MOST_CHOICES, description="Number of answers.")
+    logprobs: bool | None = Field(None, description="Whether the logarithm of each token's probability is given.")
+    top_logprobs: int | None = Field(
+        None, ge=0, le=20, description="The same of so many of the likeliest tokens at its place."
+    )
     tools: Tools | None = Field(None, description="Tools that the model may call.")
     tool_choice: Literal["none", "auto"] | None = Field(
         None, description="none: the model is not told of the tools. auto: it may call them."
@@ -69,18 +65,11 @@ class ChatRequest(GenerationRequest):
     )
     add_generation_prompt: bool | None = option_field(ADD_GENERATION_PROMPT)
     continue_final_message: bool | None = option_field(CONTINUE_FINAL_MESSAGE)
-    user: str | None = Field(None, description="Not used.")
-
-    @property
-    def choices(self) -> int:
-        """How many answers are asked for."""
-        return self.n or 1
 
     def generation_options(self) -> GenerationOptions:
         """The contract's options."""
         options = super().generation_options()
-        if self.max_completion_tokens is not None:
-            options.max_tokens = self.max_completion_tokens
+        options.logprobs = (self.top_logprobs or 0) if self.logprobs else None
         return options
 
     def chat_options(self) -> ChatOptions:
@@ -145,15 +134,9 @@ class Asked:
         self.options = options
         self.chat_options = fields.chat_options()
 
-    def each(self) -> list[GenerationOptions]:
-        """For each answer: with a seed, each has its own."""
-        found = []
-        for index in range(self._fields.choices):
-            how = self._fields.generation_options()
-            if how.seed is not None and index:
-                how.seed = (how.seed + index + (1 << 63)) % (1 << 64) - (1 << 63)
-            found.append(how)
-        return found
+    def each(self) -> Iterator[GenerationOptions]:
+        """For each answer."""
+        return self._fields.each()
 
 
 def usage(ends: Sequence[ChatCompletion | GenerationChunk]) -> dict[str, int]:
@@ -167,7 +150,7 @@ class _Answer:
     """What the parts of one answer have in common."""
 
     def __init__(self, fields: ChatRequest, request_id: str) -> None:
-        self.with_usage = fields.stream_options is not None and bool(fields.stream_options.include_usage)
+        self.with_usage = fields.with_usage
         self.head = {
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion",
@@ -185,20 +168,23 @@ class _Answer:
                 "tool_calls": [plain_call(call) for call in done.tool_calls],
             }
         reason = finish_reason(done.finish_reason, called=bool(done.tool_calls))
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+        logprobs = chat_logprobs(done.logprobs)
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
 
     async def send(self, index: int, text: TextStream, events: EventStream) -> GenerationChunk:
         """Pass one answer on: the role, the text, calls of tools, the reason of its end; gives the last part of it."""
         calls: list[ToolCall] = []
         head = {**self.stream_head, "usage": None} if self.with_usage else self.stream_head
 
-        async def tell(delta: dict[str, Any], reason: str | None = None) -> None:
-            choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        async def tell(
+            delta: dict[str, Any], reason: str | None = None, logprobs: dict[str, Any] | None = None
+        ) -> None:
+            choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
             await events.send({**head, "choices": [choice]})
 
         async def send(chunk: GenerationChunk) -> None:
-            if chunk.text:
-                await tell({"content": chunk.text})
+            if chunk.text or chunk.logprobs:
+                await tell({"content": chunk.text}, logprobs=chat_logprobs(chunk.logprobs))
             for call in chunk.tool_calls or ():
                 await tell({"tool_calls": [{"index": len(calls), **plain_call(call)}]})
                 calls.append(call)
@@ -243,7 +229,7 @@ def _schema() -> dict[str, Any]:
     function = object_of(name=STRING, arguments=STRING)
     message = object_of(role={"const": "assistant"}, content={"type": ["string", "null"]}, refusal={"type": "null"})
     message["properties"]["tool_calls"] = array_of(object_of(id=STRING, type={"const": "function"}, function=function))
-    choice = object_of(index=INTEGER, message=message, logprobs={"type": "null"}, finish_reason=reason)
+    choice = object_of(index=INTEGER, message=message, logprobs={"type": ["object", "null"]}, finish_reason=reason)
     return object_of(
         id=STRING,
         object={"const": "chat.completion"},

@@ -19,6 +19,8 @@ def error_object(error: HttpError, _request_id: str) -> dict[str, Any]:
     if error.status == 429:
         kind = "rate_limit_error"
     code = "model_not_found" if error.code == "NOT_FOUND" else error.code.lower()
+    if _is_over_the_context(error):
+        code = "context_length_exceeded"
     content = {"message": error.message, "type": kind, "param": error.field, "code": code}
     if error.setting is not None:
         content["setting"] = error.setting
@@ -26,7 +28,14 @@ def error_object(error: HttpError, _request_id: str) -> dict[str, Any]:
 
 
 def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.Response:
-    return json_response(error_object(error, request_id), request_id, error.status, error_headers(error))
+    status = 400 if _is_over_the_context(error) else error.status
+    return json_response(error_object(error, request_id), request_id, status, error_headers(error))
+
+
+def _is_over_the_context(error: HttpError) -> bool:
+    """Whether a prompt has more tokens than the model reads. OpenAI's status for it is 400."""
+    is_prompt = (error.field or "").partition("[")[0] in ("prompt", "messages")
+    return error.code == "TOO_LARGE" and is_prompt and error.setting in (None, "max_tokens")
 
 
 def _schema() -> dict[str, Any]:

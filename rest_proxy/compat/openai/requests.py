@@ -8,26 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from process.options import MAX_TOKENS
-from rest_proxy.http.requests import Texts, TextsOrIds, model_field, option_field
+from process.options import MAX_TOKENS, STOP
+from rest_proxy.http.requests import TextsOrIds, model_field, option_field
 from rest_proxy.routes.embeddings import VectorRequest
-from rest_proxy.routes.generation import GenerationRequest
+from rest_proxy.routes.generation import GenerationRequest, in_list
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from predictor.ttypes import GenerationOptions
 
 _DEFAULT_MAX_TOKENS = 16
-
-
-def _no_tokens(value: Any) -> Any:
-    if isinstance(value, list) and value and isinstance(value[0], int | list):
-        raise PydanticCustomError("tokens", "lists of tokens are not supported; give text")
-    if value == []:
-        raise PydanticCustomError("empty", "the list is empty")
-    return value
+MOST_CHOICES = 128
 
 
 def _only(*supported: Any) -> BeforeValidator:
@@ -40,8 +35,11 @@ def _only(*supported: Any) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-Prompts = Annotated[Texts, BeforeValidator(_no_tokens)]
-_One = Annotated[int | None, _only(1)]
+def _without_empty(value: Any) -> Any:
+    """Clients send an empty stop string for none."""
+    if value == "":
+        return None
+    return [item for item in value if item != ""] if isinstance(value, list) else value
 
 
 class EmbeddingsRequest(VectorRequest):
@@ -63,32 +61,82 @@ class EmbeddingsRequest(VectorRequest):
 class StreamOptions(BaseModel):
     """What a stream has beside the text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     include_usage: bool | None = Field(None, description="A last event with the usage.")
-    include_obfuscation: Annotated[bool | None, _only(False)] = Field(None, description="Not supported.")
 
 
-class CompletionsRequest(GenerationRequest):
-    """POST /v1/completions."""
+class TextRequest(GenerationRequest):
+    """What requests for completions and for conversations have in common. Fields that are not known are not read."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     repeated: ClassVar[tuple[str, ...]] = ()
 
-    model: str = model_field(...)
-    prompt: Prompts = Field(description="A text to continue, or a list of texts.")
-    max_tokens: int | None = option_field(MAX_TOKENS, default=_DEFAULT_MAX_TOKENS)
+    model: str | None = model_field()
+    stop: Annotated[list[str] | None, BeforeValidator(in_list), BeforeValidator(_without_empty)] = option_field(STOP)
+    max_completion_tokens: int | None = option_field(MAX_TOKENS)
+    n: int | None = Field(None, ge=1, le=MOST_CHOICES, description="Number of texts, of each prompt.")
     stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")
     stream_options: StreamOptions | None = Field(None, description="For streams.")
-    echo: bool | None = Field(None, description="Whether the prompt is put before the text.")
     user: str | None = Field(None, description="Not used.")
-    n: _One = Field(None, description="1.")
-    best_of: _One = Field(None, description="1.")
-    logprobs: Annotated[int | None, _only()] = Field(None, description="Not supported.")
+
+    @property
+    def choices(self) -> int:
+        """How many texts are asked for, of each prompt."""
+        return self.n or 1
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    def generation_options(self) -> GenerationOptions:
+        """The contract's options. OpenAI's limits of tokens mean: at most so many, and as many as there is room for."""
+        options = super().generation_options()
+        if self.max_completion_tokens is not None:
+            options.max_tokens = self.max_completion_tokens
+        options.clamp_max_tokens = True
+        return options
+
+    def each(self) -> Iterator[GenerationOptions]:
+        """The options of each text of a prompt: with a seed, each has its own."""
+        for index in range(self.choices):
+            options = self.generation_options()
+            if options.seed is not None:
+                options.seed = (options.seed + index + (1 << 63)) % (1 << 64) - (1 << 63)
+            yield options
+
+
+class CompletionsRequest(TextRequest):
+    """POST /v1/completions."""
+
+    prompt: TextsOrIds = Field(
+        description="A text to continue, or a list of texts; or ids of the model's tokens, special ones included, of a "
+        "text or of a list of texts."
+    )
+    max_tokens: int | None = option_field(MAX_TOKENS, default=_DEFAULT_MAX_TOKENS)
+    echo: bool | None = Field(None, description="Whether the prompt is put before the text, and before its logprobs.")
+    best_of: int | None = Field(None, ge=1, description="The same as n.")
     suffix: Annotated[str | None, _only("")] = Field(None, description="Not supported.")
+
+    @property
+    def prompts(self) -> list[str] | list[list[int]]:
+        """Texts, or the ids of each."""
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+
+    @field_validator("best_of")
+    @classmethod
+    def _all_are_given(cls, best_of: int | None, info: ValidationInfo) -> int | None:
+        if best_of is not None and best_of != (info.data.get("n") or 1):
+            raise PydanticCustomError("best_of", "must be the same as n: every text that is generated is given")
+        return best_of
 
     def generation_options(self) -> GenerationOptions:
         """The contract's options, with OpenAI's default where the request says nothing, or null."""
         options = super().generation_options()
         if options.max_tokens is None:
             options.max_tokens = _DEFAULT_MAX_TOKENS
+        if self.echo:
+            options.prompt_logprobs = self.logprobs
         return options

@@ -113,7 +113,7 @@ async def test_openai_completion(client: AsyncOpenAI, server: ThriftServer) -> N
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (3, 4, 7)
     [(prompt, wanted, options)] = server.named("generate")
-    assert (prompt, wanted) == ("AI is a", GenerationOptions(max_tokens=16))
+    assert (prompt, wanted) == ("AI is a", GenerationOptions(max_tokens=16, clamp_max_tokens=True))
     assert (options.model, options.timeout_ms) == ("gpt2", 600_000)
 
 
@@ -137,7 +137,7 @@ async def test_openai_completion_with_every_option(client: AsyncOpenAI, server: 
         extra_body={"top_k": 40, "repetition_penalty": 1.5, "timeout_ms": 99},
     )
     [(_, wanted, options)] = server.named("generate")
-    own = {"presence_penalty": 0.5, "frequency_penalty": -0.5, "logit_bias": {17: -100.0}}
+    own = {"presence_penalty": 0.5, "frequency_penalty": -0.5, "logit_bias": {17: -100.0}, "clamp_max_tokens": True}
     assert wanted == GenerationOptions(7, 0.0, 40, 0.9, 1.5, ["\n", "end"], 17, **own)
     assert options.timeout_ms == 99
 
@@ -162,7 +162,7 @@ async def test_openai_stream(client: AsyncOpenAI, server: ThriftServer) -> None:
     assert [part.choices[0].finish_reason for part in parts] == [None, None, None, "length"]
     assert len({part.id for part in parts}) == 1
     assert parts[0].usage is None
-    assert server.named("generate_begin")[0][1] == GenerationOptions(max_tokens=4)
+    assert server.named("generate_begin")[0][1] == GenerationOptions(max_tokens=4, clamp_max_tokens=True)
 
 
 async def test_openai_stream_as_it_is_on_the_wire(proxy: Proxy) -> None:
@@ -319,17 +319,19 @@ EMBEDDED, COMPLETED = {"model": "m", "input": "a"}, {"model": "m", "prompt": "a"
         (EMBED, EMBEDDED | {"encoding_format": "hex"}, "encoding_format: expected 'float'"),
         (COMPLETE, {"model": "m"}, "prompt: this field is required"),
         (COMPLETE, COMPLETED | {"prompt": None}, "prompt: expected a string or a list of strings"),
-        (COMPLETE, COMPLETED | {"prompt": [1]}, "prompt: lists of tokens are not supported; give text"),
+        (COMPLETE, COMPLETED | {"prompt": []}, "prompt: the list is empty"),
+        (COMPLETE, COMPLETED | {"prompt": [1, -1]}, "prompt: expected a list of token ids, whole numbers of at least"),
+        (COMPLETE, COMPLETED | {"prompt": [[1], []]}, "prompt[1]: expected a list of token ids"),
         (COMPLETE, COMPLETED | {"max_tokens": -1}, "max_tokens: must be at least 0"),
         (COMPLETE, COMPLETED | {"temperature": -1}, "temperature: must be at least"),
         (COMPLETE, COMPLETED | {"temperature": float("nan")}, "temperature: must be a finite"),
         (COMPLETE, COMPLETED | {"stop": ["x"] * 10_000}, "stop: must have at most 16 items"),
-        (COMPLETE, COMPLETED | {"n": 2}, "n: only 1 is supported"),
-        (COMPLETE, COMPLETED | {"best_of": 2}, "best_of: only 1 is supported"),
-        (COMPLETE, COMPLETED | {"logprobs": 1}, "logprobs: this field is not supported"),
+        (COMPLETE, COMPLETED | {"n": 0}, "n: must be at least 1"),
+        (COMPLETE, COMPLETED | {"n": 129}, "n: must be at most 128"),
+        (COMPLETE, COMPLETED | {"n": 2, "best_of": 3}, "best_of: must be the same as n"),
+        (COMPLETE, COMPLETED | {"logprobs": 21}, "logprobs: must be at most 20"),
+        (COMPLETE, COMPLETED | {"logit_bias": {"1": 1}, "n": 2, "best_of": 1}, "best_of: must be the same as n"),
         (COMPLETE, COMPLETED | {"suffix": "a"}, "suffix: only '' is supported"),
-        (COMPLETE, COMPLETED | {"stream_options": {"x": 1}}, "stream_options.x: there is no such field"),
-        (COMPLETE, COMPLETED | {"messages": []}, "messages: there is no such field"),
     ],
 )
 async def test_openai_wrong_requests_are_400(
@@ -380,11 +382,56 @@ async def test_openai_what_the_server_refuses_is_named_as_it_is_in_the_request(
         assert error["message"] == (f"{param}: {message}" if param else message)
 
 
+async def test_openai_fields_that_are_not_known_are_not_read(proxy: Proxy, server: ThriftServer) -> None:
+    fields = {"messages": [], "store": True, "stream_options": {"x": 1}, "model": None}
+    assert (await ask(proxy, COMPLETE, {"prompt": "a", **fields})).status == 200
+    [(_, wanted, options)] = server.named("generate")
+    assert (wanted, options.model) == (GenerationOptions(max_tokens=16, clamp_max_tokens=True), None)
+
+
+async def test_openai_n_texts_of_each_prompt_have_their_own_seeds(proxy: Proxy, server: ThriftServer) -> None:
+    body = {"prompt": ["a", "b"], "n": 3, "best_of": 3, "seed": 2**63 - 2, "max_completion_tokens": 7, "stop": ""}
+    answer = await ask(proxy, COMPLETE, body)
+    assert [choice["index"] for choice in answer.json["choices"]] == list(range(6))
+    asked = sorted((prompt, how.seed, how.max_tokens, how.stop) for prompt, how, _ in server.named("generate"))
+    seeds = [-(2**63), 2**63 - 2, 2**63 - 1]
+    assert asked == [(prompt, seed, 7, None) for prompt in "ab" for seed in seeds]
+    assert answer.json["usage"] == {"prompt_tokens": 6, "completion_tokens": 24, "total_tokens": 30}
+
+
+async def test_openai_prompts_of_tokens(proxy: Proxy, server: ThriftServer) -> None:
+    assert (await ask(proxy, COMPLETE, {"prompt": [1, 2]})).status == 200
+    assert (await ask(proxy, COMPLETE, {"prompt": [[3], [4, 5]]})).status == 200
+    asked = [(prompt, how.prompt_token_ids) for prompt, how, _ in server.named("generate")]
+    assert sorted(asked) == [("", [1, 2]), ("", [3]), ("", [4, 5])]
+
+
+@pytest.mark.parametrize(
+    ("field", "setting", "status", "code"),
+    [
+        ("prompt", None, 400, "context_length_exceeded"),
+        ("prompt", "max_tokens", 400, "context_length_exceeded"),
+        ("generation_options.prompt_token_ids", "max_tokens", 400, "context_length_exceeded"),
+        ("prompt", "max_message_bytes", 413, "too_large"),
+        ("generation_options.stop", None, 413, "too_large"),
+    ],
+)
+async def test_openai_code_of_a_prompt_that_is_too_long(
+    proxy: Proxy, server: ThriftServer, field: str, setting: str | None, status: int, code: str
+) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise PredictionError(ErrorCode.TOO_LARGE, f"{field}: too long", None, None, field, setting)
+
+    server.generate = refuse
+    answer = await ask(proxy, COMPLETE, COMPLETED)
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
 async def test_openai_null_is_the_same_as_nothing(proxy: Proxy, server: ThriftServer) -> None:
     fields = dict.fromkeys(("max_tokens", "temperature", "stop", "stream", "n", "suffix", "seed", "user"))
     assert (await ask(proxy, COMPLETE, COMPLETED | fields)).status == 200
     [(_, wanted, _)] = server.named("generate")
-    assert wanted == GenerationOptions(max_tokens=16)
+    assert wanted == GenerationOptions(max_tokens=16, clamp_max_tokens=True)
 
 
 @pytest.mark.parametrize("path", [EMBED, COMPLETE])
