@@ -19,7 +19,10 @@ _LONGEST_HOLD_S = 1.0  # so long nobody asks a server that has too much to do; i
 
 
 class Patience:
-    """Belongs to one event loop. While the server is away longer than `retry_s`, a call is made once."""
+    """Belongs to one event loop. While the server is away longer than `retry_s`, a call is made twice, at once.
+
+    Twice, as the first time may have been on a connection that the server had just closed.
+    """
 
     def __init__(self, retry_s: float) -> None:
         self._retry_s = retry_s
@@ -29,7 +32,7 @@ class Patience:
     async def call(self, call: Callable[[], Awaitable[T]], may_repeat: Callable[[], bool] = lambda: True) -> T:
         """The call's result. `may_repeat`: whether nothing of an answer has been handed on. Raises UpstreamError."""
         time = asyncio.get_running_loop().time
-        pause = _FIRST_PAUSE_S
+        pause = 0.0
         while True:
             if (held := self._held_until - time()) > 0:
                 raise BusyError("it had too much to do a moment ago", round(held * 1000) + 1)
@@ -38,10 +41,10 @@ class Patience:
             except UnavailableError:
                 if self._away_since is None:
                     self._away_since = time()
-                if not may_repeat() or time() - self._away_since >= self._retry_s:
+                if not may_repeat() or (pause > 0 and time() - self._away_since >= self._retry_s):
                     raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                pause = min(2 * pause, _LONGEST_PAUSE_S) or _FIRST_PAUSE_S
             except BusyError as error:
                 self._away_since = None
                 self._held_until = time() + min(error.retry_after_ms / 1000, _LONGEST_HOLD_S)

@@ -433,6 +433,22 @@ async def test_calls_are_made_again_where_nothing_has_come() -> None:
             assert len(tries) == 3
 
 
+async def test_connections_that_the_server_has_just_closed_are_no_failures() -> None:
+    async def answer(request: web.Request, body: Any) -> web.StreamResponse:
+        port = request.transport.get_extra_info("peername")[1]  # type: ignore[union-attr]
+        if port in ports:
+            return await sending(b"")(request, body)
+        ports.add(port)
+        return await server.behave(request, body)
+
+    ports: set[int] = set()
+    async with loaded(upstream_retry_ms=0) as (server, model):
+        server.answer = answer
+        for _ in range(5):
+            assert (await generated(model)).token_count == 3
+            assert await result(model.embed("a", AS_IT_IS, context()))
+
+
 async def test_a_stream_that_is_cut_is_not_made_again() -> None:
     async with loaded() as (server, model):
         parts: list[str] = []
