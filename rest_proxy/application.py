@@ -10,6 +10,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
+from aiohttp import web
+from predictor.ttypes import ErrorCode
 
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
@@ -19,8 +21,11 @@ from rest_proxy.compat.openai import completions as openai_completions
 from rest_proxy.compat.openai import embeddings as openai_embeddings
 from rest_proxy.compat.openai import models as openai_models
 from rest_proxy.compat.tei import routes as tei
-from rest_proxy.http.errors import explain, method_not_allowed, overloaded
-from rest_proxy.http.responses import REQUEST_ID
+from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
+from rest_proxy.http.responses import REQUEST_ID, Whole
+from rest_proxy.http.route import Route
+from rest_proxy.http.server.compression import compressed
+from rest_proxy.http.server.cors import Cors
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi.document import OpenApi
 from rest_proxy.routes import batches, generation, operations, predictions, ranking, token_embeddings, tokens
@@ -28,13 +33,12 @@ from rest_proxy.routes import batches, generation, operations, predictions, rank
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from aiohttp import web
-
     from rest_proxy.backend.pool import Pool, Running
     from rest_proxy.config import Settings
     from rest_proxy.http.fast.request import SmallRequest
-    from rest_proxy.http.route import Route
 
+_SLASHES = re.compile("/{2,}")
+_SHOWN = 256  # characters of a path
 _SHORT_METHODS = ("GET", "POST")
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 
@@ -57,6 +61,7 @@ class Application:
         self._metrics.generations.set_function(lambda: generator.in_progress)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
         self._draining = asyncio.Event()
+        self._cors = Cors(settings.cors_origins)
         self.routes = _routes(settings, pool, generator, self._metrics, self._draining)
         self._table = RouteTable(self.routes)
 
@@ -70,7 +75,7 @@ class Application:
 
     def short_route(self, request: SmallRequest) -> Route | None:
         """The route of a request that may go the short way; None for any other."""
-        if request.method not in _SHORT_METHODS:
+        if request.method not in _SHORT_METHODS or self._cors.on:
             return None
         route = self._table.find(request.rel_url.raw_path, cast("web.BaseRequest", request))
         return route if route.small and len(request.body) <= self._settings.max_body_bytes else None
@@ -89,6 +94,8 @@ class Application:
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
+            if isinstance(response, Whole) and len(response.plain_body) >= self._settings.compress_bytes:
+                response = await compressed(response, request.headers)
             status = response.status
         finally:
             seconds = time.perf_counter() - started
@@ -109,6 +116,8 @@ class Application:
         self._in_progress += route.bounded
         try:
             if route.methods and request.method not in route.methods:
+                if request.method == "OPTIONS":
+                    return self._options(route, request, request_id)
                 raise method_not_allowed(request.method, route.label, self._table.allowed(route))
             if route.bounded and self._in_progress > self._settings.max_requests:
                 most = self._settings.max_requests
@@ -121,6 +130,12 @@ class Application:
             return route.error_format.respond(failure, request, request_id)
         finally:
             self._in_progress -= route.bounded
+
+    def _options(self, route: Route, request: web.BaseRequest, request_id: str) -> web.Response:
+        """Which methods the path answers; of a browser's question, whether another origin's page may ask it so."""
+        allowed = f"{self._table.allowed(route)}, OPTIONS"
+        preflight = self._cors.preflight(request.headers, allowed)
+        return web.Response(status=204, headers={"Allow": allowed, REQUEST_ID: request_id, **(preflight or {})})
 
     def _request_id(self, request: web.BaseRequest) -> str:
         given = request.headers.get(REQUEST_ID)
@@ -142,20 +157,51 @@ class RouteTable:
                 self._by_prefix.setdefault(route.prefix, {}).update(dict.fromkeys(route.methods, route))
         self._claims = [(route.claims, route) for route in at_root if route.claims is not None]
         [self._everything_else] = [route for route in at_root if route.claims is None]
+        self._nowhere = _nowhere(self._by_prefix)
 
     def find(self, path: str, request: web.BaseRequest) -> Route:
-        """The route; where it does not answer the request's method, one of the routes of its path."""
+        """The route; where it does not answer the request's method, one of the routes of its path.
+
+        A path with `?doc=` that is none of ours is PyText's; of any other, superfluous slashes are forgiven.
+        """
         methods = self._by_prefix.get(path) or self._by_prefix.get(path[: path.rfind("/") + 1])
         if methods is not None:
             return methods.get(request.method) or next(iter(methods.values()))
         for claims, route in self._claims:
             if claims(request):
                 return route
-        return self._everything_else
+        if path == "/" or pytext.has_doc(request.rel_url.raw_query_string):
+            return self._everything_else
+        tidy = _SLASHES.sub("/", path).rstrip("/")
+        if not tidy:
+            return self._everything_else
+        return self._nowhere if tidy == path else self.find(tidy, request)
 
     def allowed(self, route: Route) -> str:
         """The methods of a route's path, comma-separated."""
         return ", ".join(self._by_prefix[route.prefix])
+
+
+def _nowhere(paths: Iterable[str]) -> Route:
+    """The route of paths that there are not."""
+    listed = ", ".join(["/?doc=", *sorted(paths)])
+
+    async def answer(request: web.BaseRequest, _request_id: str) -> web.Response:
+        path = request.rel_url.raw_path[:_SHOWN]
+        raise HttpError(ErrorCode.NOT_FOUND, f"there is no path {path}; there are {listed}")
+
+    return Route(
+        path="/",
+        methods=(),
+        answer=answer,
+        name="nowhere",
+        summary="",
+        tag="",
+        answers=(),
+        error_format=pytext.ERRORS,
+        bounded=False,
+        label="no such path",
+    )
 
 
 def _routes(
@@ -170,8 +216,9 @@ def _routes(
         *smls.routes(settings, pool),
         *token_embeddings.routes(settings, pool),
     ]
+    greeting: list[str] = []
     routes = [
-        *pytext.routes(settings, pool),
+        *pytext.routes(settings, pool, greeting),
         *embedded_tf.routes(jobs, draining),
         *tei.beside(own, settings, pool),
         *tei.routes(settings, pool),
@@ -185,4 +232,6 @@ def _routes(
         *batches.routes(settings, jobs),
         *operations.routes(settings, pool, metrics),
     ]
-    return [*routes, OpenApi(settings, routes).route]
+    routes.append(OpenApi(settings, routes).route)
+    greeting += sorted({f"{route.path}?doc=" if route.path == "/" else route.path for route in routes})
+    return routes

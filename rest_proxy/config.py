@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from process.command_line import Command, parse
 from process.logs import LogSettings
-from process.settings import CommandSettings, SettingsGroup, setting
+from process.settings import CommandSettings, SettingsGroup, Strings, setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,13 +210,31 @@ class Backends(SettingsGroup, title="Calls to the Thrift servers"):
     )
 
 
+class Answers(SettingsGroup, title="Answers"):
+    """What all answers have in common."""
+
+    cors_origins: Strings = setting(
+        (),
+        "origin whose pages may call, such as https://app.example, or *; may be given more than once",
+        unit="origin",
+        to="rest_proxy",
+    )
+    compress_bytes: int = setting(
+        262_144,
+        "size from which on an answer is compressed where its client asks for it",
+        unit="bytes",
+        ge=256,
+        to="rest_proxy",
+    )
+
+
 class AccessLog(SettingsGroup, title="Access log"):
     """What is logged beside errors."""
 
     access_log: bool = setting(False, "log every request", to="rest_proxy")
 
 
-class Settings(Addresses, ProxyDeadlines, ProxyLimits, Backends, AccessLog, LogSettings, CommandSettings):
+class Settings(Addresses, ProxyDeadlines, ProxyLimits, Backends, Answers, AccessLog, LogSettings, CommandSettings):
     """The proxy's settings."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)

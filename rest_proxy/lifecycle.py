@@ -14,7 +14,7 @@ from aiohttp import web
 from process.supervision import at_end_of_stdin
 from rest_proxy.application import Application
 from rest_proxy.backend.thrift_pool import ThriftPool
-from rest_proxy.http.server import HttpServer
+from rest_proxy.http.server.listener import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from predictor.ttypes import RequestOptions
+from pydantic import ConfigDict, ValidationError
 
+from process.version import VERSION
 from rest_proxy.backend.contract import PREDICT
-from rest_proxy.http.content import JSON, STRING, TEXT, object_of
+from rest_proxy.http.content import JSON, STRING, TEXT, array_of, object_of
 from rest_proxy.http.errors import invalid_argument
 from rest_proxy.http.pages import Page
+from rest_proxy.http.requests import ModelRequest
 from rest_proxy.http.responses import (
     ERROR,
     ErrorFormat,
@@ -25,9 +28,12 @@ from rest_proxy.http.responses import (
     text_response,
 )
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.http.validation import what_is_wrong
 from rest_proxy.routes.predictions import SCORES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
     from rest_proxy.backend.pool import Pool
@@ -35,35 +41,67 @@ if TYPE_CHECKING:
     from rest_proxy.http.errors import HttpError
 
 _VARY = {"Vary": "Accept"}
+_GREETING = object_of(service=STRING, version=STRING, ready=STRING, paths=array_of(STRING))
 _DESCRIPTION = (
     "A line `label:score` per label, sorted by label; JSON for `Accept: application/json`. An error is a line of "
-    "text, or JSON likewise. A browser that opens / without a parameter gets a page to try it on."
+    "text, or JSON likewise. `model`, `timeout_ms` and `lane` count too. / without a parameter is a page to try it on "
+    "for a browser, and for others a list of the paths."
 )
 
 
 class PyText:
     """The answer to every path that no other route has."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, pool: Pool, paths: Sequence[str]) -> None:
+        self._settings = settings
         self._timeout_ms = settings.timeout_ms
+        self._paths = paths
         self._pool = pool
         self._page = Page("playground.html")
 
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """The scores of the first `doc`, labels sorted by byte, each score as C's %g writes it; or JSON."""
         accept = request.headers.get("Accept", "")
-        doc = _doc(request.rel_url.raw_query_string)
+        query = request.rel_url.raw_query_string
+        doc = _doc(query)
         if doc is None:
-            if _opens_page(request, accept):
-                return await self._page(request, request_id)
-            raise invalid_argument("Missing query parameter: doc")
-        options = RequestOptions(None, self._timeout_ms, None, request_id)
-        scores = await self._pool.call(PREDICT, doc, options, timeout_ms=self._timeout_ms)
+            if query or request.method not in ("GET", "HEAD"):
+                raise invalid_argument("Missing query parameter: doc")
+            return await self._page(request, request_id) if "text/html" in accept else self._greet(request_id)
+        if "&" in query:
+            options = _Options.of(query).options(self._settings, request_id)
+        else:
+            options = RequestOptions(None, self._timeout_ms, None, request_id)
+        scores = await self._pool.call(PREDICT, doc, options, timeout_ms=options.timeout_ms)
         if prefers_json(accept):
             return json_response({"scores": best_first(scores)}, request_id, headers=_VARY)
         # code points sort as their UTF-8 bytes do, and Python's %g is C's
         lines = "".join([f"{label}:{score:g}\n" for label, score in sorted(scores.items())])
         return text_response(lines, request_id, headers=_VARY)
+
+    def _greet(self, request_id: str) -> web.Response:
+        """For who looks whether anybody is there, as balancers do."""
+        greeting = {"service": "predictor", "version": VERSION, "ready": "/readyz", "paths": list(self._paths)}
+        return json_response(greeting, request_id, headers=_VARY)
+
+
+class _Options(ModelRequest):
+    """What else counts in PyText's query; other fields are ignored, as they were."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @classmethod
+    def of(cls, query: str) -> _Options:
+        """Of a whole query. Raises HttpError."""
+        try:
+            return cls.model_validate(dict(reversed(parse_qsl(query))))  # the first of a name wins
+        except ValidationError as error:
+            raise what_is_wrong(error) from None
+
+
+def has_doc(query: str) -> bool:
+    """Whether a query is PyText's."""
+    return "doc" in query and _doc(query) is not None
 
 
 def _doc(query: str) -> str | None:
@@ -74,13 +112,6 @@ def _doc(query: str) -> str | None:
     return next((value for name, value in fields if name == "doc"), None)
 
 
-def _opens_page(request: web.BaseRequest, accept: str) -> bool:
-    url = request.rel_url
-    return (
-        request.method in ("GET", "HEAD") and url.raw_path == "/" and not url.raw_query_string and "text/html" in accept
-    )
-
-
 def _error(error: HttpError, request: web.BaseRequest, request_id: str) -> web.Response:
     """An error as the client reads answers."""
     return (json_error if prefers_json(request.headers.get("Accept", "")) else text_error)(error, request_id)
@@ -89,14 +120,14 @@ def _error(error: HttpError, request: web.BaseRequest, request_id: str) -> web.R
 ERRORS = ErrorFormat("TextOrJsonError", _error, {TEXT: STRING, JSON: ERROR})
 
 
-def routes(settings: Settings, pool: Pool) -> list[Route]:
-    """Every path that no other route has."""
+def routes(settings: Settings, pool: Pool, paths: Sequence[str]) -> list[Route]:
+    """Every path that no other route has; `paths` are all that there are, to greet with."""
     doc = {**STRING, "description": "The document; the first one counts."}
     return [
         Route(
             path="/",
             methods=(),
-            answer=PyText(settings, pool),
+            answer=PyText(settings, pool, paths),
             name="classify",
             summary="Classify one document, as PyText's proxy did, whatever the method",
             description=_DESCRIPTION,
@@ -105,7 +136,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             example=Example({"doc": "set an alarm"}),
             answers=(
                 Answer(
-                    {TEXT: STRING, JSON: object_of(scores=SCORES)},
+                    {TEXT: STRING, JSON: {"anyOf": [object_of(scores=SCORES), _GREETING]}},
                     examples={TEXT: "alarm/set_alarm:-0.0513\nweather/find:-4.21\n"},
                 ),
             ),

@@ -54,7 +54,8 @@ def document(settings: Settings, routes: Sequence[Route]) -> dict[str, Any]:
             "title": "Prediction service",
             "version": _version(),
             "description": f"Every path answers with the header {REQUEST_ID}: the request's own, or a new one. "
-            f"Any path that is not described here answers as `/` does. Limits: {settings.max_body_bytes} bytes body, "
+            "Any path with the parameter `doc` that is not described here answers as `/` does. "
+            f"Limits: {settings.max_body_bytes} bytes body, "
             f"{settings.max_line_bytes} bytes URL, {settings.max_docs} documents, {settings.max_timeout_ms} ms.",
         },
         "paths": _paths(routes),

@@ -9,6 +9,7 @@ from aiohttp import web
 from predictor.ttypes import ModelInfo, ServerStatus
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from process.version import VERSION
 from rest_proxy.backend.contract import LIST_MODELS, plain, schema
 from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, STRING, TEXT, array_of, object_of
 from rest_proxy.http.responses import REQUEST_ID, json_response
@@ -49,6 +50,10 @@ class Operations:
             return json_response({"ready": True}, request_id)
         reasons = [f"{upstream.address}: {upstream.reason}" for upstream in self._pool.upstreams]
         return json_response({"ready": False, "reasons": reasons}, request_id, 503)
+
+    async def version(self, _request: web.BaseRequest, request_id: str) -> web.Response:
+        """Of this process."""
+        return json_response({"version": VERSION}, request_id)
 
     async def status(self, _request: web.BaseRequest, request_id: str) -> web.Response:
         """The proxy's state and each server's own, asked now."""
@@ -110,6 +115,29 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
                 Answer({JSON: object_of(ready={"const": True})}, examples={JSON: {"ready": True}}),
                 Answer({JSON: not_ready}, status=503, description=_NOT_READY),
             ),
+            bounded=False,
+        ),
+        Route(
+            path="/ping",
+            methods=GET,
+            answer=operations.ready,
+            name="ping",
+            summary="Is a server ready to predict? As SageMaker and others ask it",
+            tag=_TAG,
+            answers=(
+                Answer({JSON: object_of(ready={"const": True})}, examples={JSON: {"ready": True}}),
+                Answer({JSON: not_ready}, status=503, description=_NOT_READY),
+            ),
+            bounded=False,
+        ),
+        Route(
+            path="/version",
+            methods=GET,
+            answer=operations.version,
+            name="version",
+            summary="Which version is this?",
+            tag=_TAG,
+            answers=(Answer({JSON: object_of(version=STRING)}, examples={JSON: {"version": "1.2.3"}}),),
             bounded=False,
         ),
         Route(

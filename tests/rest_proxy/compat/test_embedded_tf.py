@@ -180,8 +180,6 @@ async def test_embedded_tf_better_draining_does_not_wait_for_jobs(server: Thrift
         ("GET", "/?doc=x&model=a&input=b&output=c"),
         ("POST", "/?model=a&input=b&output=c"),
         ("HEAD", PATH),
-        ("GET", "/other?model=a&input=b&output=c"),
-        ("GET", "/"),
         ("GET", "/?x=1"),
         ("GET", "/?Model=a"),
     ],

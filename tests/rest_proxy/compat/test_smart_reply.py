@@ -59,7 +59,7 @@ async def test_smartreply_input_that_is_no_text(proxy: Proxy, value: str) -> Non
     assert answer.headers["Content-Type"] == "application/json"
 
 
-@pytest.mark.parametrize("body", ["", "{", '{"input":"x"', "\xff", '{"input":"\\ud800"}', "[" * 100_000])
+@pytest.mark.parametrize("body", ["", "{", '{"input":"x"', "\xff", '{"input":"\\ud800"}', "[" * 60_000])
 async def test_smartreply_better_malformed_json_is_400(proxy: Proxy, body: str) -> None:
     answer = await proxy.ask(
         "POST", PATH, data=body.encode("latin-1"), headers={"Content-Type": "application/json", "X-Request-Id": "r-1"}

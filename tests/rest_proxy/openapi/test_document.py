@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HERE = {"id": "job-1", "name": "gpt2"}  # what a path must name with the tests' server
 WRONG: list[tuple[str, str, dict[str, Any]]] = [
-    ("get", "/", {"headers": {"Accept": JSON}}),
+    ("get", "/?x=1", {"headers": {"Accept": JSON}}),
     ("get", "/predict", {}),
     ("post", "/predict", {"json": {"docs": ["a", 1]}}),
     ("get", "/reply?message=a&max_replies=0", {}),

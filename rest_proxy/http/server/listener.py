@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -17,9 +18,10 @@ from rest_proxy.http.fast.answer import AnswerWriter
 from rest_proxy.http.fast.connection import FastConnection
 from rest_proxy.http.fast.heads import Heads
 from rest_proxy.http.responses import json_error
+from rest_proxy.http.server.cors import Cors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rest_proxy.config import Settings
     from rest_proxy.http.fast.connection import Running
@@ -58,6 +60,7 @@ class HttpServer(web.Server):
 
     def __init__(self, application: Application, settings: Settings) -> None:
         super().__init__(application, request_factory=self._request, handler_cancellation=True)
+        self._cors = Cors(settings.cors_origins)
         self.heads = Heads(asyncio.get_running_loop(), settings.max_line_bytes)
         self.writer = AnswerWriter(asyncio.get_running_loop())
         self.route_of = application.short_route
@@ -95,7 +98,7 @@ class HttpServer(web.Server):
         self._open -= 1
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        return _Request(
+        request = _Request(
             message,
             payload,
             protocol,
@@ -105,6 +108,9 @@ class HttpServer(web.Server):
             client_max_size=self._settings.max_body_bytes,
             client_max_fields=self._settings.max_docs + OTHER_FIELDS,
         )
+        if self._cors.on:
+            request.more_headers = self._cors.headers(message.headers)
+        return request
 
 
 class _Part(BodyPartReader):
@@ -115,11 +121,17 @@ class _Part(BodyPartReader):
         return charset
 
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
 class _Request(web.BaseRequest):
     """One whose forms are UTF-8. Of the codecs that Python knows some take the square of a text's length in time.
 
     Nor do its headers, however long they are.
     """
+
+    more_headers = _NO_HEADERS
+    """What its answer has beside its own headers."""
 
     @property
     def content_type(self) -> str:
@@ -130,6 +142,12 @@ class _Request(web.BaseRequest):
     def charset(self) -> str | None:
         """See charset_of."""
         return charset_of(self.headers)
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Called by aiohttp before the head of an answer is written, whether whole or a stream."""
+        for name, value in self.more_headers.items():
+            given = response.headers.get(name)
+            response.headers[name] = value if given is None else f"{given}, {value}"
 
     async def multipart(self) -> MultipartReader:
         reader = await super().multipart()

@@ -1,0 +1,47 @@
+"""Pages of other origins that may call: CORS (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_PREFLIGHT = "Access-Control-Request-Method"
+_ASKED_HEADERS = "Access-Control-Request-Headers"
+_EXPOSED = "X-Request-Id, X-Rows, X-Columns, X-Batch-Id, Retry-After, Location"
+_MAX_AGE_S = 600
+_LONGEST = 1024
+
+
+class Cors:
+    """Of the setting cors_origins: an origin is a scheme, a host and a port, as browsers send it; * is every one."""
+
+    def __init__(self, origins: Collection[str]) -> None:
+        self._origins = frozenset(origins)
+        self.on = bool(self._origins)
+
+    def headers(self, request_headers: Mapping[str, str]) -> dict[str, str]:
+        """What an answer to a request with these headers has beside its own."""
+        if not self.on:
+            return {}
+        vary = {"Vary": "Origin"}
+        origin = request_headers.get("Origin")
+        if origin is None or not self._allows(origin):
+            return vary
+        return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, **vary}
+
+    def preflight(self, request_headers: Mapping[str, str], allowed: str) -> dict[str, str] | None:
+        """What the answer to a browser's question has, where `allowed` are the path's methods; None if it is none."""
+        origin = request_headers.get("Origin")
+        if origin is None or _PREFLIGHT not in request_headers or not self._allows(origin):
+            return None
+        asked = request_headers.get(_ASKED_HEADERS, "")
+        return {
+            "Access-Control-Allow-Methods": allowed,
+            "Access-Control-Max-Age": str(_MAX_AGE_S),
+            **({"Access-Control-Allow-Headers": asked} if 0 < len(asked) <= _LONGEST else {}),
+        }
+
+    def _allows(self, origin: str) -> bool:
+        return len(origin) <= _LONGEST and ("*" in self._origins or origin in self._origins)

@@ -1,0 +1,138 @@
+"""Paths that are not there, or nearly; methods that every path answers; pages of other origins."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import zstandard
+
+from process.version import VERSION
+from rest_proxy.http.server.compression import coding_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rest_proxy.conftest import Proxy
+    from tests.rest_proxy.thrift_server import ThriftServer
+
+ORIGIN = {"Origin": "https://app.example"}
+PREFLIGHT = {**ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/any"), ("POST", "/v1/nothing"), ("GET", "/predict/more")])
+async def test_a_path_that_is_not_there_is_404_with_those_that_are(proxy: Proxy, method: str, path: str) -> None:
+    answer = await proxy.ask(method, path, headers={"Accept": "application/json"})
+    assert (answer.status, answer.json["error"]["code"]) == (404, "NOT_FOUND")
+    assert answer.json["error"]["message"].startswith(f"there is no path {path}; there are /?doc=, /api/inference, ")
+    assert (await proxy.ask(method, path)).body.startswith(b"there is no path ")
+
+
+@pytest.mark.parametrize("path", ["/predict/", "//predict", "/predict//", "//predict///"])
+async def test_slashes_too_many_are_forgiven(proxy: Proxy, path: str) -> None:
+    answer = await proxy.ask("POST", path, json={"doc": "x"})
+    assert (answer.status, list(answer.json)) == (200, ["scores"])
+
+
+async def test_slashes_alone_are_the_root(proxy: Proxy) -> None:
+    assert (await proxy.ask("GET", "//")).json["service"] == "predictor"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/ping", {"ready": True}), ("/version", {"version": VERSION}), ("/health", None), ("/metrics", None)],
+)
+async def test_paths_that_probes_ask(proxy: Proxy, path: str, body: Any) -> None:
+    answer = await proxy.ask("GET", path)
+    assert (answer.status, answer.json) == (200, body)
+    assert (await proxy.ask("HEAD", path)).status == 200
+
+
+async def test_ping_says_when_no_server_is_ready(proxy: Proxy, server: ThriftServer) -> None:
+    server.ready = False
+    assert (await proxy.ask("GET", "/ping")).status == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/predict", "GET, HEAD, POST, OPTIONS"), ("/generate", "POST, OPTIONS"), ("/healthz", "GET, HEAD, OPTIONS")],
+)
+async def test_options_are_the_methods(proxy: Proxy, path: str, allowed: str) -> None:
+    answer = await proxy.ask("OPTIONS", path, headers=PREFLIGHT)
+    assert (answer.status, answer.headers["Allow"]) == (204, allowed)
+    assert "Access-Control-Allow-Methods" not in answer.headers
+
+
+async def test_other_origins_may_not_call_unless_a_setting_says_so(proxy: Proxy) -> None:
+    answer = await proxy.ask("GET", "/healthz", headers=ORIGIN)
+    assert not any(name.startswith("Access-Control") for name in answer.headers)
+
+
+@pytest.mark.parametrize(
+    "origins", [("https://app.example",), ("*",), ("https://other.example", "https://app.example")]
+)
+async def test_origins_of_the_setting_may_call(
+    new_proxy: Callable[..., Any], server: ThriftServer, origins: tuple[str, ...]
+) -> None:
+    proxy = await new_proxy(server, cors_origins=origins)
+    asked = await proxy.ask("OPTIONS", "/predict", headers=PREFLIGHT)
+    assert asked.status == 204
+    assert asked.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert asked.headers["Access-Control-Allow-Methods"] == "GET, HEAD, POST, OPTIONS"
+    assert asked.headers["Access-Control-Allow-Headers"] == "content-type"
+    for path in ("/predict?doc=a", "/?doc=a", "/predict", "/nothing"):
+        answer = await proxy.ask("GET", path, headers=ORIGIN)
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+        assert "Origin" in answer.headers["Vary"]
+
+
+async def test_a_stream_has_the_headers_too(new_proxy: Callable[..., Any], server: ThriftServer) -> None:
+    proxy = await new_proxy(server, cors_origins=("*",))
+    answer = await proxy.ask("POST", "/generate", json={"prompt": "a", "stream": True}, headers=ORIGIN)
+    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://app.example")
+
+
+async def test_no_other_origin_may_call(new_proxy: Callable[..., Any], server: ThriftServer) -> None:
+    proxy = await new_proxy(server, cors_origins=("https://mine.example",))
+    for method in ("GET", "OPTIONS"):
+        answer = await proxy.ask(method, "/predict?doc=a", headers=PREFLIGHT)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("zstd;q=0.5, gzip", "gzip"),
+        ("*", "gzip"),
+        ("identity", None),
+        ("gzip;q=0", None),
+        ("gzip;q=x", None),
+        ("", None),
+    ],
+)
+def test_which_coding_is_asked_for(accepted: str, coding: str | None) -> None:
+    assert coding_of(accepted) == coding
+
+
+async def test_large_answers_are_compressed_where_that_is_asked_for(
+    new_proxy: Callable[..., Any], server: ThriftServer
+) -> None:
+    proxy = await new_proxy(server, compress_bytes=256)
+    readers = {"gzip": gzip.decompress, "zstd": zstandard.decompress, "identity": bytes}
+    proxy.session._auto_decompress = False
+    plain = json.dumps({"docs": ["a"] * 100})
+    bodies = set()
+    for coding, read in readers.items():
+        headers = {"Accept-Encoding": coding, "Content-Type": "application/json"}
+        async with proxy.session.post(f"{proxy.url}/predict", data=plain, headers=headers) as answer:
+            assert answer.headers.get("Content-Encoding", "identity") == coding
+            assert answer.headers["Vary"] == "Accept-Encoding"
+            bodies.add(read(await answer.read()))
+    assert len(bodies) == 1
+    async with proxy.session.post(f"{proxy.url}/predict", json={"doc": "a"}) as answer:
+        assert "Content-Encoding" not in answer.headers, "it is small"
