@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
@@ -26,7 +27,8 @@ LARGE = 64 << 10
 # The last two: a part of a form names a charset or an encoding that does not exist.
 _UNREADABLE = (ValueError, web.RequestPayloadError, HttpProcessingError, LookupError, RuntimeError)
 
-_ENCODINGS = ("identity", "gzip", "deflate")
+_X_GZIP = "x-gzip"  # an old name (RFC 9110, section 8.4.1.3), which aiohttp does not know
+_ENCODINGS = ("identity", "gzip", "deflate", _X_GZIP)
 
 T = TypeVar("T")
 
@@ -37,6 +39,8 @@ async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
         return request.body
     await _accept(request, settings)
     body = await _within_limits(request, request.read(), settings)
+    if request.headers.get("Content-Encoding", "").lower() == _X_GZIP:
+        body = _unzipped(body, settings)
     if len(body) > LARGE and request.content_type == JSON:
         await require_few_values(body, settings)
     return body
@@ -45,6 +49,8 @@ async def read_body(request: web.BaseRequest, settings: Settings) -> bytes:
 async def read_multipart(request: web.BaseRequest, settings: Settings) -> list[tuple[str, str]]:
     """The fields of a multipart/form-data body, all of which must be text. Raises HttpError."""
     await _accept(request, settings)
+    if request.headers.get("Content-Encoding", "").lower() == _X_GZIP:
+        raise unsupported_encoding(_X_GZIP, "gzip or deflate")
     fields = []
     for name, value in (await _within_limits(request, request.post(), settings)).items():
         if not isinstance(value, str):
@@ -78,6 +84,19 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
         raise _body_too_large(settings) from None
     except _UNREADABLE as error:
         raise invalid_argument(f"the body cannot be read: {one_line(error)}") from None
+
+
+def _unzipped(body: bytes, settings: Settings) -> bytes:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        unzipped = unzip.decompress(body, settings.max_body_bytes + 1)
+    except zlib.error as error:
+        raise invalid_argument(f"the body cannot be read: {one_line(error)}") from None
+    if len(unzipped) > settings.max_body_bytes:
+        raise _body_too_large(settings)
+    if not unzip.eof:
+        raise invalid_argument("the body cannot be read: it ends too early")
+    return unzipped
 
 
 async def require_few_values(body: bytes, settings: Settings) -> None:

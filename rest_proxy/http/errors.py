@@ -38,6 +38,8 @@ MEANING = {
     ErrorCode.INTERNAL: "The server or the proxy failed; its log has the details under the request's id.",
 }
 
+_SHOWN = 64  # characters of what was sent
+
 SAME_NAMES: Mapping[str, str] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
@@ -102,7 +104,9 @@ def method_not_allowed(method: str, path: str, allowed: str) -> HttpError:
 
 def unsupported_media_type(content_type: str, supported: str) -> HttpError:
     """`supported` names the types that the path takes."""
-    message = f"content type {content_type!r} is not supported by this path; use {supported}"
+    message = f"content type {content_type[:_SHOWN]!r} is not supported by this path; use {supported}"
+    if "json" in supported and content_type in ("application/x-www-form-urlencoded", "application/octet-stream"):
+        message += ", as curl --json does"  # and curl --data does not
     return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=415)
 
 

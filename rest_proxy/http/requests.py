@@ -178,7 +178,7 @@ async def read_request(kind: type[R], request: web.BaseRequest, settings: Settin
     try:
         return await _read(kind, request, settings)
     except ValidationError as error:
-        raise what_is_wrong(error) from None
+        raise what_is_wrong(error, kind.model_fields) from None
 
 
 def read_query(kind: type[M], request: web.BaseRequest) -> M:
@@ -186,7 +186,7 @@ def read_query(kind: type[M], request: web.BaseRequest) -> M:
     try:
         return kind.model_validate(_fields((), _query(request)))
     except ValidationError as error:
-        raise what_is_wrong(error) from None
+        raise what_is_wrong(error, kind.model_fields) from None
 
 
 async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings) -> M:
@@ -196,7 +196,7 @@ async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings)
     try:
         return kind.model_validate_json(await read_body(request, settings), strict=True)
     except ValidationError as error:
-        raise what_is_wrong(error) from None
+        raise what_is_wrong(error, kind.model_fields) from None
 
 
 async def _read(kind: type[R], request: web.BaseRequest, settings: Settings) -> R:
@@ -211,6 +211,9 @@ async def _read(kind: type[R], request: web.BaseRequest, settings: Settings) -> 
         return await read_json(kind, request, settings)
     if content_type == FORM:
         body = await read_body(request, settings)
+        if body.lstrip()[:1] == b"{":
+            message = "this is JSON, sent as a form: say Content-Type: application/json, as curl --json does"
+            raise invalid_argument(message)
         if len(body) > LARGE:  # in plain Python, which lets the event loop have its turns
             form = await asyncio.to_thread(_parse_form, body, settings)
         else:

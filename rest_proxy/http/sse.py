@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from pydantic_core import to_json
 
 from rest_proxy.http.errors import HttpError, explain
@@ -42,6 +42,8 @@ class EventStream:
         self.response = web.StreamResponse(headers={**_HEADERS, REQUEST_ID: request_id})
 
     async def __aenter__(self) -> Self:
+        if self._request.version < HttpVersion11:  # it knows the end by that of the connection alone
+            self.response.force_close()
         await self.response.prepare(self._request)
         return self
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from rest_proxy.http.errors import invalid_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pydantic import ValidationError
 
     from rest_proxy.http.errors import HttpError
@@ -43,14 +46,18 @@ _MESSAGES = {
 _JSON_TYPES = ((bool, "a boolean"), (int, "a number"), (float, "a number"), (list, "a list"), (dict, "an object"))
 
 
-def what_is_wrong(error: ValidationError) -> HttpError:
-    """The first thing that is, with the path of its field."""
+def what_is_wrong(error: ValidationError, known: Collection[str] = ()) -> HttpError:
+    """The first thing that is, with the path of its field; `known` are the fields that there are."""
     first = error.errors(include_url=False)[0]
     place, details = first["loc"], first.get("ctx", {})
     if "index" in details:
         place = (*place, details["index"])
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" for part in place).lstrip(".")
-    return invalid_argument(_message(first["type"], details, first["input"]) or first["msg"], field=path or None)
+    message = _message(first["type"], details, first["input"]) or first["msg"]
+    if first["type"] == "extra_forbidden" and len(place) == 1:
+        near = difflib.get_close_matches(path, known, 1)
+        message += f"; did you mean {near[0]}?" if near else ""
+    return invalid_argument(message, field=path or None)
 
 
 def expected_text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 from aiohttp import web
 
-from rest_proxy.http.fast.heads import END, LARGEST, LINE
+from rest_proxy.http.fast.heads import END, LARGEST, LINE, quoted
 from rest_proxy.http.fast.request import SmallRequest, Target
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ class FastConnection(web.RequestHandler):
 
     def _usual_way(self, data: bytes) -> None:
         """Hand `data` to aiohttp, and note where its parser stands then."""
+        if self._rest == 0:
+            data = quoted(data)
         if self._rest is not None:
             self._rest = self._rest_after(data, self._rest)
         self.flush()

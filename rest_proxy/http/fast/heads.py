@@ -30,7 +30,17 @@ _LARGEST_KNOWN = 4096
 # Only characters that every reader of URLs takes as they are: any other goes the usual way.
 LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[A-Za-z0-9/?=&%+._~:@!$'()*,;-]*) HTTP/1\.1\r\n")
 
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+
 END = b"\r\n\r\n"
+
+
+def quoted(data: bytes) -> bytes:
+    """What begins with a request, with bytes beyond ASCII in its URL written as a browser does: they are often sent."""
+    line, end, rest = data.partition(b"\r\n")
+    if line.isascii() or not end:
+        return data
+    return _BEYOND_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
 
 
 class Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import TYPE_CHECKING, Any
@@ -136,3 +137,47 @@ async def test_large_answers_are_compressed_where_that_is_asked_for(
     assert len(bodies) == 1
     async with proxy.session.post(f"{proxy.url}/predict", json={"doc": "a"}) as answer:
         assert "Content-Encoding" not in answer.headers, "it is small"
+
+
+async def test_a_body_by_gzips_old_name(new_proxy: Callable[..., Any], server: ThriftServer) -> None:
+    proxy = await new_proxy(server, max_body_bytes=2048)
+    headers = {"Content-Encoding": "x-gzip", "Content-Type": "application/json"}
+    for body, status in (
+        (gzip.compress(b'{"doc": "a"}'), 200),
+        (gzip.compress(b'{"doc": "a"}')[:-9], 400),
+        (b"nonsense", 400),
+        (gzip.compress(b" " * 100_000), 413),
+    ):
+        async with proxy.session.post(f"{proxy.url}/predict", data=body, headers=headers) as answer:
+            assert answer.status == status, await answer.text()
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/completions"])
+async def test_json_sent_as_a_form_says_how_to_send_it(proxy: Proxy, path: str) -> None:
+    said = await proxy.curl("-d", '{"doc": "a"}', f"URL{path}")
+    assert "curl --json" in json.loads(said)["error"]["message"]
+
+
+async def test_a_wrong_field_names_the_right_one(proxy: Proxy) -> None:
+    for answer in (await proxy.ask("GET", "/predict?dok=a"), await proxy.ask("POST", "/predict", json={"dok": "a"})):
+        assert answer.json["error"]["message"] == "dok: there is no such field; did you mean doc?"
+
+
+@pytest.mark.parametrize("path", ["/?doc=", "/predict?doc="])
+async def test_raw_utf_8_in_a_query_is_taken(proxy: Proxy, server: ThriftServer, path: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(f"GET {path}caf\u00e9+x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 60)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert server.named("predict")[0][0] == "caf\u00e9 x"
+
+
+async def test_a_stream_for_an_old_client_ends_with_its_connection(proxy: Proxy) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    body = b'{"prompt": "a", "stream": true}'
+    head = b"POST /generate HTTP/1.0\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    answer = await asyncio.wait_for(reader.read(), 30)  # a kept one is closed after 75 s
+    writer.close()
+    assert b"finish_reason" in answer
