@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from predictor.ttypes import ChatOptions
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from process.options import ADD_GENERATION_PROMPT, CONTINUE_FINAL_MESSAGE
 from rest_proxy.compat.openai.completions import FINISH_REASONS, all_of
 from rest_proxy.compat.openai.errors import ERRORS, error_object
+from rest_proxy.compat.openai.forced_calls import ForcedCall
 from rest_proxy.compat.openai.logprobs import chat_logprobs
-from rest_proxy.compat.openai.messages import Message, plain_call
+from rest_proxy.compat.openai.messages import Message, ResponseFormat, Tools, chat_options, plain_call
 from rest_proxy.compat.openai.requests import TextRequest
 from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
+from rest_proxy.http.errors import invalid_argument
 from rest_proxy.http.requests import option_field, read_json
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
@@ -28,24 +27,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aiohttp import web
-    from predictor.ttypes import ChatCompletion, GenerationChunk, GenerationOptions, RequestOptions, ToolCall
+    from predictor.ttypes import (
+        ChatCompletion,
+        ChatOptions,
+        GenerationChunk,
+        GenerationOptions,
+        RequestOptions,
+        ToolCall,
+    )
 
     from rest_proxy.backend.generation import Generator, TextStream
     from rest_proxy.config import Settings
 
-CALL_FIELDS = {"template_arguments": "chat_template_kwargs"}
+CALL_FIELDS = {"template_arguments": "chat_template_kwargs", "json_schema": "response_format"}
 """The request's names of fields of the contract."""
-
-
-def _objects(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for index, value in enumerate(values):
-        if value.get("type", "function") != "function" or not isinstance(value.get("function"), dict):
-            message = 'expected {"type": "function", "function": {"name": ..., "parameters": ...}}'
-            raise PydanticCustomError("item", "{message}", {"index": index, "message": message})
-    return values
-
-
-Tools = Annotated[list[dict[str, Any]], AfterValidator(_objects)]
 
 
 class ChatRequest(TextRequest):
@@ -57,31 +52,52 @@ class ChatRequest(TextRequest):
         None, ge=0, le=20, description="The same of so many of the likeliest tokens at its place."
     )
     tools: Tools | None = Field(None, description="Tools that the model may call.")
-    tool_choice: Literal["none", "auto"] | None = Field(
-        None, description="none: the model is not told of the tools. auto: it may call them."
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = Field(
+        None,
+        description="none: the model is not told of the tools. auto: it may call them. required, or one of them as "
+        '{"type": "function", "function": {"name": ...}}: it must, and writes JSON by their schema.',
     )
+    response_format: ResponseFormat = Field(None, description="The form of the answer: text, json_object, json_schema.")
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description='What the chat template knows besides, such as {"enable_thinking": false}.'
     )
     add_generation_prompt: bool | None = option_field(ADD_GENERATION_PROMPT)
     continue_final_message: bool | None = option_field(CONTINUE_FINAL_MESSAGE)
 
+    @property
+    def forced(self) -> ForcedCall | None:
+        """Which tool the model must call, where it must. Raises HttpError."""
+        if self.tool_choice in (None, "none", "auto"):
+            return None
+        return ForcedCall(self.tools or [], self.tool_choice)
+
     def generation_options(self) -> GenerationOptions:
-        """The contract's options."""
-        options = super().generation_options()
+        """The contract's options. Raises HttpError."""
+        options = without_prompt(super().generation_options())
+        if self.top_logprobs is not None and not self.logprobs:
+            raise invalid_argument("only with logprobs: true", field="top_logprobs")
         options.logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        if self.response_format is not None:
+            options.json_schema = self.response_format
+        if (forced := self.forced) is not None:
+            options.json_schema = forced.schema
         return options
 
     def chat_options(self) -> ChatOptions:
-        """The contract's options."""
-        tools = None if self.tool_choice == "none" else self.tools
-        arguments = self.chat_template_kwargs
-        return ChatOptions(
-            tools=[json.dumps(tool, ensure_ascii=False) for tool in tools] if tools else None,
-            add_generation_prompt=self.add_generation_prompt,
-            continue_final_message=self.continue_final_message,
-            template_arguments=json.dumps(arguments, ensure_ascii=False) if arguments else None,
+        """The contract's options. Raises HttpError."""
+        return chat_options(
+            None if self.tool_choice == "none" else self.tools,
+            self.chat_template_kwargs,
+            self.add_generation_prompt,
+            self.continue_final_message,
+            parse_tool_calls=None if self.forced is None else False,
         )
+
+
+def without_prompt(options: GenerationOptions) -> GenerationOptions:
+    """Options of a text as those of an answer, whose prompt is the conversation."""
+    options.prompt_token_ids = options.prompt_logprobs = None
+    return options
 
 
 class ChatCompletions:
@@ -150,6 +166,7 @@ class _Answer:
     """What the parts of one answer have in common."""
 
     def __init__(self, fields: ChatRequest, request_id: str) -> None:
+        self._forced = fields.forced
         self.with_usage = fields.with_usage
         self.head = {
             "id": f"chatcmpl-{request_id}",
@@ -161,6 +178,8 @@ class _Answer:
 
     def choice(self, index: int, done: ChatCompletion) -> dict[str, Any]:
         """A whole answer."""
+        if self._forced is not None and (call := self._forced.call(done.content)) is not None:
+            done.content, done.tool_calls = "", [call]
         message: dict[str, Any] = {"role": "assistant", "content": done.content, "refusal": None}
         if done.tool_calls:
             message |= {
@@ -174,6 +193,7 @@ class _Answer:
     async def send(self, index: int, text: TextStream, events: EventStream) -> GenerationChunk:
         """Pass one answer on: the role, the text, calls of tools, the reason of its end; gives the last part of it."""
         calls: list[ToolCall] = []
+        held = ""
         head = {**self.stream_head, "usage": None} if self.with_usage else self.stream_head
 
         async def tell(
@@ -183,6 +203,12 @@ class _Answer:
             await events.send({**head, "choices": [choice]})
 
         async def send(chunk: GenerationChunk) -> None:
+            nonlocal held
+            if self._forced is not None:
+                held, chunk.text = held + chunk.text, ""
+                if chunk.finish_reason is not None:
+                    call = self._forced.call(held)
+                    chunk.text, chunk.tool_calls = ("", [call]) if call is not None else (held, [])
             if chunk.text or chunk.logprobs:
                 await tell({"content": chunk.text}, logprobs=chat_logprobs(chunk.logprobs))
             for call in chunk.tool_calls or ():

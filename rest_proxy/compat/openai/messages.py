@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from predictor.ttypes import ChatMessage, ToolCall
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from predictor.ttypes import ChatMessage, ChatOptions, ToolCall
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from rest_proxy.http.content import STRING, array_of, object_of
@@ -40,7 +40,18 @@ def _text_of_part(part: Any, index: int) -> str:
 
 
 def _arguments(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    return _json(value) if isinstance(value, dict) else value
+
+
+def _objects(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for index, value in enumerate(values):
+        if value.get("type", "function") != "function" or not isinstance(value.get("function"), dict):
+            message = 'expected {"type": "function", "function": {"name": ..., "parameters": ...}}'
+            raise PydanticCustomError("item", "{message}", {"index": index, "message": message})
+    return values
+
+
+Tools = Annotated[list[dict[str, Any]], AfterValidator(_objects)]
 
 
 Content = Annotated[
@@ -88,6 +99,48 @@ class Message(_Lenient):
         return ChatMessage(self.role, self.content, self.name, calls or None, self.tool_call_id, self.reasoning_content)
 
 
+def form_of(value: Any) -> Any:
+    """response_format as the JSON schema that the answer is to keep to; None: any text."""
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return '{"type":"object"}'
+    named = value.get("json_schema")
+    if kind == "json_schema" and isinstance(named, dict) and isinstance(named.get("schema"), dict | bool):
+        return _json(named["schema"])
+    if kind == "json_schema" and isinstance(value.get("schema"), dict | bool):  # as the Responses API has it
+        return _json(value["schema"])
+    message = 'expected {"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {...}}'
+    raise PydanticCustomError("form", "{message}", {"message": message})
+
+
+ResponseFormat = Annotated[str | None, BeforeValidator(form_of), WithJsonSchema({"type": ["object", "null"]})]
+
+
 def plain_call(call: ToolCall) -> dict[str, Any]:
     """A call of a tool as OpenAI answers it."""
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def chat_options(
+    tools: list[dict[str, Any]] | None,
+    template_arguments: dict[str, Any] | None,
+    add_generation_prompt: bool | None,
+    continue_final_message: bool | None,
+    parse_tool_calls: bool | None = None,
+) -> ChatOptions:
+    """The contract's options."""
+    return ChatOptions(
+        tools=[_json(tool) for tool in tools] if tools else None,
+        add_generation_prompt=add_generation_prompt,
+        continue_final_message=continue_final_message,
+        template_arguments=_json(template_arguments) if template_arguments else None,
+        parse_tool_calls=parse_tool_calls,
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -16,7 +16,9 @@ from predictor.ttypes import (
     FinishReason,
     GenerationChunk,
     PredictionError,
+    TokenLogprob,
     ToolCall,
+    TopLogprob,
 )
 
 from tests.rest_proxy.thrift_server import WORDS, ThriftServer
@@ -243,3 +245,110 @@ async def test_an_error_within_a_stream(client: AsyncOpenAI, server: ThriftServe
     server.chunks = [GenerationChunk("one", 1), fail]
     with pytest.raises(openai.APIError, match="the model failed"):
         await collected(await client.chat.completions.create(model="chat", messages=HELLO, stream=True))
+
+
+# ------------------------------------------------------------------------------------ forms, log-probabilities, options
+
+
+async def test_log_probabilities(client: AsyncOpenAI, server: ThriftServer) -> None:
+    tops = [TopLogprob(7, " ü", " ü".encode(), -0.5), TopLogprob(8, "\ufffd", b"\xf0", -1.5)]
+    scores = [TokenLogprob(7, " ü", " ü".encode(), -0.5, tops)]
+    server.completion = ChatCompletion(" ü", [], 1, FinishReason.LENGTH, 3, scores)
+    answer = await client.chat.completions.create(model="chat", messages=HELLO, logprobs=True, top_logprobs=2)
+    assert arguments(server)[1].logprobs == 2
+    [token] = answer.choices[0].logprobs.content  # type: ignore[union-attr]
+    assert (token.token, token.logprob, token.bytes) == (" ü", -0.5, [0x20, 0xC3, 0xBC])
+    assert [(top.token, top.logprob, top.bytes) for top in token.top_logprobs] == [
+        (" ü", -0.5, [0x20, 0xC3, 0xBC]),
+        ("bytes:\\xf0", -1.5, [0xF0]),
+    ]
+    server.chunks = [
+        GenerationChunk(" ü", 1, logprobs=scores),
+        GenerationChunk("", 2, FinishReason.LENGTH, 3, logprobs=scores),
+    ]
+    stream = await client.chat.completions.create(model="chat", messages=HELLO, logprobs=True, stream=True)
+    told = [part.choices[0].logprobs for part in await collected(stream)]
+    assert [len(one.content) for one in told if one is not None] == [1, 1]
+    assert arguments(server, "chat_begin")[1].logprobs == 0
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("form", "schema"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        ({"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}}, SCHEMA),
+    ],
+)
+async def test_the_form_of_an_answer(client: AsyncOpenAI, server: ThriftServer, form: Any, schema: Any) -> None:
+    await client.chat.completions.create(model="chat", messages=HELLO, response_format=form)
+    given = arguments(server)[1].json_schema
+    assert (None if given is None else json.loads(given)) == schema
+
+
+OTHER: Any = {"type": "function", "function": {"name": "g", "parameters": SCHEMA}}
+
+
+async def test_a_tool_that_must_be_called(client: AsyncOpenAI, server: ThriftServer) -> None:
+    server.completion = ChatCompletion('{"a": 1}', [], 4, FinishReason.STOP, 3)
+    choice: Any = {"type": "function", "function": {"name": "g"}}
+    answer = await client.chat.completions.create(model="chat", messages=HELLO, tools=[TOOL, OTHER], tool_choice=choice)
+    _, how, _, chat_options = arguments(server)
+    assert json.loads(how.json_schema) == SCHEMA
+    assert chat_options.parse_tool_calls is False
+    assert len(chat_options.tools) == 2
+    [call] = answer.choices[0].message.tool_calls  # type: ignore[union-attr]
+    assert (call.function.name, call.function.arguments) == ("g", '{"a": 1}')  # type: ignore[union-attr]
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (None, "tool_calls")
+
+
+async def test_some_tool_must_be_called(client: AsyncOpenAI, server: ThriftServer) -> None:
+    server.chunks = [
+        GenerationChunk('{"name": "g", "argu', 1),
+        GenerationChunk('ments": {"a": 1}}', 4, FinishReason.STOP, 3),
+    ]
+    stream = await client.chat.completions.create(
+        model="chat", messages=HELLO, tools=[TOOL, OTHER], tool_choice="required", stream=True
+    )
+    deltas = [part.choices[0].delta for part in await collected(stream)]
+    [call] = [call for delta in deltas for call in delta.tool_calls or ()]
+    assert (call.function.name, call.function.arguments) == ("g", '{"a": 1}')
+    assert not any(delta.content for delta in deltas)
+    one, other = json.loads(arguments(server, "chat_begin")[1].json_schema)["anyOf"]
+    assert one["properties"]["name"] == {"const": "f"}
+    assert other["properties"]["arguments"] == SCHEMA
+
+
+async def test_options_that_are_passed_on(client: AsyncOpenAI, server: ThriftServer) -> None:
+    await client.chat.completions.create(
+        model="chat",
+        messages=HELLO,
+        logit_bias={"5": -100},
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        max_tokens=7,
+        extra_body={"min_p": 0.1, "min_tokens": 2, "stop_token_ids": [3], "ignore_eos": True, "prompt_token_ids": [1]},
+    )
+    how = arguments(server)[1]
+    assert how.logit_bias == {5: -100}
+    assert (how.presence_penalty, how.frequency_penalty, how.min_p, how.min_tokens) == (0.5, -0.5, 0.1, 2)
+    assert (how.stop_token_ids, how.ignore_eos, how.max_tokens) == ([3], True, 7)
+    assert (how.clamp_max_tokens, how.prompt_token_ids, how.logprobs) == (True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "h"}}}, "tool_choice"),
+    ],
+)
+async def test_options_that_are_wrong(proxy: Proxy, fields: dict[str, Any], param: str) -> None:
+    answer = await proxy.ask("POST", PATH, json={"messages": HELLO, **fields})
+    assert (answer.status, answer.json["error"]["param"]) == (400, param)
