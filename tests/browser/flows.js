@@ -55,6 +55,30 @@ const FLOWS = {
     await page.getByRole("button", { name: "Generate" }).waitFor();
   },
 
+  async chats(page) {
+    await page.goto("/");
+    await shows(page, "#health", /^ready$/);
+    await page.selectOption("#model", "chat");
+    await page.fill("#text", "will it rain?");
+    assert.match(await page.innerText("#curl"), /v1\/chat\/completions.*"content":"will it rain\?"/s);
+    await page.getByRole("button", { name: "Send" }).click();
+    await shows(page, "#note", /^[\d.]+ ms, network included$/);
+    const first = await page.innerText("#generated");
+    assert.match(first, /^You\s+will it rain\?\s+The model\s+\S/);
+    assert.equal(await page.inputValue("#text"), "");
+    await page.fill("#text", "and tomorrow?");
+    await page.press("#text", "Enter");
+    await shows(page, "#generated", /and tomorrow\?\s+The model\s+\S/);
+    assert.ok((await page.innerText("#generated")).startsWith(first));
+    assert.match(await page.innerText("#curl"), /"role":"assistant"/);
+    await shows(page, "#note", /^[\d.]+ ms, network included$/);
+    await page.getByRole("button", { name: "New conversation" }).click();
+    await shows(page, "#generated", /^$/);
+    await page.fill("#text", "");
+    await page.selectOption("#model", "texts");
+    await page.getByRole("button", { name: "Generate" }).waitFor();
+  },
+
   async tells_what_is_wrong(page, wrong) {
     await page.goto("/");
     await shows(page, "#health", /^ready$/);

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.folders import chats
 from tests.support.service import ROOT, Service, program_path
 from tests.support.smart_reply_models import google_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from tests.support.shared import SharedFiles
 
 PLAYWRIGHT = "1.65.1"
 FLOWS = ROOT / "tests" / "browser" / "flows.js"
@@ -40,15 +43,22 @@ def tools() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def service(classifier: Path, slow_generator: Path, zoo: Callable[[str], Path]) -> Iterator[Service]:
-    models = {"replies": google_model(), "vectors": zoo("embedding_tensor"), "texts": slow_generator}
+def service(
+    classifier: Path, slow_generator: Path, zoo: Callable[[str], Path], shared_files: SharedFiles
+) -> Iterator[Service]:
+    chat = chats.made(shared_files, "smollm")
+    models = {"replies": google_model(), "vectors": zoo("embedding_tensor"), "texts": slow_generator, "chat": chat}
     flags = [flag for name, path in models.items() for flag in ("--model", f"{name}={path}")]
     with Service(classifier, *flags) as running:
         yield running
 
 
 @pytest.mark.parametrize(
-    "flow", ["classifies", "replies_and_embeds", "generates_until_stopped", "tells_what_is_wrong", "tries_the_routes"]
+    "flow",
+    [
+        *("classifies", "replies_and_embeds", "generates_until_stopped", "chats", "tells_what_is_wrong"),
+        "tries_the_routes",
+    ],
 )
 def test_page(service: Service, tools: Mapping[str, str], flow: str) -> None:
     run(program_path("node", _HOW), FLOWS, flow, f"http://127.0.0.1:{service.rest_port}", env=tools)

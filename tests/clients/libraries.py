@@ -84,7 +84,7 @@ def ask(program: str, port: int, asked: list[str]) -> dict[str, Any]:
         [PYTHON, f"{program}_client.py"],
         cwd=FOLDER,
         input=json.dumps(question),
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,
@@ -94,8 +94,8 @@ def ask(program: str, port: int, asked: list[str]) -> dict[str, Any]:
     return answer
 
 
-def _environment() -> dict[str, str]:
-    """Nothing of ours is to be found by their environment."""
+def environment() -> dict[str, str]:
+    """Of the programs: nothing of ours is to be found by their environment."""
     quiet = {"HAYSTACK_TELEMETRY_ENABLED": "False", "PYTHONWARNINGS": "ignore"}
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet
 
@@ -141,7 +141,7 @@ def test_clients_wait_for_a_server_that_starts(shared_files: SharedFiles) -> Non
             "from openai import OpenAI; OpenAI(base_url='http://127.0.0.1:%d/v1', api_key='none', max_retries=30)"
         )
         code = f"{question % port}.embeddings.create(model='encoder', input='a')"
-        done = subprocess.run([PYTHON, "-c", code], env=_environment(), capture_output=True, text=True)
+        done = subprocess.run([PYTHON, "-c", code], env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         service.wait_ready()
 
@@ -152,7 +152,7 @@ def test_the_documentation_runs(served: Served, place: int) -> None:
     programs = re.findall(r"<!-- run -->\n```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert len(programs) == 4
     program = programs[place].replace("8080", str(served.service.rest_port))
-    done = subprocess.run([PYTHON, "-c", program], env=_environment(), capture_output=True, text=True)
+    done = subprocess.run([PYTHON, "-c", program], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2" in done.stdout.splitlines()[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -12,4 +13,6 @@ if TYPE_CHECKING:
 
 def run(answer: Callable[..., dict[str, object]]) -> None:
     """Call `answer` with what was asked, and print what it returns."""
-    json.dump(answer(**json.load(sys.stdin)), sys.stdout)
+    with contextlib.redirect_stdout(sys.stderr):  # libraries may print what they like
+        answered = answer(**json.load(sys.stdin))
+    json.dump(answered, sys.stdout)

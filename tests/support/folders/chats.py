@@ -7,6 +7,7 @@ message goes, what is trimmed, what is refused, and, where the family has them, 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -303,3 +304,35 @@ def write_slow(folder: Path) -> None:
     for name in ("config.json", "generation_config.json"):
         content = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps(content | {"eos_token_id": None}))
+
+
+CALL = ("<tool_call>", '\n{"name": "get_', 'weather", "arguments"', ': {"place": "Kö', 'ln"}}\n', "</tool_call>")
+"""Tokens of write_caller's model."""
+
+
+def write_caller(folder: Path) -> None:
+    """Qwen 3's form, whose model asks for the weather in Köln whatever it is told: a token alone says which is next."""
+    import torch
+
+    def vocabulary() -> Any:
+        tokenizer = vocabularies.qwen_generator()
+        tokenizer.add_tokens([transformers.AddedToken(part, special=False, normalized=False) for part in CALL])
+        return tokenizer
+
+    caller = dataclasses.replace(BY_NAME["qwen3"], vocabulary=vocabulary)
+    folder.mkdir()
+    caller.write(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    steps = tokenizer.convert_tokens_to_ids(["Ċ", *CALL, "<|im_end|>"])
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "o_proj" in name or "down_proj" in name:
+                weight.zero_()
+            elif "norm" in name:
+                weight.fill_(1)
+        head.zero_()
+        for token, following in itertools.pairwise(steps):
+            head[following] = torch.nn.functional.normalize(embeddings[token], dim=0) * 10
+    model.save_pretrained(folder)
