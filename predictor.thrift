@@ -700,6 +700,9 @@ service Predictor {
   list<list<Token>> tokenize(1: list<string> texts, 2: RequestOptions options, 3: TokenizeOptions tokenize_options)
       throws (1: PredictionError error),
 
+  /** The text that each list of tokens is, special ones written by their names. */
+  list<string> detokenize(1: list<list<i32>> ids, 2: RequestOptions options) throws (1: PredictionError error),
+
   Generation generate(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
       throws (1: PredictionError error),
 

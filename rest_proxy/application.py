@@ -15,11 +15,12 @@ from predictor.ttypes import ErrorCode
 
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
-from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
+from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls, vllm
 from rest_proxy.compat.openai import chat as openai_chat
 from rest_proxy.compat.openai import completions as openai_completions
 from rest_proxy.compat.openai import embeddings as openai_embeddings
 from rest_proxy.compat.openai import models as openai_models
+from rest_proxy.compat.openai import responses as openai_responses
 from rest_proxy.compat.tei import routes as tei
 from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
 from rest_proxy.http.responses import REQUEST_ID, Whole
@@ -211,7 +212,7 @@ def _routes(
     jobs = Jobs(settings, pool)
     own = [
         *predictions.routes(settings, pool),
-        *tokens.routes(settings, pool),
+        *vllm.beside(tokens.routes(settings, pool), settings, pool),
         *ranking.routes(settings, pool),
         *smls.routes(settings, pool),
         *token_embeddings.routes(settings, pool),
@@ -226,7 +227,9 @@ def _routes(
         *openai_embeddings.routes(settings, pool),
         *openai_completions.routes(settings, generator),
         *openai_chat.routes(settings, generator),
+        *openai_responses.routes(settings, generator),
         *openai_models.routes(settings, pool),
+        *vllm.routes(settings, pool),
         *smart_reply.routes(settings, pool),
         *nlp_microservice.routes(settings, generator),
         *batches.routes(settings, jobs),

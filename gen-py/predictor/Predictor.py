@@ -204,6 +204,17 @@ class Iface(object):
         """
         pass
 
+    def detokenize(self, ids, options):
+        """
+        The text that each list of tokens is, special ones written by their names.
+
+        Parameters:
+         - ids
+         - options
+
+        """
+        pass
+
     def generate(self, prompt, generation_options, options):
         """
         Parameters:
@@ -989,6 +1000,44 @@ class Client(Iface):
             raise result.error
         raise TApplicationException(TApplicationException.MISSING_RESULT, "tokenize failed: unknown result")
 
+    def detokenize(self, ids, options):
+        """
+        The text that each list of tokens is, special ones written by their names.
+
+        Parameters:
+         - ids
+         - options
+
+        """
+        self.send_detokenize(ids, options)
+        return self.recv_detokenize()
+
+    def send_detokenize(self, ids, options):
+        self._oprot.writeMessageBegin('detokenize', TMessageType.CALL, self._seqid)
+        args = detokenize_args()
+        args.ids = ids
+        args.options = options
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_detokenize(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = detokenize_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.error is not None:
+            raise result.error
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "detokenize failed: unknown result")
+
     def generate(self, prompt, generation_options, options):
         """
         Parameters:
@@ -1553,6 +1602,7 @@ class Processor(Iface, TProcessor):
         self._processMap["embed_tokens"] = Processor.process_embed_tokens
         self._processMap["embed_sparse"] = Processor.process_embed_sparse
         self._processMap["tokenize"] = Processor.process_tokenize
+        self._processMap["detokenize"] = Processor.process_detokenize
         self._processMap["generate"] = Processor.process_generate
         self._processMap["generate_begin"] = Processor.process_generate_begin
         self._processMap["chat"] = Processor.process_chat
@@ -2002,6 +2052,32 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.EXCEPTION
             result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
         oprot.writeMessageBegin("tokenize", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_detokenize(self, seqid, iprot, oprot):
+        args = detokenize_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = detokenize_result()
+        try:
+            result.success = self._handler.detokenize(args.ids, args.options)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except PredictionError as error:
+            msg_type = TMessageType.REPLY
+            result.error = error
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("detokenize", msg_type, seqid)
         result.write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
@@ -5260,6 +5336,179 @@ tokenize_result.thrift_spec = (
 )
 
 
+class detokenize_args(object):
+    """
+    Attributes:
+     - ids
+     - options
+
+    """
+
+
+    def __init__(self, ids=None, options=None,):
+        self.ids = ids
+        self.options = options
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.ids = []
+                    (_etype423, _size420) = iprot.readListBegin()
+                    for _i424 in range(_size420):
+                        _elem425 = []
+                        (_etype429, _size426) = iprot.readListBegin()
+                        for _i430 in range(_size426):
+                            _elem431 = iprot.readI32()
+                            _elem425.append(_elem431)
+                        iprot.readListEnd()
+                        self.ids.append(_elem425)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.options = RequestOptions()
+                    self.options.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('detokenize_args')
+        if self.ids is not None:
+            oprot.writeFieldBegin('ids', TType.LIST, 1)
+            oprot.writeListBegin(TType.LIST, len(self.ids))
+            for iter432 in self.ids:
+                oprot.writeListBegin(TType.I32, len(iter432))
+                for iter433 in iter432:
+                    oprot.writeI32(iter433)
+                oprot.writeListEnd()
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.options is not None:
+            oprot.writeFieldBegin('options', TType.STRUCT, 2)
+            self.options.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(detokenize_args)
+detokenize_args.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'ids', (TType.LIST, (TType.I32, None, False), False), None, ),  # 1
+    (2, TType.STRUCT, 'options', [RequestOptions, None], None, ),  # 2
+)
+
+
+class detokenize_result(object):
+    """
+    Attributes:
+     - success
+     - error
+
+    """
+
+
+    def __init__(self, success=None, error=None,):
+        self.success = success
+        self.error = error
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.LIST:
+                    self.success = []
+                    (_etype437, _size434) = iprot.readListBegin()
+                    for _i438 in range(_size434):
+                        _elem439 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.success.append(_elem439)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.error = PredictionError()
+                    self.error.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('detokenize_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.LIST, 0)
+            oprot.writeListBegin(TType.STRING, len(self.success))
+            for iter440 in self.success:
+                oprot.writeString(iter440.encode('utf-8') if sys.version_info[0] == 2 else iter440)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.error is not None:
+            oprot.writeFieldBegin('error', TType.STRUCT, 1)
+            self.error.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, value)
+             for key, value in self.__dict__.items()]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        return isinstance(other, self.__class__) and self.__dict__ == other.__dict__
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(detokenize_result)
+detokenize_result.thrift_spec = (
+    (0, TType.LIST, 'success', (TType.STRING, 'UTF8', False), None, ),  # 0
+    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+)
+
+
 class generate_args(object):
     """
     Attributes:
@@ -5614,11 +5863,11 @@ class chat_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype423, _size420) = iprot.readListBegin()
-                    for _i424 in range(_size420):
-                        _elem425 = ChatMessage()
-                        _elem425.read(iprot)
-                        self.messages.append(_elem425)
+                    (_etype444, _size441) = iprot.readListBegin()
+                    for _i445 in range(_size441):
+                        _elem446 = ChatMessage()
+                        _elem446.read(iprot)
+                        self.messages.append(_elem446)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5653,8 +5902,8 @@ class chat_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.messages))
-            for iter426 in self.messages:
-                iter426.write(oprot)
+            for iter447 in self.messages:
+                iter447.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.generation_options is not None:
@@ -5799,11 +6048,11 @@ class chat_begin_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype430, _size427) = iprot.readListBegin()
-                    for _i431 in range(_size427):
-                        _elem432 = ChatMessage()
-                        _elem432.read(iprot)
-                        self.messages.append(_elem432)
+                    (_etype451, _size448) = iprot.readListBegin()
+                    for _i452 in range(_size448):
+                        _elem453 = ChatMessage()
+                        _elem453.read(iprot)
+                        self.messages.append(_elem453)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5838,8 +6087,8 @@ class chat_begin_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.messages))
-            for iter433 in self.messages:
-                iter433.write(oprot)
+            for iter454 in self.messages:
+                iter454.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.generation_options is not None:
@@ -5981,11 +6230,11 @@ class chat_prompt_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.messages = []
-                    (_etype437, _size434) = iprot.readListBegin()
-                    for _i438 in range(_size434):
-                        _elem439 = ChatMessage()
-                        _elem439.read(iprot)
-                        self.messages.append(_elem439)
+                    (_etype458, _size455) = iprot.readListBegin()
+                    for _i459 in range(_size455):
+                        _elem460 = ChatMessage()
+                        _elem460.read(iprot)
+                        self.messages.append(_elem460)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6014,8 +6263,8 @@ class chat_prompt_args(object):
         if self.messages is not None:
             oprot.writeFieldBegin('messages', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.messages))
-            for iter440 in self.messages:
-                iter440.write(oprot)
+            for iter461 in self.messages:
+                iter461.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.options is not None:
@@ -6899,11 +7148,11 @@ class list_batches_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype444, _size441) = iprot.readListBegin()
-                    for _i445 in range(_size441):
-                        _elem446 = BatchJob()
-                        _elem446.read(iprot)
-                        self.success.append(_elem446)
+                    (_etype465, _size462) = iprot.readListBegin()
+                    for _i466 in range(_size462):
+                        _elem467 = BatchJob()
+                        _elem467.read(iprot)
+                        self.success.append(_elem467)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6926,8 +7175,8 @@ class list_batches_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter447 in self.success:
-                iter447.write(oprot)
+            for iter468 in self.success:
+                iter468.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:
@@ -7025,11 +7274,11 @@ class list_models_result(object):
             if fid == 0:
                 if ftype == TType.LIST:
                     self.success = []
-                    (_etype451, _size448) = iprot.readListBegin()
-                    for _i452 in range(_size448):
-                        _elem453 = ModelInfo()
-                        _elem453.read(iprot)
-                        self.success.append(_elem453)
+                    (_etype472, _size469) = iprot.readListBegin()
+                    for _i473 in range(_size469):
+                        _elem474 = ModelInfo()
+                        _elem474.read(iprot)
+                        self.success.append(_elem474)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -7052,8 +7301,8 @@ class list_models_result(object):
         if self.success is not None:
             oprot.writeFieldBegin('success', TType.LIST, 0)
             oprot.writeListBegin(TType.STRUCT, len(self.success))
-            for iter454 in self.success:
-                iter454.write(oprot)
+            for iter475 in self.success:
+                iter475.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.error is not None:

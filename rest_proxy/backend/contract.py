@@ -97,6 +97,7 @@ EMBED_IDS = Method("embed_ids")
 EMBED_TOKENS = Method("embed_tokens")
 EMBED_SPARSE = Method("embed_sparse")
 TOKENIZE = Method("tokenize")
+DETOKENIZE = Method("detokenize")
 GENERATE = Method("generate")
 GENERATE_BEGIN = Method("generate_begin", idempotent=False)  # the stream that it started may be there
 GENERATE_NEXT = Method("generate_next", idempotent=False)  # the text that it took may be lost

@@ -62,6 +62,10 @@ class EventStream:
         """An event with `value` as JSON."""
         await self._write(b"data: ", to_json(value))
 
+    async def send_named(self, name: str, value: Any) -> None:
+        """An event of a type of its own, with `value` as JSON."""
+        await self._write(b"event: %b\ndata: " % name.encode(), to_json(value))
+
     async def send_text(self, text: str) -> None:
         """An event with a line of text."""
         await self._write(b"data: ", text.encode())

@@ -31,7 +31,7 @@ METHODS = {
     Capability.EMBED_SPARSE: ("embed_sparse",),
     Capability.EMBED_TOKENS: ("embed_tokens",),
     Capability.EMBED_IDS: ("embed_ids",),
-    Capability.TOKENIZE: ("tokenize",),
+    Capability.TOKENIZE: ("tokenize", "detokenize"),
     Capability.CHAT: ("chat", "chat_begin", "chat_prompt"),
 }
 """The contract's methods that a model with this capability serves: the first is what a message calls them all by."""

@@ -201,7 +201,7 @@ class EngineModel:
         self._in_threads = 0
 
     async def _in_thread(self, work: Callable[[Item], T], text: Item) -> T:
-        """What must be done with a long text before it can be submitted; close() waits for it."""
+        """What must be done with a long text, or many tokens, before it can be submitted; close() waits for it."""
         self._in_threads += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(None, work, text)

@@ -13,12 +13,13 @@ from server.errors import PredictionError, invalid_argument, too_large
 from server.models.capabilities import Capability
 from server.models.chat.chat import Answer, Chat, ReadyPrompt
 from server.models.engine import Engine, EngineModel
-from server.models.requests import Generated
+from server.models.requests import Generated, Token
 from server.models.sampling import CONTRACT, FIELD, SamplingDefaults
 from server.models.scores import TokenNames
+from server.models.tokenizer import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ext import _generator
     from process.options import Option
@@ -100,7 +101,7 @@ class GeneratorModel(EngineModel):
     """A language model with its tokenizer, behind its own queue."""
 
     kind = "text-generator"
-    capabilities: tuple[Capability, ...] = (Capability.GENERATE,)
+    capabilities: tuple[Capability, ...] = (Capability.GENERATE, Capability.TOKENIZE)
     equal_lengths_only = False
     _engine: GeneratorEngine
 
@@ -125,7 +126,7 @@ class GeneratorModel(EngineModel):
         self.sampling_defaults = about.sampling
         self._chat = Chat(about.chat_templates, settings) if about.chat_templates is not None else None
         if self._chat is not None:
-            self.capabilities = (Capability.GENERATE, Capability.CHAT)
+            self.capabilities = (*self.capabilities, Capability.CHAT)
         self.details = about.details | (self._chat.details if self._chat is not None else {})
         self.details |= {
             "context": str(about.context),
@@ -206,6 +207,21 @@ class GeneratorModel(EngineModel):
     def _decoded(self, tokens: list[int]) -> str:
         return self._tokenizer.decode(tokens, skip_special_tokens=False)  # type: ignore[no-any-return]
 
+    async def tokenize(self, text: str, special_tokens: bool) -> list[Token]:
+        """See Model.tokenize."""
+        self._require_few_bytes(text, None)
+
+        def encode(given: str) -> list[Token]:
+            encoding = self._tokenizer.encode(given, add_special_tokens=special_tokens)
+            parts = zip(encoding.ids, encoding.tokens, encoding.offsets, encoding.sequence_ids, strict=True)
+            return [Token(id_, token, *(span if of is not None else (None, None))) for id_, token, span, of in parts]
+
+        return await self._in_thread(encode, text)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """See Model.detokenize."""
+        return await self._in_thread(lambda given: decoded(self._tokenizer, given), ids)
+
     async def chat_prompt(self, conversation: Conversation, context: RequestContext) -> ReadyPrompt:
         """See Model.chat_prompt."""
         text, tokens = await self.chat_text(conversation, context)
@@ -246,11 +262,7 @@ class GeneratorModel(EngineModel):
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special_tokens).ids
             return ids
 
-        size = len(prompt.encode())
-        if size > self._max_bytes:
-            raise too_large(
-                f"{size} bytes, over the limit of {self._max_bytes}", field=field, setting="max_message_bytes"
-            )
+        size = self._require_few_bytes(prompt, field)
         tokens = encode(prompt) if size <= _INLINE_BYTES else await self._in_thread(encode, prompt)
         if not tokens and self._about.first_token is not None:
             tokens = [self._about.first_token]
@@ -269,6 +281,15 @@ class GeneratorModel(EngineModel):
                 field=field,
                 setting=self._tokens_setting,
             )
+
+    def _require_few_bytes(self, text: str, field: str | None) -> int:
+        """How many it has. Raises TOO_LARGE."""
+        size = len(text.encode())
+        if size > self._max_bytes:
+            raise too_large(
+                f"{size} bytes, over the limit of {self._max_bytes}", field=field, setting="max_message_bytes"
+            )
+        return size
 
     def _unknown_token(self, token: int, field: str) -> PredictionError:
         name = self._tokenizer.id_to_token(token)

@@ -99,6 +99,9 @@ class Model(Protocol):
     async def tokenize(self, text: str, special_tokens: bool) -> list[Token]:
         """The text's tokens, whole; those that the model wants around a text among them, if `special_tokens`."""
 
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text that tokens are, special ones too. Raises INVALID_ARGUMENT for an id that the vocabulary lacks."""
+
     # GENERATE
     sampling_defaults: SamplingDefaults
     """What options mean that a request leaves out."""

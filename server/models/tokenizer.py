@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.errors import ModelError
+from server.errors import ModelError, invalid_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tokenizers import Tokenizer
 
+_IDS = 1 << 32
 _PROBE = "Hello, wörld!\n\t今日は 👋🏽 1.5"
 
 
@@ -33,3 +34,11 @@ def cut_to_bytes(text: str, most: int, left: bool = False) -> str:
         return text
     content = text.encode()
     return (content[-most:] if left else content[:most]).decode(errors="ignore")
+
+
+def decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The text of tokens, special ones too. Raises INVALID_ARGUMENT for an id that the vocabulary lacks."""
+    for place, id_ in enumerate(ids):
+        if not 0 <= id_ < _IDS or tokenizer.id_to_token(id_) is None:
+            raise invalid_argument(f"no token has the id {id_} (the {place + 1}. of {len(ids)})")
+    return tokenizer.decode(ids, skip_special_tokens=False)

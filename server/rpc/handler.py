@@ -35,6 +35,7 @@ from predictor.ttypes import (
     TokenOptions,
 )
 
+from process.options import PROMPT_LOGPROBS, PROMPT_TOKEN_IDS
 from server.batch.jobs import NoJobs
 from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument, unavailable
 from server.hub.errors import HubUnavailableError
@@ -46,7 +47,7 @@ from server.models.chat.conversation import conversation_of
 from server.models.fan_out import answer_all
 from server.models.registry import check_name
 from server.models.requests import ITS_OWN_SCORES
-from server.models.sampling import CONTRACT, sampling_of
+from server.models.sampling import CONTRACT, FIELD, sampling_of
 from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
 from server.rpc.admission import Admission, explained
 from server.rpc.model_root import ModelRoot
@@ -302,6 +303,20 @@ class Handler:
             answers.append([Token(*token) for token in tokens])
         return answers
 
+    async def detokenize(self, ids: list[list[int]], options: RequestOptions | None) -> list[str]:
+        model, context = self._admit(_TOKENIZE, options, len(ids))
+        size = AnswerSize(self._max_answer_bytes, 1)
+        texts = []
+        for index, each in enumerate(ids):
+            try:
+                if time.monotonic_ns() > context.deadline_ns:
+                    raise deadline_exceeded("the deadline passed")
+                texts.append(await model.detokenize(each))
+                size.add(len(texts[-1]))
+            except PredictionError as error:
+                raise explained(at(error, f"ids[{index}]"), "ids", options) from None
+        return texts
+
     # ------------------------------------------------------------------------------------------------------- generation
 
     async def generate(
@@ -441,7 +456,12 @@ class Handler:
 
 
 def _of_answer(options: GenerationOptions | None, model: Model) -> Sampling:
-    """An answer may be as long as there is room for, where nothing else is said."""
+    """An answer may be as long as there is room for, where nothing else is said. Raises PredictionError."""
+    for option in (PROMPT_LOGPROBS, PROMPT_TOKEN_IDS):
+        if options is not None and getattr(options, option.name) is not None:
+            raise invalid_argument(
+                "is for generate, whose prompt is not a conversation", field=f"{FIELD}.{option.name}"
+            )
     most = model.limits.max_output_tokens
     defaults = model.sampling_defaults
     if defaults.max_tokens == CONTRACT.max_tokens:

@@ -163,6 +163,28 @@ def test_a_developer_is_the_system_where_the_template_does_not_know_him(service:
     assert prompts[0] == prompts[1]
 
 
+def test_tokens_of_vllms_form(service: Service, library: Callable[[str], Library]) -> None:
+    def ask(path: str, **body: Any) -> Any:
+        headers = {"Content-Type": "application/json"}
+        answer = service.http(path, method="POST", body=json.dumps({"model": "llama3", **body}), headers=headers)
+        return answer.json()
+
+    tokenizer = library("llama3").tokenizer
+    for special in (True, False):
+        answer = ask("/tokenize", prompt="the harbour", add_special_tokens=special, return_token_strs=True)
+        ids = tokenizer("the harbour", add_special_tokens=special).input_ids
+        assert (answer["tokens"], answer["count"]) == (ids, len(ids))
+        assert answer["token_strs"] == tokenizer.convert_ids_to_tokens(ids)
+        assert answer["max_model_len"] == chats.POSITIONS
+        assert ask("/detokenize", tokens=ids) == {"prompt": tokenizer.decode(ids)}
+    messages = chatted.CONVERSATIONS["several turns"]
+    text, tokens = library("llama3").prompt(messages)
+    assert ask("/tokenize", messages=messages)["tokens"] == tokens
+    assert ask("/detokenize", tokens=tokens) == {"prompt": text}
+    refused = ask("/detokenize", tokens=[1, 10**6])["error"]
+    assert refused["message"] == "tokens: no token has the id 1000000 (the 2. of 2)"
+
+
 def test_an_answer_may_take_the_room_that_there_is(service: Service) -> None:
     options = RequestOptions(model="smollm", timeout_ms=60_000)
     with service.client() as predictor:

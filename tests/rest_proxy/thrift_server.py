@@ -173,6 +173,10 @@ class ThriftServer:
         self.calls.append(("tokenize", (texts, options, tokenize_options)))
         return [[Token(7, text, 0, len(text))] for text in texts]
 
+    def detokenize(self, ids: list[list[int]], options: Any) -> list[str]:
+        self.calls.append(("detokenize", (ids, options)))
+        return [" ".join(map(str, each)) for each in ids]
+
     def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
         self.calls.append(("generate", (prompt, generation_options, options)))
         return Generation(prompt, "".join(WORDS), len(WORDS), FinishReason.LENGTH, 3)

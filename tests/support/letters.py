@@ -123,6 +123,10 @@ class Letters:
         words = [Token(len(word[0]), word[0], *word.span()) for word in re.finditer(r"\w+", text)]
         return [Token(0, "[CLS]", None, None), *words] if special_tokens else words
 
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """Letters by their code."""
+        return "".join(map(chr, ids))
+
     def stats(self) -> dict[str, int]:
         """None."""
         return {}

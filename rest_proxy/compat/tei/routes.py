@@ -141,7 +141,7 @@ def _beside(settings: Settings, route: Route, answer: Answering, kind: type[Base
         route,
         answer=Beside(settings, route.answer, answer),
         answers=(either, *others),
-        further_requests=(kind,),
+        further_requests=(*route.further_requests, kind),
         description=f"{route.description} {_NOTE}".lstrip(),
         error_format=_errors_beside(route.error_format),
     )

@@ -56,6 +56,10 @@ class TextModel(EngineModel):
             raise self._too_many_bytes()
         return await self._in_thread(lambda given: self._tokenizer.described(given, special_tokens), text)
 
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """See Model.detokenize."""
+        return await self._in_thread(self._tokenizer.text_of, ids)
+
     def token_of(self, token_id: int) -> str:
         """See Model.token_of."""
         return self._tokenizer.token(token_id)

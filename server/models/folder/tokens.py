@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from server.errors import ModelError
 from server.models.folder.model2vec import Words
 from server.models.requests import Token
+from server.models.tokenizer import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +165,10 @@ class FolderTokenizer:
             return own
         before, _, after, _ = self._single
         return [*self._around(before), *own, *self._around(after)]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Of tokens, special ones too. Raises INVALID_ARGUMENT."""
+        return decoded(self._tokenizer, ids)
 
     def _around(self, ids: Sequence[int]) -> list[Token]:
         return [Token(id_, self.token(id_), None, None) for id_ in ids]

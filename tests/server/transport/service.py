@@ -167,6 +167,9 @@ class Handler:
     async def chat_prompt(self, messages: list[ChatMessage], options: Any, chat_options: Any) -> ChatPrompt:
         return ChatPrompt(str(messages[-1].content), list(range(len(messages))))
 
+    async def detokenize(self, ids: list[list[int]], options: Any) -> list[str]:
+        return [" ".join(map(str, each)) for each in ids]
+
     async def generate(self, prompt: str, generation_options: Any, options: Any) -> Generation:
         return Generation(prompt, " world", 1, FinishReason.LENGTH)
 
