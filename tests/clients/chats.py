@@ -7,12 +7,13 @@ model that was trained to call a tool.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.clients.libraries import FOLDER, PYTHON, environment
+from tests.clients.libraries import DOCS, FOLDER, PYTHON, environment
 from tests.support.folders import chats, chatted, heads
 from tests.support.service import Service
 
@@ -108,3 +109,12 @@ def require_further(answers: dict[str, Any]) -> None:
         assert len(answers["vectors"][0]) == len(answers["vectors"][1]) > 8
     if "names" in answers:
         assert answers["names"] == ["chat", "caller", "encoder"]
+
+
+def test_the_documentation_runs(served: Served) -> None:
+    [program] = re.findall(r"<!-- run: chat -->\n```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    program = program.replace("8080", str(served.service.rest_port))
+    local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    done = subprocess.run([PYTHON, "-c", program], env=environment() | local, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 30
