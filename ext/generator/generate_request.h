@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "generator/token_form.h"
 #include "heads/sampling.h"
 #include "heads/scores.h"
 #include "queue/request.h"
@@ -32,6 +34,7 @@ struct GenerateRequest : Request {
   std::optional<uint32_t> top;         // score the new tokens, with so many alternatives each
   std::optional<uint32_t> prompt_top;  // the prompt's
   bool streamed = false;
+  std::shared_ptr<TokenForm> form;  // that the text has; none: any
 
   std::vector<uint32_t> generated;
   std::string text;  // of a streamed request what came after its last Progress; so the scores

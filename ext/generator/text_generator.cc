@@ -49,6 +49,10 @@ struct TextGenerator::Sequence {
         text(request.stops),
         history(request.sampling, request.prompt),
         banned(request.stop_tokens) {
+    if (request.form) {
+      form = std::make_shared<FormState>();
+      form->form = request.form;
+    }
     if (!request.ignores_ends) banned.insert(banned.end(), end_tokens.begin(), end_tokens.end());
   }
 
@@ -71,6 +75,8 @@ struct TextGenerator::Sequence {
   TokenHistory history;
   std::vector<uint32_t> banned;  // while there are not min_tokens of them
   size_t scored = 0;             // tokens of the prompt, the first not counted
+  std::shared_ptr<FormState> form;
+  std::vector<float> held;  // logits that wait for it: batch mates do not
   bool done = false;
 };
 
@@ -146,8 +152,13 @@ void TextGenerator::run() {
     end_expired();
     release_abandoned();
     if (!admit()) return;
+    const bool waits = go_on_with_forms();
     Step step = plan();
-    if (!step.chunks.empty()) read(step);
+    if (!step.chunks.empty()) {
+      read(step);
+    } else if (waits) {
+      forms_.wait();
+    }
     remove_finished();
     announce_progress();
   }
@@ -163,6 +174,7 @@ bool TextGenerator::admit() {
         break;
       }
       waiting_.push_back(std::make_unique<Sequence>(std::move(batch), end_tokens_));
+      if (waiting_.back()->form) forms_.begin(waiting_.back()->form);
       std::lock_guard lock(mutex_);
       stats_.prompt_tokens += waiting_.back()->tokens.size();
     }
@@ -278,6 +290,7 @@ void TextGenerator::put_back_youngest() {
   pool_.release(youngest->pages);
   youngest->pages.clear();
   youngest->read = 0;
+  youngest->held.clear();
   youngest->remembered = 0;
   waiting_.push_front(std::move(youngest));
   std::lock_guard lock(mutex_);
@@ -325,7 +338,13 @@ void TextGenerator::take_logits(Sequence& sequence, size_t place, std::span<floa
 
 void TextGenerator::sample(Sequence& sequence, std::span<float> logits) {
   GenerateRequest& request = sequence.request;
+  if (sequence.form && !forms_.is_ready(*sequence.form)) {
+    sequence.held.assign(logits.begin(), logits.end());
+    return;
+  }
+  if (sequence.form && !follow_form(sequence)) return;
   Restriction restriction;
+  if (sequence.form) restriction.allowed = sequence.form->allowed;
   if (request.generated.size() < request.min_tokens) restriction.banned = sequence.banned;
   if (request.top) given_.assign(logits.begin(), logits.end());
   const uint32_t token =
@@ -349,7 +368,52 @@ void TextGenerator::append(Sequence& sequence, uint32_t token) {
     finish(sequence);
     return;
   }
+  if (sequence.form) forms_.take(sequence.form, token);
   if (request.streamed) stream(sequence);
+}
+
+// Where an end may come, the model's own tokens say so. False: the text is complete, and ends here. Throws
+// std::runtime_error when the form cannot be followed.
+bool TextGenerator::follow_form(Sequence& sequence) {
+  FormState& state = *sequence.form;
+  if (!state.error.empty()) throw std::runtime_error(state.error);
+  std::vector<uint32_t>& allowed = state.allowed;
+  const uint32_t vocabulary = model_->vocabulary();
+  const auto is_allowed = [&](uint32_t token) { return (allowed[token / 32] >> token % 32 & 1) != 0; };
+  if (!allowed.empty() && allowed.size() * 32 <= vocabulary) throw std::runtime_error("the form is of another size");
+  const bool may_end = allowed.empty() || is_allowed(vocabulary);
+  if (!allowed.empty()) {
+    allowed[vocabulary / 32] &= (uint32_t{1} << vocabulary % 32) - 1;
+    const bool goes_on = std::any_of(allowed.begin(), allowed.end(), [](uint32_t word) { return word != 0; });
+    if (may_end && !sequence.request.ignores_ends) {
+      for (const uint32_t token : end_tokens_) allowed[token / 32] |= uint32_t{1} << token % 32;
+    }
+    if (goes_on) return true;
+  }
+  if (!may_end) throw std::runtime_error("no token of the vocabulary fits the form");
+  sequence.request.finish = FinishReason::stop;
+  finish(sequence);
+  return false;
+}
+
+// Samples what has waited for its form. Whether something still does.
+bool TextGenerator::go_on_with_forms() {
+  bool waits = false;
+  for (auto& sequence : sequences_) {
+    if (!sequence->form || sequence->held.empty() || sequence->done) continue;
+    if (!forms_.is_ready(*sequence->form)) {
+      waits = true;
+      continue;
+    }
+    std::vector<float> logits = std::exchange(sequence->held, {});
+    try {
+      sample(*sequence, logits);
+    } catch (const std::exception& error) {
+      fail(*sequence, error.what());
+    }
+  }
+  remove_finished();
+  return waits;
 }
 
 // The token's bytes become part of the text, unless it stops before them.

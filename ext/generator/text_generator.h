@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "generator/form_reader.h"
 #include "generator/generate_request.h"
 #include "generator/generative_model.h"
 #include "generator/page_pool.h"
@@ -76,6 +77,8 @@ class TextGenerator {
   void read(Step& step);
   void take_logits(Sequence& sequence, size_t place, std::span<float> logits);
   void sample(Sequence& sequence, std::span<float> logits);
+  bool follow_form(Sequence& sequence);
+  bool go_on_with_forms();
   void append(Sequence& sequence, uint32_t token);
   bool stops(Sequence& sequence, uint32_t token);
   void stream(Sequence& sequence);
@@ -93,6 +96,7 @@ class TextGenerator {
   Sampler sampler_;
   Scorer scorer_;
   std::vector<float> given_;  // logits as the model gave them, kept for its memory
+  FormReader forms_;
   PagePool pool_;
   StepBudget budget_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // those that may have pages, the oldest first

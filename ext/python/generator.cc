@@ -5,10 +5,12 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <numeric>
 #include <span>
+#include <stdexcept>
 #include <utility>
 
 #include "generator/text_generator.h"
@@ -46,8 +48,6 @@ struct GeneratedValue {
   }
 };
 
-using PyTextGenerator = PythonEngine<TextGenerator, GeneratedValue>;
-
 std::string_view view(const py::handle& buffer) {
   char* data = nullptr;
   Py_ssize_t size = 0;
@@ -55,6 +55,36 @@ std::string_view view(const py::handle& buffer) {
   if (PyBytes_AsStringAndSize(buffer.ptr(), &data, &size) != 0) throw py::error_already_set();
   return {data, static_cast<size_t>(size)};
 }
+
+// A form that is found out in Python: a callable that takes a list of tokens and gives the bytes of TokenForm's bits,
+// or None.
+class PythonForm : public TokenForm {
+ public:
+  explicit PythonForm(py::object form) : form_(std::move(form)) {}
+  ~PythonForm() override {
+    const py::gil_scoped_acquire locked;
+    form_ = py::object();
+  }
+
+  std::vector<uint32_t> after(std::span<const uint32_t> tokens) override {
+    const py::gil_scoped_acquire locked;
+    try {
+      const py::object bits = form_(std::vector<uint32_t>(tokens.begin(), tokens.end()));
+      if (bits.is_none()) return {};
+      const std::string_view bytes = view(bits);
+      std::vector<uint32_t> words((bytes.size() + sizeof(uint32_t) - 1) / sizeof(uint32_t));
+      std::memcpy(words.data(), bytes.data(), bytes.size());
+      return words;
+    } catch (const py::error_already_set& error) {
+      throw std::runtime_error(error.what());
+    }
+  }
+
+ private:
+  py::object form_;
+};
+
+using PyTextGenerator = PythonEngine<TextGenerator, GeneratedValue>;
 
 Vocabulary to_vocabulary(const py::list& token_bytes, const std::vector<uint32_t>& ends) {
   Vocabulary vocabulary;
@@ -130,6 +160,9 @@ std::unique_ptr<GenerateRequest> to_request(std::vector<uint32_t> prompt, const 
   request->top = take_setting(options, "logprobs", request->top);
   request->prompt_top = take_setting(options, "prompt_logprobs", request->prompt_top);
   request->streamed = take_setting(options, "streamed", request->streamed);
+  if (py::object form = take_setting(options, "form", py::object(py::none())); !form.is_none()) {
+    request->form = std::make_shared<PythonForm>(std::move(form));
+  }
   expect_no_more(options);
   return request;
 }

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from predictor.ttypes import FinishReason, ModelLimits
 
-from process.options import CLAMP_MAX_TOKENS, LOGIT_BIAS, PROMPT_LOGPROBS, PROMPT_TOKEN_IDS, STOP_TOKEN_IDS
+from process.options import CLAMP_MAX_TOKENS, FORMS, LOGIT_BIAS, PROMPT_LOGPROBS, PROMPT_TOKEN_IDS, STOP_TOKEN_IDS
 from server.errors import PredictionError, invalid_argument, too_large
 from server.models.capabilities import Capability
 from server.models.chat.chat import Answer, Chat, ReadyPrompt
 from server.models.engine import Engine, EngineModel
+from server.models.forms import Forms
 from server.models.requests import Generated, Token
 from server.models.sampling import CONTRACT, FIELD, SamplingDefaults
 from server.models.scores import TokenNames
@@ -90,6 +91,7 @@ class GeneratorAbout:
     context: int
     """Positions of a text, its prompt included."""
     vocabulary: int
+    end_tokens: Sequence[int] = ()
     strips_first_space: bool = False
     """A text does not begin with the space that its first token has."""
     sampling: SamplingDefaults = CONTRACT
@@ -112,6 +114,7 @@ class GeneratorModel(EngineModel):
         self._names = TokenNames(native.bytes_of, about.tokenizer)
         added = about.tokenizer.get_added_tokens_decoder().items()
         self._special_tokens = frozenset(token for token, content in added if content.special)
+        self._forms = Forms(native.bytes_of, about.vocabulary, (*self._special_tokens, *about.end_tokens))
         self._max_bytes = settings.max_message_bytes
         # None where it is the model's positions that end it, which no setting could change
         self._tokens_setting = "max_tokens" if settings.max_tokens < about.context else None
@@ -152,6 +155,13 @@ class GeneratorModel(EngineModel):
             )
         return tokens
 
+    async def formed(self, sampling: Sampling) -> Sampling:
+        """See Model.formed."""
+        for option in FORMS:
+            if getattr(sampling, option.name) is not None:
+                return sampling._replace(form=await self._in_thread(self._forms.form, sampling))
+        return sampling
+
     async def prompt_text(self, tokens: list[int]) -> str:
         """See Model.prompt_text."""
         if len(tokens) <= _INLINE_BYTES:
@@ -181,8 +191,8 @@ class GeneratorModel(EngineModel):
     def _engine_options(self, tokens: list[int], sampling: Sampling) -> dict[str, Any]:
         """As the engine takes them."""
         options = sampling.changes()
-        for name in (PROMPT_TOKEN_IDS.name, CLAMP_MAX_TOKENS.name):
-            options.pop(name, None)
+        for option in (PROMPT_TOKEN_IDS, CLAMP_MAX_TOKENS, *FORMS):
+            options.pop(option.name, None)
         options["max_tokens"] = min(sampling.max_tokens, self._about.context - len(tokens))
         return options
 

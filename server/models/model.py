@@ -112,6 +112,9 @@ class Model(Protocol):
         Raises PredictionError.
         """
 
+    async def formed(self, sampling: Sampling) -> Sampling:
+        """The same with the form that the text is to have, ready to be used for one text. Raises INVALID_ARGUMENT."""
+
     async def prompt_text(self, tokens: list[int]) -> str:
         """The text that tokens are, special ones by their names."""
 

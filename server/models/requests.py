@@ -102,6 +102,11 @@ class Sampling(NamedTuple):
     """Instead of a prompt's text."""
     clamp_max_tokens: bool = False
     """max_tokens becomes what there is room for."""
+    json_schema: str | None = None
+    regex: str | None = None
+    grammar: str | None = None
+    form: Any = None
+    """What Model.formed made of one of these three."""
 
     def changes(self) -> dict[str, Any]:
         """max_tokens, the seed, and what else is not at its default here: name -> value."""

@@ -62,8 +62,9 @@ def sampling_of(
         options = _NO_OPTIONS
     max_tokens = min(defaults.max_tokens, max_output_tokens) if options.max_tokens is None else options.max_tokens
     for option in table.FORMS:
-        if getattr(options, option.name) is not None:
-            raise invalid_argument("is not served yet", field=f"{field}.{option.name}")
+        given = getattr(options, option.name)
+        if given is not None and (wrong := option.wrong(len(given))):
+            raise too_large(wrong, field=f"{field}.{option.name}")
     if options.clamp_max_tokens:
         max_tokens = min(max_tokens, max_output_tokens)
     if wrong := MAX_TOKENS.wrong(max_tokens, max_output_tokens):
@@ -87,6 +88,7 @@ def sampling_of(
         _number(table.PROMPT_LOGPROBS, options.prompt_logprobs, None, field),
         _ids(table.PROMPT_TOKEN_IDS, options.prompt_token_ids, field),
         bool(options.clamp_max_tokens) or options.max_tokens is None,
+        *(options.json_schema, options.regex, options.grammar),
     )
 
 

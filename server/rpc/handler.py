@@ -326,6 +326,7 @@ class Handler:
         sampling = sampling_of(generation_options, model.limits.max_output_tokens, model.sampling_defaults)
         try:
             tokens = await model.prompt_tokens(prompt, sampling)
+            sampling = await model.formed(sampling)
             done = await model.generate(tokens, sampling, context)
         except PredictionError as error:
             raise explained(error, "prompt", options) from None
@@ -350,6 +351,7 @@ class Handler:
                 raise explained(error, "prompt", options) from None
 
         tokens = await model.prompt_tokens(prompt, sampling)
+        sampling = await model.formed(sampling)
         given = None if sampling.prompt_token_ids is None else await model.prompt_text(tokens)
         return self.streams.begin(text, context.deadline_ns, given)
 
@@ -365,6 +367,7 @@ class Handler:
         sampling = _of_answer(generation_options, model)
         try:
             prompt = await model.chat_prompt(conversation, context)
+            sampling = await model.formed(sampling)
             done = await model.chat(prompt, sampling, context)
         except PredictionError as error:
             raise explained(error, "messages", options) from None
@@ -391,6 +394,7 @@ class Handler:
                 raise explained(error, "messages", options) from None
 
         prompt = await _explained(model.chat_prompt(conversation, context), "messages", options)
+        sampling = await model.formed(sampling)
         return self.streams.begin(answer, context.deadline_ns)
 
     async def chat_prompt(

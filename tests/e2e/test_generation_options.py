@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import openai
 import pytest
 from predictor.ttypes import ErrorCode, FinishReason, GenerationOptions, PredictionError, RequestOptions
@@ -215,3 +218,59 @@ def test_openai_limits_are_what_there_is_room_for(openai_client: openai.OpenAI) 
     with pytest.raises(openai.BadRequestError) as caught:
         openai_client.completions.create(model="harbour", prompt=[[1], [512]])
     assert (caught.value.code, caught.value.param) == ("invalid_argument", "prompt[1][0]")
+
+
+# ------------------------------------------------------------------------------------------------- texts with a form
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"boat": {"type": "string", "maxLength": 8}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["boat", "n"],
+    "additionalProperties": False,
+}
+
+
+def test_a_text_is_json_by_its_schema(service: Service, openai_client: openai.OpenAI) -> None:
+    """Over Thrift, whole and streamed, and as OpenAI's and vLLM's clients ask for it."""
+    options = GenerationOptions(max_tokens=100, json_schema=json.dumps(SCHEMA), seed=3)
+    with service.client() as predictor:
+        done = predictor.generate(PROMPT, options, None)
+        parts = streamed(predictor, PROMPT, options)
+    texts = [done.continuation, "".join(part.text for part in parts)]
+    for extra in (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "boat", "schema": SCHEMA}}},
+        {"guided_json": SCHEMA},
+        {"json_schema": SCHEMA},
+    ):
+        given: dict[str, Any] = {"prompt": PROMPT, "max_tokens": 100, "seed": 3, "extra_body": extra}
+        texts.append(openai_client.completions.create(model="harbour", **given).choices[0].text)
+    assert len(set(texts)) == 1
+    jsonschema.validate(json.loads(texts[0]), SCHEMA)
+    assert done.finish_reason in (FinishReason.STOP, FinishReason.END_OF_TEXT)
+    for extra, pattern in (
+        ({"guided_regex": "[ab]{3}"}, "[ab]{3}"),
+        ({"guided_grammar": 'start: "yes" | "no"'}, "yes|no"),
+    ):
+        text = openai_client.completions.create(model="harbour", prompt=PROMPT, extra_body=extra).choices[0].text
+        assert re.fullmatch(pattern, text)
+
+
+def test_a_wrong_form_is_refused_by_its_field(service: Service, openai_client: openai.OpenAI) -> None:
+    long = "x" * 65_537
+    with service.client() as predictor:
+        for method in (predictor.generate, predictor.generate_begin):
+            wrong = error_of(method, PROMPT, GenerationOptions(json_schema='{"type": "boat"}'), None)
+            assert (wrong.code, wrong.field) == (ErrorCode.INVALID_ARGUMENT, "generation_options.json_schema")
+            large = error_of(method, PROMPT, GenerationOptions(regex=long), None)
+            assert (large.code, large.field) == (ErrorCode.TOO_LARGE, "generation_options.regex")
+    for extra, param in (
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "boat"}}}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"guided_regex": "(a"}, "guided_regex"),
+        ({"grammar": long}, "grammar"),
+    ):
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError) as caught:
+                openai_client.completions.create(model="harbour", prompt="a", stream=stream, extra_body=extra)
+            assert caught.value.param == param

@@ -13,7 +13,7 @@ from rest_proxy.compat.openai.completions import FINISH_REASONS, all_of
 from rest_proxy.compat.openai.errors import ERRORS, error_object
 from rest_proxy.compat.openai.forced_calls import ForcedCall
 from rest_proxy.compat.openai.logprobs import chat_logprobs
-from rest_proxy.compat.openai.messages import Message, ResponseFormat, Tools, chat_options, plain_call
+from rest_proxy.compat.openai.messages import Message, Tools, chat_options, plain_call
 from rest_proxy.compat.openai.requests import TextRequest
 from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
 from rest_proxy.http.errors import invalid_argument
@@ -57,7 +57,6 @@ class ChatRequest(TextRequest):
         description="none: the model is not told of the tools. auto: it may call them. required, or one of them as "
         '{"type": "function", "function": {"name": ...}}: it must, and writes JSON by their schema.',
     )
-    response_format: ResponseFormat = Field(None, description="The form of the answer: text, json_object, json_schema.")
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description='What the chat template knows besides, such as {"enable_thinking": false}.'
     )
@@ -77,8 +76,6 @@ class ChatRequest(TextRequest):
         if self.top_logprobs is not None and not self.logprobs:
             raise invalid_argument("only with logprobs: true", field="top_logprobs")
         options.logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        if self.response_format is not None:
-            options.json_schema = self.response_format
         if (forced := self.forced) is not None:
             options.json_schema = forced.schema
         return options

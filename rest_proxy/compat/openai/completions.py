@@ -121,7 +121,7 @@ class _Completion:
         try:
             return await text
         except PredictionError as error:
-            raise refusal(error, {"prompt": name, PROMPT_TOKEN_IDS.name: name}) from None
+            raise refusal(error, {"prompt": name, PROMPT_TOKEN_IDS.name: name, **self.fields.form_fields}) from None
 
     def usage(self, ends: Sequence[Generation | GenerationChunk]) -> dict[str, int]:
         """Tokens of the prompts, each once, and of the texts; of each text its whole or its last part."""

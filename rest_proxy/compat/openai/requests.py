@@ -12,9 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from process.options import MAX_TOKENS, STOP
+from rest_proxy.compat.openai.messages import ResponseFormat
 from rest_proxy.http.requests import TextsOrIds, model_field, option_field
 from rest_proxy.routes.embeddings import VectorRequest
-from rest_proxy.routes.generation import GenerationRequest, in_list
+from rest_proxy.routes.generation import GenerationRequest, JsonText, in_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from predictor.ttypes import GenerationOptions
 
 _DEFAULT_MAX_TOKENS = 16
+_FORM_FIELDS = {
+    "json_schema": ("guided_json", "response_format"),
+    "regex": ("guided_regex",),
+    "grammar": ("guided_grammar",),
+}
 MOST_CHOICES = 128
 
 
@@ -66,6 +72,10 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="A last event with the usage.")
 
 
+def _first_given(*values: str | None) -> str | None:
+    return next((value for value in values if value is not None), None)
+
+
 class TextRequest(GenerationRequest):
     """What requests for completions and for conversations have in common. Fields that are not known are not read."""
 
@@ -80,11 +90,27 @@ class TextRequest(GenerationRequest):
     stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")
     stream_options: StreamOptions | None = Field(None, description="For streams.")
     user: str | None = Field(None, description="Not used.")
+    response_format: ResponseFormat = Field(
+        None, description="text, json_object, or json_schema with a schema that the text is JSON of."
+    )
+    guided_json: JsonText | None = Field(None, description="The same as json_schema.")
+    guided_regex: str | None = Field(None, description="The same as regex.")
+    guided_grammar: str | None = Field(None, description="The same as grammar.")
 
     @property
     def choices(self) -> int:
         """How many texts are asked for, of each prompt."""
         return self.n or 1
+
+    @property
+    def form_fields(self) -> dict[str, str]:
+        """The contract's options of the text's form -> the request's fields that say it in another way."""
+        return {
+            option: name
+            for option, names in _FORM_FIELDS.items()
+            for name in reversed(names)
+            if getattr(self, option) is None and getattr(self, name) is not None
+        }
 
     @property
     def with_usage(self) -> bool:
@@ -97,6 +123,9 @@ class TextRequest(GenerationRequest):
         if self.max_completion_tokens is not None:
             options.max_tokens = self.max_completion_tokens
         options.clamp_max_tokens = True
+        options.json_schema = _first_given(options.json_schema, self.guided_json, self.response_format)
+        options.regex = _first_given(options.regex, self.guided_regex)
+        options.grammar = _first_given(options.grammar, self.guided_grammar)
         return options
 
     def each(self) -> Iterator[GenerationOptions]:

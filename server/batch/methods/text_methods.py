@@ -185,7 +185,7 @@ async def _generate(model: Model, instance: tuple[str, GenerationOptions], conte
     prompt, options = instance
     sampling = sampling_of(options, model.limits.max_output_tokens, model.sampling_defaults)
     tokens = await model.prompt_tokens(prompt, sampling)
-    return await model.generate(tokens, sampling, context)
+    return await model.generate(tokens, await model.formed(sampling), context)
 
 
 def _require(finite: bool) -> None:

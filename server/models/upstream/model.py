@@ -123,6 +123,10 @@ class UpstreamModel:
         """See Model.prompt_text: what prompt_tokens gave is the text."""
         return tokens  # type: ignore[no-any-return]
 
+    async def formed(self, sampling: Sampling) -> Sampling:
+        """See Model.formed: a form is the upstream server's matter, where that takes the option."""
+        return sampling
+
     async def generate(
         self,
         tokens: Any,

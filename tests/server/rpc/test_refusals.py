@@ -62,6 +62,9 @@ class Strict:
             raise too_large("4 tokens, over the limit of 3", field="prompt", setting="max_tokens")
         return [1]
 
+    async def formed(self, sampling: Sampling) -> Sampling:
+        return sampling
+
     async def generate(
         self, tokens: list[int], sampling: Sampling, context: RequestContext, on_text: Any = None
     ) -> Any:

@@ -28,6 +28,7 @@ async def load(path: Path, settings: Settings, options: ModelOptions) -> Generat
         strips_first_space=folder.token_bytes.strips_first_space,
         context=native.context,
         vocabulary=native.vocabulary,
+        end_tokens=folder.end_tokens,
         sampling=folder.sampling,
         chat_templates=folder.chat_templates,
         details=folder.details | {"precision": precision},
