@@ -85,6 +85,18 @@ class PyText:
         return json_response(greeting, request_id, headers=_VARY)
 
 
+def _decoded(text: str) -> str:
+    """ASCII with `%XX` for bytes of UTF-8; by a codec in C, which knows them as `\\xXX`, where nothing is wrong."""
+    if "%" not in text:
+        return text
+    if "\\" not in text:
+        try:
+            return text.replace("%", "\\x").encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
+        except UnicodeDecodeError:  # a % that is followed by something else
+            pass
+    return unquote_to_bytes(text).decode(errors="replace")
+
+
 class _Options(ModelRequest):
     """What else counts in PyText's query; other fields are ignored, as they were."""
 
@@ -107,7 +119,7 @@ def has_doc(query: str) -> bool:
 def _doc(query: str) -> str | None:
     """The first `doc`; bytes that are no UTF-8 are replaced."""
     if query.startswith("doc=") and "&" not in query and query.isascii():
-        return unquote_to_bytes(query[4:].replace("+", " ")).decode(errors="replace")
+        return _decoded(query[4:].replace("+", " "))
     fields = parse_qsl(query, keep_blank_values=True)
     return next((value for name, value in fields if name == "doc"), None)
 
