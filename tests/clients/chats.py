@@ -11,6 +11,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jsonschema
 import pytest
 
 from tests.clients.libraries import DOCS, FOLDER, PYTHON, environment
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("openai", "langchain", "litellm", "llm")
 MESSAGES = chatted.CONVERSATIONS["a system message"]
+SCHEMA = {
+    "title": "weather",
+    "description": "The weather of a place",
+    "type": "object",
+    "properties": {"place": {"type": "string", "maxLength": 8}, "rain": {"type": "boolean"}},
+    "required": ["place", "rain"],
+    "additionalProperties": False,
+}
 _TIMEOUT_S = 300
 
 
@@ -56,6 +65,7 @@ def ask(program: str, port: int, messages: Messages) -> dict[str, Any]:
         "messages": messages,
         "tools": chatted.TOOLS,
         "tokens": chatted.NEW_TOKENS,
+        "schema": SCHEMA,
     }
     assert PYTHON.is_file(), f"there is no {PYTHON}: `make test-libraries` makes it, or LIBRARIES_PYTHON names one"
     done = subprocess.run(
@@ -85,6 +95,7 @@ def test_answers_are_those_of_transformers(served: Served, program: str) -> None
         assert called == "get_weather"
         assert (json.loads(arguments) if isinstance(arguments, str) else arguments) == {"place": "Köln"}
     require_further(answers)
+    require_forms(answers)
 
 
 def require_further(answers: dict[str, Any]) -> None:
@@ -109,6 +120,18 @@ def require_further(answers: dict[str, Any]) -> None:
         assert len(answers["vectors"][0]) == len(answers["vectors"][1]) > 8
     if "names" in answers:
         assert answers["names"] == ["chat", "caller", "encoder"]
+
+
+def require_forms(answers: dict[str, Any]) -> None:
+    """What was asked for with a schema: answers, and a call that the model has to make."""
+    if "formed" in answers:
+        formed = answers["formed"]
+        jsonschema.validate(json.loads(formed) if isinstance(formed, str) else formed, SCHEMA)
+    for call in answers.get("forced", ()):
+        assert call["name"] == "report"
+        jsonschema.validate(json.loads(call["arguments"]), SCHEMA)
+    if "forced" in answers:
+        assert answers["forced"]
 
 
 def test_the_documentation_runs(served: Served) -> None:

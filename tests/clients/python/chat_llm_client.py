@@ -9,7 +9,7 @@ from pathlib import Path
 from program import run
 
 
-def answer(url: str, messages: list[dict], tools: list[dict], tokens: int) -> dict[str, object]:
+def answer(url: str, messages: list[dict], tools: list[dict], tokens: int, schema: dict) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LLM_USER_PATH"] = folder
         lines = "".join(

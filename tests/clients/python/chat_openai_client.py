@@ -6,7 +6,7 @@ import openai
 from program import run
 
 
-def answer(url: str, messages: list[dict], tools: list[dict], tokens: int) -> dict[str, object]:
+def answer(url: str, messages: list[dict], tools: list[dict], tokens: int, schema: dict) -> dict[str, object]:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=20)
     greedy = {"model": "chat", "messages": messages, "max_completion_tokens": tokens, "temperature": 0}
     whole = client.chat.completions.create(**greedy, logprobs=True, top_logprobs=2)
@@ -23,6 +23,12 @@ def answer(url: str, messages: list[dict], tools: list[dict], tokens: int) -> di
         for _ in stream:
             pass
         [streamed] = stream.get_final_completion().choices[0].message.tool_calls
+    form = {"type": "json_schema", "json_schema": {"name": schema["title"], "schema": schema, "strict": True}}
+    formed = client.chat.completions.create(model="chat", messages=messages, response_format=form, seed=5)
+    report = {"type": "function", "function": {"name": "report", "parameters": schema}}
+    forced = client.chat.completions.create(
+        model="chat", messages=messages, tools=[report], tool_choice="required", seed=5
+    )
     two = client.chat.completions.create(**greedy | {"temperature": 1, "n": 2, "seed": 5})
     response = client.responses.create(model="chat", input=messages, max_output_tokens=tokens, temperature=0)
     return {
@@ -33,6 +39,8 @@ def answer(url: str, messages: list[dict], tools: list[dict], tokens: int) -> di
         "streamed tools": [streamed.function.name, streamed.function.arguments],
         "after tools": after.usage.completion_tokens,
         "logprobs": [token.to_dict() for token in whole.choices[0].logprobs.content],
+        "formed": formed.choices[0].message.content,
+        "forced": [call.function.to_dict() for call in forced.choices[0].message.tool_calls],
         "two": [choice.message.content for choice in two.choices],
         "response": response.output_text,
         "vectors": [one.embedding for one in client.embeddings.create(model="encoder", input=["a", "b"]).data],
