@@ -31,7 +31,7 @@ from ext import _generator
 from ext._batching import Lane
 from ext._generator import TextGenerator
 from server.models.folder.weights import Weights
-from server.models.options import PRECISIONS
+from server.models.options import GENERATOR_PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ class Figures:
     memory: float = 0
     """MiB that the process has grown by at most while the model was loaded: its own memory and mapped files."""
     weights: float = 0
-    """MiB of the model's matrices in this precision, without their scales."""
+    """MiB of the model's matrices in this precision; without their scales, but in int4."""
     after: float = 0
     """MiB that it has grown by when all texts were written, with what of the cache they have used."""
 
@@ -226,7 +226,7 @@ def _bytes(shape: str, precision: str) -> int:
     share = size["num_key_value_heads"] / size["num_attention_heads"]
     layer = hidden * hidden * (2 + 2 * share) + 3 * hidden * inner
     matrices = size["num_hidden_layers"] * layer + size["vocab_size"] * hidden
-    return int(matrices * {"float32": 4, "bfloat16": 2, "int8": 1}[precision])
+    return int(matrices * {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.5625}[precision])
 
 
 def measure_ctranslate2(shape: str, kind: str, options: argparse.Namespace) -> Figures:
@@ -279,7 +279,7 @@ def run(options: argparse.Namespace) -> Results:
     """Everything."""
     results: Results = {}
     for shape in options.shapes:
-        for precision in PRECISIONS:
+        for precision in GENERATOR_PRECISIONS:
             results[shape, "ours", precision] = measure_ours(shape, precision, options)
         for kind in PEERS:
             results[shape, "CTranslate2", kind] = measure_ctranslate2(shape, kind, options)

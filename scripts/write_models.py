@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from process.files import write_atomically
-from server.models.options import PRECISIONS
+from server.models.options import GENERATOR_PRECISIONS, PRECISIONS
 from tests.support.folders import generated, language_models, served, table
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ BEGIN = "<!-- models: `python scripts/write_models.py` writes this table -->\n"
 END = "<!-- end of models -->\n"
 BEGIN_GENERATORS = "<!-- generators: `python scripts/write_models.py generators` writes this table -->\n"
 END_GENERATORS = "<!-- end of generators -->\n"
+NOT_MEASURED = "-"
 LEAST = 1e-7  # what float32 itself loses
 HEADROOM = 1.25
 
@@ -102,9 +103,12 @@ def with_table(document: str, rows_: str, first: str = BEGIN, last: str = END) -
 
 def generator_table(errors: Mapping[str, Mapping[str, str]]) -> str:
     """A line for each row of language_models."""
-    lines = ["| family | form | " + " | ".join(PRECISIONS) + " |", "|---|---|" + "---|" * len(PRECISIONS)]
+    lines = [
+        "| family | form | " + " | ".join(GENERATOR_PRECISIONS) + " |",
+        "|---|---|" + "---|" * len(GENERATOR_PRECISIONS),
+    ]
     for row in language_models.ROWS:
-        numbers = " | ".join(errors[row.name][precision] for precision in PRECISIONS)
+        numbers = " | ".join(errors[row.name].get(precision, NOT_MEASURED) for precision in GENERATOR_PRECISIONS)
         lines.append(f"| {row.family} | {row.variation or 'usual'} | {numbers} |")
     return "\n".join(lines) + "\n"
 
@@ -114,11 +118,12 @@ def read_generator_errors(document: str) -> dict[str, dict[str, float]]:
     found = {}
     for line in document.partition(BEGIN_GENERATORS)[2].partition(END_GENERATORS)[0].splitlines():
         family, variation, *numbers = ["", "", *(cell.strip() for cell in line.strip("|").split("|"))][
-            -2 - len(PRECISIONS) :
+            -2 - len(GENERATOR_PRECISIONS) :
         ]
         if numbers and numbers[0][:1].isdigit():
             name = family if variation == "usual" else f"{family}: {variation}"
-            found[name] = dict(zip(PRECISIONS, map(float, numbers), strict=True))
+            measured = dict(zip(GENERATOR_PRECISIONS, numbers, strict=True))
+            found[name] = {precision: float(number) for precision, number in measured.items() if number != NOT_MEASURED}
     return found
 
 
@@ -131,7 +136,7 @@ def measure_generators(chosen: Sequence[LanguageModel]) -> Errors:
             row.write(folder)
             right = generated.wanted(folder, generated.LOGITS)
             errors[row.name] = {
-                precision: written(generated.error(folder, right, precision)) for precision in PRECISIONS
+                precision: written(generated.error(folder, right, precision)) for precision in GENERATOR_PRECISIONS
             }
         print(row.name, errors[row.name], flush=True)
     return errors

@@ -71,9 +71,10 @@ class Models(SettingsGroup, title="Models"):
         "device that libtorch computes on: cpu, cuda or cuda:N",
         to=("torchscript", "encoder", "generator"),
     )
-    precision: Literal["float32", "bfloat16", "int8"] = setting(
+    precision: Literal["float32", "bfloat16", "int8", "int4"] = setting(
         "float32",
-        "precision of models that are read from Hugging Face folders; of one: NAME=FOLDER,precision=int8",
+        "precision of models that are read from Hugging Face folders, int4 of generators alone; of one:"
+        " NAME=FOLDER,precision=int8",
         to=("encoder", "generator"),
     )
     model_device: Strings = setting(

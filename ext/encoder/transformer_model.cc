@@ -26,6 +26,9 @@ constexpr int64_t kTokensRoundedTo = 16;
 struct TransformerModel::Parts {
   Parts(const TransformerSource& source, Precision precision, const std::string& device, uint32_t max_tokens)
       : execution{precision, Device(device), max_tokens}, files(source.places) {
+    if (precision == Precision::int4) {
+      throw ModelError("int4 is for models that generate text; for this one take int8 (setting precision)");
+    }
     if (!execution.device.is_processor() && precision == Precision::int8) {
       throw ModelError("int8 is for the processor; on a card take bfloat16 (setting precision)");
     }

@@ -48,8 +48,9 @@ uint32_t pages_for(const std::vector<kernels::AttentionShape>& shapes, const Gen
 struct GenerativeModel::Parts {
   Parts(const Config& config, const WeightPlaces& places, const GenerativeModelSettings& settings)
       : execution{settings.precision, Device(settings.device), settings.max_tokens, true}, files(places) {
-    if (!by_loops(execution.device) && settings.precision == Precision::int8) {
-      throw ModelError("int8 is for the processor; on a card take bfloat16 (setting precision)");
+    const bool is_whole = settings.precision == Precision::int8 || settings.precision == Precision::int4;
+    if (!by_loops(execution.device) && is_whole) {
+      throw ModelError("int8 and int4 are for the processor; on a card take bfloat16 (setting precision)");
     }
     const c10::InferenceMode inference;
     const auto on_stream = execution.device.guard();

@@ -71,7 +71,8 @@ inline Precision take_precision(py::dict& settings) {
   if (name == "float32") return Precision::float32;
   if (name == "bfloat16") return Precision::bfloat16;
   if (name == "int8") return Precision::int8;
-  throw py::value_error("precision must be float32, bfloat16 or int8");
+  if (name == "int4") return Precision::int4;
+  throw py::value_error("precision must be float32, bfloat16, int8 or int4");
 }
 
 }  // namespace predictor

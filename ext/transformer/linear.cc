@@ -19,6 +19,7 @@
 #include "kernels/activations.h"
 #include "kernels/bfloat16.h"
 #include "kernels/packed_gemm.h"
+#include "kernels/packed_int4.h"
 #include "kernels/quantization.h"
 #include "transformer/loops.h"
 #include "transformer/packed_products.h"
@@ -281,6 +282,59 @@ class Int8Linear : public Linear {
   kernels::PackedMatrix packed_;
 };
 
+// Weights in 4 bits. Rows of x are rounded as for int8.
+class Int4Linear : public Linear {
+ public:
+  Int4Linear(const Matrices& weight, at::Tensor bias)
+      : in_features_(in_of(weight)),
+        bias_(std::move(bias)),
+        packed_(static_cast<size_t>(in_features_), static_cast<size_t>(out_of(weight)), allowed_instructions()) {
+    pack_rows(weight, at::kFloat, [this](int64_t first, const at::Tensor& rows) {
+      packed_.pack(static_cast<size_t>(first), rows.const_data_ptr<float>(), static_cast<size_t>(rows.size(0)));
+    });
+  }
+
+  at::Tensor apply(const at::Tensor& x) const override {
+    const int64_t rows = x.size(0);
+    const auto out_features = static_cast<int64_t>(packed_.out_features());
+    const auto stride = static_cast<int64_t>(packed_.in_features());
+    const auto groups = static_cast<int64_t>(packed_.groups());
+    const at::Tensor rounded = at::empty({rows, stride}, at::kByte);
+    const at::Tensor offsets = at::empty({rows, groups}, at::kInt);
+    auto* const bytes = rounded.mutable_data_ptr<uint8_t>();
+    auto* const whole = reinterpret_cast<int8_t*>(bytes);
+    auto* const of_groups = offsets.mutable_data_ptr<int32_t>();
+    std::vector<kernels::CenteredRow> row_scales(static_cast<size_t>(rows));
+    for_rows(rows, in_features_, [&](int64_t row) {
+      row_scales[static_cast<size_t>(row)] = kernels::quantize_row(
+          x.const_data_ptr<float>() + row * in_features_, static_cast<size_t>(in_features_), 0, bytes + row * stride);
+      std::fill(whole + row * stride + in_features_, whole + (row + 1) * stride, int8_t{0});
+      kernels::group_offsets(whole + row * stride, packed_.groups(), of_groups + row * groups);
+    });
+    at::Tensor out = at::empty({rows, out_features}, at::kFloat);
+    auto* const y = out.mutable_data_ptr<float>();
+    const auto product = [&](size_t first, size_t last) {
+      packed_.multiply(whole, of_groups, static_cast<size_t>(rows), first, last, y);
+    };
+    share_blocks(packed_, rows, product, [&](size_t begin, size_t end) {
+      for (int64_t row = 0; row < rows; ++row) {
+        const kernels::CenteredRow& scaled = row_scales[static_cast<size_t>(row)];
+        kernels::finish_int4_row(y + row * out_features + begin, scaled.scale, scaled.middle,
+                                 packed_.column_sums().data() + begin,
+                                 bias_.defined() ? numbers_of(bias_) + begin : nullptr, end - begin);
+      }
+    });
+    return out;
+  }
+  int64_t in_features() const override { return in_features_; }
+  bool is_batch_invariant() const override { return true; }
+
+ private:
+  const int64_t in_features_;
+  const at::Tensor bias_;
+  kernels::PackedInt4Matrix packed_;
+};
+
 // Instructions for whole tiles of bfloat16, which oneDNN uses and ours do not.
 bool has_amx() {
 #if defined(__x86_64__)
@@ -335,6 +389,8 @@ std::unique_ptr<Linear> make_of(const Execution& execution, const Matrices& weig
       return make_bfloat16(weight, bias, execution.batch_invariant);
     case Precision::int8:
       return make_int8(weight, bias);
+    case Precision::int4:
+      return std::make_unique<Int4Linear>(weight, bias);
   }
   return nullptr;
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "kernels/packed_gemm.h"
+#include "kernels/packed_int4.h"
 
 namespace predictor {
 
@@ -25,22 +26,30 @@ inline kernels::Instructions allowed_instructions() {
   return allowed;
 }
 
-// x [rows, in_features] -> y [rows, out_features]. `then`: what is made of the columns from a first to before a last of
-// y, while they are in the caches.
-template <typename In, typename Out, typename Then>
-void multiply(const kernels::PackedMatrix& matrix, const In* x, int64_t rows, Out* y, const Then& then) {
+// `product` of the blocks from a first to before a last, by several threads where that is worth while for so many rows;
+// `then`: what is made of their columns, while they are in the caches.
+template <typename Matrix, typename Product, typename Then>
+void share_blocks(const Matrix& matrix, int64_t rows, const Product& product, const Then& then) {
   constexpr int64_t kGrain = 1 << 18;  // multiplications that make another thread worth while
   constexpr int64_t kReading = 8;      // of a weight: as long as so many multiplications
   const auto count = static_cast<int64_t>(matrix.blocks());
-  const auto weights = static_cast<int64_t>(matrix.in_features() * kernels::PackedMatrix::kBlockColumns);
+  const auto weights = static_cast<int64_t>(matrix.in_features() * Matrix::kBlockColumns);
   const int64_t of_block = std::max<int64_t>(std::max(rows, kReading) * weights, 1);
   at::parallel_for(0, count, 1 + kGrain / of_block, [&](int64_t begin, int64_t end) {
     const auto first = static_cast<size_t>(begin);
     const auto last = static_cast<size_t>(end);
-    matrix.multiply(x, static_cast<size_t>(rows), first, last, y);
-    then(first * kernels::PackedMatrix::kBlockColumns,
-         std::min(last * kernels::PackedMatrix::kBlockColumns, matrix.out_features()));
+    product(first, last);
+    then(first * Matrix::kBlockColumns, std::min(last * Matrix::kBlockColumns, matrix.out_features()));
   });
+}
+
+// x [rows, in_features] -> y [rows, out_features].
+template <typename In, typename Out, typename Then>
+void multiply(const kernels::PackedMatrix& matrix, const In* x, int64_t rows, Out* y, const Then& then) {
+  const auto product = [&](size_t first, size_t last) {
+    matrix.multiply(x, static_cast<size_t>(rows), first, last, y);
+  };
+  share_blocks(matrix, rows, product, then);
 }
 
 template <typename In, typename Out>

@@ -11,6 +11,7 @@ from server.models.folder.sentence_transformers import POOLING_MODES
 from server.upstream.servers import NAMES, SERVED
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+GENERATOR_PRECISIONS = (*PRECISIONS, "int4")
 
 _OPTIONS = re.compile(r"(?:,[a-z_]+=[^,/]*)+$")
 
@@ -58,7 +59,7 @@ def split_options(location: str) -> tuple[str, ModelOptions]:
     options = NO_OPTIONS
     for name, value in given.items():
         if name == "precision":
-            options = options._replace(precision=_one_of(name, value, PRECISIONS))
+            options = options._replace(precision=_one_of(name, value, GENERATOR_PRECISIONS))
         elif name == "pooling":
             options = options._replace(pooling=tuple(_one_of(name, mode, POOLING_MODES) for mode in value.split("+")))
         elif name == "ignore":

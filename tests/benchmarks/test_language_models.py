@@ -20,11 +20,11 @@ def test_the_tables_have_a_row_for_each(
     assert main(["--quick", "--shapes", "tiny", "--threads", "1"]) in (0, 1)
     _, rates, others, verdict = capsys.readouterr().out.split("\n\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rates.splitlines()[2:]]
-    ours = [["tiny", "ours", precision] for precision in ("float32", "bfloat16", "int8")]
+    ours = [["tiny", "ours", precision] for precision in ("float32", "bfloat16", "int8", "int4")]
     assert [row[:3] for row in rows] == [*ours, *(["tiny", "CTranslate2", kind] for kind in ("float32", "int8"))]
     assert all(float(cell.replace(",", "")) > 0 for row in rows for cell in row[3:])
-    assert len(others.splitlines()) == 2 + 3
-    assert len(verdict.splitlines()) == 2 + 2 * 4 + 3 * 2 + 1
+    assert len(others.splitlines()) == 2 + 4
+    assert len(verdict.splitlines()) == 2 + 2 * 4 + 4 * 2 + 1
 
 
 def test_what_is_asked() -> None:

@@ -247,7 +247,8 @@ def test_what_is_no_token_is_refused(source: Source, ids: list[int]) -> None:
         ({"warm_up_tokens": 1 << 17}, "warm_up_tokens must be 0 to 65536"),
         ({"batch_tokens": 0}, "batch_tokens must be 1 to"),
         ({"device": "cuda:99"}, "there is no device cuda:99"),
-        ({"precision": "float8"}, "precision must be float32, bfloat16 or int8"),
+        ({"precision": "float8"}, "precision must be float32, bfloat16, int8 or int4"),
+        ({"precision": "int4"}, "int4 is for models that generate text; for this one take int8"),
     ],
 )
 def test_settings_out_of_range(source: Source, settings: dict[str, Any], reason: str) -> None:

@@ -128,13 +128,13 @@ def test_wide_layers_in_every_precision(tmp_path: Path) -> None:
     wide = wide_source(tmp_path)
     prompt = prompts()[2]
     exact = wide.logits(prompt)
-    for precision, tolerance in (("bfloat16", 0.02), ("int8", 0.03)):
+    for precision, tolerance in (("bfloat16", 0.02), ("int4", 0.3), ("int8", 0.03)):
         found = wide.logits(prompt, precision=precision)
         assert error(found, exact) < tolerance, precision
     assert np.array_equal(wide.logits(prompt[:7], precision="int8"), found[:7])  # sums are exact: not by luck
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "int8", "int4"])
 def test_threads_do_not_matter(tmp_path: Path, precision: str) -> None:
     """The products of these layers are large enough for two."""
     wide = wide_source(tmp_path)
@@ -151,9 +151,9 @@ ODD = {"n_layer": 1, "n_head": 3, "n_embd": 51, "n_inner": 17}  # no multiple of
 @pytest.mark.parametrize("less", LESS)
 @pytest.mark.parametrize("changed", [{}, ODD], ids=["even", "odd"])
 def test_products_by_lesser_processors(less: str, changed: dict[str, Any], tmp_path: Path) -> None:
-    """int8's sums are exact whatever multiplies; attention may fuse its multiplications and additions."""
+    """The sums of whole numbers are exact whatever multiplies; attention may fuse its multiplications and additions."""
     source = source_of(random_model(**changed), tmp_path)
-    for precision in ("float32", "int8"):
+    for precision in ("float32", "int8", "int4"):
         _, found = elsewhere(LESS[less], source, [prompts()[5]], precision=precision)
         assert error(found, source.logits(prompts()[5], precision=precision)) <= 1e-5, precision
 
@@ -161,7 +161,7 @@ def test_products_by_lesser_processors(less: str, changed: dict[str, Any], tmp_p
 # ------------------------------------------------------------------------------------------------------- batch mates
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
 def test_logits_do_not_depend_on_chunks(source: Source, precision: str) -> None:
     prompt = prompts()[5]
     whole = source.logits(prompt, precision=precision)
@@ -169,7 +169,7 @@ def test_logits_do_not_depend_on_chunks(source: Source, precision: str) -> None:
         assert np.array_equal(source.logits(prompt, chunk, precision=precision), whole), chunk
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
 def test_a_sampled_text_does_not_depend_on_its_batch_mates(source: Source, precision: str) -> None:
     asked = prompts()
     options = {"temperature": 1.0, "seed": 7}
@@ -414,7 +414,7 @@ def test_a_full_queue_and_closing(source: Source) -> None:
     assert {status for _, status, _ in rest} <= {OK, UNAVAILABLE}
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "int8", "int4"])
 def test_a_model_that_fails_fails_one_request(reference: Any, precision: str, tmp_path: Path) -> None:
     """A position whose embedding is not a number spoils the texts that reach it, and not who has their pages next."""
     positions = reference.transformer.wpe.weight.detach().clone()

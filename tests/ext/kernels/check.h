@@ -34,6 +34,7 @@ void test_bfloat16();
 void test_norms();
 void test_paged_attention();
 void test_packed_gemm();
+void test_packed_int4();
 void test_quantization();
 void test_rotary();
 

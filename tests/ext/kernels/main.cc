@@ -80,6 +80,7 @@ int main() {
   test_paged_attention();
   test_attention();
   test_packed_gemm();
+  test_packed_int4();
   std::printf("%016" PRIx64 "\n", digest_value());
   return 0;
 }

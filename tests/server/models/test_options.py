@@ -44,7 +44,7 @@ def test_a_path_that_looks_like_options_is_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ("precision=int4", "precision is 'int4'; it must be one of float32, bfloat16, int8"),
+        ("precision=int2", "precision is 'int2'; it must be one of float32, bfloat16, int8, int4"),
         ("pooling=median", "pooling is 'median'; it must be one of cls, max, mean, mean_sqrt_len_tokens, "),
         ("speed=high", "speed is no option of a model; the options are precision, pooling, ignore"),
         ("precision=int8,precision=int8", "precision is given twice"),

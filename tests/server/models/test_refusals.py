@@ -143,7 +143,7 @@ async def test_what_is_served_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ("precision=int4", "precision is 'int4'; it must be one of float32, bfloat16, int8"),
+        ("precision=int2", "precision is 'int2'; it must be one of float32, bfloat16, int8, int4"),
         ("fast=1", "fast is no option of a model"),
     ],
 )

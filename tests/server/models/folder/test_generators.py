@@ -33,6 +33,8 @@ MOST_CLOSE = 4  # of 20 texts, those that float32 does not decide
 
 ROWS = [row for row in language_models.ROWS if row.model_type in _generator.architectures()]
 BASIC = [row for row in ROWS if not row.variation]
+DOCUMENTED = write_models.read_generator_errors(write_models.DOCUMENT.read_text(encoding="utf-8"))
+IN_INT4 = [row for row in ROWS if "int4" in DOCUMENTED[row.name]]
 
 
 def _parametrised(rows: list[LanguageModel]) -> Any:
@@ -99,12 +101,6 @@ def test_logits_are_those_of_transformers(
     assert generated.error(folder_of(row), wanted(row), "float32") <= EXACT
 
 
-@pytest.fixture(scope="module")
-def documented() -> dict[str, dict[str, float]]:
-    """The errors that docs/models.md promises."""
-    return write_models.read_generator_errors(write_models.DOCUMENT.read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 @_parametrised(ROWS)
 def test_other_precisions_are_as_near_as_documented(
@@ -112,10 +108,19 @@ def test_other_precisions_are_as_near_as_documented(
     precision: str,
     folder_of: Callable[[LanguageModel], Path],
     wanted: Callable[[LanguageModel], Right],
-    documented: dict[str, dict[str, float]],
 ) -> None:
     error = generated.error(folder_of(row), wanted(row), precision)
-    assert error <= OTHER_PROCESSOR * documented[row.name][precision]
+    assert error <= OTHER_PROCESSOR * DOCUMENTED[row.name][precision]
+
+
+@_parametrised(IN_INT4)
+def test_int4_is_as_near_as_documented(
+    row: LanguageModel,
+    folder_of: Callable[[LanguageModel], Path],
+    wanted: Callable[[LanguageModel], Right],
+) -> None:
+    error = generated.error(folder_of(row), wanted(row), "int4")
+    assert error <= OTHER_PROCESSOR * DOCUMENTED[row.name]["int4"]
 
 
 @_parametrised(BASIC)
