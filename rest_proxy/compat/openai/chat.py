@@ -169,7 +169,7 @@ class _Answer:
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": fields.model,
+            "model": fields.model or "",
         }
         self.stream_head = {**self.head, "object": "chat.completion.chunk"}
 
@@ -257,7 +257,7 @@ def _schema() -> dict[str, Any]:
         id=STRING,
         object={"const": "chat.completion"},
         created=INTEGER,
-        model={"type": ["string", "null"]},
+        model=STRING,
         choices=array_of(choice),
         usage=object_of(prompt_tokens=INTEGER, completion_tokens=INTEGER, total_tokens=INTEGER),
     )

@@ -112,7 +112,7 @@ class _Completion:
             "id": f"cmpl-{request_id}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": fields.model,
+            "model": fields.model or "",
         }
 
     async def named(self, asked: _Asked, text: Awaitable[T]) -> T:
@@ -219,7 +219,7 @@ def _schema() -> dict[str, Any]:
         id=STRING,
         object={"const": "text_completion"},
         created=INTEGER,
-        model={"type": ["string", "null"]},
+        model=STRING,
         choices=array_of(choice),
         usage=object_of(prompt_tokens=INTEGER, completion_tokens=INTEGER, total_tokens=INTEGER),
     )

@@ -47,7 +47,8 @@ class Embeddings:
         if tokens is None:
             tokens = estimated_tokens([fields.input] if isinstance(fields.input, str) else fields.input)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return numbers_response({"object": "list", "data": data, "model": fields.model, "usage": usage}, request_id)
+        answer = {"object": "list", "data": data, "model": fields.model or "", "usage": usage}
+        return numbers_response(answer, request_id)
 
 
 def routes(settings: Settings, pool: Pool) -> list[Route]:
