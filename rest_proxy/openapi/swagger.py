@@ -54,11 +54,15 @@ def swagger_document(route: Route, title: str, description: str) -> dict[str, An
 
 
 def _in_swagger_2(field: Schema) -> dict[str, Any]:
-    """A field that may be null as one that may be left out, because Swagger 2.0 has no null."""
+    """A field that may be null as one that may be left out, and one of several types as any.
+
+    Swagger 2.0 has neither null nor a choice of types.
+    """
     described = {name: value for name, value in field.items() if name not in ("anyOf", "title")}
     if described.get("default", described) is None:
         del described["default"]
     described |= next((kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"), {})
+    described.pop("anyOf", None)
     if "exclusiveMinimum" in described:
         described |= {"minimum": described["exclusiveMinimum"], "exclusiveMinimum": True}
     return described
