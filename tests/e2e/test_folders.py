@@ -60,7 +60,7 @@ def test_what_the_models_say_of_themselves(serving: Service) -> None:
     assert infos["vectors"].details["precision"] == "int8"
     assert infos["owner/ranks"].details["precision"] == "bfloat16"
     assert infos["owner/topics"].details["labels"] == "contradiction, neutral, entailment"
-    assert infos["owner/ranks"].methods == ["rerank", "tokenize"]
+    assert infos["owner/ranks"].methods == ["rerank", "tokenize", "detokenize"]
     assert "rerank" in infos["owner/ranks"].default_for
 
 

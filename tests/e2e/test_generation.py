@@ -70,7 +70,8 @@ def test_a_whole_text(service: Service) -> None:
         assert done.continuation
         assert 0 < done.prompt_tokens < len(PROMPT)
         assert predictor.generate(PROMPT, LONG, None) == predictor.generate(PROMPT, LONG, None)
-        assert predictor.generate(PROMPT, None, None).token_count == 20
+        usual = predictor.generate(PROMPT, None, None)  # which is sampled, and may end before
+        assert usual.token_count == 20 or usual.finish_reason == FinishReason.END_OF_TEXT
         others = {predictor.generate(PROMPT, None, None).continuation for _ in range(3)}
         assert len(others) > 1  # without a seed every call has its own
         assert predictor.generate("", greedy, None).token_count == 12

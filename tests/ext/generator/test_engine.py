@@ -18,6 +18,7 @@ import torch
 
 from ext import _generator
 from ext._batching import Admission, Status
+from server.models.folder.weights import Weight
 from tests.support.generators import (
     BULK,
     DEADLINE,
@@ -435,30 +436,22 @@ def test_a_model_that_fails_fails_one_request(reference: Any, precision: str, tm
 
 def test_wrong_weights(source: Source, reference: Any, tmp_path: Path) -> None:
     name = "transformer.h.1.mlp.c_fc.weight"
-    file, dtype, shape, offset, size = source.weights[name]
+    place = Weight(*source.weights[name])
     wrong = {
         "there is no weight transformer.h.1.mlp.c_fc.weight": None,
-        "c_fc.weight is of shape [64, 255]; by the configuration it must be [64, 256]": (
-            file,
-            dtype,
-            [64, 255],
-            offset,
-            size - 64 * 4,
+        "c_fc.weight is of shape [64, 255]; by the configuration it must be [64, 256]": place._replace(
+            shape=[64, 255], size=place.size - 64 * 4
         ),
-        "c_fc.weight is of type I64": (file, "I64", shape, offset, size),
-        "c_fc.weight is cut short": (file, dtype, shape, offset, size - 4),
-        "model.safetensors is cut short: weight transformer.h.1.mlp.c_fc.weight is not all in it": (
-            file,
-            dtype,
-            shape,
-            offset,
-            1 << 40,
+        "c_fc.weight is of type I64": place._replace(dtype="I64"),
+        "c_fc.weight is cut short": place._replace(size=place.size - 4),
+        "model.safetensors is cut short: weight transformer.h.1.mlp.c_fc.weight is not all in it": place._replace(
+            size=1 << 40
         ),
     }
-    for message, place in wrong.items():
+    for message, changed in wrong.items():
         weights = {key: value for key, value in source.weights.items() if key != name}
-        if place is not None:
-            weights[name] = place
+        if changed is not None:
+            weights[name] = changed
         with pytest.raises(_generator.ModelError) as caught:
             Generators(replace(source, weights=weights))
         assert message in str(caught.value)
@@ -478,7 +471,7 @@ def test_wrong_settings_and_requests(shared: Generators, source: Source) -> None
         ({"slots": 0}, "slots must be 1 to 256"),
         ({"slots": 257}, "slots must be 1 to 256"),
         ({"queue_tokens": 10}, "queue_tokens"),
-        ({"precision": "int4"}, "precision must be"),
+        ({"precision": "int3"}, "precision must be"),
         ({"device": "cuda:99"}, r"there is no device cuda:99 \(setting device\): "),
         ({"device": "tpu"}, "device is 'tpu'; it must be cpu or"),
     ):

@@ -77,7 +77,7 @@ def answers(
     """What each text is answered with, all submitted before any is run."""
     for number, text in enumerate(texts):
         second = len(text) if begins is None else begins
-        assert native.submit(text, second, prompt, 0, time.monotonic_ns() + 60 * 10**9, number) > 0
+        assert native.submit(text, second, prompt, len(text), 0, time.monotonic_ns() + 60 * 10**9, number) > 0
     native.wake()
     found: dict[int, Array | str] = {}
     while len(found) < len(texts):

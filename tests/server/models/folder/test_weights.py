@@ -48,7 +48,7 @@ def contents(weights: Weights) -> dict[str, torch.Tensor]:
     """The tensors, read where the weights say that they lie."""
     files = [Path(file).read_bytes() for file in weights.files]
     found = {}
-    for name, (file, dtype, shape, offset, size) in weights.tensors.items():
+    for name, (file, dtype, shape, offset, size, *_) in weights.tensors.items():
         content = bytearray(files[file][offset : offset + size])
         found[name] = torch.frombuffer(content, dtype=TYPES[dtype]).reshape(shape) if size else torch.zeros(shape)
     return found
