@@ -129,7 +129,7 @@ struct Avx512Int4 {
 #pragma GCC unroll 4
       for (size_t pair = 0; pair < kInt4Pairs; ++pair, matrix += 64, x += 8) {
         _mm_prefetch(matrix + kInt4Ahead, _MM_HINT_T0);
-        const __m512i both = _mm512_load_si512(matrix);
+        const __m512i both = _mm512_loadu_si512(matrix);  // scales between groups leave 32 bytes
         const __m512i first = _mm512_and_si512(both, low);
         const __m512i second = _mm512_and_si512((__m512i)((Register512::Words)both >> 4), low);
 #pragma GCC unroll 8
