@@ -82,7 +82,6 @@ class Operations:
 def routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
     """/models, /healthz, /readyz, /status and /metrics."""
     operations = Operations(settings, pool, metrics)
-    not_ready = object_of(ready={"const": False}, reasons=array_of(STRING))
     return [
         Route(
             path="/models",
@@ -104,32 +103,8 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
             answers=(Answer({JSON: object_of(alive={"const": True})}, examples={JSON: {"alive": True}}),),
             bounded=False,
         ),
-        Route(
-            path="/readyz",
-            methods=GET,
-            answer=operations.ready,
-            name="readyz",
-            summary="Is a server ready to predict?",
-            tag=_TAG,
-            answers=(
-                Answer({JSON: object_of(ready={"const": True})}, examples={JSON: {"ready": True}}),
-                Answer({JSON: not_ready}, status=503, description=_NOT_READY),
-            ),
-            bounded=False,
-        ),
-        Route(
-            path="/ping",
-            methods=GET,
-            answer=operations.ready,
-            name="ping",
-            summary="Is a server ready to predict? As SageMaker and others ask it",
-            tag=_TAG,
-            answers=(
-                Answer({JSON: object_of(ready={"const": True})}, examples={JSON: {"ready": True}}),
-                Answer({JSON: not_ready}, status=503, description=_NOT_READY),
-            ),
-            bounded=False,
-        ),
+        _readiness(operations, "/readyz", "Is a server ready to predict?"),
+        _readiness(operations, "/ping", "Is a server ready to predict? As SageMaker and others ask it"),
         Route(
             path="/version",
             methods=GET,
@@ -161,6 +136,24 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
             bounded=False,
         ),
     ]
+
+
+def _readiness(operations: Operations, path: str, summary: str) -> Route:
+    """A route that says whether a server is ready."""
+    not_ready = object_of(ready={"const": False}, reasons=array_of(STRING))
+    return Route(
+        path=path,
+        methods=GET,
+        answer=operations.ready,
+        name=path.removeprefix("/"),
+        summary=summary,
+        tag=_TAG,
+        answers=(
+            Answer({JSON: object_of(ready={"const": True})}, examples={JSON: {"ready": True}}),
+            Answer({JSON: not_ready}, status=503, description=_NOT_READY),
+        ),
+        bounded=False,
+    )
 
 
 def _status() -> Schema:

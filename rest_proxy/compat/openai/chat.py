@@ -107,27 +107,27 @@ class ChatCompletions:
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         """An answer, or as many as `n` says."""
         fields = await read_json(ChatRequest, request, self._settings)
-        asked = Asked(fields, fields.options(self._settings, request_id))
+        call = ChatCall(fields, fields.options(self._settings, request_id))
         answer = _Answer(fields, request_id)
         with self._generator.places(fields.choices):
             if fields.stream:
-                return await self._stream(request, request_id, answer, asked)
+                return await self._stream(request, request_id, answer, call)
             done = await all_of(
-                self._generator.chat(asked.messages, how, asked.options, asked.chat_options) for how in asked.each()
+                self._generator.chat(call.messages, how, call.options, call.chat_options) for how in call.each()
             )
         choices = [answer.choice(index, completion) for index, completion in enumerate(done)]
         return json_response({**answer.head, "choices": choices, "usage": usage(done)}, request_id)
 
     async def _stream(
-        self, request: web.BaseRequest, request_id: str, answer: _Answer, asked: Asked
+        self, request: web.BaseRequest, request_id: str, answer: _Answer, call: ChatCall
     ) -> web.StreamResponse:
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(deadline(request, asked.options, self._settings))
+            await stack.enter_async_context(deadline(request, call.options, self._settings))
             texts = [
                 await stack.enter_async_context(
-                    self._generator.chat_stream(asked.messages, how, asked.options, asked.chat_options)
+                    self._generator.chat_stream(call.messages, how, call.options, call.chat_options)
                 )
-                for how in asked.each()
+                for how in call.each()
             ]
             events = EventStream(request, request_id, error_object, error_prefix=b"data: ")
             await stack.enter_async_context(events)
@@ -138,7 +138,7 @@ class ChatCompletions:
         return events.response
 
 
-class Asked:
+class ChatCall:
     """The calls that one request becomes."""
 
     def __init__(self, fields: ChatRequest, options: RequestOptions) -> None:

@@ -45,8 +45,8 @@ _REASONS = {
 }
 
 
-class Asked(NamedTuple):
-    """A text that is asked for."""
+class TextRequest(NamedTuple):
+    """A text that a caller wants."""
 
     path: str
     body: dict[str, Any]
@@ -79,37 +79,37 @@ class Generations:
 
     async def run(self, items: Sequence[Item]) -> list[Any]:
         """The text, or why there is none."""
-        asked: Asked = items[0].payload
-        growing = Growing(asked, self._most_bytes)
+        request: TextRequest = items[0].payload
+        growing = Growing(request, self._most_bytes)
         try:
-            async with asyncio.timeout((asked.deadline_ns - time.monotonic_ns()) / 1e9):
+            async with asyncio.timeout((request.deadline_ns - time.monotonic_ns()) / 1e9):
                 await self._patience.call(
-                    lambda: self._grow(asked, growing), lambda: asked.listener is None or not growing.begun
+                    lambda: self._grow(request, growing), lambda: request.listener is None or not growing.started
                 )
             return [growing.end()]
         except TimeoutError:
-            if not growing.begun:
+            if not growing.started:
                 return [TimeoutError("the deadline passed while the upstream server worked")]
             return [growing.end(FinishReason.DEADLINE)]
         except UpstreamError as error:
             return [failure(error, self._client.address.server)]
 
-    async def _grow(self, asked: Asked, growing: Growing) -> None:
-        body = asked.body | {"stream": True, "stream_options": {"include_usage": True}}
+    async def _grow(self, request: TextRequest, growing: Growing) -> None:
+        body = request.body | {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            await self._read(asked, body, growing)
+            await self._read(request, body, growing)
         except RefusedError as error:
-            if not asked.sampling.clamp_max_tokens or "messages" not in body or error.status != 400:
+            if not request.sampling.clamp_max_tokens or "messages" not in body or error.status != 400:
                 raise
             # Maybe there is no room for max_tokens. Without it an answer has what room there is, which is less.
             del body["max_tokens"]
-            await self._read(asked, body, growing)
+            await self._read(request, body, growing)
 
-    async def _read(self, asked: Asked, body: dict[str, Any], growing: Growing) -> None:
+    async def _read(self, request: TextRequest, body: dict[str, Any], growing: Growing) -> None:
         growing.begin()
-        async with contextlib.aclosing(self._client.stream(asked.path, body)) as events:
+        async with contextlib.aclosing(self._client.stream(request.path, body)) as events:
             async for event in events:
-                growing.take(asked.read(event))
+                growing.take(request.read(event))
                 if growing.is_over:
                     return
         if not growing.has_ended:
@@ -119,16 +119,16 @@ class Generations:
 class Growing:
     """A text that grows, handed on as it does, or kept until it is whole."""
 
-    def __init__(self, asked: Asked, most_bytes: int) -> None:
-        self._sampling = asked.sampling
-        self._listener = asked.listener
+    def __init__(self, request: TextRequest, most_bytes: int) -> None:
+        self._sampling = request.sampling
+        self._listener = request.listener
         self._most_bytes = most_bytes
         self._usage: Usage | None = None
         self.begin()
 
     def begin(self) -> None:
         """Forget what came before: the text is asked for anew."""
-        self.begun = False
+        self.started = False
         self._parts: list[str] = []
         self._calls: list[list[Any]] = []
         self._scores: list[TokenLogprob] = []
@@ -157,7 +157,7 @@ class Growing:
             if self._room < 0:
                 raise AnswerError("a text is longer than message_bytes")
             self._events += 1
-            self.begun = True
+            self.started = True
         for call in part.calls:
             self._take_call(*call)
         scores = _scores(part.scores, self._sampling.logprobs)

@@ -15,7 +15,7 @@ from server.models.requests import ChatAnswer, Generated
 from server.models.sampling import CONTRACT
 from server.models.task_queue import TaskEngine, TaskQueue
 from server.models.upstream.conversation import body_of
-from server.models.upstream.generations import Asked, Generations
+from server.models.upstream.generations import Generations, TextRequest
 from server.models.upstream.readings import Pair, Readings, Text
 from server.models.upstream.sampling import fields_of
 from server.upstream import answers
@@ -135,7 +135,7 @@ class UpstreamModel:
         on_text: Callable[[str, int, Scores], object] | None = None,
     ) -> Generated:
         """See Model.generate; `tokens` is what prompt_tokens gave."""
-        asked = Asked(
+        request = TextRequest(
             f"{self._client.address.base}/completions",
             {"model": self._client.address.model, "prompt": tokens} | self._fields(sampling, chats=False),
             answers.completion,
@@ -143,7 +143,7 @@ class UpstreamModel:
             context.deadline_ns,
             None if on_text is None else lambda text, count, scores, _calls: on_text(text, count, scores),
         )
-        done = await self._grown(asked, self._cost.tokens_of([tokens]), context)
+        done = await self._grown(request, self._cost.tokens_of([tokens]), context)
         return Generated(done.text, done.token_count, done.finish_reason, done.prompt_tokens, done.scores)
 
     async def chat_prompt(self, conversation: Conversation, context: RequestContext) -> Any:
@@ -156,7 +156,7 @@ class UpstreamModel:
     ) -> ChatAnswer:
         """See Model.chat."""
         body, cost = prompt
-        asked = Asked(
+        request = TextRequest(
             f"{self._client.address.base}/chat/completions",
             {"model": self._client.address.model}
             | body
@@ -167,7 +167,7 @@ class UpstreamModel:
             context.deadline_ns,
             on_part,
         )
-        return ChatAnswer(*await self._grown(asked, cost, context))
+        return ChatAnswer(*await self._grown(request, cost, context))
 
     async def chat_text(self, conversation: Conversation, context: RequestContext) -> tuple[str, list[int]]:
         """Raises INVALID_ARGUMENT: the prompt is the upstream server's own matter."""
@@ -178,8 +178,8 @@ class UpstreamModel:
     def _fields(self, sampling: Sampling, *, chats: bool) -> dict[str, Any]:
         return fields_of(sampling, self._found.server, self._found.context, chats=chats)
 
-    async def _grown(self, asked: Asked, cost: int, context: RequestContext) -> Grown:
-        return await self._generations.submit(asked, cost, context=context)  # type: ignore[no-any-return]
+    async def _grown(self, request: TextRequest, cost: int, context: RequestContext) -> Grown:
+        return await self._generations.submit(request, cost, context=context)  # type: ignore[no-any-return]
 
     # --------------------------------------------------------------------------------------------------------- all
 
