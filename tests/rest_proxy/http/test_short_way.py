@@ -34,7 +34,8 @@ LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: last\r\nConnection: c
 TALKATIVE = ("batches", "embedded-tf")  # they change something, or wait for files
 CHANGING = re.compile(
     rb"(?<=\r\nDate: )[^\r]+|(?<=X-Request-Id: )[0-9a-f]{8,}[-0-9a-f]*|(?<=request_id\":\")[0-9a-f-]+"
-    rb"|(?<=\"created\":)\d+|cmpl-[0-9a-f-]+|(?<=\"uptime_s\":)[0-9.]+|(?<=Content-Length: )\d+(?=\r\n.*uptime)"
+    rb"|(?<=\"created\":)\d+|cmpl-[0-9a-f-]+|(?<=\"uptime_s\":)[0-9.]+"
+    rb"|(?<=Content-Length: )\d+(?=\r\n(?:[^\r\n]+\r\n)*\r\n[^\r\n]*\"uptime_s\":)"  # which has a digit more in time
 )
 
 
