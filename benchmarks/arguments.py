@@ -56,7 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Measures this service, the plain Apache Thrift server and the model alone, in one run.",
         epilog="Tables go to stdout, progress to stderr. "
-        "The exit status is 1 when something that is asked for does not hold (aims do not count), "
+        "The exit status is 1 when something that is asked for does not hold, "
         "2 when nothing can be measured. "
         "benchmarks/README.md explains the figures.",
     )

@@ -99,7 +99,8 @@ def scores(protocol: str, port: int, path: str, document: str, method: str = "pr
             return _thrift_scores(port, method, document)
         if protocol == "http-get":
             return _lines_to_scores(_http(port, "GET", f"{path}?doc={quote(document)}").decode())
-        return dict(json.loads(_http(port, "POST", path, json.dumps({"doc": document}).encode())))
+        answer = json.loads(_http(port, "POST", path, json.dumps({"doc": document}).encode()))
+        return dict(answer.get("scores", answer))  # of ours they are a field
     except (OSError, TTransportException, http.client.HTTPException, NotReadyError):
         return None
 

@@ -90,7 +90,11 @@ def _mosec(batch: int) -> Server:
 OURS = Server(
     "ours",
     _ours,
-    (Endpoint("ours, Thrift", "thrift"), Endpoint("ours, HTTP", "http-get", port=1)),
+    (
+        Endpoint("ours, Thrift", "thrift"),
+        Endpoint("ours, HTTP", "http-json", "/predict", port=1),
+        Endpoint("ours, HTTP GET", "http-get", port=1),
+    ),
     environment=lambda _model: {},
     ports=2,
     batches=status_batches,
