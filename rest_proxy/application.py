@@ -23,6 +23,8 @@ from rest_proxy.compat.openai import models as openai_models
 from rest_proxy.compat.openai import responses as openai_responses
 from rest_proxy.compat.tei import routes as tei
 from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
+from rest_proxy.http.fast.direct import DirectRequest
+from rest_proxy.http.fast.request import SmallRequest
 from rest_proxy.http.responses import REQUEST_ID, Whole
 from rest_proxy.http.route import Route
 from rest_proxy.http.server.compression import compressed
@@ -32,11 +34,12 @@ from rest_proxy.openapi.document import OpenApi
 from rest_proxy.routes import batches, generation, operations, predictions, ranking, token_embeddings, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from rest_proxy.backend.pool import Pool, Running
+    from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
-    from rest_proxy.http.fast.request import SmallRequest
+    from rest_proxy.http.fast.direct import Client, Run, Running
+    from rest_proxy.http.fast.heads import Head
 
 _SLASHES = re.compile("/{2,}")
 _SHOWN = 256  # characters of a path
@@ -54,10 +57,14 @@ class Application:
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._settings = settings
-        self._pool = pool
         self._metrics = Metrics(pool)
-        self._in_progress = 0
-        self._metrics.in_progress.set_function(lambda: self._in_progress)
+        self._max_requests = settings.max_requests
+        self._max_body_bytes = settings.max_body_bytes
+        self._access_log = settings.access_log
+        self.compress_bytes = settings.compress_bytes
+        self.run: Run = pool.run
+        self.in_progress = 0
+        self._metrics.in_progress.set_function(lambda: self.in_progress)
         generator = Generator(settings, pool)
         self._metrics.generations.set_function(lambda: generator.in_progress)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
@@ -65,6 +72,10 @@ class Application:
         self._cors = Cors(settings.cors_origins)
         self.routes = _routes(settings, pool, generator, self._metrics, self._draining)
         self._table = RouteTable(self.routes)
+
+    def count_connections(self, connections: Callable[[], int]) -> None:
+        """`connections` says how many are open, for the metrics."""
+        self._metrics.connections.set_function(connections)
 
     def drain(self) -> None:
         """Let requests end that only wait for a job."""
@@ -74,55 +85,70 @@ class Application:
         """Answer a request, whatever happens."""
         return await self._noted(self._table.find(request.rel_url.raw_path, request), request)
 
-    def short_route(self, request: SmallRequest) -> Route | None:
-        """The route of a request that may go the short way; None for any other."""
-        if request.method not in _SHORT_METHODS or self._cors.on:
+    def short_route(self, head: Head) -> Route | None:
+        """The route of a request that may go the short way; None for any other. It is kept with the head."""
+        if head.method not in _SHORT_METHODS or (self._cors.on and self._cors.concerns(head.headers)):
             return None
-        route = self._table.find(request.rel_url.raw_path, cast("web.BaseRequest", request))
-        return route if route.small and len(request.body) <= self._settings.max_body_bytes else None
+        route = self._table.find(head.raw_path, cast("web.BaseRequest", head))
+        return route if route.small and (head.block.length or 0) <= self._max_body_bytes else None
 
-    def start(
-        self, route: Route, request: SmallRequest, on_done: Callable[[Any, BaseException | None], object]
-    ) -> Running:
-        """Begin to answer a request of that route."""
+    def start(self, head: Head, body: bytes, client: Client) -> Running:
+        """Begin to answer a request that has such a route."""
+        route: Route = head.route
+        direct = route.direct
+        if direct is not None and (not route.methods or head.method in route.methods):
+            text = direct.read(head, body)
+            if text is not None:
+                request = DirectRequest(self, head, body, client, self._request_id(head.headers))
+                request.begin(direct, text)
+                return request
+        assert client.transport is not None
+        small = SmallRequest(head, body, client.transport)
         # It has what answers of small requests use.
-        return self._pool.run(self._noted(route, cast("web.BaseRequest", request)), on_done)
+        return self.run(self._noted(route, cast("web.BaseRequest", small)), client.answered)
+
+    def admit(self, route: Route, _request: Any) -> None:
+        """Let a request begin, whichever way it goes: it has headers and a transport. Raises HttpError."""
+        if route.bounded and self.in_progress > self._max_requests:
+            raise overloaded(f"over {self._max_requests} requests are in progress", setting="max_requests")
+
+    def note(self, route: Route, status: int, started: float, request: Any, request_id: str) -> None:
+        """Count and log a request that has ended; `started` is by time.perf_counter."""
+        seconds = time.perf_counter() - started
+        self._metrics.observe(route.label, status, seconds)
+        if self._access_log:
+            log.info(
+                "request",
+                method=request.method,
+                path=request.rel_url.raw_path,
+                status=status,
+                ms=round(1000 * seconds, 3),
+                client=request.remote,
+                request_id=request_id,
+            )
 
     async def _noted(self, route: Route, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, which is counted and logged."""
         started = time.perf_counter()
-        request_id = self._request_id(request)
+        request_id = self._request_id(request.headers)
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
-            if isinstance(response, Whole) and len(response.plain_body) >= self._settings.compress_bytes:
+            if isinstance(response, Whole) and len(response.plain_body) >= self.compress_bytes:
                 response = await compressed(response, request.headers)
             status = response.status
         finally:
-            seconds = time.perf_counter() - started
-            self._metrics.observe(route.label, status, seconds)
-            if self._settings.access_log:
-                log.info(
-                    "request",
-                    method=request.method,
-                    path=request.rel_url.raw_path,
-                    status=status,
-                    ms=round(1000 * seconds, 3),
-                    client=request.remote,
-                    request_id=request_id,
-                )
+            self.note(route, status, started, request, request_id)
         return response
 
     async def _answer(self, route: Route, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-        self._in_progress += route.bounded
+        self.in_progress += route.bounded
         try:
             if route.methods and request.method not in route.methods:
                 if request.method == "OPTIONS":
                     return self._options(route, request, request_id)
                 raise method_not_allowed(request.method, route.label, self._table.allowed(route))
-            if route.bounded and self._in_progress > self._settings.max_requests:
-                most = self._settings.max_requests
-                raise overloaded(f"over {most} requests are in progress", setting="max_requests")
+            self.admit(route, request)
             return await route.answer(request, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
@@ -130,7 +156,7 @@ class Application:
             failure = explain(error, request.rel_url.raw_path, request_id, route.call_fields)
             return route.error_format.respond(failure, request, request_id)
         finally:
-            self._in_progress -= route.bounded
+            self.in_progress -= route.bounded
 
     def _options(self, route: Route, request: web.BaseRequest, request_id: str) -> web.Response:
         """Which methods the path answers; of a browser's question, whether another origin's page may ask it so."""
@@ -138,8 +164,8 @@ class Application:
         preflight = self._cors.preflight(request.headers, allowed)
         return web.Response(status=204, headers={"Allow": allowed, REQUEST_ID: request_id, **(preflight or {})})
 
-    def _request_id(self, request: web.BaseRequest) -> str:
-        given = request.headers.get(REQUEST_ID)
+    def _request_id(self, headers: Mapping[str, str]) -> str:
+        given = headers.get(REQUEST_ID)
         if given is not None and _SANE_ID.fullmatch(given):
             return given
         return f"{self._id_prefix}-{next(self._ids)}"

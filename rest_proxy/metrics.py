@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
+from operator import add
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
@@ -24,25 +25,24 @@ class Metrics:
 
     def __init__(self, pool: Pool) -> None:
         self._registry = CollectorRegistry()
-        self._counts: dict[tuple[str, int], int] = {}
-        self._times: dict[str, _Times] = {}
-        self._registry.register(_Requests(self._counts, self._times))
+        self._times: dict[tuple[str, int], _Times] = {}
+        self._registry.register(_Requests(self._times))
         self.in_progress = Gauge(
             "predictor_rest_requests_in_progress", "Prediction requests in progress.", registry=self._registry
         )
         self.generations = Gauge(
             "predictor_rest_generations_in_progress", "Texts being generated.", registry=self._registry
         )
+        self.connections = Gauge("predictor_rest_connections", "HTTP connections open.", registry=self._registry)
         self._registry.register(_Servers(pool))
         ProcessCollector(registry=self._registry)
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count a request, of which there is one thread; the library's counters, made for many, take far longer."""
         key = (route, status)
-        self._counts[key] = self._counts.get(key, 0) + 1
-        times = self._times.get(route)
+        times = self._times.get(key)
         if times is None:
-            times = self._times[route] = _Times()
+            times = self._times[key] = _Times()
         times.counts[bisect_left(_SECONDS, seconds)] += 1
         times.sum += seconds
 
@@ -52,7 +52,7 @@ class Metrics:
 
 
 class _Times:
-    """How long the requests of a route took: how many up to each of _SECONDS, and longer; and all together."""
+    """How long requests took: how many up to each of _SECONDS, and longer; and all together."""
 
     __slots__ = ("counts", "sum")
 
@@ -60,22 +60,30 @@ class _Times:
         self.counts = [0] * (len(_SECONDS) + 1)
         self.sum = 0.0
 
+    def add(self, other: _Times) -> None:
+        """Those of others, too."""
+        self.counts = list(map(add, self.counts, other.counts))
+        self.sum += other.sum
+
 
 class _Requests(Collector):
-    def __init__(self, counts: dict[tuple[str, int], int], times: dict[str, _Times]) -> None:
-        self._counts = counts
+    """By route and status; the times by route."""
+
+    def __init__(self, times: dict[tuple[str, int], _Times]) -> None:
         self._times = times
 
     def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         requests = CounterMetricFamily("predictor_rest_requests", "Requests answered.", labels=["route", "status"])
-        for (route, status), count in self._counts.items():
-            requests.add_metric([route, str(status)], count)
+        by_route: dict[str, _Times] = {}
+        for (route, status), times in self._times.items():
+            requests.add_metric([route, str(status)], sum(times.counts))
+            by_route.setdefault(route, _Times()).add(times)
         yield requests
         seconds = HistogramMetricFamily(
             "predictor_rest_request_seconds", "Seconds from a request's head to its answer.", labels=["route"]
         )
-        for route, times in self._times.items():
-            names = [*map(floatToGoString, _SECONDS), "+Inf"]
+        names = [*map(floatToGoString, _SECONDS), "+Inf"]
+        for route, times in by_route.items():
             seconds.add_metric([route], list(zip(names, accumulate(times.counts), strict=True)), times.sum)
         yield seconds
 

@@ -93,3 +93,12 @@ class Pool(ABC):
 
         `on_done` is called once with its result, or with what it raised, but not when it is cancelled by `Running`.
         """
+
+    def begin(
+        self, method: Method, *arguments: Any, timeout_ms: int, on_done: Callable[[Any, BaseException | None], object]
+    ) -> Running:
+        """A call without a coroutine around it: what `call` gives or raises, `on_done` is called with, as by `run`.
+
+        All text in `arguments` is valid Unicode.
+        """
+        return self.run(self.call(method, *arguments, timeout_ms=timeout_ms), on_done)

@@ -5,7 +5,9 @@ A browser that opens / without a parameter gets the playground page instead.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from predictor.ttypes import RequestOptions
@@ -19,6 +21,7 @@ from rest_proxy.http.pages import Page
 from rest_proxy.http.requests import ModelRequest
 from rest_proxy.http.responses import (
     ERROR,
+    UTF_8_TEXT,
     ErrorFormat,
     best_first,
     json_error,
@@ -27,18 +30,19 @@ from rest_proxy.http.responses import (
     text_error,
     text_response,
 )
-from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Direct, Example, Route
 from rest_proxy.http.validation import what_is_wrong
 from rest_proxy.routes.predictions import SCORES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
-    from rest_proxy.backend.pool import Pool
+    from rest_proxy.backend.pool import Pool, Running
     from rest_proxy.config import Settings
     from rest_proxy.http.errors import HttpError
+    from rest_proxy.http.fast.heads import Head
 
 _VARY = {"Vary": "Accept"}
 _GREETING = object_of(service=STRING, version=STRING, ready=STRING, paths=array_of(STRING))
@@ -75,9 +79,21 @@ class PyText:
         scores = await self._pool.call(PREDICT, doc, options, timeout_ms=options.timeout_ms)
         if prefers_json(accept):
             return json_response({"scores": best_first(scores)}, request_id, headers=_VARY)
-        # code points sort as their UTF-8 bytes do, and Python's %g is C's
-        lines = "".join([f"{label}:{score:g}\n" for label, score in sorted(scores.items())])
-        return text_response(lines, request_id, headers=_VARY)
+        return text_response(_lines(scores), request_id, headers=_VARY)
+
+    def direct(self) -> Direct:
+        """Of `doc` alone, for lines."""
+        return Direct(
+            read=_doc_alone,
+            begin=self._begin,
+            write=lambda scores: _lines(scores).encode(),
+            headers={"Content-Type": UTF_8_TEXT, **_VARY},
+        )
+
+    def _begin(self, doc: str, request_id: str, on_done: Callable[[Any, BaseException | None], object]) -> Running:
+        timeout_ms = self._timeout_ms
+        options = RequestOptions(None, timeout_ms, None, request_id)
+        return self._pool.begin(PREDICT, doc, options, timeout_ms=timeout_ms, on_done=on_done)
 
     def _greet(self, request_id: str) -> web.Response:
         """For who looks whether anybody is there, as balancers do."""
@@ -85,8 +101,33 @@ class PyText:
         return json_response(greeting, request_id, headers=_VARY)
 
 
+def _lines(scores: dict[str, float]) -> str:
+    """A line for each label, in the order of their code points, which is that of their UTF-8 bytes."""
+    labels = tuple(scores)
+    if len(labels) < 2:  # where itemgetter gives no tuple
+        return "".join([f"{label}:{score:g}\n" for label, score in scores.items()])
+    form, values = _form_of_lines(labels)
+    return form % values(scores)
+
+
+@lru_cache(maxsize=64)
+def _form_of_lines(labels: tuple[str, ...]) -> tuple[str, Callable[[dict[str, float]], tuple[float, ...]]]:
+    """The lines with a %g, which in Python is C's, for each score, and what gives the scores in their order."""
+    ordered = sorted(labels)
+    return "".join([f"{label.replace('%', '%%')}:%g\n" for label in ordered]), itemgetter(*ordered)
+
+
+def _doc_alone(head: Head, _body: bytes) -> str | None:
+    """The one field of a query, where the client reads lines."""
+    query = head.raw_query_string
+    if not query.startswith("doc=") or "&" in query or prefers_json(head.block.accept):
+        return None
+    return _decoded(query[4:].replace("+", " "))
+
+
 def _decoded(text: str) -> str:
     """ASCII with `%XX` for bytes of UTF-8; by a codec in C, which knows them as `\\xXX`, where nothing is wrong."""
+    text = text.replace("%20", " ")  # most are
     if "%" not in text:
         return text
     if "\\" not in text:
@@ -135,11 +176,13 @@ ERRORS = ErrorFormat("TextOrJsonError", _error, {TEXT: STRING, JSON: ERROR})
 def routes(settings: Settings, pool: Pool, paths: Sequence[str]) -> list[Route]:
     """Every path that no other route has; `paths` are all that there are, to greet with."""
     doc = {**STRING, "description": "The document; the first one counts."}
+    pytext = PyText(settings, pool, paths)
     return [
         Route(
             path="/",
             methods=(),
-            answer=PyText(settings, pool, paths),
+            answer=pytext,
+            direct=pytext.direct(),
             name="classify",
             summary="Classify one document, as PyText's proxy did, whatever the method",
             description=_DESCRIPTION,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from rest_proxy.http.errors import HttpError
 
 REQUEST_ID = "X-Request-Id"
-_UTF_8_TEXT = f"{TEXT}; charset=utf-8"
+_SECOND = itemgetter(1)
+UTF_8_TEXT = f"{TEXT}; charset=utf-8"
 
 
 class Whole(web.Response):
@@ -48,8 +50,15 @@ def json_response(
     value: Any, request_id: str, status: int = 200, headers: Mapping[str, str] | None = None, end: bytes = b"\n"
 ) -> web.Response:
     """`value` as JSON; a number that JSON does not have (infinity, not a number) becomes null."""
-    body = to_json(value, inf_nan_mode="null") + end
-    return Whole(body, {"Content-Type": JSON, REQUEST_ID: request_id, **(headers or {})}, status)
+    return Whole(json_bytes(value, end), {"Content-Type": JSON, REQUEST_ID: request_id, **(headers or {})}, status)
+
+
+def json_bytes(value: Any, end: bytes = b"\n") -> bytes:
+    """The body of json_response. orjson takes a third of the time, and writes the same, but for what it cannot."""
+    try:
+        return orjson.dumps(value) + end
+    except TypeError:
+        return to_json(value, inf_nan_mode="null") + end
 
 
 def numbers_response(value: Any, request_id: str) -> web.Response:
@@ -62,7 +71,7 @@ def text_response(
     text: str, request_id: str, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """`text` as plain text in UTF-8."""
-    return Whole(text.encode(), {"Content-Type": _UTF_8_TEXT, REQUEST_ID: request_id, **(headers or {})}, status)
+    return Whole(text.encode(), {"Content-Type": UTF_8_TEXT, REQUEST_ID: request_id, **(headers or {})}, status)
 
 
 def json_error(error: HttpError, request_id: str) -> web.Response:
@@ -97,7 +106,7 @@ def error_headers(error: HttpError) -> dict[str, str]:
 
 def best_first(scores: dict[str, float]) -> dict[str, float]:
     """The scores with the highest in front."""
-    return dict(sorted(scores.items(), key=lambda item: item[1], reverse=True))
+    return dict(sorted(scores.items(), key=_SECOND, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from rest_proxy.http.content import Schema
+    from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.responses import ErrorFormat
 
 GET = ("GET", "HEAD")
@@ -50,6 +51,23 @@ class Example:
 
     fields: Mapping[str, Any]
     status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """How a route answers those of its small requests that are one call about one text.
+
+    Most are, and to them the route's `answer` would give the same: this is how it costs less.
+    """
+
+    read: Callable[[Head, bytes], str | None]
+    """The text of a request, by its head and its body; None for one that `answer` must see."""
+    begin: Callable[[str, str, Callable[[Any, BaseException | None], object]], Any]
+    """Called with the text, the request's id, and what takes the call's result or error; its result has `cancel`."""
+    write: Callable[[Any], bytes]
+    """The body of the answer, of the call's result."""
+    headers: Mapping[str, str]
+    """Those of the answer: Content-Type first, and all but the request's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +107,8 @@ class Route:
     """Whether requests count against max_requests."""
     small: bool = False
     """Whether small requests may go the short way: the answer waits for nothing but calls, and reads no file."""
+    direct: Direct | None = None
+    """How the plainest of them are answered; only where `small`, and not of a stream."""
     label: str = ""
     """The route's name in metrics and errors. Default: the path, up to its `{name}`."""
     prefix: str = field(init=False)

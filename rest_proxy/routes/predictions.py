@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from predictor.ttypes import ClassifyOptions, ReplyOptions
+from predictor.ttypes import ClassifyOptions, ReplyOptions, RequestOptions
 from pydantic import Field
 
 from process.options import (
@@ -20,15 +20,27 @@ from process.options import (
 from rest_proxy.backend.contract import CLASSIFY, PREDICT, PREDICT_BATCH, REPLY, REPLY_BATCH
 from rest_proxy.http.content import JSON, NUMBER, Schema
 from rest_proxy.http.requests import option_field
-from rest_proxy.http.responses import best_first, json_response
-from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Example, Route
-from rest_proxy.routes.texts import OneOrMany, answer_each, one_or_all, one_or_all_schema, options_of, read_texts
+from rest_proxy.http.responses import best_first, json_bytes, json_response
+from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Direct, Example, Route
+from rest_proxy.routes.texts import (
+    OneOrMany,
+    answer_each,
+    one_or_all,
+    one_or_all_schema,
+    options_of,
+    read_texts,
+    text_alone,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
-    from rest_proxy.backend.pool import Pool
+    from rest_proxy.backend.pool import Pool, Running
     from rest_proxy.config import Settings
+
+    OnDone = Callable[[Any, BaseException | None], object]
 
 SCORES: Schema = {"type": "object", "additionalProperties": NUMBER}
 
@@ -86,6 +98,35 @@ class Predictions:
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._settings = settings
         self._pool = pool
+        self._timeout_ms = settings.timeout_ms_of(1)
+
+    def direct_predict(self) -> Direct:
+        """Of `doc` alone."""
+        return Direct(
+            read=text_alone("doc"),
+            begin=self._begin_predict,
+            write=lambda scores: json_bytes({"scores": best_first(scores)}),
+            headers={"Content-Type": JSON},
+        )
+
+    def direct_reply(self) -> Direct:
+        """Of `message` alone."""
+        return Direct(
+            read=text_alone("message"),
+            begin=self._begin_reply,
+            write=lambda replies: json_bytes({"replies": best_first(replies)}),
+            headers={"Content-Type": JSON},
+        )
+
+    def _begin_predict(self, doc: str, request_id: str, on_done: OnDone) -> Running:
+        timeout_ms = self._timeout_ms
+        options = RequestOptions(None, timeout_ms, None, request_id)
+        return self._pool.begin(PREDICT, doc, options, timeout_ms=timeout_ms, on_done=on_done)
+
+    def _begin_reply(self, message: str, request_id: str, on_done: OnDone) -> Running:
+        timeout_ms = self._timeout_ms
+        options = RequestOptions(None, timeout_ms, None, request_id)
+        return self._pool.begin(REPLY, message, options, None, timeout_ms=timeout_ms, on_done=on_done)
 
     async def predict(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`doc` to {"scores": {label: score}}, `docs` to {"results": [{"scores": ...}]}."""
@@ -135,6 +176,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             answers=(_one_or_many("scores", {"alarm/set_alarm": -0.0513, "weather/find": -4.21}),),
             errors=MODEL_ERRORS,
             small=True,
+            direct=predictions.direct_predict(),
         ),
         Route(
             path="/reply",
@@ -149,6 +191,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             answers=(_one_or_many("replies", {"How are you sir?": 1.449, "Hi, how are you doing?": 1.09}),),
             errors=MODEL_ERRORS,
             small=True,
+            direct=predictions.direct_reply(),
         ),
     ]
 

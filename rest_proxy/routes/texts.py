@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+import orjson
 from predictor.ttypes import PredictionError
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from rest_proxy.http.content import array_of, object_of
+from rest_proxy.http.content import JSON, array_of, object_of
 from rest_proxy.http.errors import refusal
 from rest_proxy.http.requests import ModelRequest, check_count, read_request
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.content import Schema
+    from rest_proxy.http.fast.heads import Head
 
 _BYTES_PER_TOKEN = 4  # https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 
@@ -90,6 +92,23 @@ async def answer_each(pool: Pool, method: Method, fields: OneOrMany, options: An
     except PredictionError as error:
         raise refusal(error, names) from None
     return answers
+
+
+def text_alone(field: str) -> Callable[[Head, bytes], str | None]:
+    """What reads the text of a body in JSON that has this field and no other; None for all else, right or wrong."""
+    beginning = f'{{"{field}":'.encode()
+
+    def read(head: Head, body: bytes) -> str | None:
+        if not body.startswith(beginning) or head.content_type != JSON or head.raw_query_string:
+            return None
+        try:
+            fields = orjson.loads(body)
+        except ValueError:
+            return None
+        text = fields.get(field) if len(fields) == 1 else None
+        return text if isinstance(text, str) else None
+
+    return read
 
 
 def one_or_all(fields: OneOrMany, answers: list[Any], answer: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

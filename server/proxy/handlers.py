@@ -10,7 +10,7 @@ from server.calls import Call, Pending, drive
 from server.errors import deadline_exceeded, presentable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine
 
     from predictor.ttypes import PredictionError, ServerStatus
 
@@ -28,11 +28,16 @@ class ThisServer:
     connections = 0
     reachable = True
 
-    def __init__(self, address: Address, server_status: Callable[[], ServerStatus]) -> None:
+    def __init__(self, address: Address, server_status: Callable[[], ServerStatus], calls: Collection[object]) -> None:
         self.address = address
-        self.calls = 0
         self.status: ServerStatus | None = None
         self._server_status = server_status
+        self._calls = calls
+
+    @property
+    def calls(self) -> int:
+        """Calls in progress."""
+        return len(self._calls)
 
     @property
     def reason(self) -> str | None:
@@ -56,11 +61,11 @@ class HandlerPool(Pool):
         self, handler: object, server_status: Callable[[], ServerStatus], settings: Settings, address: Address, log: Any
     ) -> None:
         self._handler = handler
-        self._this = ThisServer(address, server_status)
         self._grace_ms = settings.grace_ms
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._calls: set[_Call | _Run] = set()
+        self._calls: set[_Waiting] = set()
+        self._this = ThisServer(address, server_status, self._calls)
         self._sweeper: asyncio.TimerHandle | None = None
         self._beginning: _Run | None = None
 
@@ -87,7 +92,7 @@ class HandlerPool(Pool):
             return await self._call_of_run(run, method, work, timeout_ms)
         # Of a task only a future can be awaited; without one, as in `run`, a Pending can, at a fraction of the cost.
         waiter: Any = Pending() if asyncio.current_task() is None else self._loop.create_future()
-        call = _Call(self, method.name, waiter, self._loop.time() + (timeout_ms + self._grace_ms) / 1000, timeout_ms)
+        call = _Call(self, method.name, waiter, self.deadline(timeout_ms), timeout_ms)
         call.start(work)
         try:
             return await waiter
@@ -112,10 +117,18 @@ class HandlerPool(Pool):
         self._beginning = None
         return run
 
+    def begin(
+        self, method: Method, *arguments: Any, timeout_ms: int, on_done: Callable[[Any, BaseException | None], object]
+    ) -> Call:
+        """See Pool. Nothing but the handler's own coroutine, as for a call over Thrift."""
+        begun = _Begun(getattr(self._handler, method.name)(*arguments), on_done, self, method.name, timeout_ms)
+        begun.start()
+        return begun
+
     async def _call_of_run(self, run: _Run, method: Method, work: Coroutine[Any, Any, Any], timeout_ms: int) -> Any:
         """The first call of a request: nearly always its only one, and so worth a way without objects of its own."""
         run.timeout_ms = timeout_ms
-        run.deadline = self._loop.time() + (timeout_ms + self._grace_ms) / 1000
+        run.deadline = self.deadline(timeout_ms)
         self.note(run)
         try:
             return await work
@@ -126,18 +139,19 @@ class HandlerPool(Pool):
 
     # --------------------------------------------------------------------------------------------- of calls in progress
 
-    def note(self, call: _Call | _Run) -> None:
+    def note(self, call: _Waiting) -> None:
         """A call waits."""
         self._calls.add(call)
-        self._this.calls += 1
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
-    def forget(self, call: _Call | _Run) -> None:
+    def forget(self, call: _Waiting) -> None:
         """It waits no more."""
-        if call in self._calls:
-            self._calls.remove(call)
-            self._this.calls -= 1
+        self._calls.discard(call)
+
+    def deadline(self, timeout_ms: int) -> float:
+        """When a call with this timeout is given up, in the loop's time."""
+        return self._loop.time() + (timeout_ms + self._grace_ms) / 1000
 
     def answer_to(self, error: BaseException, method: str) -> PredictionError:
         """What the caller gets to see of an error."""
@@ -173,6 +187,47 @@ class _Run(Call):
     def give_up(self) -> None:
         """Its call is too late."""
         self.fail(self._pool.late(self.timeout_ms))
+
+
+class _Begun(Call):
+    """A call whose end is told to `on_answer`, and that is noted while it waits."""
+
+    __slots__ = ("_method", "_on_answer", "_pool", "_timeout_ms", "deadline")
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, Any],
+        on_answer: Callable[[Any, BaseException | None], object],
+        pool: HandlerPool,
+        method: str,
+        timeout_ms: int,
+    ) -> None:
+        self._coroutine = work
+        self._on_answer = on_answer
+        self._pool = pool
+        self._method = method
+        self._timeout_ms = timeout_ms
+        self.deadline = 0.0
+
+    def start(self) -> None:
+        """Run it up to its first wait."""
+        self.step()
+        if self._coroutine is not None:
+            self.deadline = self._pool.deadline(self._timeout_ms)
+            self._pool.note(self)
+
+    def cancel(self) -> None:
+        """Stop it where it waits."""
+        self._pool.forget(self)
+        super().cancel()
+
+    def give_up(self) -> None:
+        """It is too late."""
+        self.fail(self._pool.late(self._timeout_ms))
+
+    def _on_done(self, value: Any, error: BaseException | None) -> None:
+        self._pool.forget(self)
+        self._on_answer(value, None if error is None else self._pool.answer_to(error, self._method))
 
 
 class _Call:
@@ -217,6 +272,9 @@ class _Call:
             self._waiter.resolve(value)
         elif not self._waiter.done():
             self._waiter.set_result(value)
+
+
+_Waiting = _Call | _Run | _Begun
 
 
 def _fail(waiter: Any, error: BaseException) -> None:

@@ -8,14 +8,15 @@ import structlog
 from aiohttp import web
 
 from rest_proxy.http.fast.heads import END, LARGEST, LINE, quoted
-from rest_proxy.http.fast.request import SmallRequest, Target
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rest_proxy.http.fast.answer import AnswerWriter
-    from rest_proxy.http.fast.heads import Heads
+    from rest_proxy.http.fast.direct import Client, Running
+    from rest_proxy.http.fast.heads import Head, Heads
+    from rest_proxy.http.fast.turns import Turns
 
 _HOLD_S = 0.05
 """Seconds that the beginning of a request is kept for its rest. After them it goes the usual way, whose limits hold."""
@@ -26,23 +27,17 @@ _LATER_BYTES = 256 << 10
 log = structlog.get_logger(__name__)
 
 
-class Running(Protocol):
-    """A request in progress."""
-
-    def cancel(self) -> object:
-        """Its client is gone."""
-
-
 class ShortWay(Protocol):
-    """What answers small requests."""
+    """What answers small requests, and what all connections share."""
 
+    is_open: bool
+    """Whether small requests go the short way just now."""
     heads: Heads
+    turns: Turns
     writer: AnswerWriter
 
-    route_of: Callable[[SmallRequest], Any]
-    """The route of a request that may go the short way; None for any other."""
-    start: Callable[[Any, SmallRequest, Callable[[Any, BaseException | None], object]], Running]
-    """Begin to answer a request of that route, and call the last argument with the answer or an error."""
+    start: Callable[[Head, bytes, Client], Running]
+    """Begin to answer a request, whose body is given, and tell the connection when that is done."""
 
 
 class FastConnection(web.RequestHandler):
@@ -61,6 +56,7 @@ class FastConnection(web.RequestHandler):
         self._running: Running | None = None
         self._in_progress = False
         self._later = b""
+        self._waits = False
         self._not_read = False
         self._output = b""
 
@@ -68,27 +64,51 @@ class FastConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Answer what came, or keep it until it can be."""
-        if self._in_progress:
-            self._later += data
-            if len(self._later) > _LATER_BYTES and not self._not_read and self.transport is not None:
-                self._not_read = True
-                self.transport.pause_reading()
+        if not data:  # from aiohttp: it looks again at what it keeps
+            super().data_received(data)
+            return
+        if self._in_progress or self._waits:
+            self._keep(data)
             return
         if self._held:
             data = self._held + data
             self._stop_holding()
-        while data and self._is_free():
+        turns = self._short_way.turns
+        while True:
+            if not turns.take():
+                self._waits = True
+                turns.wait(self)
+                self._keep(data)
+                return
+            if not self._is_free():
+                break
             taken = self._take(data)
             if not taken:
                 break
-            if taken < 0:  # kept for its rest
+            if taken < 0 or taken == len(data):  # kept for its rest, or done with
                 return
             data = data[taken:]
             if self._in_progress:
-                self._later = data
+                self._keep(data)
                 return
-        if data or not self._is_free():
-            self._usual_way(data)
+        self._usual_way(data)
+
+    def go_on(self) -> None:
+        """Look at what was kept."""
+        self._waits = False
+        if self._not_read and self.transport is not None:
+            self._not_read = False
+            self.transport.resume_reading()
+        if self._later and not self._in_progress:
+            later, self._later = self._later, b""
+            self.data_received(later)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep it for later, as long as that is not too much."""
+        self._later += data
+        if len(self._later) > _LATER_BYTES and not self._not_read and self.transport is not None:
+            self._not_read = True
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nobody waits for an answer any more."""
@@ -107,6 +127,7 @@ class FastConnection(web.RequestHandler):
         waiter = self._waiter
         return (
             self._rest == 0
+            and self._short_way.is_open
             and waiter is not None
             and not waiter.done()
             and not self._messages
@@ -115,34 +136,23 @@ class FastConnection(web.RequestHandler):
 
     def _take(self, data: bytes) -> int:
         """How many bytes went the short way: none, or a whole request; -1 where they wait for their rest."""
-        line = LINE.match(data)
-        if line is None:
+        heads = self._short_way.heads
+        end = data.find(END) + 4
+        if end < 4:
+            return self._hold(data) if heads.may_begin(data) else 0
+        head = heads.head(data, end)
+        if head is None:
             return 0
-        after_line = line.end()
-        if after_line > self.max_line_size:  # a part of it may be within the limit: aiohttp's parser knows
-            return 0
-        end = data.find(END, after_line - 2)
-        if end < 0:
-            return self._hold(data)
-        end += 4
-        head = self._short_way.heads.read(data[after_line:end])
-        if not head.short:
-            return 0
-        total = end + (head.length or 0)
-        if total > len(data):
-            return self._hold(data) if total <= LARGEST else 0
-        method, target = line.groups()
-        path, _, query = target.decode().partition("?")
-        assert self.transport is not None
-        request = SmallRequest(method.decode(), Target(path, query), head, data[end:total], self.transport)
-        route = self._short_way.route_of(request)
-        if route is None:
+        size = head.size
+        if size > len(data):
+            return self._hold(data) if size <= LARGEST else 0
+        if head.route is None:
             return 0
         self._in_progress = self._request_in_progress = True
-        running = self._short_way.start(route, request, self._answered)
+        running = self._short_way.start(head, data[end:size], self)
         if self._in_progress:
             self._running = running
-        return total
+        return size
 
     def _hold(self, data: bytes) -> int:
         if len(data) > LARGEST:
@@ -180,20 +190,40 @@ class FastConnection(web.RequestHandler):
         end = data.find(END, line.end() - 2) if line else -1
         if line is None or end < 0:
             return None
-        length = self._short_way.heads.read(data[line.end() : end + 4]).length
+        length = self._short_way.heads.block(data[line.end() : end + 4]).length
         if length is None or end + 4 + length < len(data):
             return None
         return end + 4 + length - len(data)
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
-    def _answered(self, response: Any, error: BaseException | None) -> None:
+    def answered(self, response: Any, error: BaseException | None) -> None:
         """Write the answer soon, and go on with what came meanwhile."""
-        transport, awaited = self.transport, self._in_progress
+        answer = b""
+        if self.transport is not None and self._in_progress:
+            try:
+                if error is not None:
+                    raise error
+                answer = self._short_way.writer.bytes_of(response)
+            except Exception as fault:
+                if not isinstance(fault, ConnectionError):
+                    log.error("a request failed", exc_info=fault)
+                self.force_close()
+        self._write(answer)
+
+    def answered_directly(self, headers: Mapping[str, str], request_id: str, body: bytes) -> None:
+        """The same with an answer of which all is said."""
+        self._write(self._short_way.writer.direct_bytes(headers, request_id, body))
+
+    def _write(self, answer: bytes) -> None:
+        """End the request that is in progress; without an answer where its connection is closed."""
+        awaited = self._in_progress
         self._running = None
         self._in_progress = self._request_in_progress = False
-        if transport is not None and awaited:
-            self._write(response, error)
+        if answer and awaited and self.transport is not None:
+            if not self._output:
+                self._short_way.writer.flush_soon(self)
+            self._output += answer
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
         if self._close or self._force_close:
@@ -202,29 +232,8 @@ class FastConnection(web.RequestHandler):
                 self.transport.close()
         elif awaited:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-            self._go_on()
-
-    def _write(self, response: Any, error: BaseException | None) -> None:
-        try:
-            if error is not None:
-                raise error
-            answer = self._short_way.writer.bytes_of(response)
-        except Exception as fault:
-            if not isinstance(fault, ConnectionError):
-                log.error("a request failed", exc_info=fault)
-            self.force_close()
-            return
-        if not self._output:
-            self._short_way.writer.flush_soon(self)
-        self._output += answer
-
-    def _go_on(self) -> None:
-        if self._not_read and self.transport is not None:
-            self._not_read = False
-            self.transport.resume_reading()
-        if self._later:
-            later, self._later = self._later, b""
-            self.data_received(later)
+            if self._later or self._not_read:
+                self.go_on()
 
     def flush(self) -> None:
         """Write the answers that are ready."""

@@ -1,7 +1,7 @@
 """Heads of requests: where they end in what has come, and what of them counts.
 
 A client sends the same headers again and again. A block of headers that aiohttp's parser has read once is known: it is
-found by its bytes, and need not be read again.
+found by its bytes, and need not be read again. So is a whole head, where its URL has no query.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
+from yarl import URL
 
 from rest_proxy.http.content import MULTIPART, content_type_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from multidict import MultiMapping
 
 LARGEST = 64 << 10
 """Bytes of a request, head and body, that may go the short way."""
@@ -28,7 +31,10 @@ _MOST_KNOWN = 1024
 _LARGEST_KNOWN = 4096
 
 # Only characters that every reader of URLs takes as they are: any other goes the usual way.
-LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[A-Za-z0-9/?=&%+._~:@!$'()*,;-]*) HTTP/1\.1\r\n")
+_URL = rb"A-Za-z0-9/=&%+._~:@!$'()*,;-"
+LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[" + _URL + rb"]*+)(?:\?([" + _URL + rb"?]*+))? HTTP/1\.1\r\n"
+)
 
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
@@ -43,46 +49,130 @@ def quoted(data: bytes) -> bytes:
     return _BEYOND_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
 
 
-class Head:
+class HeaderBlock:
     """A block of headers.
 
     `length` is that of the body behind it, None where only the usual way knows. `short`: whether the request may go the
-    short way.
+    short way. `accept` is the header Accept, empty where there is none.
     """
 
-    __slots__ = ("content_type", "headers", "length", "short")
+    __slots__ = ("accept", "content_type", "headers", "length", "short")
 
     def __init__(self, headers: Mapping[str, str], length: int | None, *, short: bool) -> None:
+        self.accept = headers.get(hdrs.ACCEPT, "")
         self.content_type = content_type_of(headers)
         self.headers = headers
         self.length = length
         self.short = short
 
 
-_UNREADABLE = Head({}, None, short=False)
+class Head:
+    """The head of a request that may go the short way: what was asked, and a block of headers.
+
+    It is the request's URL too, as its path and its query came; what else a URL has is made when it is asked for.
+    `route` is None for a request that goes the usual way all the same. `size`: bytes of head and body together.
+    """
+
+    __slots__ = ("block", "method", "raw_path", "raw_query_string", "route", "size")
+
+    def __init__(self, method: str, path: str, query: str, block: HeaderBlock, size: int) -> None:
+        self.method = method
+        self.raw_path = path
+        self.raw_query_string = query
+        self.block = block
+        self.size = size
+        self.route: Any = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """As aiohttp's requests have them, like the next two."""
+        return self.block.headers
+
+    @property
+    def content_type(self) -> str:
+        """See content_type_of."""
+        return self.block.content_type
+
+    @property
+    def rel_url(self) -> Head:
+        """This."""
+        return self
+
+    @property
+    def query(self) -> MultiMapping[str]:
+        """The fields of the query, decoded."""
+        return self._url.query
+
+    @property
+    def query_string(self) -> str:
+        """The query, decoded."""
+        return self._url.query_string if self.raw_query_string else ""
+
+    @property
+    def _url(self) -> URL:
+        return URL.build(path=self.raw_path, query_string=self.raw_query_string, encoded=True)
+
+
+_UNREADABLE = HeaderBlock({}, None, short=False)
 
 
 class Heads:
-    """Blocks of headers that are known; of all connections, as none has anything of a connection in it."""
+    """Heads that are known; of all connections, as none has anything of a connection in it.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_line_bytes: int) -> None:
+    `route_of` gives the route of a request that may go the short way, None for any other. It sees the head alone, and
+    its answer is kept with the head.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_line_bytes: int, route_of: Callable[[Head], Any]) -> None:
         self._loop = loop
         self._max_line_bytes = max_line_bytes
-        self._known: dict[bytes, Head] = {}
+        self._route_of = route_of
+        self._known: dict[bytes, HeaderBlock] = {}
+        self._known_heads: dict[bytes, Head] = {}
         self._parser: HttpRequestParser | None = None
 
-    def read(self, block: bytes) -> Head:
-        """The head with these bytes after its request line, the empty line at its end included."""
-        head = self._known.get(block)
-        if head is None:
-            head = self._parse(block)
+    def head(self, data: bytes, end: int) -> Head | None:
+        """The head with which `data` begins, and which ends at `end`; None where only the usual way can tell."""
+        whole = data[:end]
+        return self._known_heads.get(whole) or self._read_head(whole)
+
+    def may_begin(self, data: bytes) -> bool:
+        """Whether `data`, in which no head ends, begins with a line that may go the short way."""
+        line = LINE.match(data)
+        return line is not None and line.end() <= self._max_line_bytes
+
+    def _read_head(self, whole: bytes) -> Head | None:
+        line = LINE.match(whole)
+        if line is None:
+            return None
+        after_line = line.end()
+        if after_line > self._max_line_bytes:  # a part of it may be within the limit: aiohttp's parser knows
+            return None
+        block = self.block(whole[after_line:])
+        if not block.short:
+            return None
+        method, path, query = line.groups(b"")
+        size = len(whole) + (block.length or 0)
+        head = Head(method.decode(), path.decode(), query.decode(), block, size)
+        head.route = self._route_of(head)
+        if not query and len(whole) <= _LARGEST_KNOWN:
+            if len(self._known_heads) >= _MOST_KNOWN:
+                self._known_heads.clear()
+            self._known_heads[whole] = head
+        return head
+
+    def block(self, block: bytes) -> HeaderBlock:
+        """The headers in these bytes after a request line, the empty line at their end included."""
+        known = self._known.get(block)
+        if known is None:
+            known = self._parse(block)
             if len(block) <= _LARGEST_KNOWN:
                 if len(self._known) >= _MOST_KNOWN:
                     self._known.clear()
-                self._known[block] = head
-        return head
+                self._known[block] = known
+        return known
 
-    def _parse(self, block: bytes) -> Head:
+    def _parse(self, block: bytes) -> HeaderBlock:
         parser = self._parser or self._new_parser()
         self._parser = None
         try:
@@ -93,10 +183,10 @@ class Heads:
             return _UNREADABLE
         message = messages[0][0]
         parser.message_consumed()
-        head = _head_of(message)
-        if head.short and not head.length:
+        known = _block_of(message)
+        if known.short and not known.length:
             self._parser = parser  # it waits for the next request: neither for a body, nor for the end
-        return head
+        return known
 
     def _new_parser(self) -> HttpRequestParser:
         limit = self._max_line_bytes
@@ -105,7 +195,7 @@ class Heads:
         )
 
 
-def _head_of(message: Any) -> Head:
+def _block_of(message: Any) -> HeaderBlock:
     headers = message.headers
     if message.chunked or message.upgrade or hdrs.TRANSFER_ENCODING in headers:
         return _UNREADABLE
@@ -119,4 +209,4 @@ def _head_of(message: Any) -> Head:
         and content_type_of(headers) != MULTIPART
         and length <= LARGEST
     )
-    return Head(headers, length, short=short)
+    return HeaderBlock(headers, length, short=short)

@@ -4,38 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from yarl import URL
-
 if TYPE_CHECKING:
     import asyncio
 
-    from multidict import MultiMapping
-
     from rest_proxy.http.fast.heads import Head
-
-
-class Target:
-    """The path and the query of a request, as they came; what else a URL has is made when it is asked for."""
-
-    __slots__ = ("raw_path", "raw_query_string")
-
-    def __init__(self, raw_path: str, raw_query_string: str) -> None:
-        self.raw_path = raw_path
-        self.raw_query_string = raw_query_string
-
-    @property
-    def query(self) -> MultiMapping[str]:
-        """The fields of the query, decoded."""
-        return self._url.query
-
-    @property
-    def query_string(self) -> str:
-        """The query, decoded."""
-        return self._url.query_string if self.raw_query_string else ""
-
-    @property
-    def _url(self) -> URL:
-        return URL.build(path=self.raw_path, query_string=self.raw_query_string, encoded=True)
 
 
 class _Complete:
@@ -54,16 +26,9 @@ class SmallRequest(dict[Any, Any]):
 
     content = _Complete
 
-    def __init__(
-        self,
-        method: str,
-        target: Target,
-        head: Head,
-        body: bytes,
-        transport: asyncio.Transport,
-    ) -> None:
-        self.method = method
-        self.rel_url = target
+    def __init__(self, head: Head, body: bytes, transport: asyncio.Transport) -> None:
+        self.method = head.method
+        self.rel_url = head
         self.headers = head.headers
         self.content_type = head.content_type
         self.body = body
@@ -83,9 +48,14 @@ class SmallRequest(dict[Any, Any]):
     @property
     def remote(self) -> str | None:
         """The client's address, for the log."""
-        name = self._transport.get_extra_info("peername")
-        return str(name[0]) if isinstance(name, tuple) else name
+        return address_of(self._transport)
 
     async def read(self) -> bytes:
         """The body."""
         return self.body
+
+
+def address_of(transport: asyncio.Transport | None) -> str | None:
+    """The address of the client at the other end."""
+    name = None if transport is None else transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+_ORIGIN = "Origin"
 _PREFLIGHT = "Access-Control-Request-Method"
 _ASKED_HEADERS = "Access-Control-Request-Headers"
 _EXPOSED = "X-Request-Id, X-Rows, X-Columns, X-Batch-Id, Retry-After, Location"
@@ -20,20 +21,26 @@ class Cors:
     def __init__(self, origins: Collection[str]) -> None:
         self._origins = frozenset(origins)
         self.on = bool(self._origins)
+        self.vary = _ORIGIN if self.on else None
+        """What every answer's header Vary has, also of a request that has no origin."""
+
+    def concerns(self, request_headers: Mapping[str, str]) -> bool:
+        """Whether more is to be said to a request with these headers than `vary`."""
+        return _ORIGIN in request_headers
 
     def headers(self, request_headers: Mapping[str, str]) -> dict[str, str]:
         """What an answer to a request with these headers has beside its own."""
         if not self.on:
             return {}
-        vary = {"Vary": "Origin"}
-        origin = request_headers.get("Origin")
+        vary = {"Vary": _ORIGIN}
+        origin = request_headers.get(_ORIGIN)
         if origin is None or not self._allows(origin):
             return vary
         return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, **vary}
 
     def preflight(self, request_headers: Mapping[str, str], allowed: str) -> dict[str, str] | None:
         """What the answer to a browser's question has, where `allowed` are the path's methods; None if it is none."""
-        origin = request_headers.get("Origin")
+        origin = request_headers.get(_ORIGIN)
         if origin is None or _PREFLIGHT not in request_headers or not self._allows(origin):
             return None
         asked = request_headers.get(_ASKED_HEADERS, "")

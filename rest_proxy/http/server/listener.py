@@ -17,6 +17,7 @@ from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_la
 from rest_proxy.http.fast.answer import AnswerWriter
 from rest_proxy.http.fast.connection import FastConnection
 from rest_proxy.http.fast.heads import Heads
+from rest_proxy.http.fast.turns import Turns
 from rest_proxy.http.responses import json_error
 from rest_proxy.http.server.cors import Cors
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rest_proxy.config import Settings
-    from rest_proxy.http.fast.connection import Running
-    from rest_proxy.http.fast.request import SmallRequest
+    from rest_proxy.http.fast.direct import Client, Running
+    from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.route import Route
 
 _DISCARD_S = 2.0  # for reading the remainder of a refused body, so that the client gets to see why
@@ -46,12 +47,13 @@ class Application(Protocol):
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request."""
 
-    def short_route(self, request: SmallRequest) -> Route | None:
-        """See ShortWay."""
+    def count_connections(self, connections: Callable[[], int]) -> None:
+        """Be told how many are open, by what can be asked."""
 
-    def start(
-        self, route: Route, request: SmallRequest, on_done: Callable[[Any, BaseException | None], object]
-    ) -> Running:
+    def short_route(self, head: Head) -> Route | None:
+        """See Heads."""
+
+    def start(self, head: Head, body: bytes, client: Client) -> Running:
         """See ShortWay."""
 
 
@@ -61,13 +63,16 @@ class HttpServer(web.Server):
     def __init__(self, application: Application, settings: Settings) -> None:
         super().__init__(application, request_factory=self._request, handler_cancellation=True)
         self._cors = Cors(settings.cors_origins)
-        self.heads = Heads(asyncio.get_running_loop(), settings.max_line_bytes)
-        self.writer = AnswerWriter(asyncio.get_running_loop())
-        self.route_of = application.short_route
+        loop = asyncio.get_running_loop()
+        self.is_open = True
+        self.heads = Heads(loop, settings.max_line_bytes, application.short_route)
+        self.turns = Turns(loop)
+        self.writer = AnswerWriter(loop, self._cors.vary)
         self.start = application.start
         self._settings = settings
-        self._running_loop = asyncio.get_running_loop()
+        self._running_loop = loop
         self._open = 0
+        application.count_connections(lambda: self._open)
 
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import structlog
@@ -16,6 +17,7 @@ from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Address, Settings
 from rest_proxy.http.fast.answer import AnswerWriter
 from rest_proxy.http.fast.connection import FastConnection
+from rest_proxy.http.fast.direct import DirectRequest
 from rest_proxy.http.responses import Whole
 from rest_proxy.lifecycle import listening
 from server import config
@@ -96,6 +98,32 @@ ODD = {
     "a list": request("POST /predict", b"[]"),
     "a wrong field": request("POST /predict", b'{"dok": "a"}'),
     "a wrong type": request("POST /predict", b'{"doc": 1}'),
+    "a text": request("POST /predict", b'{"doc":"abba"}'),
+    "a text with spaces": request("POST /predict", b'{"doc":  "abba"  }\r\n'),
+    "a text after a space": request("POST /predict", b'{ "doc": "abba"}'),
+    "a text with escapes": request("POST /predict", b'{"doc": "a\\u0062\\n\\"b\\ud83d\\ude00"}'),
+    "a text beyond ASCII": request("POST /predict", '{"doc": "abbé 😀"}'.encode()),
+    "a text that is no UTF-8": request("POST /predict", b'{"doc": "ab\xff"}'),
+    "a text with a control character": request("POST /predict", b'{"doc": "ab\x01"}'),
+    "a text with a bad escape": request("POST /predict", b'{"doc": "ab\\x"}'),
+    "a text twice": request("POST /predict", b'{"doc": "a", "doc": "b"}'),
+    "a number and a text": request("POST /predict", b'{"doc": 1, "doc": "b"}'),
+    "a text and a number": request("POST /predict", b'{"doc": "a", "doc": 1}'),
+    "a text and more": request("POST /predict", b'{"doc": "abba", "timeout_ms": 0}'),
+    "a text and nothing": request("POST /predict", b'{"doc": "abba", "model": null}'),
+    "a text and garbage": request("POST /predict", b'{"doc": "abba"} x'),
+    "a text and a comma": request("POST /predict", b'{"doc": "abba",}'),
+    "nothing for a text": request("POST /predict", b'{"doc": null}'),
+    "an empty text": request("POST /predict", b'{"doc": ""}'),
+    "a text that is late": request("POST /predict", b'{"doc": "late"}'),
+    "a text that is too long": request("POST /predict", b'{"doc": "%b", "truncate": false}' % (b"a" * 40)),
+    "a failing model for JSON": request("POST /predict", b'{"doc": "nan"}'),
+    "a text behind a query": request("POST /predict?", b'{"doc": "abba"}'),
+    "a text as plain text": request("POST /predict", b'{"doc": "abba"}', Content_Type="text/plain"),
+    "inputs in a text": request("POST /predict", b'{"doc": "\\"inputs\\""}'),
+    "a text of PUT": request("PUT /predict", b'{"doc": "abba"}'),
+    "percents in a label": request("POST /reply", b'{"message": "100%"}'),
+    "a message that is no number": request("POST /reply", b'{"message": "nan"}'),
     "half a pair": request("POST /predict", b'{"doc": "\\ud800"}'),
     "several": request("POST /predict", b'{"docs": ["a", "b"]}'),
     "too many": request("POST /predict", json.dumps({"docs": ["a"] * 3000}).encode()),
@@ -129,15 +157,22 @@ ODD = {
 }
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
-    """HTTP inside a server, whose models answer by letters."""
+@asynccontextmanager
+async def letters(**own: Any) -> AsyncIterator[int]:
+    """HTTP inside a server, whose models answer by letters, with these settings of HTTP."""
     settings = config.Settings()
     status = ServerStatus("1", 0.0, True, [], 0, [])
     handler = Handler(registry_of(settings, letters=Letters()), settings, lambda: status)
-    own = Settings(port=0)
-    pool = HandlerPool(handler, lambda: status, own, Address("127.0.0.1", 9090), structlog.get_logger())
-    async with listening(own, pool) as port:
+    http = Settings(port=0, **own)
+    pool = HandlerPool(handler, lambda: status, http, Address("127.0.0.1", 9090), structlog.get_logger())
+    async with listening(http, pool) as port:
+        yield port
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """One with default settings."""
+    async with letters() as port:
         yield port
 
 
@@ -166,27 +201,49 @@ def comparable(answer: bytes) -> bytes:
     return CHANGING.sub(b"*", answer)
 
 
-async def both_ways(port: int, monkeypatch: pytest.MonkeyPatch, *parts: bytes) -> tuple[bytes, bytes, list[int]]:
-    """The answers by the short way and by the usual one, and the statuses of those that went the short way."""
-    shortened = []
-    bytes_of = AnswerWriter.bytes_of
+class Ways(NamedTuple):
+    """The answers by the short way and by the usual one.
+
+    `short` are the statuses of those that went the short way, `direct` how many of them went without a coroutine.
+    """
+
+    answers: bytes
+    usual_answers: bytes
+    short: list[int]
+    direct: int
+
+
+async def both_ways(port: int, monkeypatch: pytest.MonkeyPatch, *parts: bytes) -> Ways:
+    """Send it twice."""
+    statuses, begun = [], []
+    bytes_of, direct_bytes, begin = AnswerWriter.bytes_of, AnswerWriter.direct_bytes, DirectRequest.begin
 
     def noted(self: AnswerWriter, response: Any) -> bytes:
-        shortened.append(response.status)
+        statuses.append(response.status)
         return bytes_of(self, response)
+
+    def noted_directly(self: AnswerWriter, *answer: Any) -> bytes:
+        statuses.append(200)
+        return direct_bytes(self, *answer)
+
+    def noted_begin(self: DirectRequest, direct: Any, text: str) -> None:
+        begun.append(text)
+        begin(self, direct, text)
 
     with monkeypatch.context() as patch:
         patch.setattr(AnswerWriter, "bytes_of", noted)
+        patch.setattr(AnswerWriter, "direct_bytes", noted_directly)
+        patch.setattr(DirectRequest, "begin", noted_begin)
         short = await sent(port, *parts)
     with monkeypatch.context() as patch:
         patch.setattr(FastConnection, "_is_free", lambda _self: False)
         usual = await sent(port, *parts)
-    return comparable(short), comparable(usual), shortened
+    return Ways(comparable(short), comparable(usual), statuses, len(begun))
 
 
 @pytest.mark.parametrize("name", ODD)
 async def test_answers_are_the_same(name: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    short, usual, _ = await both_ways(port, monkeypatch, ODD[name])
+    short, usual, *_ = await both_ways(port, monkeypatch, ODD[name])
     assert short == usual
     assert short.startswith(b"HTTP/1.")
 
@@ -197,30 +254,89 @@ async def test_answers_to_parts_are_the_same(
     payload: bytes, size: int, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = [payload[start : start + size] for start in range(0, len(payload), size)]
-    short, usual, _ = await both_ways(port, monkeypatch, *parts)
+    short, usual, *_ = await both_ways(port, monkeypatch, *parts)
     assert short == usual
 
 
 @pytest.mark.parametrize(
-    ("name", "statuses"),
+    ("name", "statuses", "direct"),
     [
-        ("twice at once", [200, 200]),
-        ("three at once", [200, 200, 200]),
-        ("a usual one behind a short one", [200]),
-        ("a wrong field", [400]),
-        ("too many", [413]),
-        ("bare vectors", [200]),
-        ("replies", [200]),
-        ("HEAD", []),
-        ("chunked", []),
-        ("expects", []),
-        ("HTTP/1.0", []),
+        ("twice at once", [200, 200], 2),
+        ("three at once", [200, 200, 200], 1),
+        ("a usual one behind a short one", [200], 1),
+        ("a text", [200], 1),
+        ("a text with escapes", [200], 1),
+        ("a text that is late", [504], 1),
+        ("a failing model for JSON", [500], 1),
+        ("a text and more", [400], 0),
+        ("a text that is no UTF-8", [400], 0),
+        ("JSON for plain text", [200], 0),
+        ("a wrong field", [400], 0),
+        ("too many", [413], 0),
+        ("bare vectors", [200], 0),
+        ("replies", [200], 1),
+        ("HEAD", [], 0),
+        ("chunked", [], 0),
+        ("expects", [], 0),
+        ("HTTP/1.0", [], 0),
     ],
 )
 async def test_which_requests_go_the_short_way(
-    name: str, statuses: list[int], port: int, monkeypatch: pytest.MonkeyPatch
+    name: str, statuses: list[int], direct: int, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await both_ways(port, monkeypatch, ODD[name]))[2] == statuses
+    ways = await both_ways(port, monkeypatch, ODD[name])
+    assert (ways.short, ways.direct) == (statuses, direct)
+
+
+@pytest.mark.parametrize(
+    ("name", "origin", "short"),
+    [
+        ("a text", None, [200]),
+        ("twice at once", None, [200, 200]),
+        ("JSON for plain text", None, [200]),
+        ("a wrong field", None, [400]),
+        ("a text", "https://app.example", []),
+        ("a text", "https://other.example", []),
+    ],
+)
+async def test_origins_concern_only_requests_that_have_one(
+    name: str, origin: str | None, short: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = ODD[name] if origin is None else ODD[name].replace(b"Host: x", f"Host: x\r\nOrigin: {origin}".encode())
+    async with letters(cors_origins=("https://app.example",)) as port:
+        ways = await both_ways(port, monkeypatch, payload)
+    assert ways.answers == ways.usual_answers
+    assert ways.short == short
+    assert re.search(rb"Vary: (Accept, )?Origin\r\n", ways.answers)
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "br", "identity"])
+@pytest.mark.parametrize("message", ["b" * 600, "late " * 100])
+async def test_large_answers_are_compressed_either_way(
+    accepted: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = request("POST /reply", json.dumps({"message": message}).encode(), Accept_Encoding=accepted)
+    async with letters(compress_bytes=256) as port:
+        ways = await both_ways(port, monkeypatch, payload)
+    assert ways.answers == ways.usual_answers
+    assert (ways.short, ways.direct) == ([200], 1)
+    assert (b"Content-Encoding: gzip" in ways.answers) == (accepted == "gzip")
+
+
+async def test_both_ways_log_and_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with letters(access_log=True) as port:
+        payload = ODD["ids"] + ODD["a text that is late"] + request("GET /metrics")
+        with structlog.testing.capture_logs() as logged:
+            ways = await both_ways(port, monkeypatch, payload)
+    lines = [entry for entry in logged if entry.get("path") in ("/", "/predict")]
+    told = [{name: entry[name] for name in ("path", "method", "status", "client")} for entry in lines]
+    assert told[:3] == told[3:]
+    assert [entry["status"] for entry in told[:3]] == [200, 200, 504]
+    assert [entry["request_id"] for entry in lines[:2]] == ["mine", lines[1]["request_id"]]
+    for count, answers in ((1, ways.answers), (2, ways.usual_answers)):
+        assert f'predictor_rest_requests_total{{route="/",status="200"}} {2 * count}.0'.encode() in answers
+        assert f'predictor_rest_requests_total{{route="/predict",status="504"}} {count}.0'.encode() in answers
+        assert b"predictor_rest_requests_in_progress 0.0" in answers
 
 
 async def test_every_example_is_answered_the_same(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +345,7 @@ async def test_every_example_is_answered_the_same(port: int, monkeypatch: pytest
     small = set()
     for route, method, path, fields in example_requests(routes, {"name": "letters"}):
         body = None if fields is None else json.dumps(fields).encode()
-        short, usual, shortened = await both_ways(port, monkeypatch, request(f"{method} {path}", body))
+        short, usual, shortened, _ = await both_ways(port, monkeypatch, request(f"{method} {path}", body))
         assert path == "/metrics" or short == usual, (method, path)
         assert bool(shortened) == route.small, (method, path)
         small |= {route.path} if route.small else set()
@@ -244,7 +360,7 @@ async def test_what_is_no_request_behind_one_loses_no_answer(port: int) -> None:
 async def test_connections_learn_nothing_wrong_from_each_other(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends a connection ends no other: its headers are known, and the next ones are read as if it had not been."""
     for payload in (ODD["closed"], ODD["two lengths"], request("GET /?doc=b", X_New="1")):
-        short, usual, shortened = await both_ways(port, monkeypatch, payload)
+        short, usual, shortened, _ = await both_ways(port, monkeypatch, payload)
         assert short == usual
     assert shortened == [200]
 
@@ -264,7 +380,7 @@ async def test_a_request_is_answered_before_the_server_ends(server: ThriftServer
 
 async def test_over_thrift_too(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("three at once", "a wrong field", "replies"):
-        short, usual, shortened = await both_ways(proxy.port, monkeypatch, ODD[name])
+        short, usual, shortened, _ = await both_ways(proxy.port, monkeypatch, ODD[name])
         assert short == usual
         assert shortened
 
@@ -297,3 +413,42 @@ def test_an_answer_becomes_one_of_aiohttps_when_looked_at() -> None:
 async def test_a_header_has_one_line() -> None:
     with pytest.raises(ValueError, match="more than a line"):
         AnswerWriter(asyncio.get_running_loop()).bytes_of(Whole(b"", {"X-A": "b\r\nX-B: c"}))
+
+
+async def test_too_many_requests_are_refused_directly_too(new_proxy: Callable[..., Any], server: ThriftServer) -> None:
+    proxy = await new_proxy(server, max_requests=1)
+    server.answer = server.hold
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(request("GET /healthz"))
+    await reader.readuntil(b"}\n")
+    writer.write(GET)
+    await asyncio.to_thread(server.held.acquire)
+    refused = await sent(proxy.port, GET)
+    server.release.set()
+    assert refused.startswith(b"HTTP/1.1 429 ")
+    assert b"over 1 requests are in progress (setting max_requests)" in refused
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_who_sends_much_at_once_lets_others_have_their_turns(port: int) -> None:
+    """What is answered at once would otherwise be answered to its end first."""
+    many = 2000
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    other_reader, other = await asyncio.open_connection("127.0.0.1", port)
+    for each, its_reader in ((writer, reader), (other, other_reader)):
+        each.write(request("GET /healthz"))
+        await its_reader.readuntil(b"}\n")
+    writer.write(request("GET /reply") * many)
+    await asyncio.sleep(0)
+    other.write(ODD["a text"])
+    answers = b""
+    answered = asyncio.ensure_future(other_reader.readuntil(b"}}\n"))
+    while not answered.done():
+        answers += await reader.read(1 << 20)
+    before = answers.count(b"HTTP/1.1 400 ")
+    assert 0 < before < many
+    while answers.count(b"HTTP/1.1 400 ") < many:
+        answers += await reader.read(1 << 20)
+    writer.close()
+    other.close()

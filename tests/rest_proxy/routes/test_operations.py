@@ -96,6 +96,7 @@ async def test_metrics(proxy: Proxy, server: ThriftServer) -> None:
     assert seen["predictor_rest_server_up", address] == seen["predictor_rest_server_ready", address] == 1
     assert seen["predictor_rest_server_connections", address] == 1
     assert seen["predictor_rest_requests_in_progress",] == 0
+    assert seen["predictor_rest_connections",] == 1
     assert seen["process_resident_memory_bytes",] > 1e6
 
 
