@@ -641,116 +641,116 @@ struct ServerStatus {
 
 service Predictor {
   /** Label -> score of one document. */
-  map<string, double> predict(1: string doc, 2: RequestOptions options) throws (1: PredictionError error),
+  map<string, double> predict(1: string doc, 2: RequestOptions options) throws (1: PredictionError failure),
 
   /** The same for many, in their order. One document that fails fails the call; field names it: docs[3]. */
   list<map<string, double>> predict_batch(1: list<string> docs, 2: RequestOptions options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** Labels and their scores of each text, the best first: predict_batch with options, and with labels of one's own. */
   list<list<ScoredLabel>> classify(1: list<string> texts, 2: RequestOptions options,
-      3: ClassifyOptions classify_options) throws (1: PredictionError error),
+      3: ClassifyOptions classify_options) throws (1: PredictionError failure),
 
   /** Parts of the text that have a label, such as names, in their order. */
   list<Entity> classify_tokens(1: string text, 2: RequestOptions options, 3: TokenOptions token_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   list<list<Entity>> classify_tokens_batch(1: list<string> texts, 2: RequestOptions options,
-      3: TokenOptions token_options) throws (1: PredictionError error),
+      3: TokenOptions token_options) throws (1: PredictionError failure),
 
   /** How well each text answers the query; the best first. */
   list<Ranked> rerank(1: string query, 2: list<string> texts, 3: RequestOptions options,
-      4: RerankOptions rerank_options) throws (1: PredictionError error),
+      4: RerankOptions rerank_options) throws (1: PredictionError failure),
 
   /** Suggested reply -> score. */
   map<string, double> reply(1: string message, 2: RequestOptions options, 3: ReplyOptions reply_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   list<map<string, double>> reply_batch(1: list<string> messages, 2: RequestOptions options,
-      3: ReplyOptions reply_options) throws (1: PredictionError error),
+      3: ReplyOptions reply_options) throws (1: PredictionError failure),
 
   /** One map for a whole conversation: a reply that several messages suggest gets the sum of its scores. */
   map<string, double> reply_conversation(1: list<string> messages, 2: RequestOptions options,
-      3: ReplyOptions reply_options) throws (1: PredictionError error),
+      3: ReplyOptions reply_options) throws (1: PredictionError failure),
 
   /** The text's vector. */
   list<double> embed(1: string text, 2: RequestOptions options, 3: EmbedOptions embed_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   list<list<double>> embed_batch(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** As embed_batch, in the form that costs least to send. */
   EmbeddingMatrix embed_matrix(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** As embed_matrix, of texts that are ids of the model's tokens already, special ones included, as tokenize gives. */
   EmbeddingMatrix embed_ids(1: list<list<i32>> ids, 2: RequestOptions options, 3: EmbedOptions embed_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** A vector for each token of each text (ColBERT): a matrix a text. */
   list<EmbeddingMatrix> embed_tokens(1: list<string> texts, 2: RequestOptions options, 3: EmbedOptions embed_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** Vectors as long as the vocabulary with few numbers that are not 0 (SPLADE). */
   list<SparseVector> embed_sparse(1: list<string> texts, 2: RequestOptions options, 3: SparseOptions sparse_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** The tokens of each text, whole. */
   list<list<Token>> tokenize(1: list<string> texts, 2: RequestOptions options, 3: TokenizeOptions tokenize_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** The text that each list of tokens is, special ones written by their names. */
-  list<string> detokenize(1: list<list<i32>> ids, 2: RequestOptions options) throws (1: PredictionError error),
+  list<string> detokenize(1: list<list<i32>> ids, 2: RequestOptions options) throws (1: PredictionError failure),
 
   Generation generate(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms. */
   string generate_begin(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /**
    * What the model says next, by its own chat template. Where generation_options name no max_tokens, the text may have as
    * many as the model and its limit max_output_tokens leave room for.
    */
   ChatCompletion chat(1: list<ChatMessage> messages, 2: GenerationOptions generation_options, 3: RequestOptions options,
-      4: ChatOptions chat_options) throws (1: PredictionError error),
+      4: ChatOptions chat_options) throws (1: PredictionError failure),
 
   /** Starts it as a stream, which generate_next reads and generate_cancel ends, and gives its id. */
   string chat_begin(1: list<ChatMessage> messages, 2: GenerationOptions generation_options, 3: RequestOptions options,
-      4: ChatOptions chat_options) throws (1: PredictionError error),
+      4: ChatOptions chat_options) throws (1: PredictionError failure),
 
   /** The prompt that chat would give to the model. */
   ChatPrompt chat_prompt(1: list<ChatMessage> messages, 2: RequestOptions options, 3: ChatOptions chat_options)
-      throws (1: PredictionError error),
+      throws (1: PredictionError failure),
 
   /** Waits up to wait_ms (0 to 60,000) for more text of the stream. */
-  GenerationChunk generate_next(1: string stream_id, 2: i32 wait_ms) throws (1: PredictionError error),
+  GenerationChunk generate_next(1: string stream_id, 2: i32 wait_ms) throws (1: PredictionError failure),
 
-  void generate_cancel(1: string stream_id) throws (1: PredictionError error),
+  void generate_cancel(1: string stream_id) throws (1: PredictionError failure),
 
   /** Accepts a job and gives it back with its id; the job runs on the bulk lane. */
-  BatchJob submit_batch(1: BatchRequest request) throws (1: PredictionError error),
+  BatchJob submit_batch(1: BatchRequest request) throws (1: PredictionError failure),
 
-  BatchJob get_batch(1: string id) throws (1: PredictionError error),
+  BatchJob get_batch(1: string id) throws (1: PredictionError failure),
 
-  BatchJob cancel_batch(1: string id) throws (1: PredictionError error),
+  BatchJob cancel_batch(1: string id) throws (1: PredictionError failure),
 
   /** The newest jobs first, at most limit (1 to 1000). */
-  list<BatchJob> list_batches(1: i32 limit) throws (1: PredictionError error),
+  list<BatchJob> list_batches(1: i32 limit) throws (1: PredictionError failure),
 
-  list<ModelInfo> list_models() throws (1: PredictionError error),
+  list<ModelInfo> list_models() throws (1: PredictionError failure),
 
   /**
    * Loads a model, or swaps it when the name is taken: the old one serves until the new one is warm.
    * The location must lie below the setting model_root, or name a model of a hub that the setting hub_models allows
    * (hf://OWNER/NAME); without either setting the method is off.
    */
-  ModelInfo load_model(1: string name, 2: string location) throws (1: PredictionError error),
+  ModelInfo load_model(1: string name, 2: string location) throws (1: PredictionError failure),
 
   /** Finishes what waits for the model, then frees it. */
-  void unload_model(1: string name) throws (1: PredictionError error),
+  void unload_model(1: string name) throws (1: PredictionError failure),
 
-  ServerStatus status() throws (1: PredictionError error)
+  ServerStatus status() throws (1: PredictionError failure)
 }

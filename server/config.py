@@ -18,7 +18,7 @@ import rest_proxy.config
 from process.command_line import Command, parse
 from process.logs import LogSettings
 from process.settings import CommandSettings, Paths, SettingsGroup, Strings, declared, prefixed, setting
-from rest_proxy.config import Deadlines
+from rest_proxy.config import MESSAGE_BYTES, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,15 +173,16 @@ class Limits(SettingsGroup, title="Limits of the Thrift port"):
         to="server.transport",
     )
     message_bytes: int = setting(
-        16 << 20,
-        "maximum size of one Thrift message, decompressed, and of the vectors of one answer",
+        MESSAGE_BYTES,
+        "maximum size of one Thrift message, decompressed, and of one answer; clients of Apache Thrift take frames of"
+        " 16,384,000 bytes",
         unit="bytes",
         ge=1024,
         le=MAX_BYTES,
         to=("server.transport", "server.rpc"),
     )
     string_bytes: int = setting(
-        16 << 20, "maximum size of one string", unit="bytes", ge=1, le=MAX_BYTES, to="server.transport"
+        MESSAGE_BYTES, "maximum size of one string", unit="bytes", ge=1, le=MAX_BYTES, to="server.transport"
     )
     container_items: int = setting(
         100_000,

@@ -402,8 +402,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "predict failed: unknown result")
 
     def predict_batch(self, docs, options):
@@ -440,8 +440,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "predict_batch failed: unknown result")
 
     def classify(self, texts, options, classify_options):
@@ -480,8 +480,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "classify failed: unknown result")
 
     def classify_tokens(self, text, options, token_options):
@@ -520,8 +520,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "classify_tokens failed: unknown result")
 
     def classify_tokens_batch(self, texts, options, token_options):
@@ -558,8 +558,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "classify_tokens_batch failed: unknown result")
 
     def rerank(self, query, texts, options, rerank_options):
@@ -600,8 +600,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "rerank failed: unknown result")
 
     def reply(self, message, options, reply_options):
@@ -640,8 +640,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "reply failed: unknown result")
 
     def reply_batch(self, messages, options, reply_options):
@@ -678,8 +678,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "reply_batch failed: unknown result")
 
     def reply_conversation(self, messages, options, reply_options):
@@ -718,8 +718,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "reply_conversation failed: unknown result")
 
     def embed(self, text, options, embed_options):
@@ -758,8 +758,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed failed: unknown result")
 
     def embed_batch(self, texts, options, embed_options):
@@ -796,8 +796,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_batch failed: unknown result")
 
     def embed_matrix(self, texts, options, embed_options):
@@ -836,8 +836,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_matrix failed: unknown result")
 
     def embed_ids(self, ids, options, embed_options):
@@ -876,8 +876,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_ids failed: unknown result")
 
     def embed_tokens(self, texts, options, embed_options):
@@ -916,8 +916,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_tokens failed: unknown result")
 
     def embed_sparse(self, texts, options, sparse_options):
@@ -956,8 +956,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "embed_sparse failed: unknown result")
 
     def tokenize(self, texts, options, tokenize_options):
@@ -996,8 +996,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "tokenize failed: unknown result")
 
     def detokenize(self, ids, options):
@@ -1034,8 +1034,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "detokenize failed: unknown result")
 
     def generate(self, prompt, generation_options, options):
@@ -1072,8 +1072,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "generate failed: unknown result")
 
     def generate_begin(self, prompt, generation_options, options):
@@ -1112,8 +1112,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "generate_begin failed: unknown result")
 
     def chat(self, messages, generation_options, options, chat_options):
@@ -1155,8 +1155,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "chat failed: unknown result")
 
     def chat_begin(self, messages, generation_options, options, chat_options):
@@ -1197,8 +1197,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "chat_begin failed: unknown result")
 
     def chat_prompt(self, messages, options, chat_options):
@@ -1237,8 +1237,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "chat_prompt failed: unknown result")
 
     def generate_next(self, stream_id, wait_ms):
@@ -1275,8 +1275,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "generate_next failed: unknown result")
 
     def generate_cancel(self, stream_id):
@@ -1307,8 +1307,8 @@ class Client(Iface):
         result = generate_cancel_result()
         result.read(iprot)
         iprot.readMessageEnd()
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         return
 
     def submit_batch(self, request):
@@ -1343,8 +1343,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "submit_batch failed: unknown result")
 
     def get_batch(self, id):
@@ -1377,8 +1377,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "get_batch failed: unknown result")
 
     def cancel_batch(self, id):
@@ -1411,8 +1411,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "cancel_batch failed: unknown result")
 
     def list_batches(self, limit):
@@ -1447,8 +1447,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "list_batches failed: unknown result")
 
     def list_models(self):
@@ -1475,8 +1475,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "list_models failed: unknown result")
 
     def load_model(self, name, location):
@@ -1515,8 +1515,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "load_model failed: unknown result")
 
     def unload_model(self, name):
@@ -1549,8 +1549,8 @@ class Client(Iface):
         result = unload_model_result()
         result.read(iprot)
         iprot.readMessageEnd()
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         return
 
     def status(self):
@@ -1577,8 +1577,8 @@ class Client(Iface):
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         raise TApplicationException(TApplicationException.MISSING_RESULT, "status failed: unknown result")
 
 
@@ -1650,9 +1650,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1676,9 +1676,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1702,9 +1702,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1728,9 +1728,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1754,9 +1754,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1780,9 +1780,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1806,9 +1806,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1832,9 +1832,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1858,9 +1858,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1884,9 +1884,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1910,9 +1910,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1936,9 +1936,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1962,9 +1962,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -1988,9 +1988,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2014,9 +2014,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2040,9 +2040,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2066,9 +2066,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2092,9 +2092,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2118,9 +2118,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2144,9 +2144,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2170,9 +2170,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2196,9 +2196,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2222,9 +2222,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2248,9 +2248,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2274,9 +2274,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2300,9 +2300,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2326,9 +2326,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2352,9 +2352,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2378,9 +2378,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2404,9 +2404,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2430,9 +2430,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2456,9 +2456,9 @@ class Processor(Iface, TProcessor):
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
-        except PredictionError as error:
+        except PredictionError as failure:
             msg_type = TMessageType.REPLY
-            result.error = error
+            result.failure = failure
         except TApplicationException as ex:
             logging.exception('TApplication exception in handler')
             msg_type = TMessageType.EXCEPTION
@@ -2554,14 +2554,14 @@ class predict_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2585,8 +2585,8 @@ class predict_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2607,9 +2607,9 @@ class predict_result(object):
                 oprot.writeDouble(viter187)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2630,7 +2630,7 @@ class predict_result(object):
 all_structs.append(predict_result)
 predict_result.thrift_spec = (
     (0, TType.MAP, 'success', (TType.STRING, 'UTF8', TType.DOUBLE, None, False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -2721,14 +2721,14 @@ class predict_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2757,8 +2757,8 @@ class predict_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2782,9 +2782,9 @@ class predict_batch_result(object):
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2805,7 +2805,7 @@ class predict_batch_result(object):
 all_structs.append(predict_batch_result)
 predict_batch_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.MAP, (TType.STRING, 'UTF8', TType.DOUBLE, None, False), False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -2909,14 +2909,14 @@ class classify_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2945,8 +2945,8 @@ class classify_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -2969,9 +2969,9 @@ class classify_result(object):
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2992,7 +2992,7 @@ class classify_result(object):
 all_structs.append(classify_result)
 classify_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.LIST, (TType.STRUCT, [ScoredLabel, None], False), False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -3088,14 +3088,14 @@ class classify_tokens_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3119,8 +3119,8 @@ class classify_tokens_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3140,9 +3140,9 @@ class classify_tokens_result(object):
                 iter238.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3163,7 +3163,7 @@ class classify_tokens_result(object):
 all_structs.append(classify_tokens_result)
 classify_tokens_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRUCT, [Entity, None], False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -3267,14 +3267,14 @@ class classify_tokens_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3303,8 +3303,8 @@ class classify_tokens_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3327,9 +3327,9 @@ class classify_tokens_batch_result(object):
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3350,7 +3350,7 @@ class classify_tokens_batch_result(object):
 all_structs.append(classify_tokens_batch_result)
 classify_tokens_batch_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.LIST, (TType.STRUCT, [Entity, None], False), False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -3466,14 +3466,14 @@ class rerank_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3497,8 +3497,8 @@ class rerank_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3518,9 +3518,9 @@ class rerank_result(object):
                 iter273.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3541,7 +3541,7 @@ class rerank_result(object):
 all_structs.append(rerank_result)
 rerank_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRUCT, [Ranked, None], False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -3637,14 +3637,14 @@ class reply_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3668,8 +3668,8 @@ class reply_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3690,9 +3690,9 @@ class reply_result(object):
                 oprot.writeDouble(viter282)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3713,7 +3713,7 @@ class reply_result(object):
 all_structs.append(reply_result)
 reply_result.thrift_spec = (
     (0, TType.MAP, 'success', (TType.STRING, 'UTF8', TType.DOUBLE, None, False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -3817,14 +3817,14 @@ class reply_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3853,8 +3853,8 @@ class reply_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -3878,9 +3878,9 @@ class reply_batch_result(object):
                 oprot.writeMapEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3901,7 +3901,7 @@ class reply_batch_result(object):
 all_structs.append(reply_batch_result)
 reply_batch_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.MAP, (TType.STRING, 'UTF8', TType.DOUBLE, None, False), False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -4005,14 +4005,14 @@ class reply_conversation_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4036,8 +4036,8 @@ class reply_conversation_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4058,9 +4058,9 @@ class reply_conversation_result(object):
                 oprot.writeDouble(viter321)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4081,7 +4081,7 @@ class reply_conversation_result(object):
 all_structs.append(reply_conversation_result)
 reply_conversation_result.thrift_spec = (
     (0, TType.MAP, 'success', (TType.STRING, 'UTF8', TType.DOUBLE, None, False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -4177,14 +4177,14 @@ class embed_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4207,8 +4207,8 @@ class embed_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4228,9 +4228,9 @@ class embed_result(object):
                 oprot.writeDouble(iter328)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4251,7 +4251,7 @@ class embed_result(object):
 all_structs.append(embed_result)
 embed_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.DOUBLE, None, False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -4355,14 +4355,14 @@ class embed_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4390,8 +4390,8 @@ class embed_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4414,9 +4414,9 @@ class embed_batch_result(object):
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4437,7 +4437,7 @@ class embed_batch_result(object):
 all_structs.append(embed_batch_result)
 embed_batch_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.LIST, (TType.DOUBLE, None, False), False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -4541,14 +4541,14 @@ class embed_matrix_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4567,8 +4567,8 @@ class embed_matrix_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4585,9 +4585,9 @@ class embed_matrix_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4608,7 +4608,7 @@ class embed_matrix_result(object):
 all_structs.append(embed_matrix_result)
 embed_matrix_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [EmbeddingMatrix, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -4720,14 +4720,14 @@ class embed_ids_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4746,8 +4746,8 @@ class embed_ids_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4764,9 +4764,9 @@ class embed_ids_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4787,7 +4787,7 @@ class embed_ids_result(object):
 all_structs.append(embed_ids_result)
 embed_ids_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [EmbeddingMatrix, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -4891,14 +4891,14 @@ class embed_tokens_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4922,8 +4922,8 @@ class embed_tokens_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -4943,9 +4943,9 @@ class embed_tokens_result(object):
                 iter384.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4966,7 +4966,7 @@ class embed_tokens_result(object):
 all_structs.append(embed_tokens_result)
 embed_tokens_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRUCT, [EmbeddingMatrix, None], False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -5070,14 +5070,14 @@ class embed_sparse_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5101,8 +5101,8 @@ class embed_sparse_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -5122,9 +5122,9 @@ class embed_sparse_result(object):
                 iter398.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5145,7 +5145,7 @@ class embed_sparse_result(object):
 all_structs.append(embed_sparse_result)
 embed_sparse_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRUCT, [SparseVector, None], False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -5249,14 +5249,14 @@ class tokenize_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5285,8 +5285,8 @@ class tokenize_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -5309,9 +5309,9 @@ class tokenize_result(object):
                 oprot.writeListEnd()
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5332,7 +5332,7 @@ class tokenize_result(object):
 all_structs.append(tokenize_result)
 tokenize_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.LIST, (TType.STRUCT, [Token, None], False), False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -5431,14 +5431,14 @@ class detokenize_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5461,8 +5461,8 @@ class detokenize_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -5482,9 +5482,9 @@ class detokenize_result(object):
                 oprot.writeString(iter440.encode('utf-8') if sys.version_info[0] == 2 else iter440)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5505,7 +5505,7 @@ class detokenize_result(object):
 all_structs.append(detokenize_result)
 detokenize_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRING, 'UTF8', False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -5601,14 +5601,14 @@ class generate_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5627,8 +5627,8 @@ class generate_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -5645,9 +5645,9 @@ class generate_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5668,7 +5668,7 @@ class generate_result(object):
 all_structs.append(generate_result)
 generate_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [Generation, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -5764,14 +5764,14 @@ class generate_begin_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5789,8 +5789,8 @@ class generate_begin_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -5807,9 +5807,9 @@ class generate_begin_result(object):
             oprot.writeFieldBegin('success', TType.STRING, 0)
             oprot.writeString(self.success.encode('utf-8') if sys.version_info[0] == 2 else self.success)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5830,7 +5830,7 @@ class generate_begin_result(object):
 all_structs.append(generate_begin_result)
 generate_begin_result.thrift_spec = (
     (0, TType.STRING, 'success', 'UTF8', None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -5948,14 +5948,14 @@ class chat_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5974,8 +5974,8 @@ class chat_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -5992,9 +5992,9 @@ class chat_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6015,7 +6015,7 @@ class chat_result(object):
 all_structs.append(chat_result)
 chat_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [ChatCompletion, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6133,14 +6133,14 @@ class chat_begin_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6158,8 +6158,8 @@ class chat_begin_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -6176,9 +6176,9 @@ class chat_begin_result(object):
             oprot.writeFieldBegin('success', TType.STRING, 0)
             oprot.writeString(self.success.encode('utf-8') if sys.version_info[0] == 2 else self.success)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6199,7 +6199,7 @@ class chat_begin_result(object):
 all_structs.append(chat_begin_result)
 chat_begin_result.thrift_spec = (
     (0, TType.STRING, 'success', 'UTF8', None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6304,14 +6304,14 @@ class chat_prompt_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6330,8 +6330,8 @@ class chat_prompt_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -6348,9 +6348,9 @@ class chat_prompt_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6371,7 +6371,7 @@ class chat_prompt_result(object):
 all_structs.append(chat_prompt_result)
 chat_prompt_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [ChatPrompt, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6453,14 +6453,14 @@ class generate_next_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6479,8 +6479,8 @@ class generate_next_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -6497,9 +6497,9 @@ class generate_next_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6520,7 +6520,7 @@ class generate_next_result(object):
 all_structs.append(generate_next_result)
 generate_next_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [GenerationChunk, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6589,13 +6589,13 @@ generate_cancel_args.thrift_spec = (
 class generate_cancel_result(object):
     """
     Attributes:
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, error=None,):
-        self.error = error
+    def __init__(self, failure=None,):
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6608,8 +6608,8 @@ class generate_cancel_result(object):
                 break
             if fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -6622,9 +6622,9 @@ class generate_cancel_result(object):
             oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
             return
         oprot.writeStructBegin('generate_cancel_result')
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6645,7 +6645,7 @@ class generate_cancel_result(object):
 all_structs.append(generate_cancel_result)
 generate_cancel_result.thrift_spec = (
     None,  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6716,14 +6716,14 @@ class submit_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6742,8 +6742,8 @@ class submit_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -6760,9 +6760,9 @@ class submit_batch_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6783,7 +6783,7 @@ class submit_batch_result(object):
 all_structs.append(submit_batch_result)
 submit_batch_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [BatchJob, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6853,14 +6853,14 @@ class get_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6879,8 +6879,8 @@ class get_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -6897,9 +6897,9 @@ class get_batch_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6920,7 +6920,7 @@ class get_batch_result(object):
 all_structs.append(get_batch_result)
 get_batch_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [BatchJob, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -6990,14 +6990,14 @@ class cancel_batch_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7016,8 +7016,8 @@ class cancel_batch_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -7034,9 +7034,9 @@ class cancel_batch_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7057,7 +7057,7 @@ class cancel_batch_result(object):
 all_structs.append(cancel_batch_result)
 cancel_batch_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [BatchJob, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -7127,14 +7127,14 @@ class list_batches_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7158,8 +7158,8 @@ class list_batches_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -7179,9 +7179,9 @@ class list_batches_result(object):
                 iter468.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7202,7 +7202,7 @@ class list_batches_result(object):
 all_structs.append(list_batches_result)
 list_batches_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRUCT, [BatchJob, None], False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -7253,14 +7253,14 @@ class list_models_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7284,8 +7284,8 @@ class list_models_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -7305,9 +7305,9 @@ class list_models_result(object):
                 iter475.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7328,7 +7328,7 @@ class list_models_result(object):
 all_structs.append(list_models_result)
 list_models_result.thrift_spec = (
     (0, TType.LIST, 'success', (TType.STRUCT, [ModelInfo, None], False), None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -7410,14 +7410,14 @@ class load_model_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7436,8 +7436,8 @@ class load_model_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -7454,9 +7454,9 @@ class load_model_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7477,7 +7477,7 @@ class load_model_result(object):
 all_structs.append(load_model_result)
 load_model_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [ModelInfo, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -7546,13 +7546,13 @@ unload_model_args.thrift_spec = (
 class unload_model_result(object):
     """
     Attributes:
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, error=None,):
-        self.error = error
+    def __init__(self, failure=None,):
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7565,8 +7565,8 @@ class unload_model_result(object):
                 break
             if fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -7579,9 +7579,9 @@ class unload_model_result(object):
             oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
             return
         oprot.writeStructBegin('unload_model_result')
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7602,7 +7602,7 @@ class unload_model_result(object):
 all_structs.append(unload_model_result)
 unload_model_result.thrift_spec = (
     None,  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 
 
@@ -7653,14 +7653,14 @@ class status_result(object):
     """
     Attributes:
      - success
-     - error
+     - failure
 
     """
 
 
-    def __init__(self, success=None, error=None,):
+    def __init__(self, success=None, failure=None,):
         self.success = success
-        self.error = error
+        self.failure = failure
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7679,8 +7679,8 @@ class status_result(object):
                     iprot.skip(ftype)
             elif fid == 1:
                 if ftype == TType.STRUCT:
-                    self.error = PredictionError()
-                    self.error.read(iprot)
+                    self.failure = PredictionError()
+                    self.failure.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -7697,9 +7697,9 @@ class status_result(object):
             oprot.writeFieldBegin('success', TType.STRUCT, 0)
             self.success.write(oprot)
             oprot.writeFieldEnd()
-        if self.error is not None:
-            oprot.writeFieldBegin('error', TType.STRUCT, 1)
-            self.error.write(oprot)
+        if self.failure is not None:
+            oprot.writeFieldBegin('failure', TType.STRUCT, 1)
+            self.failure.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7720,7 +7720,7 @@ class status_result(object):
 all_structs.append(status_result)
 status_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [ServerStatus, None], None, ),  # 0
-    (1, TType.STRUCT, 'error', [PredictionError, None], None, ),  # 1
+    (1, TType.STRUCT, 'failure', [PredictionError, None], None, ),  # 1
 )
 fix_spec(all_structs)
 del all_structs

@@ -66,8 +66,8 @@ class Method:
         _protocol.trans = TMemoryBuffer(frame, header + 4)
         result = self._result()
         result.read(_protocol)
-        if result.error is not None:
-            raise result.error
+        if result.failure is not None:
+            raise result.failure
         if self._void:
             return None
         if result.success is None:

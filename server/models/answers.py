@@ -13,7 +13,7 @@ from server.errors import PredictionError, internal, too_large
 from server.models.vectors import is_finite, sparse_is_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from server.models.model import Model
     from server.models.registry import Registry
@@ -21,11 +21,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# Bytes in the binary protocol, which takes the most of those that write numbers as bytes: of a list or a map without
+# its items, of an item without its text.
+LIST_BYTES = 5
+_MAP_BYTES = 6
+_SCORE_BYTES = 12
+_LABEL_BYTES = 19
+_ENTITY_BYTES = 40
+RANK_BYTES = 19
+
 
 class AnswerSize:
     """How many bytes an answer has so far, of which `share` come for each that is added."""
 
-    def __init__(self, most: int, share: float) -> None:
+    def __init__(self, most: int, share: float = 1) -> None:
         self._most = most
         self._share = share
         self._size = 0.0
@@ -38,11 +47,21 @@ class AnswerSize:
             raise too_large(what, setting="message_bytes")
 
 
-def require_fit(count: int, size: int, most: int, field: str, hint: str = "") -> None:
-    """Raise TOO_LARGE for `count` vectors that would take `size` bytes, before any is made."""
+def require_fit(count: int, size: int, most: int, field: str, what: str = "answers", hint: str = "") -> None:
+    """Raise TOO_LARGE for `count` answers that would take at least `size` bytes, before any is made."""
     if size > most:
-        what = f"{count} vectors take {size} bytes, over the limit of {most}; ask for fewer at a time{hint}"
-        raise too_large(what, field=field, setting="message_bytes")
+        message = f"{count} {what} take {size} bytes, over the limit of {most}; ask for fewer at a time{hint}"
+        raise too_large(message, field=field, setting="message_bytes")
+
+
+def scores_bytes(labels: Iterable[str]) -> int:
+    """The least that a map of these labels takes in an answer."""
+    return _MAP_BYTES + sum(len(label) + _SCORE_BYTES for label in labels)
+
+
+def best_labels_bytes(labels: Iterable[str], count: int | None) -> int:
+    """The least that a list of so many of these labels, or of all, takes in an answer."""
+    return LIST_BYTES + sum(sorted(len(label) + _LABEL_BYTES for label in labels)[:count])
 
 
 class Checks:
@@ -72,12 +91,16 @@ class Checks:
 
         return check
 
-    def scores(self, model: Model, context: RequestContext) -> Callable[[Mapping[str, float]], None]:
-        """For labels with their scores."""
+    def scores(
+        self, model: Model, context: RequestContext, size: AnswerSize | None = None
+    ) -> Callable[[Mapping[str, float]], None]:
+        """For labels, or replies, with their scores."""
 
         def check(scores: Mapping[str, float]) -> None:
             if not isfinite(sum(scores.values())):
                 raise self.failure(model, context)
+            if size is not None:
+                size.add(scores_bytes(scores))
 
         return check
 
@@ -99,12 +122,16 @@ class Checks:
 
         return check
 
-    def entities(self, model: Model, context: RequestContext) -> Callable[[Sequence[Entity]], None]:
+    def entities(
+        self, model: Model, context: RequestContext, size: AnswerSize | None = None
+    ) -> Callable[[Sequence[Entity]], None]:
         """For the entities of a text."""
 
         def check(found: Sequence[Entity]) -> None:
             if not isfinite(sum(entity.score for entity in found)):
                 raise self.failure(model, context)
+            if size is not None:
+                size.add(LIST_BYTES + sum(_ENTITY_BYTES + len(entity.label) + len(entity.text) for entity in found))
 
         return check
 

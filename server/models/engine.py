@@ -195,6 +195,7 @@ class EngineModel:
     """What all models behind an engine have in common."""
 
     takes: frozenset[str] = frozenset()
+    labels: Sequence[str] = ()
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

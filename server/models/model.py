@@ -48,6 +48,9 @@ class Model(Protocol):
     multi_label and candidate_labels (process/options.py). It is never given others; their callers are refused."""
 
     # CLASSIFY
+    labels: Sequence[str]
+    """Those that predict gives for every text, so that an answer's size is known; none where they differ."""
+
     def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score, in any order."""
 

@@ -47,6 +47,7 @@ class TorchScriptModel(EngineModel):
         self.limits = limits
         self.equal_lengths_only = native.equal_lengths_only
         self.details = _details(native, settings.device)
+        self.labels = native.labels if native.output == "labels" else ()
         self.dimensions = native.dimensions
         self.normalized = False
 

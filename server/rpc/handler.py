@@ -41,7 +41,16 @@ from server.errors import ModelError, PredictionError, at, deadline_exceeded, in
 from server.hub.errors import HubUnavailableError
 from server.models import call_options as read
 from server.models import pairs
-from server.models.answers import AnswerSize, Checks, best_labels, require_fit
+from server.models.answers import (
+    LIST_BYTES,
+    RANK_BYTES,
+    AnswerSize,
+    Checks,
+    best_labels,
+    best_labels_bytes,
+    require_fit,
+    scores_bytes,
+)
 from server.models.capabilities import Capability
 from server.models.chat.conversation import conversation_of
 from server.models.fan_out import answer_all
@@ -120,7 +129,8 @@ class Handler:
 
     async def predict_batch(self, docs: list[str], options: RequestOptions | None) -> list[dict[str, float]]:
         model, context = self._admit(_CLASSIFY, options, len(docs))
-        check = self._checks.scores(model, context)
+        require_fit(len(docs), len(docs) * scores_bytes(model.labels), self._max_answer_bytes, "docs")
+        check = self._checks.scores(model, context, self._size_of_scores(model))
         return await _each(docs, lambda doc: model.predict(doc, ITS_OWN_SCORES, context), check, "docs", options)
 
     async def classify(
@@ -129,6 +139,8 @@ class Handler:
         labels = len(classify_options.candidate_labels or ()) if classify_options is not None else 0
         model, context = self._admit(_CLASSIFY, options, len(texts) * max(labels, 1))
         wanted = read.labelling(classify_options, model)
+        size = len(texts) * best_labels_bytes(wanted.candidate_labels or model.labels, wanted.top_k)
+        require_fit(len(texts), size, self._max_answer_bytes, "texts")
         if wanted.candidate_labels:
             check = self._checks.entailment(model, context)
             answers = await _explained(pairs.label(texts, wanted, model, context, check), "texts", options)
@@ -136,7 +148,7 @@ class Handler:
             answers = await _each(
                 texts,
                 lambda text: model.predict(text, wanted.classification, context),
-                self._checks.scores(model, context),
+                self._checks.scores(model, context, self._size_of_scores(model)),
                 "texts",
                 options,
             )
@@ -159,7 +171,7 @@ class Handler:
     ) -> list[list[Entity]]:
         tagging = read.tagging(token_options)
         model, context = self._admit(_CLASSIFY_TOKENS, options, len(texts))
-        check = self._checks.entities(model, context)
+        check = self._checks.entities(model, context, AnswerSize(self._max_answer_bytes))
         answers = await _each(
             texts, lambda text: model.classify_tokens(text, tagging, context), check, "texts", options
         )
@@ -170,6 +182,8 @@ class Handler:
     ) -> list[Ranked]:
         model, context = self._admit(_RERANK, options, len(texts))
         wanted = read.ranking(rerank_options, model)
+        ranked = len(texts) if wanted.top_n is None else min(len(texts), wanted.top_n)
+        require_fit(ranked, ranked * RANK_BYTES, self._max_answer_bytes, "texts", "ranks")
         check = self._checks.score(model, context)
         return await _explained(pairs.rank(query, texts, wanted, model, context, check), "texts", options)
 
@@ -191,7 +205,7 @@ class Handler:
     ) -> list[dict[str, float]]:
         chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options, len(messages))
-        check = self._checks.scores(model, context)
+        check = self._checks.scores(model, context, AnswerSize(self._max_answer_bytes))
         return await _each(messages, lambda text: model.reply([text], chosen, context), check, "messages", options)
 
     async def reply_conversation(
@@ -225,8 +239,8 @@ class Handler:
     ) -> list[list[float]]:
         model, context = self._admit(_EMBED, options, len(texts))
         reading, shape = read.reading(embed_options, model), read.shape(embed_options, model)
-        size = len(texts) * shape.row_numbers(model.dimensions) * DOUBLE_BYTES
-        require_fit(len(texts), size, self._max_answer_bytes, "texts", "; embed_matrix takes half as many")
+        size = len(texts) * (LIST_BYTES + shape.row_numbers(model.dimensions) * DOUBLE_BYTES)
+        require_fit(len(texts), size, self._max_answer_bytes, "texts", "vectors", "; embed_matrix takes half as many")
         check = self._checks.vector(model, context)
         vectors = await _each(texts, lambda text: model.embed(text, reading, context), check, "texts", options)
         return [numbers(vector, shape) for vector in vectors]
@@ -236,7 +250,9 @@ class Handler:
     ) -> EmbeddingMatrix:
         model, context = self._admit(_EMBED, options, len(texts))
         reading, shape = read.reading(embed_options, model), read.shape(embed_options, model)
-        require_fit(len(texts), len(texts) * shape.row_bytes(model.dimensions), self._max_answer_bytes, "texts")
+        require_fit(
+            len(texts), len(texts) * shape.row_bytes(model.dimensions), self._max_answer_bytes, "texts", "vectors"
+        )
         requests: list[Pending[bytes]] = []
 
         def submit(text: str) -> Pending[bytes]:
@@ -252,7 +268,7 @@ class Handler:
     ) -> EmbeddingMatrix:
         model, context = self._admit(_EMBED_IDS, options, len(ids))
         truncate, shape = read.cuts_ids(embed_options), read.shape(embed_options, model)
-        require_fit(len(ids), len(ids) * shape.row_bytes(model.dimensions), self._max_answer_bytes, "ids")
+        require_fit(len(ids), len(ids) * shape.row_bytes(model.dimensions), self._max_answer_bytes, "ids", "vectors")
         requests: list[Pending[bytes]] = []
 
         def submit(text: list[int]) -> Pending[bytes]:
@@ -450,6 +466,10 @@ class Handler:
         return self._server_status()
 
     # ---------------------------------------------------------------------------------------------------------- helpers
+
+    def _size_of_scores(self, model: Model) -> AnswerSize | None:
+        """To be counted answer by answer, where it is not known before the first."""
+        return None if model.labels else AnswerSize(self._max_answer_bytes)
 
     async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in a task of its own, which goes on when the caller goes away."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TType
 
-from server.errors import ErrorCode, PredictionError, invalid_argument
+from server.errors import ErrorCode, PredictionError, invalid_argument, too_large
 from server.transport.codecs import COMPACT, EXCEPTION, OLD, REPLY, STRICT
 
 if TYPE_CHECKING:
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from server.transport.codecs import Codec
+    from server.transport.limits import Limits
 
     Answer: TypeAlias = PredictionError | TApplicationException
     """What a call that fails is answered with."""
+
+
+_ENVELOPE_BYTES = 512
+"""What an answer may have beside its values: names, ids and what its struct is made of."""
 
 
 class Method:
@@ -30,8 +35,9 @@ class Method:
     """
 
     __slots__ = (
-        "_declares_error",
+        "_failure",
         "_frames",
+        "_max_bytes",
         "_required",
         "_result",
         "_result_types",
@@ -43,8 +49,11 @@ class Method:
         "name",
     )
 
-    def __init__(self, name: str, module: ModuleType, handler: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self, name: str, module: ModuleType, handler: Callable[..., Coroutine[Any, Any, Any]], limits: Limits
+    ) -> None:
         self.name = name.encode()
+        self._max_bytes = limits.message_bytes + _ENVELOPE_BYTES
         self.handler = handler
         argument_spec = getattr(module, f"{name}_args").thrift_spec
         self.arguments = _record(argument_spec)
@@ -61,7 +70,7 @@ class Method:
         )
         results = {field[2]: field for field in result_spec if field is not None}
         self._returns = "success" in results
-        self._declares_error = "error" in results and results["error"][3][0] is PredictionError
+        self._failure = next((name for name, field in results.items() if _is_prediction_error(field)), None)
         self._frames: dict[Codec, tuple[bytes, bytes]] = {
             codec: codec.frame(self.name, REPLY) for codec in (STRICT, OLD, COMPACT)
         }
@@ -82,25 +91,43 @@ class Method:
         return values
 
     def reply(self, codec: Codec, seqid: bytes, value: Any) -> bytes:
-        """The message that answers with `value`. Raises what the encoder raises when it is of another type."""
+        """The message that answers with `value`. Raises what the encoder raises when it is of another type.
+
+        And TOO_LARGE for one that is longer than clients take.
+        """
         result = self._result()
         if self._returns:
             if value is None:
                 raise TypeError("the handler returned None")
             result.success = value
+        encoded = codec.encode(result, self._result_types)
+        if len(encoded) > self._max_bytes:
+            raise _answer_too_large(len(encoded), self._max_bytes - _ENVELOPE_BYTES)
         before, after = self._frames[codec]
-        return b"".join((before, seqid, after, codec.encode(result, self._result_types)))
+        return b"".join((before, seqid, after, encoded))
 
     def error(self, codec: Codec, seqid: bytes, error: Answer) -> bytes:
         """The message that answers with `error`."""
         if isinstance(error, TApplicationException):
             return exception(codec, self.name, seqid, error)
-        if not self._declares_error:
+        if self._failure is None:
             return exception(codec, self.name, seqid, undeclared(error))
         result = self._result()
-        result.error = error
+        setattr(result, self._failure, error)
         before, after = self._frames[codec]
         return b"".join((before, seqid, after, codec.encode(result, self._result_types)))
+
+
+def _answer_too_large(size: int, limit: int) -> PredictionError:
+    """For what could not be known before the work was done: handlers refuse what they can foresee."""
+    return too_large(
+        f"the answer has {size} bytes, over the limit of {limit}; ask for less at a time", setting="message_bytes"
+    )
+
+
+def _is_prediction_error(field: Any) -> bool:
+    """Whether this field of a result's thrift_spec is the contract's exception, whatever it is called."""
+    return bool(field[1] == TType.STRUCT and field[3][0] is PredictionError)
 
 
 def _record(spec: Any) -> type[Any]:
@@ -141,17 +168,22 @@ def undeclared(error: PredictionError) -> TApplicationException:
     return TApplicationException(kind, error.message)
 
 
-def method_table(module: ModuleType, handler: object) -> dict[bytes, Method]:
+def method_table(module: ModuleType, handler: object, limits: Limits) -> dict[bytes, Method]:
     """Name -> method, for all methods of a generated service module (`predictor.Predictor`).
+
+    Each is there by its name, and by that of TMultiplexedProtocol: the service's name, a colon and the method's. Its
+    answer has the plain name, as Apache's TMultiplexedProcessor gives it.
 
     Raises TypeError when the handler lacks one of them, or has one that is no coroutine function of its arguments.
     """
     methods = {}
     lacking = []
+    service = module.__name__.rpartition(".")[2].encode()
     for name, declaration in inspect.getmembers(module.Iface, inspect.isfunction):
         function: Any = getattr(handler, name, None)
         if _takes(function, len(inspect.signature(declaration).parameters) - 1):
-            methods[name.encode()] = Method(name, module, function)
+            method = Method(name, module, function, limits)
+            methods[method.name] = methods[service + b":" + method.name] = method
         else:
             lacking.append(f"{name}{inspect.signature(declaration)}")
     if lacking:

@@ -33,7 +33,7 @@ class ThriftServer:
     def __init__(self, handler: object, limits: Limits, log: Any) -> None:
         """Raises TypeError when the handler lacks a method of the contract."""
         self.port = 0
-        self._endpoint = Endpoint(method_table(Predictor, handler), limits, log)
+        self._endpoint = Endpoint(method_table(Predictor, handler, limits), limits, log)
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 

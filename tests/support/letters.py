@@ -36,6 +36,7 @@ class Letters:
     limits = ModelLimits(LIMIT, 0, 0, 0, 0, 0)
     equal_lengths_only = False
     takes = frozenset({"prompt", "prompt_name", "split", "raw_scores", "multi_label", "candidate_labels"})
+    labels = ()
     dimensions = len(LETTERS)
     normalized = True
 

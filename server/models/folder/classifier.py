@@ -27,7 +27,7 @@ class ClassifierModel(TextModel):
 
     def __init__(self, native: Any, folder: ModelFolder, *rest: Any) -> None:
         super().__init__(native, folder, *rest)
-        self._labels = folder.labels
+        self.labels = folder.labels
         self._scores = scores_of(folder.config, len(folder.labels))
         self._entailment = entailment_of(folder.labels) if self._tokenizer.pairs else None
         is_pair_score = len(folder.labels) == 1 and self._tokenizer.pairs
@@ -48,7 +48,7 @@ class ClassifierModel(TextModel):
         scores = self._scores_asked_for(classification)
 
         def labelled(numbers: bytes) -> dict[str, float]:
-            return dict(zip(self._labels, scores(array("f", numbers)), strict=True))
+            return dict(zip(self.labels, scores(array("f", numbers)), strict=True))
 
         def submit(encoded: Encoded) -> Pending[dict[str, float]]:
             tokens = self._tokenizer.single(encoded, self._tokenizer.truncates_left)
@@ -72,7 +72,7 @@ class ClassifierModel(TextModel):
         """See Model.entail. Of a pair that is too long the text is cut, not the hypothesis."""
         assert self._entailment is not None
         entailment = self._entailment
-        contradiction = len(self._labels) - 1 if entailment == 0 else 0
+        contradiction = len(self.labels) - 1 if entailment == 0 else 0
 
         def entailed(numbers: bytes) -> Entailment:
             logits = array("f", numbers)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from predictor import Predictor
-from predictor.ttypes import BatchRequest, GenerationOptions, Lane, RequestOptions, ServerStatus
+from predictor.ttypes import BatchRequest, ClassifyOptions, GenerationOptions, Lane, RequestOptions, ServerStatus
 
 from server.config import Settings
 from server.errors import ErrorCode
@@ -73,19 +73,40 @@ async def test_vectors(harness: Harness) -> None:
 
 
 async def test_vectors_that_take_too_much_are_refused(harness: Harness) -> None:
-    """16 numbers a text: 64 bytes in a matrix, 128 in lists."""
+    """16 numbers a text: 64 bytes in a matrix, 133 in lists."""
     small = Handler(harness.registry, harness.settings.model_copy(update={"message_bytes": 1024}), lambda: STATUS)
-    assert len(await result(small.embed_batch(["a"] * 8, None, None))) == 8
+    assert len(await result(small.embed_batch(["a"] * 7, None, None))) == 7
     assert (await result(small.embed_matrix(["a"] * 16, None, None))).rows == 16
-    error = await error_of(small.embed_batch(["a"] * 9, None, None))
+    error = await error_of(small.embed_batch(["a"] * 8, None, None))
     assert (error.code, error.message) == (
         ErrorCode.TOO_LARGE,
-        "texts: 9 vectors take 1152 bytes, over the limit of 1024; ask for fewer at a time; embed_matrix takes half as"
+        "texts: 8 vectors take 1064 bytes, over the limit of 1024; ask for fewer at a time; embed_matrix takes half as"
         " many (setting message_bytes)",
     )
     error = await error_of(small.embed_matrix(["a"] * 17, None, None))
     assert (error.field, error.setting) == ("texts", "message_bytes")
     assert error.message.startswith("texts: 17 vectors take 1088 bytes, over the limit of 1024")
+
+
+async def test_scores_that_take_too_much_are_refused_before_any_is_computed(harness: Harness) -> None:
+    """A model's labels are known, and so is what an answer takes."""
+    labels = list(await result(harness.handler.predict("a", None)))
+    size = 6 + sum(len(label) + 12 for label in labels)
+    small = Handler(harness.registry, harness.settings.model_copy(update={"message_bytes": 4096}), lambda: STATUS)
+    most = 4096 // size
+    assert len(await result(small.predict_batch(["a"] * most, None))) == most
+    accepted = harness.registry.statuses()[0].accepted
+    error = await error_of(small.predict_batch(["a"] * (most + 1), None))
+    assert (error.code, error.field, error.setting) == (ErrorCode.TOO_LARGE, "docs", "message_bytes")
+    assert error.message == (
+        f"docs: {most + 1} answers take {size * (most + 1)} bytes, over the limit of 4096; ask for fewer at a time"
+        " (setting message_bytes)"
+    )
+    error = await error_of(small.classify(["a"] * (most + 1), None, None))
+    assert (error.code, error.field, error.setting) == (ErrorCode.TOO_LARGE, "texts", "message_bytes")
+    assert harness.registry.statuses()[0].accepted == accepted
+    one = ClassifyOptions(top_k=1)
+    assert len(await result(small.classify(["a"] * (most + 1), None, one))) == most + 1
 
 
 async def test_no_texts_give_no_vectors(harness: Harness) -> None:

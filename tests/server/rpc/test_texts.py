@@ -405,6 +405,12 @@ async def test_numbers_that_are_none_are_the_models_fault(handler: Handler, call
         lambda it: it.tokenize(["ab cd ef"] * 20, None, None),
         lambda it: it.embed_batch(["a"] * 20, None, None),
         lambda it: it.embed_ids([[0]] * 40, None, None),
+        lambda it: it.predict_batch(["abcdefgh"] * 10, None),
+        lambda it: it.classify(["abcdefgh"] * 10, None, None),
+        lambda it: it.classify(["a"] * 20, None, ClassifyOptions(candidate_labels=["a" * 20, "b" * 20])),
+        lambda it: it.classify_tokens_batch(["Ab cd Ef"] * 20, None, None),
+        lambda it: it.reply_batch(["a" * 18] * 40, None, None),
+        lambda it: it.rerank("a", ["a"] * 60, None, None),
     ],
 )
 async def test_an_answer_over_the_limit_of_messages_is_refused(model: Letters, call: Any) -> None:

@@ -360,7 +360,7 @@ def read_answer(protocol: Any, method: str = "predict") -> tuple[int, Any]:
     assert kind == TMessageType.REPLY
     result = getattr(Predictor, f"{method}_result")()
     result.read(protocol)
-    return seqid, result.error if result.error is not None else getattr(result, "success", None)
+    return seqid, result.failure if result.failure is not None else getattr(result, "success", None)
 
 
 def refused(answer: Any, code: int, *parts: str) -> None:

@@ -278,9 +278,9 @@ def test_a_handler_must_have_every_method() -> None:
 
 def test_a_method_that_declares_no_error_answers_with_an_application_exception() -> None:
     """As one that a contract older than PredictionError would have."""
-    methods = method_table(Predictor, Handler())
+    methods = method_table(Predictor, Handler(), Limits())
     method = methods[b"predict"]
-    method._declares_error = False
+    method._failure = None
 
     for error, kind in (
         (too_large("too much"), TApplicationException.PROTOCOL_ERROR),

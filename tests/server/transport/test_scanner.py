@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CODECS = {TBinaryProtocol: STRICT, TCompactProtocol: COMPACT}
 SCANNERS = {TBinaryProtocol: BinaryScanner, TCompactProtocol: CompactScanner}
 LIMITS = Limits()
-METHODS = method_table(Predictor, Handler())
+METHODS = method_table(Predictor, Handler(), Limits())
 
 # ------------------------------------------------------------------------------------------------ structs of any shape
 

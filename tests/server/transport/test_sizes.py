@@ -14,6 +14,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException
 
+from rest_proxy.config import MESSAGE_BYTES
 from server.transport.limits import Limits
 from tests.server.transport.bad_input import STRING, ask, each_framing, each_protocol, size
 from tests.server.transport.service import (
@@ -42,10 +43,10 @@ def test_a_document_of_100_megabytes(server: RunningServer, framed: bool, protoc
     data = envelope("predict", protocol=protocol) + head + length + document + b"\0"
     answer = ask(server, data, framed=framed, protocol=protocol)
     if framed:
-        whole = f"message of {len(data)} bytes is over the limit of 16777216 bytes (setting message_bytes)"
+        whole = f"message of {len(data)} bytes is over the limit of 16382976 bytes (setting message_bytes)"
         refused(answer, ErrorCode.TOO_LARGE, whole)
     else:
-        text = "doc: a string of 104857600 bytes is over the limit of 16777216 (setting string_bytes)"
+        text = "doc: a string of 104857600 bytes is over the limit of 16382976 (setting string_bytes)"
         refused(answer, ErrorCode.TOO_LARGE, text)
 
 
@@ -55,8 +56,28 @@ def test_a_real_client_reads_the_answer_to_a_document_over_the_limit(server: Run
     with client(server.port, BY_NAME[name]) as it:
         if name == "header-binary":
             it._oprot.trans.set_max_frame_size(1 << 29)
-        with pytest.raises((PredictionError, TApplicationException), match="over the limit of 16777216"):
+        with pytest.raises((PredictionError, TApplicationException), match="over the limit of 16382976"):
             it.predict("a" * 20 * MIB, None)
+
+
+def test_an_answer_as_long_as_a_message_may_be_is_read_by_clients_of_apache(thrift_server: RunningServer) -> None:
+    """They refuse a frame of more than 16,384,000 bytes."""
+    text = "a" * (MESSAGE_BYTES - 60)
+    with client(thrift_server.port, BY_NAME["header-binary"]) as it:
+        assert it.generate_next(text, 250).text == f"{text} after 250"
+
+
+@each_framing
+def test_an_answer_over_the_limit_is_an_error(framed: bool) -> None:
+    """800 documents of 20 bytes are no long message, but their answers are one."""
+    docs = [f"document {number:11}" for number in range(800)]
+    with running(Limits(message_bytes=20_000)) as server:
+        name = "framed-binary-accelerated" if framed else "unframed-binary-accelerated"
+        with client(server.port, BY_NAME[name]) as it:
+            with pytest.raises(PredictionError, match="the answer has 30409 bytes, over the limit of 20000") as caught:
+                it.predict_batch(docs, None)
+            assert (caught.value.code, caught.value.setting) == (ErrorCode.TOO_LARGE, "message_bytes")
+            assert len(it.predict_batch(docs[:400], None)) == 400
 
 
 def test_a_frame_of_two_gigabytes(server: RunningServer) -> None:
