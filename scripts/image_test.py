@@ -30,7 +30,20 @@ ROOT = Path(__file__).resolve().parent.parent
 START_S = 60
 BASE_BYTES = 125_000_000  # python:3.11-slim-bookworm, unpacked
 # What the README lets a user import, and the old names for it.
-PACKAGES = ("ext", "ml_services", "predictor", "process", "rest_proxy", "runtime", "server", "smartreply", "smls")
+PACKAGES = (
+    *(
+        "ext",
+        "ml_services",
+        "predictor",
+        "predictor_client",
+        "process",
+        "rest_proxy",
+        "runtime",
+        "server",
+        "smartreply",
+    ),
+    "smls",
+)
 
 
 class Dockerfile:

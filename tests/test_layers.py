@@ -6,6 +6,7 @@ What an import is: any `import` in the file, also in functions and under TYPE_CH
 from __future__ import annotations
 
 import ast
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 LAYERS = (
     ("process", "predictor_packages"),
     ("predictor",),
+    ("predictor_client.errors", "predictor_client.vectors"),
+    ("predictor_client.types", "predictor_client.wire"),
+    ("predictor_client.results", "predictor_client.policy", "predictor_client.options"),
+    ("predictor_client.calls",),
+    ("predictor_client.asynchronous", "predictor_client.blocking"),
+    ("predictor_client",),
     ("rest_proxy.config",),
     ("rest_proxy.http",),
     ("rest_proxy.backend",),
@@ -49,6 +56,7 @@ LAYERS = (
     ("runtime", "smls"),
 )
 PACKAGES = (
+    "predictor_client",
     "process",
     "rest_proxy",
     "server",
@@ -172,6 +180,26 @@ def test_few_know_the_proxy() -> None:
         for module, targets in IMPORTS.items()
         for target in targets
         if is_in(target, "rest_proxy") and not any(is_in(module, room) for room in KNOW_THE_PROXY)
+    ]
+    assert knowing == []
+
+
+def test_the_client_knows_the_contract_and_thrift_alone() -> None:
+    """It is used where the server is not installed; NumPy it does without (tests/predictor_client/test_alone.py)."""
+    tops = {
+        target.partition(".")[0]
+        for module, targets in IMPORTS.items()
+        for target in targets
+        if is_in(module, "predictor_client")
+    }
+    assert tops - set(sys.stdlib_module_names) == {"numpy", "predictor", "predictor_client", "thrift"}
+
+
+def test_nothing_of_the_service_knows_the_client() -> None:
+    knowing = [
+        module
+        for module, targets in IMPORTS.items()
+        if not is_in(module, "predictor_client") and any(is_in(target, "predictor_client") for target in targets)
     ]
     assert knowing == []
 

@@ -17,7 +17,10 @@ from tests.support.service import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-TOP = ("deploy", "ext", "gen-py", "ml_services", "process", "rest_proxy", "scripts", "server", "smartreply")
+TOP = (
+    *("deploy", "ext", "gen-py", "ml_services", "predictor_client", "process", "rest_proxy", "scripts", "server"),
+    "smartreply",
+)
 FILES = ("LICENSE", "MANIFEST.in", "NOTICE", "README.md", "predictor.thrift", "pyproject.toml", "setup.py")
 MODULES = ("predictor_packages.py", "runtime.py", "smls.py")
 
@@ -75,8 +78,10 @@ def test_the_sdist_has_neither_tests_nor_what_was_built(built: Built) -> None:
 
 def test_the_wheel_has_every_module_and_no_source_of_the_extension(built: Built) -> None:
     names = set(zipfile.ZipFile(built.wheel).namelist())
-    packages = tracked("ext", "ml_services", "process", "rest_proxy", "server", "smartreply", *MODULES)
-    modules = {name for name in packages if name.endswith((".py", ".pyi", ".html"))}
+    packages = tracked(
+        *("ext", "ml_services", "predictor_client", "process", "rest_proxy", "server", "smartreply"), *MODULES
+    )
+    modules = {name for name in packages if name.endswith((".py", ".pyi", ".typed", ".html"))}
     assert modules - names == set()
     assert {
         name.removeprefix("gen-py/") for name in tracked("gen-py/predictor") if name.endswith(".py")
@@ -89,7 +94,10 @@ def test_the_wheel_has_the_contract_and_the_scripts_for_users(built: Built) -> N
     names = zipfile.ZipFile(built.wheel).namelist()
     shared = {name.partition("/share/predictor-service/")[2] for name in names if "/share/predictor-service/" in name}
     # not for users
-    ours = ("image_test.py", "make_saved_models.py", "slim_environment.py", "write_models.py", "write_settings.py")
+    ours = (
+        *("image_test.py", "make_saved_models.py", "slim_environment.py"),
+        *("write_client.py", "write_models.py", "write_settings.py"),
+    )
     for_users = {name for name in tracked("scripts") if not name.endswith((".sh", *ours))}
     assert for_users | tracked("deploy") | {"predictor.thrift", "README.md"} == shared
 
