@@ -24,6 +24,7 @@ from rest_proxy.compat.openai import responses as openai_responses
 from rest_proxy.compat.tei import routes as tei
 from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
 from rest_proxy.http.fast.direct import DirectRequest
+from rest_proxy.http.fast.heads import given_id
 from rest_proxy.http.fast.request import SmallRequest
 from rest_proxy.http.responses import REQUEST_ID, Whole
 from rest_proxy.http.route import Route
@@ -34,7 +35,7 @@ from rest_proxy.openapi.document import OpenApi
 from rest_proxy.routes import batches, generation, operations, predictions, ranking, token_embeddings, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 _SLASHES = re.compile("/{2,}")
 _SHOWN = 256  # characters of a path
 _SHORT_METHODS = ("GET", "POST")
-_SANE_ID = re.compile(r"[!-~]{1,128}")
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +99,7 @@ class Application:
         if direct is not None and (not route.methods or head.method in route.methods):
             text = direct.read(head, body)
             if text is not None:
-                request = DirectRequest(self, head, body, client, self._request_id(head.headers))
+                request = DirectRequest(self, head, body, client, head.block.request_id or self._new_id())
                 request.begin(direct, text)
                 return request
         assert client.transport is not None
@@ -130,7 +130,7 @@ class Application:
     async def _noted(self, route: Route, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, which is counted and logged."""
         started = time.perf_counter()
-        request_id = self._request_id(request.headers)
+        request_id = given_id(request.headers) or self._new_id()
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
@@ -164,10 +164,7 @@ class Application:
         preflight = self._cors.preflight(request.headers, allowed)
         return web.Response(status=204, headers={"Allow": allowed, REQUEST_ID: request_id, **(preflight or {})})
 
-    def _request_id(self, headers: Mapping[str, str]) -> str:
-        given = headers.get(REQUEST_ID)
-        if given is not None and _SANE_ID.fullmatch(given):
-            return given
+    def _new_id(self) -> str:
         return f"{self._id_prefix}-{next(self._ids)}"
 
 

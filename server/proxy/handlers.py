@@ -121,8 +121,12 @@ class HandlerPool(Pool):
         self, method: Method, *arguments: Any, timeout_ms: int, on_done: Callable[[Any, BaseException | None], object]
     ) -> Call:
         """See Pool. Nothing but the handler's own coroutine, as for a call over Thrift."""
-        begun = _Begun(getattr(self._handler, method.name)(*arguments), on_done, self, method.name, timeout_ms)
-        begun.start()
+        name = method.name
+        begun = _Begun(getattr(self._handler, name)(*arguments), on_done, self, name, timeout_ms)
+        begun.step()
+        if begun.waits:
+            begun.deadline = self._loop.time() + (timeout_ms + self._grace_ms) / 1000
+            self.note(begun)
         return begun
 
     async def _call_of_run(self, run: _Run, method: Method, work: Coroutine[Any, Any, Any], timeout_ms: int) -> Any:
@@ -192,7 +196,7 @@ class _Run(Call):
 class _Begun(Call):
     """A call whose end is told to `on_answer`, and that is noted while it waits."""
 
-    __slots__ = ("_method", "_on_answer", "_pool", "_timeout_ms", "deadline")
+    __slots__ = ("_method", "_on_answer", "_pool", "_timeout_ms", "deadline", "waits")
 
     def __init__(
         self,
@@ -208,13 +212,7 @@ class _Begun(Call):
         self._method = method
         self._timeout_ms = timeout_ms
         self.deadline = 0.0
-
-    def start(self) -> None:
-        """Run it up to its first wait."""
-        self.step()
-        if self._coroutine is not None:
-            self.deadline = self._pool.deadline(self._timeout_ms)
-            self._pool.note(self)
+        self.waits = True
 
     def cancel(self) -> None:
         """Stop it where it waits."""
@@ -226,6 +224,7 @@ class _Begun(Call):
         self.fail(self._pool.late(self._timeout_ms))
 
     def _on_done(self, value: Any, error: BaseException | None) -> None:
+        self.waits = False
         self._pool.forget(self)
         self._on_answer(value, None if error is None else self._pool.answer_to(error, self._method))
 

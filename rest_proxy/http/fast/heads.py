@@ -17,6 +17,7 @@ from aiohttp.http_parser import HttpRequestParser
 from yarl import URL
 
 from rest_proxy.http.content import MULTIPART, content_type_of
+from rest_proxy.http.responses import REQUEST_ID
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +39,8 @@ LINE = re.compile(
 
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
+_SANE_ID = re.compile(r"[!-~]{1,128}")
+
 END = b"\r\n\r\n"
 
 
@@ -49,20 +52,27 @@ def quoted(data: bytes) -> bytes:
     return _BEYOND_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
 
 
+def given_id(headers: Mapping[str, str]) -> str | None:
+    """The id that a request brings; None where it brings none, or one that no log should have."""
+    value = headers.get(REQUEST_ID)
+    return value if value is not None and _SANE_ID.fullmatch(value) else None
+
+
 class HeaderBlock:
     """A block of headers.
 
     `length` is that of the body behind it, None where only the usual way knows. `short`: whether the request may go the
-    short way. `accept` is the header Accept, empty where there is none.
+    short way. `accept` is the header Accept, empty where there is none. `request_id`: see given_id.
     """
 
-    __slots__ = ("accept", "content_type", "headers", "length", "short")
+    __slots__ = ("accept", "content_type", "headers", "length", "request_id", "short")
 
     def __init__(self, headers: Mapping[str, str], length: int | None, *, short: bool) -> None:
         self.accept = headers.get(hdrs.ACCEPT, "")
         self.content_type = content_type_of(headers)
         self.headers = headers
         self.length = length
+        self.request_id = given_id(headers)
         self.short = short
 
 
