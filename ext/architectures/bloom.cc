@@ -23,7 +23,8 @@ TextTransformer make_bloom(const Config& config, const WeightReader& weights, co
   };
   TextTransformer transformer{
       .embeddings = {.words = Embedding(model, "word_embeddings.weight", config.size("vocab_size"), sizes.hidden),
-                     .norm = norm(model, "word_embeddings_layernorm")},
+                     .norm = Norm(model, "word_embeddings_layernorm", sizes.hidden, sizes.epsilon,
+                                  on_processor(execution))},
       .layers = {},
       .final_norm = norm(model, "ln_f"),
       .hidden_size = sizes.hidden,

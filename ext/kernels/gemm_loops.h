@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "kernels/packed_gemm.h"
+#include "kernels/row_passes.h"
 #include "kernels/simd.h"
 
 #if defined(__x86_64__)
@@ -34,6 +35,18 @@ PREDICTOR_INLINE int32_t word_at(const char* from) {
   int32_t word;
   std::memcpy(&word, from, sizeof word);
   return word;
+}
+
+// All rows by a loop.
+template <typename Loop>
+void multiply_rows(const Panel& panel, const char* x, size_t rows, char* y) {
+  Panel rest = panel;
+  in_passes<Loop::kRows>(rows, [&]<size_t Rows>() {
+    Loop::template multiply<Rows>(rest, x, y);
+    rest.initial += Rows * panel.initial_step * 4;
+    x += Rows * panel.x_step * 4;
+    y += Rows * panel.y_step * 4;
+  });
 }
 
 // For any processor: one number of each word after the other.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "kernels/amx_loops.h"
 #include "kernels/gemm_loops.h"
 
 namespace predictor::kernels {
@@ -13,23 +14,9 @@ namespace {
 // Bytes of x that stay in the second-level cache while all columns are multiplied with them.
 constexpr size_t kTileBytes = size_t{1} << 19;
 
-constexpr size_t kPanelBytes = size_t{1} << 15;  // of a panel, in the first level
+[[maybe_unused]] constexpr size_t kLeastTileRows = 4;  // fewer are as quick without tiles, where the sums are exact
 
-template <typename Loop>
-void multiply_rows(const Panel& panel, const char* x, size_t rows, char* y) {
-  Panel rest = panel;
-  const auto take = [&]<size_t Rows>() {
-    Loop::template multiply<Rows>(rest, x, y);
-    rest.initial += Rows * panel.initial_step * 4;
-    x += Rows * panel.x_step * 4;
-    y += Rows * panel.y_step * 4;
-    rows -= Rows;
-  };
-  while (rows >= Loop::kRows) take.template operator()<Loop::kRows>();
-  if (Loop::kRows > 4 && rows >= 4) take.template operator()<4>();
-  if (Loop::kRows > 2 && rows >= 2) take.template operator()<2>();
-  if (Loop::kRows > 1 && rows >= 1) take.template operator()<1>();
-}
+constexpr size_t kPanelBytes = size_t{1} << 15;  // of a panel, in the first level
 
 size_t blocks_of(size_t columns) {
   return (columns + PackedMatrix::kBlockColumns - 1) / PackedMatrix::kBlockColumns;
@@ -109,7 +96,11 @@ void PackedMatrix::multiply_by(const void* x, size_t rows, size_t begin, size_t 
       size_t word = 0;
       do {
         part.depth = std::min(words, depth_ - word);
-        multiply_rows<Loop>(part, from + word * 4, count, to);
+        if constexpr (requires { Loop::end(); }) {
+          Loop::multiply(part, from + word * 4, count, to);
+        } else {
+          multiply_rows<Loop>(part, from + word * 4, count, to);
+        }
         word += part.depth;
         part.matrix += part.depth * kColumns * 4;
         part.initial = to;
@@ -117,6 +108,7 @@ void PackedMatrix::multiply_by(const void* x, size_t rows, size_t begin, size_t 
       } while (word < depth_);
     }
   }
+  if constexpr (requires { Loop::end(); }) Loop::end();
 }
 
 void PackedMatrix::multiply([[maybe_unused]] const float* x, [[maybe_unused]] size_t rows,
@@ -130,6 +122,7 @@ void PackedMatrix::multiply([[maybe_unused]] const float* x, [[maybe_unused]] si
 
 void PackedMatrix::multiply(const uint16_t* x, size_t rows, size_t begin, size_t end, float* y) const {
 #if defined(__x86_64__)
+  if (instructions_ >= Instructions::amx) return multiply_by<AmxLoop<Bfloat16Tiles>>(x, rows, begin, end, y);
   if (instructions_ >= Instructions::avx512_bf16) return multiply_by<Avx512Loop<Bfloat16Step>>(x, rows, begin, end, y);
   if (instructions_ >= Instructions::avx512) {
     return multiply_by<Avx512Loop<Bfloat16ByFloatsStep>>(x, rows, begin, end, y);
@@ -141,6 +134,9 @@ void PackedMatrix::multiply(const uint16_t* x, size_t rows, size_t begin, size_t
 
 void PackedMatrix::multiply(const uint8_t* x, size_t rows, size_t begin, size_t end, int32_t* y) const {
 #if defined(__x86_64__)
+  if (instructions_ >= Instructions::amx && rows >= kLeastTileRows) {
+    return multiply_by<AmxLoop<Int8Tiles>>(x, rows, begin, end, y);
+  }
   if (instructions_ >= Instructions::avx512_vnni) return multiply_by<Avx512Loop<Int8Step>>(x, rows, begin, end, y);
   if (instructions_ >= Instructions::avx2) return multiply_by<Avx2Int8>(x, rows, begin, end, y);
 #endif

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/int4_loops.h"
+#include "kernels/row_passes.h"
 #include "kernels/simd.h"
 
 namespace predictor::kernels {
@@ -175,14 +176,10 @@ void PackedInt4Matrix::multiply_by(const int8_t* x, const int32_t* offsets, size
     Int4Block part{matrix, matrix + groups_ * kGroup * kBlockColumns / 2, groups_, out_,
                    std::min(kBlockColumns, out_ - column)};
     size_t row = 0;
-    const auto take = [&]<size_t Rows>() {
+    in_passes<Loop::kRows>(rows, [&]<size_t Rows>() {
       Loop::template multiply<Rows>(part, x + row * in_features(), offsets + row * groups_, y + row * out_ + column);
       row += Rows;
-    };
-    while (row + Loop::kRows <= rows) take.template operator()<Loop::kRows>();
-    if (Loop::kRows > 4 && row + 4 <= rows) take.template operator()<4>();
-    if (Loop::kRows > 2 && row + 2 <= rows) take.template operator()<2>();
-    if (row < rows) take.template operator()<1>();
+    });
   }
 }
 

@@ -188,7 +188,7 @@ class Bfloat16Linear : public Linear {
   const kernels::PackedMatrix packed_;
 };
 
-// oneDNN, where it has the instructions that ours have not (AMX), or ours none.
+// oneDNN, where our loops have no instructions for it.
 class OneDnnBfloat16Linear : public Linear {
  public:
   OneDnnBfloat16Linear(const at::Tensor& weight, at::Tensor bias)
@@ -335,15 +335,6 @@ class Int4Linear : public Linear {
   kernels::PackedInt4Matrix packed_;
 };
 
-// Instructions for whole tiles of bfloat16, which oneDNN uses and ours do not.
-bool has_amx() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("amx-bf16") && allowed_instructions() >= kernels::Instructions::avx512;
-#else
-  return false;
-#endif
-}
-
 // On a card, in the precision's type.
 class OperatorLinear : public Linear {
  public:
@@ -398,7 +389,7 @@ std::unique_ptr<Linear> make_of(const Execution& execution, const Matrices& weig
 }  // namespace
 
 bool Linear::compiles_shapes(Precision precision) {
-  return precision == Precision::bfloat16 && (has_amx() || allowed_instructions() < kernels::Instructions::avx2);
+  return precision == Precision::bfloat16 && allowed_instructions() < kernels::Instructions::avx2;
 }
 
 std::unique_ptr<Linear> Linear::make(const Execution& execution, const at::Tensor& weight, const at::Tensor& bias) {

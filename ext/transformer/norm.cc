@@ -42,8 +42,13 @@ void Norm::apply(const float* from, size_t size, float* to) const {
   }
 }
 
+// Rows on the processor and weights on a card are refused by libtorch's operator.
+bool Norm::by_own_loops(const at::Tensor& x) const {
+  return by_loops(x) && weight_.is_cpu();
+}
+
 at::Tensor Norm::applied(const at::Tensor& x) const {
-  if (!by_loops(x)) {
+  if (!by_own_loops(x)) {
     const at::Tensor numbers = x.to(at::kFloat);
     if (kind_ == NormKind::layer)
       return at::layer_norm(numbers, weight_.sizes(), weight_, bias_, epsilon_).to(x.dtype());
@@ -61,7 +66,7 @@ at::Tensor Norm::applied(const at::Tensor& x) const {
 }
 
 void Norm::apply(at::Tensor& x) const {
-  if (!by_loops(x)) {
+  if (!by_own_loops(x)) {
     x = applied(x);
     return;
   }

@@ -30,6 +30,8 @@ class Norm {
   void apply(const float* from, size_t size, float* to) const;
 
  private:
+  bool by_own_loops(const at::Tensor& x) const;
+
   NormKind kind_;
   double epsilon_;
   at::Tensor weight_;

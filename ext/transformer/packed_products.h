@@ -18,7 +18,7 @@ inline kernels::Instructions allowed_instructions() {
   using kernels::Instructions;
   static const Instructions allowed = [] {
     const std::string capability = at::get_cpu_capability();
-    const Instructions most = capability.starts_with("AVX512") ? Instructions::avx512_bf16
+    const Instructions most = capability.starts_with("AVX512") ? Instructions::amx
                               : capability == "AVX2"           ? Instructions::avx2
                                                                : Instructions::baseline;
     return std::min(most, kernels::processor_instructions());

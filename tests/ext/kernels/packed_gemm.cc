@@ -17,9 +17,9 @@ struct Shape {
   size_t out;
 };
 
-constexpr Shape kShapes[] = {{1, 1},   {1, 33},  {2, 31},   {3, 32},   {4, 1},    {5, 64},  {7, 65},
-                             {16, 16}, {63, 17}, {64, 100}, {257, 48}, {384, 33}, {1, 320}, {768, 96}};
-constexpr size_t kRows[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 17};
+constexpr Shape kShapes[] = {{1, 1},   {1, 33},   {2, 31},   {3, 32},   {4, 1},   {5, 64},   {7, 65}, {16, 16},
+                             {63, 17}, {64, 100}, {257, 48}, {384, 33}, {1, 320}, {768, 96}, {67, 40}};
+constexpr size_t kRows[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 17, 33};
 
 std::string name(const char* what, size_t rows, const Shape& shape) {
   return std::string(what) + " of " + std::to_string(rows) + " rows, " + std::to_string(shape.in) + " x " +
@@ -36,8 +36,8 @@ std::vector<Out> multiply(const PackedMatrix& matrix, const std::vector<In>& x, 
   return y;
 }
 
-constexpr Instructions kInstructions[] = {Instructions::baseline, Instructions::avx2, Instructions::avx512,
-                                          Instructions::avx512_vnni, Instructions::avx512_bf16};
+constexpr Instructions kInstructions[] = {Instructions::baseline,    Instructions::avx2,        Instructions::avx512,
+                                          Instructions::avx512_vnni, Instructions::avx512_bf16, Instructions::amx};
 
 // In two parts, as a weight is packed that is long. `weight`: [out, in].
 template <typename Number>
