@@ -1,4 +1,4 @@
-"""The three ways in which Thrift writes a message: binary (strict), binary (old) and compact.
+"""The ways in which Thrift writes a message: binary (strict), binary (old), compact, fbthrift's compact, and JSON.
 
 The values themselves are read and written by the thrift package's C extension. What is done here is the envelope around
 them (the method's name, the type of the message, the sequence id), because it comes with every call and takes a few
@@ -9,6 +9,7 @@ Formats: thrift/doc/specs/thrift-binary-protocol.md and thrift-compact-protocol.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from thrift.protocol import fastbinary
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
+from thrift.protocol.TJSONProtocol import TJSONProtocol
 from thrift.transport.TTransport import TMemoryBuffer
 
-from server.transport.detect import BINARY_MARK, COMPACT_MARK, NAME_BYTES, ForeignBytesError
+from server.transport import big_endian, json_values
+from server.transport.detect import BINARY_MARK, COMPACT_MARK, JSON_BEGINNING, JSON_MARK, NAME_BYTES, ForeignBytesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,12 +126,13 @@ class CompactCodec(Codec):
     decode = staticmethod(fastbinary.decode_compact)
     encode = staticmethod(fastbinary.encode_compact)
     protocol = TCompactProtocol
+    version = 1
 
     def envelope(self, data: bytes, start: int, end: int) -> Envelope | None:
         """See Codec."""
         if end - start < 2:
             return None
-        if data[start + 1] & 0x1F != 1:
+        if data[start + 1] & 0x1F != self.version:
             raise ForeignBytesError("bytes that are no Thrift message")
         seqid = start + 2
         name_size = _after_varint(data, seqid, end)
@@ -147,7 +151,57 @@ class CompactCodec(Codec):
         """See Codec."""
         size = len(name)
         written = bytes([size]) if size < 0x80 else bytes([size & 0x7F | 0x80, size >> 7])
-        return bytes([COMPACT_MARK, 1 | kind << 5]), written + name
+        return bytes([COMPACT_MARK, self.version | kind << 5]), written + name
+
+
+class BigEndianCompactCodec(CompactCodec):
+    """The compact protocol's version 2, which fbthrift writes."""
+
+    decode = staticmethod(big_endian.decode)
+    encode = staticmethod(big_endian.encode)
+    version = 2
+
+
+def _decode_json(*_: Any) -> Any:
+    """JSON is read when its end is known, by json_values.read_arguments."""
+    raise TypeError("JSON is not decoded from a stream")
+
+
+def _encode_json(value: Any, types: Any) -> bytes:
+    return json_values.written(value, types) + b"]"
+
+
+class JsonCodec(Codec):
+    """The JSON protocol. What stands after a message's arguments, a bracket, is written and read with them."""
+
+    decode = staticmethod(_decode_json)
+    encode = staticmethod(_encode_json)
+    protocol = TJSONProtocol
+
+    def envelope(self, data: bytes, start: int, end: int) -> Envelope | None:
+        """See Codec."""
+        found = _JSON_ENVELOPE.match(data, start, end)
+        if found is None:
+            beginning = data[start : start + len(JSON_BEGINNING)]
+            if end - start > NAME_BYTES + _JSON_NUMBERS or not JSON_BEGINNING.startswith(beginning):
+                raise ForeignBytesError("bytes that are no Thrift message")
+            return None
+        name, kind, seqid = found.groups()
+        return (name, int(kind), seqid, found.end())
+
+    def frame(self, name: bytes, kind: int) -> tuple[bytes, bytes]:
+        """See Codec."""
+        return b'[1,"%b",%d,' % (name, kind), b","
+
+    def write(self, value: Any) -> bytes:
+        """See Codec."""
+        return super().write(value) + b"]"
+
+
+_JSON_NUMBERS = 32
+"""Bytes of an envelope in JSON that are not the method's name."""
+
+_JSON_ENVELOPE = re.compile(rb'\[1,"((?:[^"\\]|\\.){0,%d})",(\d{1,2}),(-?\d{1,10}),' % NAME_BYTES)
 
 
 def _after_varint(data: bytes, start: int, end: int) -> int:
@@ -175,12 +229,18 @@ def _varint(data: bytes, start: int) -> int:
 STRICT = StrictCodec()
 OLD = OldCodec()
 COMPACT = CompactCodec()
+BIG_ENDIAN_COMPACT = BigEndianCompactCodec()
+JSON = JsonCodec()
+
+CODECS = (STRICT, OLD, COMPACT, BIG_ENDIAN_COMPACT, JSON)
 
 
-def codec_of(initial: int) -> Codec:
-    """The codec of the message whose first byte this is."""
+def codec_of(data: bytes, start: int) -> Codec:
+    """The codec of the message that begins at `start`."""
+    initial = data[start]
     if initial == BINARY_MARK:
         return STRICT
     if initial == COMPACT_MARK:
-        return COMPACT
-    return OLD
+        version = data[start + 1] & 0x1F if len(data) > start + 1 else COMPACT.version
+        return BIG_ENDIAN_COMPACT if version == BIG_ENDIAN_COMPACT.version else COMPACT
+    return JSON if initial == JSON_MARK else OLD

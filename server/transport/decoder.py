@@ -12,6 +12,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from server.errors import invalid_argument
+from server.transport.codecs import JSON
+from server.transport.json_values import read_arguments
 
 if TYPE_CHECKING:
     from server.transport.codecs import Codec
@@ -37,16 +39,19 @@ class _Source:
 class Decoder:
     """Bytes -> arguments, for one server."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_limits", "_source")
 
     def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._source = _Source(limits)
 
-    def decode(self, codec: Codec, method: Method, data: bytes, body: int) -> Any:
-        """The arguments that begin at `body`, as lenient as the accelerated decoder is.
+    def decode(self, codec: Codec, method: Method, data: bytes, body: int, end: int) -> Any:
+        """The arguments from `body` to `end`, as lenient as the accelerated decoder is.
 
         Raises INVALID_ARGUMENT when it cannot make sense of them.
         """
+        if codec is JSON:
+            return read_arguments(data[body : end - 1], method.argument_types, self._limits)
         try:
             return self._decode(codec, method, data, body)[0]
         except Exception as error:

@@ -1,8 +1,9 @@
 """What a client speaks, from the first bytes that it sends.
 
 An unframed message begins with the protocol's own mark: 0x80 0x01 (binary, strict), 0x82 and version 1 in the low five
-bits (compact), or, in the old form of the binary protocol, the length of the method's name and the name. A frame begins
-with its length in four bytes, most significant first, and holds one such message, or a header (0x0FFF) before it.
+bits (compact; version 2 is fbthrift's), `[1,"` (JSON), or, in the old form of the binary protocol, the length of the
+method's name and the name. A frame begins with its length in four bytes, most significant first, and holds one such
+message, or a header (0x0FFF) before it.
 
 Formats: thrift/doc/specs/thrift-binary-protocol.md, thrift-compact-protocol.md, thrift-rpc.md and HeaderFormat.md.
 """
@@ -17,6 +18,10 @@ NAME_BYTES = 256
 BINARY_MARK = 0x80
 COMPACT_MARK = 0x82
 HEADER_MARK = 0x0F
+JSON_MARK = 0x5B
+
+COMPACT_VERSIONS = (1, 2)
+JSON_BEGINNING = b'[1,"'
 
 _HTTP = tuple(
     f"{method} ".encode()
@@ -45,6 +50,8 @@ def detect(head: bytes) -> Framing | None:
     initial = head[0]
     if initial in (BINARY_MARK, COMPACT_MARK):
         return _marked(head, 0, Framing.UNFRAMED)
+    if initial == JSON_MARK:
+        return _json(head, 0, Framing.UNFRAMED)
     if initial in _HTTP_INITIALS:
         _check_http(head)
         return None
@@ -56,6 +63,8 @@ def detect(head: bytes) -> Framing | None:
     inner = head[4]
     if inner in (BINARY_MARK, COMPACT_MARK, HEADER_MARK):
         return _marked(head, 4, Framing.FRAMED)
+    if inner == JSON_MARK:
+        return _json(head, 4, Framing.FRAMED)
     if 1 <= length <= NAME_BYTES and inner in _NAME_INITIALS:
         return Framing.UNFRAMED
     if head[:2] == b"\x16\x03":
@@ -67,7 +76,9 @@ def _check_http(head: bytes) -> None:
     """HTTP's methods are letters; as the first bytes of a length they would announce a gigabyte."""
     if any(head.startswith(method) for method in _HTTP):
         raise ForeignBytesError("HTTP request on the Thrift port; the REST proxy listens on its own port")
-    if not any(method.startswith(head) for method in _HTTP):
+    if head.startswith(b"PROXY "):
+        raise ForeignBytesError("PROXY protocol on the Thrift port; the setting proxy_protocol takes it")
+    if not any(method.startswith(head) for method in _HTTP) and not b"PROXY ".startswith(head):
         raise ForeignBytesError("bytes that are no Thrift message")
 
 
@@ -78,11 +89,19 @@ def _marked(head: bytes, at: int, framing: Framing) -> Framing | None:
     mark, version = head[at], head[at + 1]
     if (
         (mark == BINARY_MARK and version == 1)
-        or (mark == COMPACT_MARK and version & 0x1F == 1)
+        or (mark == COMPACT_MARK and version & 0x1F in COMPACT_VERSIONS)
         or (mark == HEADER_MARK and version == 0xFF)
     ):
         return framing
     raise ForeignBytesError("bytes that are no Thrift message")
+
+
+def _json(head: bytes, at: int, framing: Framing) -> Framing | None:
+    """Check what stands behind the bracket at `at`."""
+    beginning = head[at : at + len(JSON_BEGINNING)]
+    if not JSON_BEGINNING.startswith(beginning):
+        raise ForeignBytesError("bytes that are no Thrift message")
+    return framing if beginning == JSON_BEGINNING else None
 
 
 def _framed_old(head: bytes) -> Framing | None:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _FIXED = 14  # bytes before what varies: two lengths, magic, flags, sequence id
 _MAX_BYTES = 1 << 14  # of what varies: transforms and key-value pairs, which Python reads one by one
 
-PROTOCOLS = (THeaderSubprotocolID.BINARY, THeaderSubprotocolID.COMPACT)
+_JSON = 1
+"""Of the JSON protocol in C++ (T_JSON_PROTOCOL); the thrift package has no name for it."""
+
+PROTOCOLS = (THeaderSubprotocolID.BINARY, _JSON, THeaderSubprotocolID.COMPACT)
 
 
 def frame(message: bytes) -> bytes:

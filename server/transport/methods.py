@@ -10,7 +10,7 @@ from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TType
 
 from server.errors import ErrorCode, PredictionError, invalid_argument, too_large
-from server.transport.codecs import COMPACT, EXCEPTION, OLD, REPLY, STRICT
+from server.transport.codecs import CODECS, EXCEPTION, REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -71,9 +71,7 @@ class Method:
         results = {field[2]: field for field in result_spec if field is not None}
         self._returns = "success" in results
         self._failure = next((name for name, field in results.items() if _is_prediction_error(field)), None)
-        self._frames: dict[Codec, tuple[bytes, bytes]] = {
-            codec: codec.frame(self.name, REPLY) for codec in (STRICT, OLD, COMPACT)
-        }
+        self._frames: dict[Codec, tuple[bytes, bytes]] = {codec: codec.frame(self.name, REPLY) for codec in CODECS}
 
     def values(self, arguments: Any) -> tuple[Any, ...]:
         """The arguments in the order of their fields. Raises INVALID_ARGUMENT when one is missing.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from thrift.Thrift import TApplicationException
 
 from server.errors import PredictionError, invalid_argument
-from server.transport.codecs import CALL, COMPACT, OLD, ONEWAY, STRICT, codec_of
+from server.transport.codecs import BIG_ENDIAN_COMPACT, CALL, COMPACT, JSON, OLD, ONEWAY, STRICT, codec_of
 from server.transport.detect import HEADER_MARK, ForeignBytesError, Framing, detect
 from server.transport.frames import HeaderFrame, frame
 from server.transport.scanners.binary import BinaryScanner
 from server.transport.scanners.compact import CompactScanner
+from server.transport.scanners.json import JsonScanner
 from server.transport.scanners.scanner import message_too_large
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from server.transport.methods import Answer, Method
     from server.transport.scanners.scanner import Scanner
 
-_SCANNERS: dict[Codec, type[Scanner]] = {STRICT: BinaryScanner, OLD: BinaryScanner, COMPACT: CompactScanner}
+_SCANNERS: dict[Codec, type[Scanner | JsonScanner]] = {
+    STRICT: BinaryScanner,
+    OLD: BinaryScanner,
+    COMPACT: CompactScanner,
+    BIG_ENDIAN_COMPACT: CompactScanner,
+    JSON: JsonScanner,
+}
 
 MORE = -1
 """Instead of a position: the message is not there completely."""
@@ -64,8 +71,21 @@ class Reader:
         self._decode_exact = decoder.decode_exact
         self._tail = bytearray()
         self._needed = 0
-        self._scanner: Scanner | None = None
+        self._scanner: Scanner | JsonScanner | None = None
         self._skipping = 0
+
+    def take_whole(self, message: bytes) -> None:
+        """Take a message that came whole and without a frame. Raises ForeignBytesError when it is none."""
+        if not message:
+            raise ForeignBytesError("no message")
+        if len(message) <= self._limits.message_bytes:
+            self._take_exact(message, 0, len(message), None)
+            return
+        codec = codec_of(message, 0)
+        envelope = codec.envelope(message, 0, len(message))
+        if envelope is None:
+            raise ForeignBytesError("bytes that are no Thrift message")
+        self._receiver.refuse(message_too_large(len(message), self._limits), codec, envelope, None)
 
     # ----------------------------------------------------------------------------------------- messages in many pieces
 
@@ -129,7 +149,7 @@ class Reader:
 
     def _take_exact(self, data: bytes, start: int, end: int, wrap: Wrap) -> None:
         """Take the message between `start` and `end`."""
-        codec = codec_of(data[start]) if start < end else STRICT
+        codec = codec_of(data, start) if start < end else STRICT
         envelope = codec.envelope(data, start, end)
         if envelope is None:
             raise ForeignBytesError("a frame without a Thrift message")
@@ -148,11 +168,11 @@ class Reader:
         except PredictionError as error:
             self._receiver.refuse(error, codec, envelope, wrap)
         else:
-            self._take_scanned(method, data, codec, envelope, wrap)
+            self._take_scanned(method, data, codec, envelope, end, wrap)
 
     def _take_unframed(self, data: bytes, position: int) -> int:
         """Take a message that says nowhere how long it is."""
-        codec = codec_of(data[position])
+        codec = codec_of(data, position)
         envelope = codec.envelope(data, position, len(data))
         if envelope is None:
             return self._wait(len(data) - position + 1)
@@ -172,7 +192,7 @@ class Reader:
         if not whole:
             self._scanner = scanner
             return MORE
-        self._take_scanned(method, data, codec, envelope, None)
+        self._take_scanned(method, data, codec, envelope, scanner.position, None)
         return scanner.position
 
     def _take_oversized(self, data: bytes, start: int, length: int) -> int:
@@ -192,7 +212,7 @@ class Reader:
     def _oversized_envelope(self, data: bytes, start: int) -> tuple[Codec, Envelope | None, Wrap]:
         """Codec, envelope and wrap to answer the frame from `start` on with; no envelope: more bytes are needed."""
         if data[start] != HEADER_MARK:
-            codec = codec_of(data[start])
+            codec = codec_of(data, start)
             return codec, codec.envelope(data, start, len(data)), frame
         header = HeaderFrame(self._limits)  # whatever is inside it, its own sequence id can be answered
         seqid = data[start + 4 : start + 8]
@@ -212,7 +232,9 @@ class Reader:
 
     # ---------------------------------------------------------------------------------------------------------- calls
 
-    def _take_scanned(self, method: Method | None, data: bytes, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
+    def _take_scanned(
+        self, method: Method | None, data: bytes, codec: Codec, envelope: Envelope, end: int, wrap: Wrap
+    ) -> None:
         """Hand on a message that a scanner found nothing wrong with."""
         name, kind, _, body = envelope
         error: Answer
@@ -225,7 +247,7 @@ class Reader:
             error = TApplicationException(TApplicationException.UNKNOWN_METHOD, text)
         else:
             try:
-                arguments = self._decode(codec, method, data, body)
+                arguments = self._decode(codec, method, data, body, end)
             except PredictionError as fault:
                 error = fault
             else:
@@ -243,7 +265,7 @@ class Reader:
             self._receiver.call(method, values, codec, envelope, wrap)
 
 
-def _advance(scanner: Scanner) -> bool:
+def _advance(scanner: Scanner | JsonScanner) -> bool:
     """Whether it makes sense to look at the scanned message again: it is whole, or something is wrong with it."""
     try:
         return scanner.advance()

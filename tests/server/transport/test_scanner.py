@@ -203,7 +203,7 @@ def test_the_scanner_passes_only_what_the_decoder_can_decode(protocol: Any, name
     data = struct_bytes(protocol, fields)
     if outcome(new_scanner(protocol, data, spec, len(data))) is not True:
         return
-    arguments = Decoder(LIMITS).decode(CODECS[protocol], METHODS[name], data, 0)
+    arguments = Decoder(LIMITS).decode(CODECS[protocol], METHODS[name], data, 0, len(data))
     sent = dict(fields)
     for field in filter(None, spec):
         if field[0] in sent and field[1] == TType.STRING:

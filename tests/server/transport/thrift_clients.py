@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from predictor import Predictor
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol, TBinaryProtocolAccelerated
 from thrift.protocol.TCompactProtocol import TCompactProtocol, TCompactProtocolAccelerated
 from thrift.protocol.THeaderProtocol import THeaderProtocol
+from thrift.protocol.TJSONProtocol import TJSONProtocol
+from thrift.protocol.TMultiplexedProtocol import TMultiplexedProtocol
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID, THeaderTransformID
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport, TFramedTransport
@@ -43,6 +46,30 @@ def _header(subprotocol: int, *, compressed: bool) -> Callable[[Any], THeaderPro
     return protocol
 
 
+class BigEndianCompactProtocol(TCompactProtocol):  # type: ignore[misc]  # the thrift package has no annotations
+    """Version 2 of the compact protocol, as fbthrift writes it: a double's highest byte comes first."""
+
+    VERSION = 2
+
+    def writeDouble(self, number: float) -> None:  # noqa: N802  # the thrift package's name
+        """See TProtocol."""
+        super().writeDouble(_turned(number))
+
+    def readDouble(self) -> float:  # noqa: N802
+        """See TProtocol."""
+        return _turned(super().readDouble())
+
+
+def _turned(number: float) -> float:
+    turned: float = struct.unpack("<d", struct.pack(">d", number))[0]
+    return turned
+
+
+def multiplexed(protocol: Callable[[Any], Any]) -> Callable[[Any], TMultiplexedProtocol]:
+    """The same protocol for a server of several services, with the name of ours."""
+    return lambda transport: TMultiplexedProtocol(protocol(transport), "Predictor")
+
+
 def _same(transport: Any) -> Any:
     return transport
 
@@ -64,6 +91,20 @@ DIALECTS = (
     Dialect("header-compact", _same, _header(THeaderSubprotocolID.COMPACT, compressed=False)),
     Dialect("header-binary-zlib", _same, _header(THeaderSubprotocolID.BINARY, compressed=True)),
     Dialect("header-compact-zlib", _same, _header(THeaderSubprotocolID.COMPACT, compressed=True)),
+    Dialect("unframed-json", TBufferedTransport, TJSONProtocol),
+    Dialect("framed-json", TFramedTransport, TJSONProtocol),
+    Dialect("unframed-compact-fbthrift", TBufferedTransport, BigEndianCompactProtocol),
+    Dialect("framed-compact-fbthrift", TFramedTransport, BigEndianCompactProtocol),
+    Dialect("unframed-binary-multiplexed", TBufferedTransport, multiplexed(TBinaryProtocol)),
+    Dialect("unframed-compact-multiplexed", TBufferedTransport, multiplexed(TCompactProtocol)),
+    Dialect("unframed-json-multiplexed", TBufferedTransport, multiplexed(TJSONProtocol)),
+    Dialect("framed-binary-multiplexed", TFramedTransport, multiplexed(TBinaryProtocol)),
+    Dialect("framed-compact-multiplexed", TFramedTransport, multiplexed(TCompactProtocol)),
+    Dialect("framed-json-multiplexed", TFramedTransport, multiplexed(TJSONProtocol)),
+    Dialect("header-binary-multiplexed", _same, multiplexed(_header(THeaderSubprotocolID.BINARY, compressed=False))),
+    Dialect(
+        "header-compact-zlib-multiplexed", _same, multiplexed(_header(THeaderSubprotocolID.COMPACT, compressed=True))
+    ),
 )
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
