@@ -126,6 +126,10 @@ test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack, litellm, ll
 test-nginx: setup $(TESTED)  ## streams through nginx with its default settings; needs nginx
 	$(PYTEST) tests/clients/nginx.py $(ARGS)
 
+.PHONY: test-haproxy
+test-haproxy: setup $(TESTED)  ## servers restarted one after the other behind HAProxy; needs haproxy
+	$(PYTEST) tests/clients/haproxy.py $(ARGS)
+
 .PHONY: test-browser
 test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
 	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)

@@ -1,7 +1,8 @@
 /**
  * The contract of the prediction service: every type, method and error.
  *
- * Port 9090 speaks it to any generated Thrift client: unframed or framed, binary (strict or old), compact or THeader.
+ * Port 9090 speaks it to any generated Thrift client: buffered, framed or THeader (zlib too); binary (strict or old),
+ * compact or JSON; multiplexed as "Predictor" or not. So does POST /thrift on the HTTP port, without frames.
  * The HTTP proxy on port 8080 speaks nothing else to the server.
  *
  * Compatibility. `predict(1: string doc)` is PyText's predictor_service, name for name and id for id: a client generated

@@ -32,7 +32,16 @@ from rest_proxy.http.server.compression import compressed
 from rest_proxy.http.server.cors import Cors
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi.document import OpenApi
-from rest_proxy.routes import batches, generation, operations, predictions, ranking, token_embeddings, tokens
+from rest_proxy.routes import (
+    batches,
+    generation,
+    operations,
+    predictions,
+    ranking,
+    thrift,
+    token_embeddings,
+    tokens,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,6 +54,7 @@ if TYPE_CHECKING:
 _SLASHES = re.compile("/{2,}")
 _SHOWN = 256  # characters of a path
 _SHORT_METHODS = ("GET", "POST")
+_AT_ROOT = "GET, HEAD, POST, OPTIONS"
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +67,7 @@ class Application:
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._settings = settings
+        self._pool = pool
         self._metrics = Metrics(pool)
         self._max_requests = settings.max_requests
         self._max_body_bytes = settings.max_body_bytes
@@ -69,13 +80,25 @@ class Application:
         self._metrics.generations.set_function(lambda: generator.in_progress)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
         self._draining = asyncio.Event()
+        self.leaving = False
+        """Soon no request is taken any more: whoever asks is to ask elsewhere the next time."""
         self._cors = Cors(settings.cors_origins)
-        self.routes = _routes(settings, pool, generator, self._metrics, self._draining)
-        self._table = RouteTable(self.routes)
+        self.routes = _routes(settings, pool, generator, self._metrics, self)
+        # Beside the document: what it takes and gives is no JSON, and predictor.thrift says what it is.
+        self._table = RouteTable([*self.routes, *thrift.routes(settings, pool)])
 
     def count_connections(self, connections: Callable[[], int]) -> None:
         """`connections` says how many are open, for the metrics."""
         self._metrics.connections.set_function(connections)
+
+    @property
+    def draining(self) -> asyncio.Event:
+        """Set when requests are to end that only wait for a job."""
+        return self._draining
+
+    def leave(self) -> None:
+        """Answer everything as before, but close connections after their answers, and say that nothing is ready."""
+        self.leaving = True
 
     def drain(self) -> None:
         """Let requests end that only wait for a job."""
@@ -144,6 +167,8 @@ class Application:
     async def _answer(self, route: Route, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         self.in_progress += route.bounded
         try:
+            if request.method == "OPTIONS" and request.rel_url.raw_path_qs == "/":
+                return self._checked(request, request_id)
             if route.methods and request.method not in route.methods:
                 if request.method == "OPTIONS":
                     return self._options(route, request, request_id)
@@ -160,9 +185,20 @@ class Application:
 
     def _options(self, route: Route, request: web.BaseRequest, request_id: str) -> web.Response:
         """Which methods the path answers; of a browser's question, whether another origin's page may ask it so."""
-        allowed = f"{self._table.allowed(route)}, OPTIONS"
+        return self._allowing(f"{self._table.allowed(route)}, OPTIONS", request, request_id)
+
+    def _checked(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """To OPTIONS /, which is HAProxy's check where nothing else is set: 503 keeps requests away."""
+        if "Origin" in request.headers or self._is_ready():
+            return self._allowing(_AT_ROOT, request, request_id)
+        return web.Response(status=503, headers={REQUEST_ID: request_id})
+
+    def _allowing(self, allowed: str, request: web.BaseRequest, request_id: str) -> web.Response:
         preflight = self._cors.preflight(request.headers, allowed)
         return web.Response(status=204, headers={"Allow": allowed, REQUEST_ID: request_id, **(preflight or {})})
+
+    def _is_ready(self) -> bool:
+        return not self.leaving and any(upstream.reason is None for upstream in self._pool.upstreams)
 
     def _new_id(self) -> str:
         return f"{self._id_prefix}-{next(self._ids)}"
@@ -229,7 +265,7 @@ def _nowhere(paths: Iterable[str]) -> Route:
 
 
 def _routes(
-    settings: Settings, pool: Pool, generator: Generator, metrics: Metrics, draining: asyncio.Event
+    settings: Settings, pool: Pool, generator: Generator, metrics: Metrics, application: Application
 ) -> list[Route]:
     """Every route, in the order of the OpenAPI document."""
     jobs = Jobs(settings, pool)
@@ -243,7 +279,7 @@ def _routes(
     greeting: list[str] = []
     routes = [
         *pytext.routes(settings, pool, greeting),
-        *embedded_tf.routes(jobs, draining),
+        *embedded_tf.routes(jobs, application.draining),
         *tei.beside(own, settings, pool),
         *tei.routes(settings, pool),
         *generation.routes(settings, generator),
@@ -256,7 +292,7 @@ def _routes(
         *smart_reply.routes(settings, pool),
         *nlp_microservice.routes(settings, generator),
         *batches.routes(settings, jobs),
-        *operations.routes(settings, pool, metrics),
+        *operations.routes(settings, pool, metrics, lambda: application.leaving),
     ]
     routes.append(OpenApi(settings, routes).route)
     greeting += sorted({f"{route.path}?doc=" if route.path == "/" else route.path for route in routes})

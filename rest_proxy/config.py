@@ -25,18 +25,36 @@ MESSAGE_BYTES = 16_384_000 - 1024
 one: there are its method's name, its ids, and a header."""
 
 
+UNIX = "unix:"
+"""What the host of an address begins with that is a unix socket's path."""
+
+_LONGEST_PATH = 107  # of a unix socket: sockaddr_un has no room for more
+
+
 class Address(NamedTuple):
     """Where a Thrift server listens."""
 
     host: str
     port: int
 
+    @property
+    def path(self) -> str | None:
+        """Of a unix socket."""
+        return self.host.removeprefix(UNIX) if self.host.startswith(UNIX) else None
+
     def __str__(self) -> str:
+        if self.path is not None:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_address(text: str) -> Address:
-    """`HOST:PORT`, with an IPv6 host in brackets. Raises ValueError."""
+    """`HOST:PORT`, with an IPv6 host in brackets, or `unix:PATH`. Raises ValueError."""
+    if text.strip().startswith(UNIX):
+        path = text.strip().removeprefix(UNIX)
+        if not path.startswith("/") or len(path.encode()) > _LONGEST_PATH:
+            raise ValueError(f"{text.strip()!r} is not unix: and a whole path of at most {_LONGEST_PATH} bytes")
+        return Address(UNIX + path, 0)
     host, colon, port = text.strip().rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
@@ -57,11 +75,15 @@ class Addresses(SettingsGroup, title="Addresses"):
 
     thrift: Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)] = setting(
         (Address("127.0.0.1", 9090),),
-        "Thrift servers to call, HOST:PORT, separated by commas",
+        "Thrift servers to call, HOST:PORT or unix:PATH, separated by commas",
         unit="host:port",
         to="rest_proxy",
     )
-    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="rest_proxy")
+    host: str = setting(
+        "127.0.0.1",
+        "address to listen on; 0.0.0.0: every interface; ::: every interface, with IPv4 and IPv6",
+        to="rest_proxy",
+    )
     port: int = setting(8080, "port to listen on; 0: the system chooses", ge=0, le=65535, to="rest_proxy")
     ready_fd: int | None = setting(
         None,
@@ -114,6 +136,14 @@ class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
     )
     keep_alive_ms: int = setting(
         75_000, "time after which an idle HTTP connection is closed", unit="ms", ge=1, to="rest_proxy"
+    )
+    drain_delay_ms: int = setting(
+        0,
+        "time after SIGTERM in which all is served as before, while /readyz says 503 and answers close connections",
+        unit="ms",
+        ge=0,
+        le=3_600_000,
+        to="rest_proxy",
     )
     drain_timeout_ms: int = setting(
         10_000,

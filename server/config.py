@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 import rest_proxy.config
@@ -42,6 +42,7 @@ FOLLOW = {
     "timeout_ms": "timeout_ms",
     "item_timeout_ms": "item_timeout_ms",
     "max_body_bytes": "message_bytes",
+    "drain_delay_ms": "drain_delay_ms",
     "drain_timeout_ms": "80 % of drain_timeout_ms",
     "log_level": "log_level",
     "log_format": "log_format",
@@ -139,8 +140,20 @@ class Upstream(SettingsGroup, title="Models of upstream servers (openai://HOST:P
 class Ports(SettingsGroup, title="Addresses and ports"):
     """Where the server listens."""
 
-    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: every interface", to="server.lifecycle")
+    host: str = setting(
+        "127.0.0.1",
+        "address to listen on; 0.0.0.0: every interface; ::: every interface, with IPv4 and IPv6",
+        to="server.lifecycle",
+    )
     port: int = setting(9090, "Thrift port; 0: the system chooses", ge=0, le=65535, to="server.lifecycle")
+    unix_socket: Path | None = setting(
+        None, "path of a unix socket at which Thrift is served too", to=("server.lifecycle", "server.proxy")
+    )
+    proxy_protocol: bool = setting(
+        False,
+        "connections to the Thrift port begin with a load balancer's header (PROXY protocol, version 1 or 2)",
+        to=("server.lifecycle", "server.proxy"),
+    )
     http: Literal["inside", "proxy", "off"] = setting(
         "inside",
         "HTTP: inside, by this process; proxy, by a process of its own; off",
@@ -152,8 +165,21 @@ class Ports(SettingsGroup, title="Addresses and ports"):
 class Drain(SettingsGroup, title="Draining"):
     """The end of the server."""
 
+    drain_delay_ms: int = setting(
+        0,
+        "time after SIGTERM in which all is served as before, while /readyz says 503 and answers over HTTP close their"
+        " connections: as long as load balancers need to notice",
+        unit="ms",
+        ge=0,
+        le=3_600_000,
+        to="server.lifecycle",
+    )
     drain_timeout_ms: int = setting(
-        30_000, "maximum time to finish accepted requests after SIGTERM", unit="ms", ge=0, to="server.lifecycle"
+        30_000,
+        "maximum time to finish accepted requests after SIGTERM and drain_delay_ms",
+        unit="ms",
+        ge=0,
+        to="server.lifecycle",
     )
 
 
@@ -162,7 +188,7 @@ class Limits(SettingsGroup, title="Limits of the Thrift port"):
 
     connections: int = setting(
         1024,
-        "maximum number of Thrift connections; more are closed as they come",
+        "maximum number of Thrift connections; more are answered with OVERLOADED and closed",
         ge=1,
         to=("server.transport", "server.__main__"),
     )
@@ -466,6 +492,13 @@ class Settings(
     @classmethod
     def _check_upstream_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _named_values(value, "NAME=VARIABLE")
+
+    @field_validator("http")
+    @classmethod
+    def _check_proxys_way_in(cls, value: str, info: ValidationInfo) -> str:
+        if value == "proxy" and info.data.get("proxy_protocol") and info.data.get("unix_socket") is None:
+            raise ValueError("with proxy_protocol, the proxy needs a way to the server of its own: set unix_socket too")
+        return value
 
     @property
     def devices(self) -> dict[str, str]:

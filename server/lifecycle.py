@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 from predictor.ttypes import ServerStatus
 
+from process.signals import on_signals
 from process.version import VERSION
 from server import metrics
 from server.batch.jobs import Jobs, NoJobs
@@ -58,7 +59,7 @@ class Server:
         self._started = time.monotonic()
         self._draining = False
         self._stop = asyncio.Event()
-        self._signals = 0
+        self._delay_ms = 0
         self.registry = Registry(settings)
         self._jobs = _jobs(settings, self.registry)
         self._handler = Handler(self.registry, settings, self.status, self._jobs)
@@ -67,9 +68,7 @@ class Server:
 
     async def run(self) -> None:
         """From start to stop. Raises StartError."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        on_signals(self._on_signal, self._on_second_signal)
         try:
             await self._listen()
             self._name_models()
@@ -87,6 +86,7 @@ class Server:
             self._jobs.start()
             self._announce()
             await self._stop.wait()
+            await self._leave()
         await self._drain()
         if not loading.done():
             _exit_now(0)  # nothing was promised to anybody, and a model that loads cannot be interrupted
@@ -107,7 +107,10 @@ class Server:
         """Open the ports first: a probe learns that the server is alive, and why it is not ready yet."""
         settings = self._settings
         with _listening(settings.host, settings.port, "port"):
-            await self._thrift.start(settings.host, settings.port)
+            await self._thrift.start(settings.host, settings.port, proxy_protocol=settings.proxy_protocol)
+        if settings.unix_socket is not None:
+            with _listening(str(settings.unix_socket), None, "unix_socket"):
+                await self._thrift.start_unix(settings.unix_socket)
         if settings.metrics_port:
             with _listening(settings.host, settings.metrics_port, "metrics_port"):
                 metrics.serve(
@@ -154,7 +157,7 @@ class Server:
         if settings.http == "inside":
             from server.proxy.inside import Inside  # only now: a server without HTTP needs no HTTP library
 
-            self._http = inside = Inside(settings, self._thrift.port, self._handler, self.status)
+            self._http = inside = Inside(settings, self._thrift.port, self._handler, self.status, self._thrift.answer)
             with _listening(settings.http_host, settings.rest_port, "rest_port"):
                 await inside.start()
         elif settings.http == "proxy":
@@ -173,14 +176,27 @@ class Server:
         log.info("ready", **urls)
 
     def _on_signal(self, number: int) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            log.warning("second signal: ending at once")
-            self._kill()
-            _exit_now(128 + number)
-        log.info("draining", signal=signal.Signals(number).name, timeout_ms=self._settings.drain_timeout_ms)
+        self._delay_ms = self._settings.drain_delay_ms if number == signal.SIGTERM else 0
+        log.info(
+            "draining",
+            signal=signal.Signals(number).name,
+            after_ms=self._delay_ms,
+            timeout_ms=self._settings.drain_timeout_ms,
+        )
         self._draining = True
         self._stop.set()
+
+    def _on_second_signal(self, number: int) -> None:
+        log.warning("second signal: ending at once")
+        self._kill()
+        _exit_now(128 + number)
+
+    async def _leave(self) -> None:
+        """Serve on until load balancers have noticed that the server is not ready any more."""
+        if self._delay_ms:
+            if self._http is not None:
+                self._http.leave()
+            await asyncio.sleep(self._delay_ms / 1000)
 
     async def _drain(self) -> None:
         """Finish what was accepted: the proxy's requests first, as they need the Thrift server."""
@@ -233,14 +249,15 @@ def _starting() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int, setting: str) -> Iterator[None]:
+def _listening(host: str, port: int | None, setting: str) -> Iterator[None]:
     """Errors of opening a port as StartError."""
     try:
         yield
     except OSError as error:
         # uvloop's own text is long; that of an error of name resolution, whose number is negative, is the only one
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise StartError(f"cannot listen on {host}:{port} (setting {setting}): {reason}") from None
+        where = host if port is None else f"{host}:{port}"
+        raise StartError(f"cannot listen on {where} (setting {setting}): {reason}") from None
 
 
 def _exit_now(code: int) -> NoReturn:

@@ -88,6 +88,13 @@ class Pool(ABC):
         """The method's result from this server and no other, tried once; raises as `call` does."""
 
     @abstractmethod
+    async def message(self, message: bytes, *, is_oneway: bool) -> bytes:
+        """The answer of one of the servers to a Thrift message that has no frame, as it is; to a oneway one nothing.
+
+        Raises PredictionError when no server could answer.
+        """
+
+    @abstractmethod
     def run(self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Running:
         """Run a request that makes calls here and waits for nothing else.
 

@@ -98,6 +98,27 @@ class ThriftPool(Pool):
         except ConnectionLost as lost:
             raise self._lost(upstream, lost) from None
 
+    async def message(self, message: bytes, *, is_oneway: bool) -> bytes:
+        """See Pool. It is tried once more, elsewhere where there is another server, when it could not be sent."""
+        timeout_ms = self._settings.max_timeout_ms
+        tried: Upstream | None = None
+        failure: PredictionError | None = None
+        for _ in range(_TRIES):
+            upstream = self._choose(tried)
+            if upstream is None:
+                break
+            try:
+                async with asyncio.timeout((timeout_ms + self._settings.grace_ms) / 1000):
+                    return await upstream.message(message, is_oneway=is_oneway)
+            except TimeoutError:
+                raise self._late(upstream, timeout_ms) from None
+            except ConnectionLost as lost:
+                failure = self._lost(upstream, lost)
+                if lost.sent:
+                    break
+            tried = upstream
+        raise failure or self._unavailable(self._why_unreachable())
+
     def run(
         self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]
     ) -> asyncio.Task[Any]:

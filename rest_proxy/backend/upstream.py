@@ -13,6 +13,7 @@ from thrift.Thrift import TApplicationException
 
 from rest_proxy.backend.connection import Connection, ConnectionLost, DeadlinePassed
 from rest_proxy.backend.contract import STATUS
+from rest_proxy.backend.messages import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class Upstream:
         self._watch: asyncio.Task[None] | None = None
         self._doubted = asyncio.Event()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._messages = Messages(address, settings)
 
     @property
     def connections(self) -> int:
@@ -79,6 +81,7 @@ class Upstream:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in (*self._connections, *([self._monitor] if self._monitor else ())):
             connection.close()
+        self._messages.close()
 
     async def call(self, method: Method, arguments: tuple[Any, ...], deadline: float, *, alone: bool = False) -> Any:
         """As Connection.call; raises PredictionError OVERLOADED when every connection is full.
@@ -93,6 +96,17 @@ class Upstream:
         self.calls += 1
         try:
             return await connection.call(method, arguments, deadline)
+        except ConnectionLost:
+            self._doubted.set()
+            raise
+        finally:
+            self.calls -= 1
+
+    async def message(self, message: bytes, *, is_oneway: bool) -> bytes:
+        """See Messages.answer. Each has a connection of its own."""
+        self.calls += 1
+        try:
+            return await self._messages.answer(message, is_oneway=is_oneway)
         except ConnectionLost:
             self._doubted.set()
             raise
@@ -157,9 +171,13 @@ class Upstream:
 
     async def _connect(self, connection: Connection) -> None:
         host, port = self.address
+        path = self.address.path
         try:
             async with asyncio.timeout(self._settings.connect_timeout_ms / 1000):
-                await self._loop.create_connection(lambda: connection, host, port)
+                if path is not None:
+                    await self._loop.create_unix_connection(lambda: connection, path)
+                else:
+                    await self._loop.create_connection(lambda: connection, host, port)
         except (OSError, TimeoutError) as error:
             reason = f"connecting took over {self._settings.connect_timeout_ms} ms (setting connect_timeout_ms)"
             connection.close(reason if isinstance(error, TimeoutError) else str(error))

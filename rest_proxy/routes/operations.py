@@ -16,6 +16,8 @@ from rest_proxy.http.responses import REQUEST_ID, json_response
 from rest_proxy.http.route import GET, SERVER_ERRORS, Answer, Route
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.content import Schema
@@ -28,7 +30,8 @@ _NOT_READY = "No server is ready; the reasons say why."
 class Operations:
     """/models, /healthz, /readyz, /status and /metrics."""
 
-    def __init__(self, settings: Settings, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, pool: Pool, metrics: Metrics, is_leaving: Callable[[], bool]) -> None:
+        self._is_leaving = is_leaving
         self._timeout_ms = settings.timeout_ms
         self._pool = pool
         self._metrics = metrics
@@ -44,7 +47,9 @@ class Operations:
         return json_response({"alive": True}, request_id)
 
     async def ready(self, _request: web.BaseRequest, request_id: str) -> web.Response:
-        """200 if a server is ready, asked now; else 503 with every server's reasons."""
+        """200 if a server is ready, asked now; else 503 with every server's reasons. 503 before the end, too."""
+        if self._is_leaving():
+            return json_response({"ready": False, "reasons": ["the HTTP server is draining"]}, request_id, 503)
         await self._pool.probe()
         if any(upstream.reason is None for upstream in self._pool.upstreams):
             return json_response({"ready": True}, request_id)
@@ -79,9 +84,9 @@ class Operations:
         )
 
 
-def routes(settings: Settings, pool: Pool, metrics: Metrics) -> list[Route]:
+def routes(settings: Settings, pool: Pool, metrics: Metrics, is_leaving: Callable[[], bool]) -> list[Route]:
     """/models, /healthz, /readyz, /status and /metrics."""
-    operations = Operations(settings, pool, metrics)
+    operations = Operations(settings, pool, metrics, is_leaving)
     return [
         Route(
             path="/models",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from process.supervision import Restarts
-from rest_proxy.config import SETTINGS_ON_STDIN, parse_address
+from rest_proxy.config import SETTINGS_ON_STDIN, UNIX, parse_address
 
 if TYPE_CHECKING:
     from server.config import Settings
@@ -23,6 +23,15 @@ _START_S = 30
 _LINE_BYTES = 16
 _FIRST_PAUSE_S = 0.2
 
+LOOK_S = 2.0
+"""Seconds between two looks at whether it answers."""
+
+ANSWER_S = 5.0
+"""Seconds that it has for an answer."""
+
+LOOKS = 3
+"""So many looks in a row without an answer: it hangs."""
+
 
 class ProxyError(Exception):
     """The proxy could not be started; the message says why."""
@@ -32,11 +41,16 @@ class Proxy:
     """`python -m rest_proxy` in front of the Thrift server at `thrift_port`."""
 
     def __init__(self, settings: Settings, thrift_port: int) -> None:
-        thrift = parse_address(f"{loopback(settings.host)}:{thrift_port}")
+        if settings.proxy_protocol:  # the port takes nobody who does not come through a load balancer
+            thrift = parse_address(f"{UNIX}{settings.unix_socket}")
+        else:
+            thrift = parse_address(f"{loopback(settings.host)}:{thrift_port}")
         self._settings = settings.of_proxy(thrift)
         self.port = self._settings.port
         self._process: asyncio.subprocess.Process | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
+        self._told_to_end = False
+        self._is_up = False
 
     async def start(self) -> None:
         """Returns when it listens; `port` is the real one then. Raises ProxyError."""
@@ -44,21 +58,23 @@ class Proxy:
             await self._spawn()
         except OSError as error:
             raise ProxyError(f"the REST proxy could not be started: {error}") from None
-        self._watcher = asyncio.create_task(self._watch())
+        self._watchers = [asyncio.create_task(self._watch()), asyncio.create_task(self._look_after())]
 
     @property
     def url(self) -> str:
         """Where this machine finds it."""
         return f"http://{loopback(self._settings.host)}:{self.port}/"
 
+    def leave(self) -> None:
+        """Let it end by itself: after its drain_delay_ms, which is the server's."""
+        self._tell(signal.SIGTERM)
+
     async def stop(self, timeout_s: float) -> None:
         """Let it finish its requests, for `timeout_s` seconds at most."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._tell(signal.SIGINT)  # without a delay
         process = self._process
         if process is None or process.returncode is not None:
             return
-        process.send_signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(process.wait(), timeout_s)
         except TimeoutError:
@@ -72,7 +88,16 @@ class Proxy:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
+    def _tell(self, number: int) -> None:
+        """Send it a signal, once."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        if self._process is not None and self._process.returncode is None and not self._told_to_end:
+            self._told_to_end = True
+            self._process.send_signal(number)
+
     async def _spawn(self) -> None:
+        self._is_up = False
         read_fd, write_fd = os.pipe()
         settings = self._settings.model_copy(update={"port": self.port, "ready_fd": write_fd})
         # -P: not from the current folder, which may hold a rest_proxy.py of somebody else's.
@@ -95,6 +120,7 @@ class Proxy:
             where = f"{settings.host}:{settings.port} (setting rest_port)"
             raise ProxyError(f"the REST proxy did not start on {where}, exit code {code}; its log is above")
         self.port = int(port)
+        self._is_up = True
 
     async def _watch(self) -> None:
         restarts = Restarts("the REST proxy", first_s=_FIRST_PAUSE_S)
@@ -108,6 +134,32 @@ class Proxy:
                 pass
             except OSError as error:  # no more processes or open files just now
                 log.error("the REST proxy could not be started", error=str(error))
+
+    async def _look_after(self) -> None:
+        """End one that hangs, so that another is started in its place."""
+        silent = 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            silent = 0 if not self._is_up or await self._answers() else silent + 1
+            if silent == LOOKS:
+                log.error("the REST proxy hangs and is ended", silent_looks=silent, seconds_a_look=ANSWER_S)
+                silent = 0
+                self._is_up = False
+                self.kill()
+
+    async def _answers(self) -> bool:
+        """Whether it answers anything at all."""
+        host = loopback(self._settings.host).strip("[]")
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reader, writer = await asyncio.open_connection(host, self.port)
+                try:
+                    writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+                    return bool(await reader.read(1))
+                finally:
+                    writer.transport.abort()
+        except (OSError, TimeoutError):
+            return False
 
 
 async def _read_line(fd: int) -> bytes:

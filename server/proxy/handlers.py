@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rest_proxy.backend.pool import Pool
 from server.calls import Call, Pending, drive
-from server.errors import deadline_exceeded, presentable
+from server.errors import deadline_exceeded, invalid_argument, presentable
+from server.transport.detect import ForeignBytesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
 
     from predictor.ttypes import PredictionError, ServerStatus
 
@@ -58,9 +59,17 @@ class HandlerPool(Pool):
     """
 
     def __init__(
-        self, handler: object, server_status: Callable[[], ServerStatus], settings: Settings, address: Address, log: Any
+        self,
+        handler: object,
+        server_status: Callable[[], ServerStatus],
+        settings: Settings,
+        address: Address,
+        log: Any,
+        answer: Callable[[bytes], Awaitable[bytes]],
     ) -> None:
+        """`answer`: of the Thrift server in this process, to a whole message."""
         self._handler = handler
+        self._answer = answer
         self._grace_ms = settings.grace_ms
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -77,6 +86,14 @@ class HandlerPool(Pool):
     async def probe(self) -> None:
         """Nothing to do: whoever looks sees how it is now."""
         self._this.ready  # noqa: B018 - it notes the status
+
+    async def message(self, message: bytes, *, is_oneway: bool) -> bytes:
+        """See Pool."""
+        del is_oneway  # it shows where the answer is made
+        try:
+            return await self._answer(message)
+        except ForeignBytesError as error:
+            raise invalid_argument(str(error)) from None
 
     async def call(self, method: Method, *arguments: Any, timeout_ms: int, alone: bool = False) -> Any:
         """See Pool."""

@@ -14,6 +14,7 @@ from server.transport.exchange import Exchange
 from server.transport.flow_control import FlowControl
 from server.transport.idle_watch import IdleWatch, Overdue
 from server.transport.reader import MORE, Reader, StreamLostError
+from server.transport.turn_away import PATIENCE_S, TurnAway
 
 if TYPE_CHECKING:
     from server.transport.codecs import Codec, Envelope
@@ -29,6 +30,9 @@ class Connection(asyncio.Protocol):
     _flow: FlowControl
     _drain: Drain
 
+    proxied_peer: tuple[str, int] | None = None
+    """The client's address, where a load balancer has told it (PROXY protocol)."""
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
@@ -41,14 +45,25 @@ class Connection(asyncio.Protocol):
     # ----------------------------------------------------------------------------------------- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note a new connection, or close it when there are too many."""
+        """Note a new connection; when there are too many, let it ask once and tell it so."""
         self._transport = transport  # type: ignore[assignment]  # of TCP: asyncio.Transport
         self._flow = FlowControl(self._transport)
         self._drain = Drain(self._transport, self._endpoint.limits.discard_bytes)
         if not self._endpoint.admit(self):
+            self._turn_away()
+        opened = transport.get_extra_info("socket")
+        if opened.family != socket.AF_UNIX:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _turn_away(self) -> None:
+        """Close it, soon: after an answer to its first call, or at once where many are turned away already."""
+        endpoint = self._endpoint
+        if not endpoint.turn_away(self):
             self._transport.abort()
             return
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        receiver = TurnAway(self, endpoint.limits.connections)
+        self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, receiver)
+        asyncio.get_running_loop().call_later(PATIENCE_S, self._transport.abort)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the calls in progress: nobody waits for them any more."""
@@ -110,10 +125,10 @@ class Connection(asyncio.Protocol):
             self._endpoint.counters.bad_messages += 1
             first_bytes = data[position : position + 16].hex(" ")
             self._endpoint.log.warning(str(error), peer=self.peer(), first_bytes=first_bytes)
-            self._end()
+            self.end()
         except StreamLostError as error:
             self._endpoint.log.warning("connection closed after a refused message", peer=self.peer(), reason=str(error))
-            self._end()
+            self.end()
         except Exception:  # a fault of ours: where the next message begins is not known
             self._endpoint.log.error("connection failed", peer=self.peer(), exc_info=True)
             self._transport.abort()
@@ -179,7 +194,7 @@ class Connection(asyncio.Protocol):
         """Close at once."""
         self._transport.abort()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Read no more messages. Close once the calls in progress are answered."""
         self._drain.end()
         self._flow.drop_held()
@@ -219,5 +234,5 @@ class Connection(asyncio.Protocol):
 
     def peer(self) -> str:
         """The client's address, for the log."""
-        name = self._transport.get_extra_info("peername")
-        return f"{name[0]}:{name[1]}" if name else "unknown"
+        name = self.proxied_peer or self._transport.get_extra_info("peername")
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "a unix socket"

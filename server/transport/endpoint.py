@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from server.transport.counters import Counters
 from server.transport.decoder import Decoder
+from server.transport.turn_away import MOST
 
 if TYPE_CHECKING:
     from server.transport.limits import Limits
@@ -45,6 +46,7 @@ class Endpoint:
         self.counters = Counters()
         self.decoder = Decoder(limits)
         self.connections: set[OpenConnection] = set()
+        self.turned_away: set[OpenConnection] = set()
         self._unflushed: list[OpenConnection] = []
         self._all_closed: asyncio.Event = asyncio.Event()
         self._next_refusal_log = 0.0
@@ -66,8 +68,16 @@ class Endpoint:
             )
         return False
 
+    def turn_away(self, connection: OpenConnection) -> bool:
+        """Note one that was not admitted; False when it is to be closed at once."""
+        if len(self.turned_away) >= MOST:
+            return False
+        self.turned_away.add(connection)
+        return True
+
     def dismiss(self, connection: OpenConnection) -> None:
         """Count a connection out."""
+        self.turned_away.discard(connection)
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from predictor import Predictor
 
+from process.listening import Listener, tcp_sockets, unix_socket
 from server.transport.connection import Connection
 from server.transport.endpoint import Endpoint
 from server.transport.methods import method_table
+from server.transport.one_message import OneMessage
+from server.transport.proxy_header import ProxiedConnection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from server.transport.counters import Counters
     from server.transport.limits import Limits
 
@@ -34,7 +39,7 @@ class ThriftServer:
         """Raises TypeError when the handler lacks a method of the contract."""
         self.port = 0
         self._endpoint = Endpoint(method_table(Predictor, handler, limits), limits, log)
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[Listener] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -47,24 +52,44 @@ class ThriftServer:
         """What happened so far."""
         return self._endpoint.counters
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. Port 0 means a free one; `port` says which. Raises OSError when it cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: Connection(self._endpoint), host, port, backlog=_BACKLOG, reuse_address=True
+    async def start(self, host: str, port: int, *, proxy_protocol: bool = False) -> None:
+        """Listen. Port 0 means a free one; `port` says which. Raises OSError when it cannot be had.
+
+        `proxy_protocol`: every connection begins with such a header.
+        """
+        listener = Listener(
+            tcp_sockets(host, port, _BACKLOG), self._proxied if proxy_protocol else self._connection, _BACKLOG
         )
-        self.port = self._listener.sockets[0].getsockname()[1]
-        self._sweeper = loop.create_task(self._sweep())
+        await listener.start()
+        self._listeners.append(listener)
+        self.port = listener.port
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def start_unix(self, path: Path) -> None:
+        """Listen at `path` as well. Raises OSError."""
+        listener = Listener([unix_socket(path, _BACKLOG)], self._connection, _BACKLOG)
+        await listener.start()
+        self._listeners.append(listener)
+
+    async def answer(self, message: bytes) -> bytes:
+        """The answer to a message that came by another way: see OneMessage."""
+        return await OneMessage(self._endpoint).answer(message)
+
+    def _connection(self) -> Connection:
+        return Connection(self._endpoint)
+
+    def _proxied(self) -> ProxiedConnection:
+        return ProxiedConnection(self._endpoint, self._connection())
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, answer every message that has come completely, and close.
 
         True if all was answered within `timeout_s` seconds; what is left after them is closed as it is.
         """
-        for _ in range(3):  # two whole passes of the event loop: what has come is accepted, and then read
+        for listener in self._listeners:
+            await listener.stop()
+        for _ in range(3):  # two whole passes of the event loop: what has come is read
             await asyncio.sleep(0)
-        if self._listener is not None:
-            self._listener.close()
         for connection in tuple(self._endpoint.connections):
             connection.drain()
         try:
@@ -78,11 +103,11 @@ class ThriftServer:
 
     def close(self) -> None:
         """Close everything at once; calls in progress are cancelled."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for connection in tuple(self._endpoint.connections):
+        for connection in (*self._endpoint.connections, *self._endpoint.turned_away):
             connection.abort()
 
     async def _sweep(self) -> None:

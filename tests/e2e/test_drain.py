@@ -131,6 +131,8 @@ def test_second_signal_ends_it_at_once(gate: Gate) -> None:
         service.signal(signal.SIGTERM)
         eventually(lambda: any(entry["event"] == "draining" for entry in service.log), "it drains")
 
+        service.signal(signal.SIGTERM)  # in the first second it is the same once more
+        time.sleep(1.1)
         started = time.monotonic()
         service.stop(exit_code=128 + signal.SIGTERM)
         assert time.monotonic() - started < GATE_PATIENCE_S / 2
@@ -170,5 +172,37 @@ def test_signal_while_a_model_loads(zoo: Callable[[str], Path]) -> None:
 
 def test_interrupt_key(zoo: Callable[[str], Path]) -> None:
     with Service(zoo("doc_model")) as service:
+        service.signal(signal.SIGINT)
+        assert service.wait() == 0
+
+
+@pytest.mark.parametrize("http_by", ["inside", "proxy"])
+def test_the_delay_before_the_end(zoo: Callable[[str], Path], http_by: str) -> None:
+    """All is served, new connections too; whoever asks learns that it will not be for long. SIGHUP ends nothing."""
+    with Service(zoo("doc_model"), f"--http={http_by}", "--drain-delay-ms=1500") as service:
+        service.signal(signal.SIGHUP)
+        kept = http.client.HTTPConnection(HOST, service.rest_port, timeout=60)
+        with contextlib.closing(kept), service.client() as predictor:
+            for path, status in (("/readyz", 200), ("/predict?doc=a", 200)):
+                kept.request("GET", path)
+                answer = kept.getresponse()
+                assert (answer.status, answer.read() != b"", answer.will_close) == (status, True, False)
+            service.signal(signal.SIGTERM)
+            eventually(lambda: service.http("/readyz").status == 503, "it is not ready")
+            began = time.monotonic()
+            assert service.http("/", method="OPTIONS").status == 503
+            assert service.http("/healthz").status == 200
+            kept.request("GET", "/predict?doc=a")
+            answer = kept.getresponse()
+            assert (answer.status, answer.getheader("Connection")) == (200, "close")
+            assert len(predictor.predict("a", None)) == 3
+            assert predictor.status().reasons == ["the server is draining"]
+            assert len(service.client().__enter__().predict("a", None)) == 3
+        assert service.wait() == 0
+        assert time.monotonic() - began > 0.5
+
+
+def test_the_interrupt_key_does_without_the_delay(zoo: Callable[[str], Path]) -> None:
+    with Service(zoo("doc_model"), "--drain-delay-ms=60000") as service:
         service.signal(signal.SIGINT)
         assert service.wait() == 0

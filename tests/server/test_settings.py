@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from process.settings import CommandSettings, Declared
 
 # Where the rule for another value gives one that does not fit the other settings.
-OTHERS = {"queue_tokens": 500_000, "replicas": 7, "model_device": ("a=cuda",), "upstream_keys": ("a=KEY",)}
+OTHERS = {
+    "queue_tokens": 500_000,
+    "replicas": 7,
+    "model_device": ("a=cuda",),
+    "upstream_keys": ("a=KEY",),
+    "rest_drain_delay_ms": 7,  # its lowest is what it follows
+}
 
 
 class BuiltError(ValueError):
@@ -180,7 +186,7 @@ def test_nobody_gets_what_is_not_declared(built: dict[str, Callable[[Settings], 
 
 def _reaches_as_well(receiver: str, name: str) -> bool:
     """What a receiver is built with besides the settings of its own."""
-    also = {"proxy": {*FOLLOWED, "host"}, "messages": {"max_message_bytes"}}
+    also = {"proxy": {*FOLLOWED, "host", "unix_socket", "proxy_protocol"}, "messages": {"max_message_bytes"}}
     return name in also.get(receiver, ())
 
 

@@ -44,6 +44,10 @@ log = structlog.get_logger(__name__)
 class Application(Protocol):
     """What answers requests."""
 
+    @property
+    def leaving(self) -> bool:
+        """Whether connections are to be closed after their answers."""
+
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request."""
 
@@ -62,6 +66,7 @@ class HttpServer(web.Server):
 
     def __init__(self, application: Application, settings: Settings) -> None:
         super().__init__(application, request_factory=self._request, handler_cancellation=True)
+        self._application = application
         self._cors = Cors(settings.cors_origins)
         loop = asyncio.get_running_loop()
         self.is_open = True
@@ -113,6 +118,7 @@ class HttpServer(web.Server):
             client_max_size=self._settings.max_body_bytes,
             client_max_fields=self._settings.max_docs + OTHER_FIELDS,
         )
+        request.application = self._application
         if self._cors.on:
             request.more_headers = self._cors.headers(message.headers)
         return request
@@ -135,6 +141,8 @@ class _Request(web.BaseRequest):
     Nor do its headers, however long they are.
     """
 
+    application: Application
+
     more_headers = _NO_HEADERS
     """What its answer has beside its own headers."""
 
@@ -150,6 +158,9 @@ class _Request(web.BaseRequest):
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         """Called by aiohttp before the head of an answer is written, whether whole or a stream."""
+        if self.application.leaving:
+            response.force_close()
+            response.headers["Connection"] = "close"
         for name, value in self.more_headers.items():
             given = response.headers.get(name)
             response.headers[name] = value if given is None else f"{given}, {value}"

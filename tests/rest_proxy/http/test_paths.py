@@ -66,6 +66,16 @@ async def test_options_are_the_methods(proxy: Proxy, path: str, allowed: str) ->
     assert "Access-Control-Allow-Methods" not in answer.headers
 
 
+async def test_options_of_the_root_say_whether_it_is_ready(proxy: Proxy, server: ThriftServer) -> None:
+    """HAProxy's check, where nothing else is set."""
+    answer = await proxy.ask("OPTIONS", "/")
+    assert (answer.status, answer.headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
+    server.ready = False
+    assert (await proxy.ask("GET", "/readyz")).status == 503  # now it knows
+    assert (await proxy.ask("OPTIONS", "/")).status == 503
+    assert (await proxy.ask("OPTIONS", "/", headers=PREFLIGHT)).status == 204
+
+
 async def test_other_origins_may_not_call_unless_a_setting_says_so(proxy: Proxy) -> None:
     answer = await proxy.ask("GET", "/healthz", headers=ORIGIN)
     assert not any(name.startswith("Access-Control") for name in answer.headers)

@@ -164,7 +164,11 @@ async def letters(**own: Any) -> AsyncIterator[int]:
     status = ServerStatus("1", 0.0, True, [], 0, [])
     handler = Handler(registry_of(settings, letters=Letters()), settings, lambda: status)
     http = Settings(port=0, **own)
-    pool = HandlerPool(handler, lambda: status, http, Address("127.0.0.1", 9090), structlog.get_logger())
+
+    async def no_message(_message: bytes) -> bytes:
+        raise AssertionError
+
+    pool = HandlerPool(handler, lambda: status, http, Address("127.0.0.1", 9090), structlog.get_logger(), no_message)
     async with listening(http, pool) as port:
         yield port
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from server.config import Settings
+from server.proxy import child
 from server.proxy.child import Proxy, ProxyError, _read_line, loopback
 from tests.support.service import HOST, child_pids, eventually, free_port, http_request, is_listening, is_running
 
@@ -124,6 +125,37 @@ async def test_one_that_hangs_is_killed_when_it_is_stopped(proxies: Callable[[],
     (pid,) = proxies()
     os.kill(pid, signal.SIGSTOP)  # it cannot answer SIGTERM
     await proxy.stop(0.2)
+    assert not is_running(pid)
+
+
+async def test_one_that_hangs_is_replaced(proxies: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LOOK_S", 0.05)
+    monkeypatch.setattr(child, "ANSWER_S", 0.3)
+    async with running() as proxy:
+        (first,) = proxies()
+        os.kill(first, signal.SIGSTOP)
+        (second,) = await asyncio.to_thread(eventually, lambda: set(proxies()) - {first}, "there is another")
+        assert not is_running(first)
+        monkeypatch.setattr(child, "ANSWER_S", 60.0)
+        await asyncio.to_thread(eventually, lambda: is_listening(proxy.port), "it listens on the port")
+        assert await alive(proxy.port) == 200
+        assert is_running(second)
+
+
+async def test_it_serves_on_while_it_leaves(proxies: Callable[[], list[int]]) -> None:
+    """Its delay is the server's; a second signal does not come."""
+    proxy = Proxy(Settings(host=HOST, rest_port=0, drain_delay_ms=500, drain_timeout_ms=1000), free_port())
+    await proxy.start()
+    (pid,) = proxies()
+    proxy.leave()
+
+    def leaving() -> bool:
+        answer = http_request(proxy.port, "/healthz")
+        return answer.status == 200 and answer.headers.get("Connection") == "close"
+
+    await asyncio.to_thread(eventually, leaving, "it closes connections after answers")
+    assert http_request(proxy.port, "/readyz").status == 503
+    await proxy.stop(10)
     assert not is_running(pid)
 
 

@@ -60,10 +60,15 @@ async def pool(handlers: Handlers) -> HandlerPool:
     return pool_of(handlers)
 
 
+async def no_message(_message: bytes) -> bytes:
+    """None of these tests sends one."""
+    raise AssertionError
+
+
 def pool_of(handlers: object, *reasons: str) -> HandlerPool:
     status = ServerStatus("1", 0.0, not reasons, list(reasons), 0, [])
-    settings = Settings(grace_ms=20)
-    return HandlerPool(handlers, lambda: status, settings, Address("127.0.0.1", 9090), structlog.get_logger())
+    settings, log = Settings(grace_ms=20), structlog.get_logger()
+    return HandlerPool(handlers, lambda: status, settings, Address("127.0.0.1", 9090), log, no_message)
 
 
 async def in_task(_pool: HandlerPool, call: Coroutine[Any, Any, Any]) -> Any:

@@ -211,14 +211,14 @@ class Handler:
 class RunningServer:
     """A ThriftServer on an event loop of its own, in a thread."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, proxy_protocol: bool = False) -> None:
         self.log = RecordingLog()
         self.handler = Handler()
         self.server = ThriftServer(self.handler, limits, self.log)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="thrift-server")
         self._thread.start()
-        self.run(self.server.start(HOST, 0))
+        self.run(self.server.start(HOST, 0, proxy_protocol=proxy_protocol))
         self.port = self.server.port
 
     def run(self, coroutine: Any) -> Any:
@@ -253,9 +253,9 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def running(limits: Limits | None = None) -> Iterator[RunningServer]:
+def running(limits: Limits | None = None, *, proxy_protocol: bool = False) -> Iterator[RunningServer]:
     """A server for the length of a block."""
-    server = RunningServer(limits or Limits())
+    server = RunningServer(limits or Limits(), proxy_protocol=proxy_protocol)
     try:
         yield server
     finally:
@@ -304,6 +304,7 @@ class Peer:
 
     def __init__(self, port: int, timeout_s: float = 60.0) -> None:
         self.socket = socket.create_connection((HOST, port), timeout_s)
+        self.port: int = self.socket.getsockname()[1]
 
     def __enter__(self) -> Peer:
         return self
@@ -348,6 +349,8 @@ class _Stream:
 
     def readAll(self, size: int) -> bytes:  # noqa: N802  # the thrift package's name
         return self._peer.receive(size)
+
+    read = readAll
 
 
 def read_answer(protocol: Any, method: str = "predict") -> tuple[int, Any]:

@@ -48,7 +48,7 @@ FOREIGN = {
     "zeros": (bytes(64), "no Thrift"),
     "ones": (b"\xff" * 64, "no Thrift"),
     "another version of the binary protocol": (b"\x80\x02\0\1\0\0\0\7predict\0\0\0\1", "no Thrift"),
-    "another version of the compact protocol": (b"\x82\x22\1\7predict\0", "no Thrift"),
+    "another version of the compact protocol": (b"\x82\x23\1\7predict\0", "no Thrift"),
     "a frame of nothing known": (frame(b"\x99" * 20), "no Thrift"),
     "an endless name": (b"\x80\x01\0\1\x7f\xff\xff\xffpredict", "no Thrift"),
     "an endless compact name": (b"\x82\x21\1\xff\xff\xff\xff\x07predict", "no Thrift"),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from predictor import Predictor
-from predictor.ttypes import ErrorCode
+from predictor.ttypes import ErrorCode, PredictionError
 from structlog.testing import capture_logs
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TApplicationException
-from thrift.transport.TTransport import TMemoryBuffer
+from thrift.transport.TTransport import TMemoryBuffer, TTransportException
 
 from server.errors import internal, too_large
 from server.transport.codecs import STRICT
@@ -39,7 +39,7 @@ from tests.server.transport.service import (
     stands_still,
     until,
 )
-from tests.server.transport.thrift_clients import HOST, client
+from tests.server.transport.thrift_clients import BY_NAME, HOST, client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,13 +294,26 @@ def test_a_method_that_declares_no_error_answers_with_an_application_exception()
 # ------------------------------------------------------------------------------------------------------ limits, silence
 
 
-def test_connections_over_the_limit_are_closed_at_once() -> None:
+def test_connections_over_the_limit_are_told_so() -> None:
+    """Each gets OVERLOADED for its first call, in its own dialect, and is closed."""
     with running(Limits(connections=3)) as server:
         peers = [Peer(server.port) for _ in range(3)]
         until(lambda: server.server.connections == 3)
-        for _ in range(5):
-            with Peer(server.port) as refused_peer:
-                assert refused_peer.is_closed()
+        for name in (
+            "framed-binary",
+            "unframed-compact",
+            "unframed-json",
+            "header-compact-zlib",
+            "unframed-binary-old",
+        ):
+            with client(server.port, BY_NAME[name]) as one_too_many:
+                with pytest.raises(PredictionError) as caught:
+                    one_too_many.predict("a", None)
+                error = caught.value
+                assert (error.code, error.setting, error.retry_after_ms) == (ErrorCode.OVERLOADED, "connections", 1000)
+                assert error.message == "3 connections are open (setting connections)"
+                with pytest.raises((TTransportException, EOFError, OSError)):
+                    one_too_many.predict("a", None)
         assert server.server.counters.refused_connections == 5
         assert server.server.counters.accepted_connections == 3
         assert len(server.log.find("warning", "connection refused: 3 are open (setting connections)")) == 1
