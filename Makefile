@@ -130,6 +130,10 @@ test-nginx: setup $(TESTED)  ## streams through nginx with its default settings;
 test-haproxy: setup $(TESTED)  ## servers restarted one after the other behind HAProxy; needs haproxy
 	$(PYTEST) tests/clients/haproxy.py $(ARGS)
 
+.PHONY: test-over-http
+test-over-http: setup $(TESTED)  ## Thrift over HTTP from Node.js and from a page in a browser; needs Chromium, Node.js and npm
+	$(PYTEST) tests/clients/over_http.py $(ARGS)
+
 .PHONY: test-browser
 test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromium, Node.js and npm
 	$(BIN)/python -m pytest tests/browser/pages.py $(ARGS)
