@@ -113,8 +113,9 @@ quick-tests:
 	$(PYTEST) $(IN_PARALLEL) -q -m quick $(ARGS)
 
 .PHONY: test-clients
-test-clients: setup $(DEVELOPED)  ## a tiny client in each of seven languages; needs their compilers and Thrift libraries
-	$(PYTEST) tests/clients/languages.py $(ARGS)
+test-clients: setup $(TESTED)  ## clients in every language that has a Thrift library; installs compilers and libraries, as root
+	scripts/get_languages.sh $(BIN)/python
+	$(PYTEST) -q tests/clients/languages.py tests/clients/thrift/run.py $(ARGS)
 
 .PHONY: test-libraries
 test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack, litellm, llm, lm-eval and the clients below them; installs them into build/libraries

@@ -1,9 +1,6 @@
 """Clients in other languages, generated from the tutorial's two lines: the scores of all are those of Python.
 
-Run by `make test-clients` and not by `make test`, because it needs compilers and libraries of seven languages. On
-Debian: apt-get install thrift-compiler g++ libthrift-dev libboost-dev golang-go golang-thrift-dev default-jdk-headless
-libthrift-java nodejs npm libthrift-perl libbit-vector-perl libclass-accessor-perl php-cli php-thrift ruby ruby-thrift.
-Node's library comes from npm.
+Run by `make test-clients` and not by `make test`, because it needs their compilers and libraries.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.service import Service
 
 FOLDER = ROOT / "tests" / "clients"
+BUILD = ROOT / "build" / "clients"
 DOCUMENT = "wake me up at half past six, s'il te plaît ☀"
 _JARS = ":".join(
     f"/usr/share/java/{name}.jar" for name in ("thrift", "slf4j-api", "slf4j-nop", "geronimo-annotation-1.3-spec")
@@ -53,7 +51,7 @@ LANGUAGES = {
     "node": Language(
         "js:node",
         "node client.js",
-        ("mv generated/Predictor.js generated/tutorial_types.js .", "npm install --no-audit --no-fund thrift@0.22"),
+        ("mv generated/Predictor.js generated/tutorial_types.js .", f"ln -s {BUILD}/node/node_modules"),
     ),
     "perl": Language("perl", "perl -Igenerated client.pl"),
     "php": Language("php", "php client.php"),
@@ -83,12 +81,12 @@ def shell(folder: Path, command: str, *arguments: str) -> str:
     """What a command prints; it must exit with 0."""
     words = command.split()
     if not words[0].startswith("./"):
-        program_path(words[0], "tests/clients/languages.py lists the packages that it needs")
+        program_path(words[0], "make test-clients installs what it needs (scripts/get_languages.sh)")
     places = {
         "GENERATED": str(folder / "generated"),
         "GO111MODULE": "off",
         "GOPATH": f"{folder}:/usr/share/gocode",
-        "GOCACHE": str(folder / "cache"),
+        "GOCACHE": str(BUILD / "go"),
     }
     done = subprocess.run(
         [*words, *arguments], cwd=folder, env=os.environ | places, capture_output=True, text=True, timeout=_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""docs/clients.md says what is so."""
+"""docs/clients.md says what is so, as far as no other language's compiler is needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clients.thrift.documentation import DOCS, programs, with_table
+from tests.clients.thrift.languages import LANGUAGES
 from tests.support import everything
 from tests.support.service import ROOT
 
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from tests.support.shared import SharedFiles
 
 
-DOCS = ROOT / "docs" / "clients.md"
+def test_the_table_is_that_of_the_run() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    assert with_table(text) == text, "make test-clients writes it"
 
 
-def programs(name: str) -> list[str]:
-    """Those that are marked to be run by this name."""
-    return re.findall(rf"<!-- run: {name} -->\n```\w+\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+def test_every_language_has_its_lines() -> None:
+    # Apache's library for Python has its lines in the README, which test_readme.py runs.
+    assert {name for name in LANGUAGES if not programs(name)} == {"apache"}
 
 
 def test_links_within_the_page() -> None:

@@ -1,0 +1,1 @@
+"""Generated Thrift clients in many languages: one scenario, written out as a program of each."""

@@ -1,0 +1,1 @@
+"""What writes the scenario as a program, a language a file."""
