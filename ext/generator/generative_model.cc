@@ -37,8 +37,8 @@ uint32_t pages_for(const std::vector<kernels::AttentionShape>& shapes, const Gen
   const uint64_t pages = std::min<uint64_t>(settings.cache_bytes / page, kMaxPages);
   if (pages < 2) {
     throw ModelError("the cache of keys and values has " + std::to_string(settings.cache_bytes) +
-                     " bytes (setting cache_bytes); " + std::to_string(kernels::kPageTokens) +
-                     " tokens of this model take " + std::to_string(page) + ", and two times that is the least");
+                     " bytes (setting cache_bytes); this model needs at least " + std::to_string(2 * page) + ", for " +
+                     std::to_string(2 * kernels::kPageTokens) + " tokens");
   }
   return static_cast<uint32_t>(pages);
 }
@@ -119,11 +119,18 @@ uint32_t GenerativeModel::vocabulary() const {
   return static_cast<uint32_t>(parts_->transformer->vocabulary());
 }
 
-uint32_t GenerativeModel::context() const {
+uint32_t GenerativeModel::positions() const {
   const auto most = static_cast<uint64_t>(parts_->transformer->max_positions);
-  const uint64_t positions =
-      most == 0 ? parts_->execution.max_tokens : std::min<uint64_t>(most, parts_->execution.max_tokens);
-  return static_cast<uint32_t>(std::min<uint64_t>(positions, uint64_t{pages()} * kernels::kPageTokens));
+  const uint64_t longest = parts_->execution.max_tokens;
+  return static_cast<uint32_t>(most == 0 ? longest : std::min(most, longest));
+}
+
+uint32_t GenerativeModel::context() const {
+  return static_cast<uint32_t>(std::min<uint64_t>(positions(), uint64_t{pages()} * kernels::kPageTokens));
+}
+
+size_t GenerativeModel::page_bytes() const {
+  return KvCache::page_bytes(parts_->transformer->attention_shapes(), parts_->execution.precision);
 }
 
 uint32_t GenerativeModel::pages() const {

@@ -39,8 +39,10 @@ class GenerativeModel {
   bool is_batch_invariant() const;
 
   uint32_t vocabulary() const;
-  uint32_t context() const;  // positions that one text may have
-  uint32_t pages() const;    // of the cache
+  uint32_t context() const;    // positions that one text may have
+  uint32_t positions() const;  // the same in a cache with room for all of them
+  size_t page_bytes() const;   // of keys and values
+  uint32_t pages() const;      // of the cache
 
  private:
   struct Parts;

@@ -267,6 +267,8 @@ PYBIND11_MODULE(_generator, module) {
            "What streamed texts have grown by: (id, text, tokens so far, scores). Fetch results() first, hand out this "
            "first.")
       .def_property_readonly("context", [](PyTextGenerator& self) { return self.engine().model().context(); })
+      .def_property_readonly("positions", [](PyTextGenerator& self) { return self.engine().model().positions(); })
+      .def_property_readonly("page_bytes", [](PyTextGenerator& self) { return self.engine().model().page_bytes(); })
       .def_property_readonly("vocabulary", [](PyTextGenerator& self) { return self.engine().model().vocabulary(); })
       .def_property_readonly("pages", [](PyTextGenerator& self) { return self.engine().model().pages(); })
       .def_property_readonly("batch_invariant",

@@ -39,6 +39,7 @@ log = structlog.get_logger()
 
 # Prompts up to so many bytes are tokenised on the event loop: 0.3 ms at most, and a thread costs 0.1 ms.
 _INLINE_BYTES = 512
+_PAGE_TOKENS = 16  # as ext/kernels/paged_attention.h has it
 
 
 class GeneratorEngine(Engine):
@@ -116,8 +117,11 @@ class GeneratorModel(EngineModel):
         self._special_tokens = frozenset(token for token, content in added if content.special)
         self._forms = Forms(native.bytes_of, about.vocabulary, (*self._special_tokens, *about.end_tokens))
         self._max_bytes = settings.max_message_bytes
+        self._positions, self._page_bytes = native.positions, native.page_bytes
+        self._cache_limits = native.context < native.positions
         # None where it is the model's positions that end it, which no setting could change
-        self._tokens_setting = "max_tokens" if settings.max_tokens < about.context else None
+        ends = "cache_bytes" if self._cache_limits else None
+        self._tokens_setting = "max_tokens" if settings.max_tokens < about.context else ends
         self.limits = ModelLimits(
             max_tokens=min(settings.max_tokens, about.context - 1),
             queue_items=settings.queue_items,
@@ -148,12 +152,23 @@ class GeneratorModel(EngineModel):
             tokens = self._given_tokens(prompt, sampling.prompt_token_ids, field)
         needed = min(1, sampling.max_tokens) if sampling.clamp_max_tokens else sampling.max_tokens
         if len(tokens) + needed > self._about.context:
-            raise too_large(
-                f"{len(tokens)} tokens and {needed} new ones (max_tokens) are more than the"
-                f" model's {self._about.context} positions",
-                field=field,
-            )
+            raise self._no_room(len(tokens), needed, field)
         return tokens
+
+    def _no_room(self, count: int, needed: int, field: str) -> PredictionError:
+        asked = f"{count} tokens and {needed} new ones (max_tokens)"
+        if self._cache_limits and count + needed <= self._positions:
+            return too_large(
+                f"{asked} need {self._cache_bytes(count + needed)} bytes of the cache of keys and values, which has"
+                f" room for {self._about.context} tokens",
+                field=field,
+                setting="cache_bytes",
+            )
+        return too_large(f"{asked} are more than the model's {self._positions} positions", field=field)
+
+    def _cache_bytes(self, tokens: int) -> int:
+        """Of keys and values of so many tokens."""
+        return -(-tokens // _PAGE_TOKENS) * self._page_bytes
 
     async def formed(self, sampling: Sampling) -> Sampling:
         """See Model.formed."""
@@ -285,9 +300,13 @@ class GeneratorModel(EngineModel):
 
     def _require_room(self, count: int, field: str) -> None:
         if count > self.limits.max_tokens:
-            of_model = "" if self._tokens_setting else " (max_tokens of the model)"
+            why = {
+                None: " (max_tokens of the model)",
+                "cache_bytes": f", for which the cache of keys and values has room; {count + 1} need"
+                f" {self._cache_bytes(count + 1)} bytes",
+            }
             raise too_large(
-                f"{count} tokens, over the limit of {self.limits.max_tokens}{of_model}",
+                f"{count} tokens, over the limit of {self.limits.max_tokens}{why.get(self._tokens_setting, '')}",
                 field=field,
                 setting=self._tokens_setting,
             )

@@ -64,7 +64,9 @@ def test_a_text_must_fit_the_cache(source: Source) -> None:
         assert len(generators.tokens([[1]], 47)[0]) == 47
         with pytest.raises(ValueError, match="positions"):
             generators.submit([1], 48)
-    with pytest.raises(_generator.ModelError, match=r"has 100 bytes \(setting cache_bytes\); 16 tokens of this model"):
+    with pytest.raises(
+        _generator.ModelError, match=r"has 100 bytes \(setting cache_bytes\); this model needs at least"
+    ):
         Generators(source, cache_bytes=100)
 
 

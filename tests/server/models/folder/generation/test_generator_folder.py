@@ -202,7 +202,7 @@ def adapter_alone(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
 
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+GPTQ = {"quant_method": "gptq", "bits": 3, "group_size": 128}
 BITSANDBYTES = {"quant_method": "bitsandbytes", "load_in_4bit": True}
 BREAKS: dict[str, Callable[[Path], Any]] = {
     "LlamaForCausalLM: text generation is not served for the architecture 'rwkv' (model_type": configure(
@@ -210,7 +210,7 @@ BREAKS: dict[str, Callable[[Path], Any]] = {
     ),
     "the architecture 'bert' (model_type": configure(model_type="bert"),
     "name the folder with ,pooling=mean or another mode behind it": configure(model_type="bert"),
-    "its weights are quantised already (gptq, 4 bits; quantization_config": configure(quantization_config=GPTQ),
+    "its weights are quantised already (gptq, 3 bits; quantization_config": configure(quantization_config=GPTQ),
     "(bitsandbytes, 4 bits; ": configure(quantization_config=BITSANDBYTES),
     "(fp8; quantization_config in config.json), which is not read": configure(
         quantization_config={"quant_method": "fp8"}
@@ -250,10 +250,24 @@ async def test_broken_folders_are_refused(folder: Path, message: str) -> None:
 
 
 async def test_a_cache_without_room(llama: Path) -> None:
-    with pytest.raises(ModelError, match="setting cache_bytes"):
-        await kinds.load(llama, Settings(cache_bytes=1 << 16, precision="float32", slots=1, max_tokens=4096).model_copy(
-            update={"cache_bytes": 100}
-        ))  # fmt: skip
+    least = r"has 100 bytes \(setting cache_bytes\); this model needs at least 24576, for 32 tokens"
+    with pytest.raises(ModelError, match=least):
+        await kinds.load(llama, Settings().model_copy(update={"cache_bytes": 100}))
+
+
+async def test_a_cache_for_less_than_a_text(llama: Path) -> None:
+    """What does not fit is refused with the setting, and the bytes that it needs."""
+    async with served.loaded(llama, cache_bytes=1 << 16) as model:
+        assert model.details["context"] == "80"
+        asked = generated.GREEDY._replace(max_tokens=90, prompt_token_ids=[5] * 10)
+        error = await error_of(model.prompt_tokens("", asked))
+        assert (error.code, error.setting) == (ErrorCode.TOO_LARGE, "cache_bytes")
+        assert "10 tokens and 90 new ones (max_tokens) need 86016 bytes of the cache" in str(error)
+        error = await error_of(model.prompt_tokens("a b " * 60, generated.GREEDY))
+        assert (error.code, error.setting) == (ErrorCode.TOO_LARGE, "cache_bytes")
+        asked = generated.GREEDY._replace(max_tokens=300, prompt_token_ids=[5] * 10)
+        error = await error_of(model.prompt_tokens("", asked))
+        assert (error.setting, "are more than the model's 256 positions" in str(error)) == (None, True)
 
 
 async def test_what_may_be_ignored(folder: Path) -> None:
