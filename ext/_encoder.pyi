@@ -1,7 +1,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from ext._native import NativeEngine
+from ext._native import NativeEngine, Place
 
 class ModelError(ValueError): ...
 
@@ -43,7 +43,7 @@ class EncoderEngine(NativeEngine):
         self,
         config: Mapping[str, object],
         files: Sequence[str],
-        weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
+        weights: Mapping[str, Place],
         head: Mapping[str, object],
         **settings: object,
     ) -> None:
@@ -63,7 +63,7 @@ class EncoderEngine(NativeEngine):
         cls,
         program: Program,
         files: Sequence[str],
-        weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
+        weights: Mapping[str, Place],
         head: Mapping[str, object],
         vocabulary: int,
         max_positions: int,

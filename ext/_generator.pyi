@@ -1,7 +1,7 @@
 import enum
 from collections.abc import Mapping, Sequence
 
-from ext._native import NativeEngine
+from ext._native import NativeEngine, Place
 
 # (of all tokens of the prompt but the first, of new tokens); of each (token, logprob, the likeliest with theirs)
 Score = tuple[int, float, list[tuple[int, float]]]
@@ -27,7 +27,7 @@ class TextGenerator(NativeEngine):
         self,
         config: Mapping[str, object],
         files: Sequence[str],
-        weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
+        weights: Mapping[str, Place],
         token_bytes: Sequence[bytes],
         ends: Sequence[int],
         **settings: object,
@@ -39,6 +39,12 @@ class TextGenerator(NativeEngine):
     @property
     def context(self) -> int:
         """Positions that one text may have, its prompt included."""
+    @property
+    def positions(self) -> int:
+        """The same in a cache with room for all of them."""
+    @property
+    def page_bytes(self) -> int:
+        """Of the KV cache, for 16 tokens."""
     @property
     def vocabulary(self) -> int: ...
     @property
@@ -62,7 +68,7 @@ class TextGenerator(NativeEngine):
 def text_logits(
     config: Mapping[str, object],
     files: Sequence[str],
-    weights: Mapping[str, tuple[int, str, Sequence[int], int, int, int, float]],
+    weights: Mapping[str, Place],
     tokens: Sequence[int],
     chunk: int = 512,
     **execution: object,

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+# (index of its file, type, shape, offset in bytes, size in bytes, heads whose rows are in pairs, shift, what else
+# belongs to whole numbers in groups)
+Place = tuple[int, str, Sequence[int], int, int, int, float, object]
+
 class NativeEngine:
     """Each engine adds `submit(..., lane, deadline_ns, tag)`, which gives a request's id, or minus the Admission."""
 

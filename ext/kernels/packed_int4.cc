@@ -30,9 +30,17 @@ float rounded_to_bfloat16(float number) {
 }
 
 // A group as whole numbers of -8 to 7 times what comes back, each with kMiddle added: of some scales about the one that
-// makes the largest number -8 the one with the least squared error. NaN where a number is not finite.
+// makes the largest number -8, and those that make it 7, 6, 5 or 4, the one with the least squared error. So what
+// consists of such whole numbers already stays as it is, but for the scale's rounding: if the largest one is less, two
+// or more times as much is one of these. NaN where a number is not finite.
 struct QuantizeGroup {
-  static constexpr int kScales = 15;
+  static constexpr int kAbout = 15;
+  static constexpr int kScales = kAbout + 4;
+
+  static float scale(float largest, int i) {
+    const auto number = static_cast<float>(i);
+    return rounded_to_bfloat16(i < kAbout ? largest / -8 * (0.7f + 0.025f * number) : largest / (7 + kAbout - number));
+  }
 
   template <typename Floats>
   PREDICTOR_INLINE static float run(const float* x, uint8_t* out) {
@@ -50,11 +58,11 @@ struct QuantizeGroup {
     float best_scale = 0;
     float least = 0;
     for (int i = 0; i < kScales; ++i) {
-      const float scale = rounded_to_bfloat16(largest / -8 * (0.7f + 0.025f * static_cast<float>(i)));
-      const float error = squared_error(low_half, scale) + squared_error(high_half, scale);
+      const float tried = scale(largest, i);
+      const float error = squared_error(low_half, tried) + squared_error(high_half, tried);
       if (i > 0 && !(error < least)) continue;
       least = error;
-      best_scale = scale;
+      best_scale = tried;
     }
     if (!(strange == 0)) best_scale = strange;
     typename LanesOf<Floats>::Ints whole;

@@ -4,7 +4,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -45,12 +48,22 @@ inline Config to_config(const py::dict& given, const std::string& name) {
   return Config(std::get<Config::Object>(to_value(given, 0).content), name);
 }
 
-// (index in files, type, shape, offset, size, paired heads, shift)
+// (index in files, type, shape, offset, size, paired heads, shift, grouped)
 inline WeightPlace to_place(const py::handle& given) {
   const auto parts = given.cast<py::tuple>();
-  return {parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
-          parts[3].cast<size_t>(), parts[4].cast<size_t>(),      parts[5].cast<int64_t>(),
-          parts[6].cast<float>()};
+  WeightPlace place{parts[0].cast<size_t>(), parts[1].cast<std::string>(), parts[2].cast<std::vector<int64_t>>(),
+                    parts[3].cast<size_t>(), parts[4].cast<size_t>(),      parts[5].cast<int64_t>(),
+                    parts[6].cast<float>()};
+  if (const py::object grouped = parts[7]; !grouped.is_none()) {
+    // (place of zeros, of scales, of groups or None, group size, bits, zero shift, interleaved)
+    const auto of_groups = grouped.cast<py::tuple>();
+    GroupedPlaces places{to_place(of_groups[0]),       to_place(of_groups[1]),       std::nullopt,
+                         of_groups[3].cast<int64_t>(), of_groups[4].cast<int64_t>(), of_groups[5].cast<int64_t>(),
+                         of_groups[6].cast<bool>()};
+    if (const py::object groups = of_groups[2]; !groups.is_none()) places.groups = to_place(groups);
+    place.grouped = std::make_shared<GroupedPlaces>(std::move(places));
+  }
+  return place;
 }
 
 // `weights`: name -> place. `adapter`: name -> (place of what leads down, place of what leads up, scale, turned).

@@ -11,6 +11,8 @@
 #include <optional>
 
 #include "weights/ggml_blocks.h"
+#include "weights/grouped_matrix.h"
+#include "weights/mapped_file.h"
 #include "weights/model_error.h"
 
 namespace predictor {
@@ -24,6 +26,7 @@ std::string text(const std::vector<int64_t>& shape) {
 }
 
 constexpr int64_t kBlocksGrain = 4096;  // that make another thread worth while
+constexpr int64_t kOutputsGrain = 16;   // the same; neighbours lie in the same words, or lines of the cache
 
 std::optional<at::ScalarType> scalar_type(const std::string& dtype) {
   if (dtype == "F32") return at::kFloat;
@@ -87,6 +90,21 @@ at::Tensor read(const Weight& weight, const std::string& name, const std::vector
   return copy;
 }
 
+// The floats of whole numbers in groups. Throws ModelError, naming the weight.
+at::Tensor read_groups(const Weight& weight, const std::string& name, const std::vector<int64_t>& shape) {
+  const GroupedMatrix matrix(weight, name);
+  const Weight& of_scales = weight.grouped->scales;
+  const at::Tensor scales = read(of_scales, name + " (scales)", of_scales.shape).to(at::kFloat).contiguous();
+  const at::Tensor numbers = at::empty(shape, at::kFloat);
+  auto* const to = numbers.mutable_data_ptr<float>();
+  at::parallel_for(0, shape[0], kOutputsGrain, [&](int64_t first, int64_t last) {
+    matrix.read(static_cast<size_t>(first), static_cast<size_t>(last), scales.const_data_ptr<float>(),
+                to + first * shape[1]);
+  });
+  MappedFile::forget(weight.bytes.data(), weight.bytes.size());
+  return numbers;
+}
+
 // With what an adapter adds: float32.
 at::Tensor merged(const at::Tensor& matrix, const LowRank& added, const std::string& name) {
   const std::vector<int64_t>& down = added.down.shape;
@@ -137,7 +155,7 @@ at::Tensor WeightReader::tensor(const std::string& name, const std::vector<int64
     throw ModelError("weight " + prefix_ + name + " is of shape " + text(weight.shape) +
                      "; by the configuration it must be " + text(shape));
   }
-  at::Tensor found = read(weight, prefix_ + name, shape);
+  at::Tensor found = weight.grouped ? read_groups(weight, prefix_ + name, shape) : read(weight, prefix_ + name, shape);
   if (weight.paired_heads > 0) found = unpaired(found, weight.paired_heads, prefix_ + name);
   if (weight.shift != 0) found = found.to(at::kFloat) + weight.shift;
   return weight.added ? merged(found, *weight.added, prefix_ + name) : found;

@@ -28,7 +28,7 @@ class WeightReader {
   bool has(const std::string& name) const { return find(name) != nullptr; }
 
   // The tensor as the file has it: float32, float16 or bfloat16, where it lies; float32 where an adapter adds to it, or
-  // where it lies in blocks or is shifted.
+  // where it lies in blocks or groups, or is shifted.
   // Throws ModelError, naming the weight, where there is none, or not of this shape.
   at::Tensor tensor(const std::string& name, const std::vector<int64_t>& shape) const;
   // As float32, where it lies if it is.

@@ -26,7 +26,16 @@ Weight ModelFiles::placed(const std::string& name, const WeightPlace& place,
   if (place.offset > bytes.size() || place.size > bytes.size() - place.offset) {
     throw ModelError(files[place.file] + " is cut short: weight " + name + " is not all in it");
   }
-  return {place.dtype, place.shape, bytes.substr(place.offset, place.size), nullptr, place.paired_heads, place.shift};
+  Weight found{place.dtype, place.shape,        bytes.substr(place.offset, place.size),
+               nullptr,     place.paired_heads, place.shift};
+  if (place.grouped) {
+    const GroupedPlaces& parts = *place.grouped;
+    found.grouped = std::make_shared<GroupedNumbers>(
+        GroupedNumbers{placed(name + " (zeros)", parts.zeros, files), placed(name + " (scales)", parts.scales, files),
+                       parts.groups ? placed(name + " (g_idx)", *parts.groups, files) : Weight(), parts.group_size,
+                       parts.bits, parts.zero_shift, parts.interleaved});
+  }
+  return found;
 }
 
 void ModelFiles::forget() const {

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +13,8 @@
 #include "weights/weight.h"
 
 namespace predictor {
+
+struct GroupedPlaces;
 
 // What lies where.
 struct WeightPlace {
@@ -21,6 +25,18 @@ struct WeightPlace {
   size_t size;
   int64_t paired_heads = 0;  // as Weight has it
   float shift = 0;           // the same
+  std::shared_ptr<const GroupedPlaces> grouped = nullptr;
+};
+
+// The same of what belongs to whole numbers in groups (GroupedNumbers).
+struct GroupedPlaces {
+  WeightPlace zeros;
+  WeightPlace scales;
+  std::optional<WeightPlace> groups;
+  int64_t group_size;
+  int64_t bits;
+  int64_t zero_shift;
+  bool interleaved;
 };
 
 // The same of what an adapter adds to a weight (LowRank).

@@ -29,6 +29,11 @@ EXPORT_HELP = (
     "`python scripts/export_model.py FOLDER OUT` makes a package of the model, which is served (docs/export.md)"
 )
 
+_DECODER_HELP = (
+    "run it by a server that has it, such as text-generation-inference, and name that, openai://HOST:PORT/MODEL"
+    " (docs/upstream.md), or serve a decoder that does the same (docs/models.md#generators)"
+)
+
 # Weights of other frameworks, by their files' names.
 _OTHER_WEIGHTS = {
     "tf_model.h5": "TensorFlow",
@@ -49,9 +54,12 @@ def no_such_location(location: str) -> str:
     return "no such file or folder"
 
 
-def architecture_not_served(kind: object, served: Sequence[str]) -> str:
-    """Of a folder whose weights the engine cannot read; `kind`: its model_type."""
-    return f"its architecture is {kind!r} (model_type in config.json); served are {', '.join(served)}. {EXPORT_HELP}"
+def architecture_not_served(config: dict[str, Any], served: Sequence[str]) -> str:
+    """Of a folder whose weights the engine cannot read; `config`: its config.json."""
+    architecture = f"its architecture is {config.get('model_type')!r} (model_type in config.json)"
+    if config.get("is_encoder_decoder") is True:
+        return f"{architecture}, an encoder with a decoder, which does not generate here: {_DECODER_HELP}"
+    return f"{architecture}; served are {', '.join(served)}. {EXPORT_HELP}"
 
 
 def file_of_no_kind(path: Path) -> str:
@@ -124,18 +132,18 @@ def pickled_head(path: Path) -> str | None:
     return None
 
 
-def quantized(config: dict[str, Any]) -> str | None:
-    """Of a config.json whose weights are whole numbers of a few bits already; None: they are floats."""
-    given = config.get("quantization_config")
-    if given is None:
-        return None
-    about = given if isinstance(given, dict) else {}
+def quantized(about: dict[str, Any], why: str = "") -> str:
+    """Of a config.json whose weights are whole numbers of a few bits already, in a form that is not read.
+
+    `about`: its quantization_config. `why`: what in it is not served, where it is that alone.
+    """
     method = str(about.get("quant_method", "an unknown form"))
     bits = about.get("bits") or next((size for size in (4, 8) if about.get(f"load_in_{size}bit")), None)
     form = f"{method}, {bits} bits" if bits else method
     return (
-        f"its weights are quantised already ({form}; quantization_config in config.json), which is not read: serve the"
-        " folder that they were made from, with ,precision=int8 behind it for whole numbers of 8 bits"
+        f"its weights are quantised already ({form}; quantization_config in config.json), which is not read"
+        f"{f' where {why}' if why else ''}: serve the folder that they were made from, with ,precision=int8 or"
+        " ,precision=int4 behind it, or one quantised by GPTQ or AWQ (docs/generation.md)"
     )
 
 

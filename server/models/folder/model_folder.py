@@ -180,10 +180,9 @@ def _program(transformer: Path) -> ProgramFile | None:
 
 def require_served(config: dict[str, Any]) -> None:
     """Raise ModelError for an architecture that is not served, with those that are."""
-    kind = config.get("model_type")
     served = _encoder.architectures()
-    if kind not in served:
-        raise ModelError(architecture_not_served(kind, served))
+    if config.get("model_type") not in served:
+        raise ModelError(architecture_not_served(config, served))
 
 
 def class_name(config: dict[str, Any]) -> str:

@@ -28,6 +28,19 @@ SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
 _MAX_HEADER_BYTES = 100_000_000  # as the safetensors library has it
 
 
+class Grouped(NamedTuple):
+    """What belongs to a matrix of whole numbers in groups, as ext/weights/weight.h has it (GroupedNumbers)."""
+
+    zeros: Weight
+    scales: Weight
+    groups: Weight | None
+    """None: one after the other, each of `group_size` inputs."""
+    group_size: int
+    bits: int
+    zero_shift: int
+    interleaved: bool
+
+
 class Weight(NamedTuple):
     """A tensor, as the engine takes it."""
 
@@ -44,6 +57,8 @@ class Weight(NamedTuple):
     """The file has the rows of each of so many heads in another order: as ext/weights/weight.h says."""
     shift: float = 0
     """Is added to each number."""
+    grouped: Grouped | None = None
+    """What the bytes are then."""
 
 
 @dataclass(slots=True)

@@ -129,6 +129,30 @@ void test_shape(size_t in, size_t out) {
   }
 }
 
+// What is made of whole numbers of 4 bits, as other tools' quantised files are, stays what it was.
+void test_whole_numbers() {
+  const size_t in = 128;
+  const size_t out = 64;
+  const std::vector<int8_t> draws = random_int8(in * out);
+  for (const float scale : {0.0117f, -0.3f, 5e-5f}) {
+    std::vector<float> weight;
+    for (size_t i = 0; i < in * out; ++i) {
+      const int most = 1 + static_cast<int>(i / kGroup % 8);
+      const int whole = std::clamp(draws[i] % (most + 1), -most, std::min(most, 7));
+      weight.push_back(static_cast<float>(whole) * scale);
+    }
+    PackedInt4Matrix matrix(in, out, kernels::processor_instructions());
+    matrix.pack(0, weight.data(), out);
+    const std::vector<float> found = unpacked(matrix, in);
+    for (size_t column = 0; column < out; ++column) {
+      for (size_t i = 0; i < in; ++i) {
+        const float number = weight[column * in + i];
+        check(std::abs(found[i * out + column] - number) <= 0.004f * std::abs(number), "a whole number of 4 bits");
+      }
+    }
+  }
+}
+
 void test_extremes() {
   const size_t in = 96;
   const size_t out = 18;
@@ -182,6 +206,7 @@ void test_packed_int4() {
     for (const size_t out : {1, 15, 16, 17, 50}) test_shape(in, out);
   }
   test_shape(512, 48);
+  test_whole_numbers();
   test_extremes();
 }
 

@@ -206,6 +206,10 @@ async def test_programs_that_others_put_into_the_cache_are_not_run(place: Place,
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (
+            {"model_type": "bart", "is_encoder_decoder": True},
+            "its architecture is 'bart' (model_type in config.json), an encoder with a decoder, which does not",
+        ),
         ({"model_type": "xlnet"}, "its architecture is 'xlnet' (model_type in config.json); served are albert, bert,"),
         ({"architectures": ["BertForQuestionAnswering"]}, "BertForQuestionAnswering is not served"),
         ({"quantization_config": {"quant_method": "gptq"}}, "weights that are quantised already are not served"),

@@ -10,18 +10,18 @@ from server.errors import ModelError
 from server.models.chat import templates
 from server.models.folder import sentence_transformers, tokenizer_files
 from server.models.folder.fields import without
-from server.models.folder.generation import adapter, defaults, token_bytes
+from server.models.folder.generation import adapter, defaults, grouped, token_bytes
 from server.models.folder.model_folder import class_name, is_generator_class
 from server.models.folder.programs import PACKAGE
 from server.models.folder.weights import Weights, files_of
 from server.models.formats import GENERATOR_JSON, is_adapter, model_folder, read_json
-from server.models.refusals import quantized
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from server.models.chat.templates import ChatTemplates
     from server.models.folder.generation.adapter import Added
+    from server.models.folder.generation.grouped import Grouping
     from server.models.folder.generation.token_bytes import TokenBytes
     from server.models.options import ModelOptions
     from server.models.sampling import SamplingDefaults
@@ -40,6 +40,7 @@ _READ_HERE = {
     "stop_strings",
     "guidance_scale",
     "penalty_alpha",
+    "quantization_config",
 }
 
 
@@ -61,6 +62,8 @@ class GeneratorFolder:
     chat_templates: ChatTemplates | None = None
     adapter: dict[str, Added] = field(default_factory=dict)
     """What is added to which weight."""
+    grouping: Grouping | None = None
+    """How matrices were quantised, where they were."""
 
 
 def generates(path: Path, options: ModelOptions) -> bool:
@@ -91,6 +94,9 @@ def read(path: Path, options: ModelOptions) -> GeneratorFolder:
     folder = described(path, options)
     folder.weights.add(model_folder(_base_of(path)))
     folder.details["weights"] = folder.weights.dtype
+    if folder.grouping is not None:
+        grouped.gather(folder.weights, folder.grouping)
+        folder.details["weights"] = f"{folder.grouping.method}, {folder.grouping.bits} bits"
     if is_adapter(path):
         folder.details["adapter"] = path.name
         folder.adapter = adapter.add(path, folder.weights)
@@ -115,8 +121,7 @@ def described(path: Path, options: ModelOptions) -> GeneratorFolder:
             f"{GENERATOR_JSON}: its weights were rounded by an older version: serve the folder that it was made from,"
             " with ,precision=int8 behind its name"
         )
-    if refusal := quantized(config):
-        raise ModelError(refusal)
+    grouping = grouped.grouping_of(config)
     fields = defaults.read(folder, options.ignore)
     sampling = defaults.sampling(fields)
     vocabulary = _vocabulary(config)
@@ -138,6 +143,7 @@ def described(path: Path, options: ModelOptions) -> GeneratorFolder:
         sampling=sampling,
         details={"architecture": str(config["model_type"])} | sampling.described(),
         chat_templates=templates.read(of_tokenizer, named),
+        grouping=grouping,
     )
 
 
