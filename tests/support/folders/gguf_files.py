@@ -24,11 +24,12 @@ _ARCHITECTURES = {
     "mistral": (gguf.MODEL_ARCH.LLAMA, "llama"),
     "qwen2": (gguf.MODEL_ARCH.QWEN2, "qwen2"),
     "qwen3": (gguf.MODEL_ARCH.QWEN3, "qwen3"),
+    "qwen3_moe": (gguf.MODEL_ARCH.QWEN3MOE, "qwen3moe"),
     "gemma2": (gguf.MODEL_ARCH.GEMMA2, "gemma2"),
     "gemma3_text": (gguf.MODEL_ARCH.GEMMA3, "gemma3"),
     "phi3": (gguf.MODEL_ARCH.PHI3, "phi3"),
 }
-_SPLITTINGS = {"llama": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2"}
+_SPLITTINGS = {"llama": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2", "qwen3_moe": "qwen2"}
 _ENDS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unk", "pad_token": "pad"}
 
 # Of the types that the library does not write: bytes of a block, and where its factors in half precision are.
@@ -50,7 +51,8 @@ def write(folder: Path, path: Path, kind: Type = Type.F32, reference: Path | Non
     _add_vocabulary(writer, folder, config)
     names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
     tensors = load_file(folder / "model.safetensors")
-    for own, tensor in tensors.items():
+    assert reference is None or not _experts(config)
+    for own, tensor in _with_experts_together(tensors).items():
         target = names.get_name(own, try_suffixes=(".weight", ".bias"))
         assert target is not None, own
         written = tensor.astype(np.float32)
@@ -59,7 +61,7 @@ def write(folder: Path, path: Path, kind: Type = Type.F32, reference: Path | Non
             written = _paired(written, heads)
         if name.startswith("gemma") and own.endswith("norm.weight"):
             written = written + 1
-        of_kind = kind if written.ndim == 2 else Type.F32
+        of_kind = kind if written.ndim > 1 else Type.F32
         data = _quantized(written, of_kind)
         writer.add_tensor(target, data, raw_dtype=of_kind)
         kept = gguf.quants.dequantize(data, of_kind).reshape(written.shape).astype(np.float32)
@@ -77,6 +79,24 @@ def write(folder: Path, path: Path, kind: Type = Type.F32, reference: Path | Non
         save_file(
             {own: np.ascontiguousarray(tensor) for own, tensor in tensors.items()}, reference / "model.safetensors"
         )
+
+
+def _experts(config: dict[str, Any]) -> int:
+    """How many a layer has."""
+    return int(config.get("num_experts") or config.get("num_local_experts") or 0)
+
+
+def _with_experts_together(tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The matrices of all experts of a layer in one tensor."""
+    together = {name: tensor for name, tensor in tensors.items() if ".experts." not in name}
+    for name in tensors:
+        before, mark, after = name.partition(".experts.0.")
+        if mark:
+            count = sum(each.startswith(f"{before}.experts.") and each.endswith(after) for each in tensors)
+            together[f"{before}.experts.{after}"] = np.stack(
+                [tensors[f"{before}.experts.{expert}.{after}"] for expert in range(count)]
+            )
+    return together
 
 
 def _quantized(numbers: NDArray[np.float32], kind: Type) -> NDArray[Any]:
@@ -120,6 +140,10 @@ def _add_config(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
     writer.add_rope_freq_base(rope.get("rope_theta", 10_000.0))
     writer.add_vocab_size(config["vocab_size"])
     writer.add_file_type(0)
+    if _experts(config):
+        writer.add_expert_count(_experts(config))
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
     if config.get("sliding_window"):
         writer.add_sliding_window(config["sliding_window"])
     if config.get("attn_logit_softcapping"):

@@ -27,6 +27,12 @@ _FIELDS: dict[str, tuple[str, type]] = {
     "attn_logit_softcapping": ("attn_logit_softcapping", float),
     "final_logit_softcapping": ("final_logit_softcapping", float),
 }
+_OF_EXPERTS: dict[str, tuple[str, type]] = {
+    "expert_count": ("num_experts", int),
+    "expert_used_count": ("num_experts_per_tok", int),
+    "expert_feed_forward_length": ("moe_intermediate_size", int),
+}
+"""Of mixtures alone, which must have them."""
 _REQUIRED = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "context_length")
 # Of them what is said by other fields too, or only of how the file was made.
 _HARMLESS = {
@@ -51,12 +57,15 @@ class Architecture(NamedTuple):
     """Norms are saved as what they multiply with, one more than in save_pretrained's files."""
     extra: Mapping[str, Any] = {}
     """Further fields of config.json."""
+    of_experts: bool = False
+    """Networks are mixtures, whose experts' matrices lie one after the other in a tensor."""
 
 
 ARCHITECTURES = {
     "llama": Architecture("llama", pairs_rows=True),
     "qwen2": Architecture("qwen2"),
     "qwen3": Architecture("qwen3"),
+    "qwen3moe": Architecture("qwen3_moe", extra={"norm_topk_prob": True}, of_experts=True),
     "gemma2": Architecture("gemma2", norms_from_one=True, extra={"hidden_activation": "gelu_pytorch_tanh"}),
     "gemma3": Architecture("gemma3_text", norms_from_one=True, extra={"hidden_activation": "gelu_pytorch_tanh"}),
     "phi3": Architecture("phi3"),
@@ -82,12 +91,13 @@ def config_of(file: GgufFile, vocabulary: int, rope_factors: list[float]) -> dic
     """The fields of config.json; `rope_factors`: the numbers of ROPE_FACTORS, or none. Raises ModelError."""
     architecture, name = architecture_of(file), file.get("general.architecture", str)
     given = {key.removeprefix(f"{name}."): value for key, value in file.metadata.items() if key.startswith(f"{name}.")}
-    for key in _REQUIRED:
+    fields = _FIELDS | (_OF_EXPERTS if architecture.of_experts else {})
+    for key in (*_REQUIRED, *(_OF_EXPERTS if architecture.of_experts else ())):
         file.get(f"{name}.{key}", int)
     config: dict[str, Any] = {"model_type": architecture.model_type, "vocab_size": vocabulary, **architecture.extra}
     for key in given:
-        if key in _FIELDS:
-            field, kind = _FIELDS[key]
+        if key in fields:
+            field, kind = fields[key]
             config[field] = file.get(f"{name}.{key}", kind)
         elif key not in _HARMLESS and not key.startswith(_SCALING):
             raise ModelError(f"{file.name}: {name}.{key} is {given[key]!r}, which is not known here")

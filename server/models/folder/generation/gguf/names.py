@@ -13,10 +13,12 @@ from server.models.folder.weights import Weight, Weights
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from server.models.folder.dtypes import Tensor
     from server.models.folder.generation.gguf.config import Architecture
     from server.models.folder.generation.gguf.header import GgufFile
 
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)\.(weight|bias)")
+_EXPERTS = re.compile(r"blk\.(\d+)\.(ffn_(?:gate|up|down)_exps)\.weight")
 
 _ALONE = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -37,6 +39,8 @@ _IN_BLOCK = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_OF_EXPERTS = {"ffn_gate_exps": "gate_proj", "ffn_up_exps": "up_proj", "ffn_down_exps": "down_proj"}
+_ROUTER = {"ffn_gate_inp": "mlp.gate"}
 _OF_GEMMA = {
     "post_attention_norm": "post_attention_layernorm",
     "ffn_norm": "pre_feedforward_layernorm",
@@ -50,6 +54,9 @@ def weights_of(file: GgufFile, path: Path, architecture: Architecture, heads: in
     for name, tensor in file.tensors.items():
         if name == ROPE_FACTORS:
             continue
+        if architecture.of_experts and (found := _EXPERTS.fullmatch(name)):
+            weights.tensors |= _experts(name, tensor, f"model.layers.{found[1]}.mlp.experts", _OF_EXPERTS[found[2]])
+            continue
         own = _name(name, architecture)
         if own is None:
             raise ModelError(f"{file.name}: the tensor {name} is not known here")
@@ -59,6 +66,18 @@ def weights_of(file: GgufFile, path: Path, architecture: Architecture, heads: in
     return weights
 
 
+def _experts(name: str, tensor: Tensor, prefix: str, part: str) -> dict[str, Weight]:
+    """Each expert's matrix, [out, in]; the file has them one after the other, [experts, out, in]."""
+    if len(tensor.shape) != 3 or tensor.shape[0] < 1:
+        raise ModelError(f"the tensor {name} is of shape {tensor.shape}; expected a matrix for each expert")
+    count, *shape = tensor.shape
+    size = tensor.size // count
+    return {
+        f"{prefix}.{expert}.{part}.weight": Weight(0, tensor.dtype, shape, tensor.offset + expert * size, size)
+        for expert in range(count)
+    }
+
+
 def _name(name: str, architecture: Architecture) -> str | None:
     if name in _ALONE:
         return _ALONE[name]
@@ -66,7 +85,8 @@ def _name(name: str, architecture: Architecture) -> str | None:
     if block is None:
         return None
     number, part, kind = block.groups()
-    known = _IN_BLOCK | (_OF_GEMMA if architecture.norms_from_one else {})
+    further = _OF_GEMMA if architecture.norms_from_one else _ROUTER if architecture.of_experts else {}
+    known = _IN_BLOCK | further
     if architecture.model_type == "phi3" and part == "ffn_up":
         return f"model.layers.{number}.mlp.gate_up_proj.{kind}"
     return f"model.layers.{number}.{known[part]}.{kind}" if part in known else None

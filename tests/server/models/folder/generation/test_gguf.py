@@ -37,19 +37,20 @@ PROMPTS = 6
 
 _NAMES = (
     *("Llama", "Llama: llama3 positions, tied", "Llama: linear positions", "Llama: yarn positions"),
-    *("Mistral: no window", "Qwen2", "Qwen2: tied", "Qwen3", "Gemma 2", "Gemma 3", "Phi-3"),
+    *("Mistral: no window", "Qwen2", "Qwen2: tied", "Qwen3", "Qwen3 MoE", "Gemma 2", "Gemma 3", "Phi-3"),
 )
 
 
 def _rows() -> list[LanguageModel]:
-    """Gemma's queries are scaled by the size of a head in such files."""
+    """In such files Gemma's queries are scaled by the size of a head, and all layers have experts."""
     rows = [row for row in language_models.ROWS if row.name in _NAMES]
-    return [
-        dataclasses.replace(row, fields=row.fields | {"query_pre_attn_scalar": row.fields["head_dim"]})
-        if "query_pre_attn_scalar" in row.fields
-        else row
-        for row in rows
-    ]
+    return [dataclasses.replace(row, fields=row.fields | _as_in_files(row.fields)) for row in rows]
+
+
+def _as_in_files(fields: dict[str, Any]) -> dict[str, Any]:
+    if "query_pre_attn_scalar" in fields:
+        return {"query_pre_attn_scalar": fields["head_dim"]}
+    return {"mlp_only_layers": []} if "num_experts" in fields else {}
 
 
 def _row(name: str, **fields: Any) -> LanguageModel:
