@@ -22,7 +22,7 @@ _LAYERS, _HEADS, _FEED_FORWARD = 2, 4, 128
 _NORMAL, _CONTROL = 1, 3  # types of tokens
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """For each byte the letter that stands for it in byte-level vocabularies, as GPT-2 began them."""
     shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in shown]
@@ -31,7 +31,7 @@ def _byte_letters() -> list[str]:
 
 
 def _write_tokenizer(writer: gguf.GGUFWriter) -> int:
-    letters = _byte_letters()
+    letters = byte_letters()
     merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("a", "n"), ("o", "u"), ("Ġ", "a"), ("r", "e")]
     tokens = [*letters, *("".join(pair) for pair in merges), *_SPECIAL]
     writer.add_tokenizer_model("gpt2")

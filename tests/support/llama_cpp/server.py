@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 from tests.support.service import Child, free_port, http_request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
 class LlamaServer(Child):
     """Loaded and listening at the beginning of the block; another on the same port takes its place."""
 
-    def __init__(self, model: Path, task: str = "generate", *, port: int = 0, key: str = "") -> None:
-        """`task`: generate, embed or rerank."""
+    def __init__(
+        self,
+        model: Path,
+        task: str = "generate",
+        *,
+        port: int = 0,
+        key: str = "",
+        settings: Mapping[str, int] | None = None,
+    ) -> None:
+        """`task`: generate, embed or rerank. `settings`: other values of xllamacpp's CommonParams, by their paths."""
         self.port = port or free_port()
-        super().__init__("tests.support.llama_cpp", model, self.port, task, *filter(None, [key]))
+        given = [f"--set={name}={value}" for name, value in (settings or {}).items()]
+        super().__init__("tests.support.llama_cpp", model, self.port, task, *given, *([f"--key={key}"] if key else []))
 
     def started(self) -> None:
         """Wait for the line that says where it listens."""
