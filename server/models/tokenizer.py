@@ -15,8 +15,8 @@ _IDS = 1 << 32
 _PROBE = "Hello, wörld!\n\t今日は 👋🏽 1.5"
 
 
-def open_tokenizer(make: Callable[[], Tokenizer]) -> Tokenizer:
-    """The tokenizer that is made, when it can read a text. Raises ModelError."""
+def open_tokenizer(make: Callable[[], Tokenizer], file: str = "") -> Tokenizer:
+    """The tokenizer that is made, when it can read a text. Raises ModelError, with the file's name if it is given."""
     try:
         tokenizer = make()
         tokenizer.no_padding()  # texts are padded by none of ours; to 10^13 tokens, the library would end the process
@@ -24,7 +24,7 @@ def open_tokenizer(make: Callable[[], Tokenizer]) -> Tokenizer:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises nothing narrower, and over some files it panics
-        raise ModelError(f"the tokenizer cannot be read: {error}") from None
+        raise ModelError(f"{f'{file}: ' if file else ''}the tokenizer cannot be read: {error}") from None
     return tokenizer
 
 

@@ -226,14 +226,14 @@ def _truncates_left(settings: dict[str, Any]) -> bool:
 def _tokenizer(folder: Path, name: str, settings: dict[str, Any]) -> Any:
     path = folder / "tokenizer.json"
     if path.is_file():
-        tokenizer = open_tokenizer(lambda: Tokenizer.from_file(str(path)))
+        tokenizer = open_tokenizer(lambda: Tokenizer.from_file(str(path)), path.name)
         _adapt(tokenizer, name, settings)
         return tokenizer
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     if (folder / "vocab.txt").is_file() and name in _WORD_PIECE:
-        return open_tokenizer(lambda: _word_piece(folder / "vocab.txt", name, settings))
+        return open_tokenizer(lambda: _word_piece(folder / "vocab.txt", name, settings), "vocab.txt")
     if vocabulary.is_file() and merges.is_file() and name in _BYTE_LEVEL:
-        return open_tokenizer(lambda: _byte_level(vocabulary, merges, name, settings))
+        return open_tokenizer(lambda: _byte_level(vocabulary, merges, name, settings), vocabulary.name)
     for other in _SENTENCE_PIECE:
         if (folder / other).is_file():
             raise ModelError(f"there is no tokenizer.json, and {other} (SentencePiece) is not read; {SAVE_FAST}")
