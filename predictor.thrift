@@ -344,7 +344,9 @@ struct EmbeddingMatrix {
 /** A label and its score. */
 struct ScoredLabel {
   1: required string label,
-  2: required double score
+  2: required double score,
+  /** The label's place among those of the model, or among candidate_labels. */
+  3: optional i32 index
 }
 
 /** A text's place and score in a ranking. */
@@ -601,7 +603,9 @@ struct ModelInfo {
   /** What else there is to say about it, e.g. labels, dimensions, device. */
   10: optional map<string, string> details,
   /** Why it is FAILED. */
-  11: optional string error
+  11: optional string error,
+  /** Seconds since 1970, UTC, when it was loaded; not set before. */
+  12: optional double loaded_at
 }
 
 /** A model's queue and counters since it was loaded. */

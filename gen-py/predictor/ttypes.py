@@ -1911,13 +1911,15 @@ class ScoredLabel(object):
     Attributes:
      - label
      - score
+     - index: The label's place among those of the model, or among candidate_labels.
 
     """
 
 
-    def __init__(self, label=None, score=None,):
+    def __init__(self, label=None, score=None, index=None,):
         self.label = label
         self.score = score
+        self.index = index
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1938,6 +1940,11 @@ class ScoredLabel(object):
                     self.score = iprot.readDouble()
                 else:
                     iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I32:
+                    self.index = iprot.readI32()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1955,6 +1962,10 @@ class ScoredLabel(object):
         if self.score is not None:
             oprot.writeFieldBegin('score', TType.DOUBLE, 2)
             oprot.writeDouble(self.score)
+            oprot.writeFieldEnd()
+        if self.index is not None:
+            oprot.writeFieldBegin('index', TType.I32, 3)
+            oprot.writeI32(self.index)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3619,11 +3630,12 @@ class ModelInfo(object):
     token count share a batch. Found by a probe at load.
      - details: What else there is to say about it, e.g. labels, dimensions, device.
      - error: Why it is FAILED.
+     - loaded_at: Seconds since 1970, UTC, when it was loaded; not set before.
 
     """
 
 
-    def __init__(self, name=None, version=None, kind=None, state=None, location=None, methods=None, default_for=None, limits=None, equal_lengths_only=None, details=None, error=None,):
+    def __init__(self, name=None, version=None, kind=None, state=None, location=None, methods=None, default_for=None, limits=None, equal_lengths_only=None, details=None, error=None, loaded_at=None,):
         self.name = name
         self.version = version
         self.kind = kind
@@ -3635,6 +3647,7 @@ class ModelInfo(object):
         self.equal_lengths_only = equal_lengths_only
         self.details = details
         self.error = error
+        self.loaded_at = loaded_at
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3717,6 +3730,11 @@ class ModelInfo(object):
                     self.error = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.DOUBLE:
+                    self.loaded_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3780,6 +3798,10 @@ class ModelInfo(object):
         if self.error is not None:
             oprot.writeFieldBegin('error', TType.STRING, 11)
             oprot.writeString(self.error.encode('utf-8') if sys.version_info[0] == 2 else self.error)
+            oprot.writeFieldEnd()
+        if self.loaded_at is not None:
+            oprot.writeFieldBegin('loaded_at', TType.DOUBLE, 12)
+            oprot.writeDouble(self.loaded_at)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4301,6 +4323,7 @@ ScoredLabel.thrift_spec = (
     None,  # 0
     (1, TType.STRING, 'label', 'UTF8', None, ),  # 1
     (2, TType.DOUBLE, 'score', None, None, ),  # 2
+    (3, TType.I32, 'index', None, None, ),  # 3
 )
 all_structs.append(Ranked)
 Ranked.thrift_spec = (
@@ -4441,6 +4464,7 @@ ModelInfo.thrift_spec = (
     (9, TType.BOOL, 'equal_lengths_only', None, None, ),  # 9
     (10, TType.MAP, 'details', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 10
     (11, TType.STRING, 'error', 'UTF8', None, ),  # 11
+    (12, TType.DOUBLE, 'loaded_at', None, None, ),  # 12
 )
 all_structs.append(ModelStatus)
 ModelStatus.thrift_spec = (

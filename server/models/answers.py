@@ -145,8 +145,8 @@ class Checks:
 
 def best_labels(scores: Mapping[str, float], count: int | None) -> list[ScoredLabel]:
     """The best so many labels, or all, the best first."""
-    ordered = sorted(scores.items(), key=lambda item: item[1], reverse=True)
-    return [ScoredLabel(label, score) for label, score in ordered[:count]]
+    labels = [ScoredLabel(label, score, index) for index, (label, score) in enumerate(scores.items())]
+    return sorted(labels, key=lambda one: one.score, reverse=True)[:count]
 
 
 def best_texts(scores: Sequence[float], tokens: Sequence[int | None], count: int | None) -> list[Ranked]:

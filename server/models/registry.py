@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,8 @@ class Entry:
     version: str = ""
     model: Model | None = None
     error: str | None = None
+    loaded_at: float | None = None
+    """Seconds since 1970, UTC."""
     download: Progress | None = None
     """Of a model that comes from a hub, until it is there."""
 
@@ -129,6 +132,7 @@ class Registry:
                 raise
             replaced, entry.model = entry.model, model
             entry.location, entry.version, entry.state, entry.error = location, version, ModelState.READY, None
+            entry.loaded_at = time.time()
             self._choose_defaults()
         log.info("model ready", model=name, kind=model.kind, version=version, methods=methods_of(model.capabilities))
         if replaced is not None:
@@ -309,6 +313,7 @@ class Registry:
             equal_lengths_only=model.equal_lengths_only if model else False,
             details=_details(model) if model else {},
             error=entry.error,
+            loaded_at=entry.loaded_at,
         )
 
 
