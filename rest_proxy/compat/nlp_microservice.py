@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from predictor.ttypes import ErrorCode
 from pydantic import Field
 
-from rest_proxy.http.content import HTML, JSON, STRING, object_of
-from rest_proxy.http.pages import Page
+from rest_proxy.http.content import HTML, JSON, STRING, TEXT, object_of
+from rest_proxy.http.pages import Page, SwaggerUi
 from rest_proxy.http.requests import read_json
 from rest_proxy.http.responses import ErrorFormat, error_headers, json_response
 from rest_proxy.http.route import GET, MODEL_ERRORS, Answer, Example, Route
@@ -107,11 +108,23 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
         Route(
             path="/swagger",
             methods=GET,
-            answer=Page("swagger.html"),
+            answer=Page("swagger.html", with_styles=True),
             name="page",
-            summary="A page to try it on",
+            summary="A page to try it and every other route on: Swagger UI",
             tag=_TAG,
             answers=(Answer({HTML: STRING}, description="The page"),),
+            bounded=False,
+        ),
+        Route(
+            path="/swagger-ui/{file}",
+            methods=GET,
+            answer=SwaggerUi(),
+            name="swaggerUi",
+            summary="Swagger UI's files",
+            tag=_TAG,
+            example=Example({"file": "swagger-ui.css"}),
+            answers=(Answer({"text/css": STRING, "text/javascript": STRING, TEXT: STRING}, description="The file"),),
+            errors=(ErrorCode.NOT_FOUND,),
             bounded=False,
         ),
     ]

@@ -127,7 +127,17 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _query_parameters(schema: Schema, example: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_parameter(name, "query", details, example) for name, details in schema.get("properties", {}).items()]
+    properties = schema.get("properties", {})
+    return [_parameter(name, "query", _without_default(details), example) for name, details in properties.items()]
+
+
+def _without_default(schema: Schema) -> Schema:
+    """With the default in words: Swagger UI sends one that it can read, also of options that only go with others."""
+    default = schema.get("default")
+    if default is None:
+        return schema
+    described = f"{schema.get('description', '')} Default: {default}.".lstrip()
+    return {name: value for name, value in schema.items() if name != "default"} | {"description": described}
 
 
 def _parameter(name: str, place: str, schema: Schema, example: Mapping[str, Any]) -> dict[str, Any]:

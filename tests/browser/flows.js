@@ -83,7 +83,7 @@ const FLOWS = {
     await page.goto("/");
     await shows(page, "#health", /^ready$/);
     await page.fill("#text", "a ".repeat(5000));
-    await shows(page, "#note", /^413: the text has more than 4096 tokens \(setting max_tokens\)$/);
+    await shows(page, "#note", /^413: doc: the text has more than 4096 tokens \(setting max_tokens\)$/);
     assert.equal(await page.locator("#scores li").count(), 0);
     await page.context().setOffline(true);
     await page.fill("#text", "set an alarm");
@@ -100,23 +100,119 @@ const FLOWS = {
 
   async tries_the_routes(page) {
     await page.goto("/swagger");
-    await shows(page, "#title", /^Text generation$/);
-    await page.getByRole("button", { name: "Send" }).click();
-    await shows(page, "output", /^200 OK$/);
-    assert.equal(JSON.parse(await page.innerText("form pre")).input, "Artificial Intelligence is a");
-    await page.getByLabel("Description").selectOption("All routes");
-    for (const [route, answer] of [["GET/predict", /"alarm\/set_alarm"/], ["POST/v1/embeddings", /"model":"vectors"/],
-      ["POST/v1/completions", /"model":"texts"/], ["GET/readyz", /^\{"ready":true\}/]]) {
-      const operation = page.locator("details").filter({ has: page.locator("summary", { hasText: route }) }).first();
-      await operation.locator("summary").click();
-      await operation.getByRole("button", { name: "Send" }).click();
-      await shows(operation, "output", /^200 OK$/);
-      await shows(operation, "pre", answer);
+    await shows(page, ".info .title", /^Text generation/);
+    await executes(page, "post", "/text-generation/generate", /"input": "Artificial Intelligence is a"/);
+    await page.getByLabel("Description").selectOption("openapi.json");
+    await shows(page, ".info .title", /^Prediction service/);
+    for (const [method, path, answer] of [["get", "/predict", /"alarm\/set_alarm"/],
+      ["post", "/v1/completions", /"object": "text_completion"/], ["get", "/readyz", /"ready": true/]]) {
+      await executes(page, method, path, answer);
     }
     await page.reload();
-    await shows(page, "#title", /^Prediction service$/);
+    await shows(page, ".info .title", /^Prediction service/);
+  },
+
+  async works_behind_a_prefix(page) {
+    await page.goto("/tools/predictor/");
+    await shows(page, "#health", /^ready$/);
+    await shows(page, "#scores li:first-child", /^alarm\/set_alarm/);
+    assert.match(await page.innerText("#curl"), /^curl -G http:\S+\/tools\/predictor\//);
+    await page.getByRole("link", { name: "Models" }).click();
+    await shows(page, "body", /"models":/);
+    await page.goBack();
+    await page.getByRole("link", { name: "HTTP interface" }).click();
+    await shows(page, ".info .title", /^Prediction service/);
+    await executes(page, "get", "/predict", /"alarm\/set_alarm"/);
+    await page.goto("/tools/predictor/swagger/");
+    await shows(page, ".info .title", /^Text generation/);
+    await executes(page, "post", "/text-generation/generate", /"generated":/);
+    await page.getByRole("link", { name: "Try the models" }).click();
+    await shows(page, "#scores li:first-child", /^alarm\/set_alarm/);
+  },
+
+  async shows_what_fits_the_model(page) {
+    await page.goto("/");
+    await shows(page, "#examples", /remind me to call mum/);
+    for (const [model, text, heading] of [["replies", "How are you?", "Replies"], ["texts", "Artificial Intelligence is a", "Text"],
+      ["vectors", "set an alarm for tomorrow at seven", "Similarity"], ["tags", "We met Ada Lovelace in Berlin.", "Parts with a label"],
+      ["ranks", "what is the capital of France?", "Ranks"], ["topics", "set an alarm for tomorrow at seven", "Scores"]]) {
+      await page.selectOption("#model", model);
+      assert.equal(await page.inputValue("#text"), text);
+      await shows(page, "#what", new RegExp(`^${heading}$`));
+      assert.notEqual(await page.innerText("#examples"), "");
+    }
+    await page.selectOption("#model", "ranks");
+    await shows(page, "#scores li:nth-child(3)", /\d\.\d{3}$/);
+    await page.getByRole("button", { name: "when does the ferry leave?" }).click();
+    await shows(page, "#scores", /harbour/);
+    await page.fill("#other", "");
+    await shows(page, "#note", /^there is nothing to rank/);
+    await page.selectOption("#model", "tags");
+    await shows(page, "#note", /network included$/);
+    await page.fill("#text", "my own words");
+    await page.selectOption("#model", "replies");
+    assert.equal(await page.inputValue("#text"), "my own words");
+    await page.fill("#text", "remind me to call mum");
+    await shows(page, "#note", /^no reply to this: the model knows none/);
+    await page.selectOption("#model", "texts");
+    await page.getByRole("button", { name: "Stop" }).click();
+    const postData = JSON.stringify({ prompt: "a", max_tokens: 0, stream: true, model: "texts" });
+    await page.route("**/generate", (route) => route.continue({ postData }));
+    await page.getByRole("button", { name: "Generate" }).click();
+    await shows(page, "#note", /^no text: there was room for no more tokens$/);
+  },
+
+  async calls_from_another_origin(page, wrong) {
+    const service = process.env.SERVICE, json = { "Content-Type": "application/json", "X-Request-Id": "mine" };
+    const asks = (path, options) => page.evaluate(async ([url, how]) => {
+      try {
+        const answer = await fetch(url, how);
+        return [answer.status, await answer.text(), answer.headers.get("X-Request-Id")];
+      } catch (error) {
+        return [0, String(error), null];
+      }
+    }, [service + path, options]);
+    await page.goto("/");
+    for (const [path, options, status, wanted] of [
+      ["/predict", { method: "POST", headers: json, body: '{"doc": "set an alarm"}' }, 200, /alarm\/set_alarm/],
+      ["/?doc=set+an+alarm", {}, 200, /alarm\/set_alarm/],
+      ["/?doc=set+an+alarm", { headers: { "X-Request-Id": "mine" } }, 200, /alarm\/set_alarm/],
+      ["/", { method: "POST", headers: json, body: '{"inputs": "a"}' }, 200, /^\[\[/],
+      ["/v1/completions", { method: "POST", headers: json, body: '{"prompt": "a", "max_tokens": 2, "stream": true}' }, 200, /\[DONE\]/],
+      ["/predict", { method: "POST", headers: json, body: "{" }, 400, /JSON/],
+      ["/nothing", {}, 404, /there is no path/],
+      ["/batches/none", { method: "DELETE" }, 404, /none/],
+    ]) {
+      const [got, body, id] = await asks(path, options);
+      assert.equal(got, status, `${path}: ${body}`);
+      assert.match(body, wanted);
+      assert.ok(id);
+    }
+    await page.goto(page.url().replace("127.0.0.1", "localhost"));  // another origin, which may not
+    for (const options of [{}, { headers: { "X-Request-Id": "mine" } }]) {
+      const [got, body] = await asks("/?doc=a", options);
+      assert.deepEqual([got, body], [0, "TypeError: Failed to fetch"]);
+    }
+    wrong.splice(0);  // the calls to the service, and what the browser says of those that it refused
   },
 };
+
+// Open one of Swagger UI's operations, send its example, and look at the answer.
+async function executes(page, method, path, wanted) {
+  const operation = page.locator(`.opblock-${method}`, { has: page.locator(`[data-path="${path}"]`) }).first();
+  const tag = page.locator(".opblock-tag-section", { has: page.locator(`[data-path="${path}"]`) });
+  if (!(await operation.isVisible())) {
+    for (const one of await page.locator(".opblock-tag-section:not(.is-open) h3").all()) {
+      await one.click();
+      if (await operation.isVisible()) break;
+    }
+  }
+  await tag.first().waitFor();
+  if (!(await operation.locator(".execute").isVisible())) await operation.locator(".opblock-summary-control").click();
+  await operation.locator(".execute").click();
+  await shows(operation, ".live-responses-table .response .response-col_status", /^200/);
+  await shows(operation, ".live-responses-table .response .response-col_description", wanted);
+}
 
 // The text of an element, as soon as it is like this.
 async function shows(place, selector, wanted) {
