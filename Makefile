@@ -118,10 +118,10 @@ test-clients: setup $(TESTED)  ## clients in every language that has a Thrift li
 	$(PYTEST) -q tests/clients/languages.py tests/clients/thrift/run.py $(ARGS)
 
 .PHONY: test-libraries
-test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack, litellm, llm, lm-eval and the clients below them; installs them into build/libraries
+test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack, litellm, llm, lm-eval, Triton's, KServe's and other clients; installs them into build/libraries
 	test -x build/libraries/bin/python || $(PYTHON) -m venv build/libraries
 	build/libraries/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
-	$(PYTEST) tests/clients/libraries.py tests/clients/chats.py tests/clients/log_likelihoods.py $(ARGS)
+	$(PYTEST) tests/clients/libraries.py tests/clients/servers.py tests/clients/chats.py tests/clients/log_likelihoods.py $(ARGS)
 
 .PHONY: test-nginx
 test-nginx: setup $(TESTED)  ## streams through nginx with its default settings; needs nginx

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from itertools import count
@@ -15,21 +14,25 @@ from predictor.ttypes import ErrorCode
 
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
-from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls, vllm
+from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
+from rest_proxy.compat.open_inference import routes as open_inference
 from rest_proxy.compat.openai import chat as openai_chat
 from rest_proxy.compat.openai import completions as openai_completions
 from rest_proxy.compat.openai import embeddings as openai_embeddings
 from rest_proxy.compat.openai import models as openai_models
 from rest_proxy.compat.openai import responses as openai_responses
 from rest_proxy.compat.tei import routes as tei
+from rest_proxy.compat.tensorflow_serving import routes as tensorflow_serving
+from rest_proxy.compat.vllm import pooling as vllm_pooling
+from rest_proxy.compat.vllm import tokens as vllm_tokens
 from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
 from rest_proxy.http.fast.direct import DirectRequest
 from rest_proxy.http.fast.heads import given_id
 from rest_proxy.http.fast.request import SmallRequest
 from rest_proxy.http.responses import REQUEST_ID, Whole
-from rest_proxy.http.route import Route
+from rest_proxy.http.route import Route, tidy
 from rest_proxy.http.server.compression import compressed
-from rest_proxy.http.server.cors import Cors
+from rest_proxy.http.server.cors import PREFLIGHT, Cors
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi.document import OpenApi
 from rest_proxy.routes import (
@@ -44,6 +47,7 @@ from rest_proxy.routes import (
 )
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable
 
     from rest_proxy.backend.pool import Pool
@@ -51,10 +55,10 @@ if TYPE_CHECKING:
     from rest_proxy.http.fast.direct import Client, Run, Running
     from rest_proxy.http.fast.heads import Head
 
-_SLASHES = re.compile("/{2,}")
+_OF_MODELS = ("/v1/models/", "/v2/models/")  # paths that name a model
 _SHOWN = 256  # characters of a path
 _SHORT_METHODS = ("GET", "POST")
-_AT_ROOT = "GET, HEAD, POST, OPTIONS"
+_AT_ROOT = ("GET", "HEAD", "POST")
 
 log = structlog.get_logger(__name__)
 
@@ -169,9 +173,9 @@ class Application:
         try:
             if request.method == "OPTIONS" and request.rel_url.raw_path_qs == "/":
                 return self._checked(request, request_id)
+            if request.method == "OPTIONS" and self._asks_what_is_allowed(route, request):
+                return self._options(route, request, request_id)
             if route.methods and request.method not in route.methods:
-                if request.method == "OPTIONS":
-                    return self._options(route, request, request_id)
                 raise method_not_allowed(request.method, route.label, self._table.allowed(route))
             self.admit(route, request)
             return await route.answer(request, request_id)
@@ -183,6 +187,13 @@ class Application:
         finally:
             self.in_progress -= route.bounded
 
+    def _asks_what_is_allowed(self, route: Route, request: web.BaseRequest) -> bool:
+        """Whether it is no document of PyText's, which may come by any method."""
+        if not self._table.is_there(route):
+            return False
+        asked = self._cors.on and PREFLIGHT in request.headers
+        return bool(route.methods) or asked or not pytext.has_doc(request.rel_url.raw_query_string)
+
     def _options(self, route: Route, request: web.BaseRequest, request_id: str) -> web.Response:
         """Which methods the path answers; of a browser's question, whether another origin's page may ask it so."""
         return self._allowing(f"{self._table.allowed(route)}, OPTIONS", request, request_id)
@@ -190,7 +201,7 @@ class Application:
     def _checked(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """To OPTIONS /, which is HAProxy's check where nothing else is set: 503 keeps requests away."""
         if "Origin" in request.headers or self._is_ready():
-            return self._allowing(_AT_ROOT, request, request_id)
+            return self._allowing(f"{', '.join(_AT_ROOT)}, OPTIONS", request, request_id)
         return web.Response(status=503, headers={REQUEST_ID: request_id})
 
     def _allowing(self, allowed: str, request: web.BaseRequest, request_id: str) -> web.Response:
@@ -209,14 +220,18 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_prefix: dict[str, dict[str, Route]] = {}
+        self._patterns: dict[str, re.Pattern[str]] = {}
         at_root: list[Route] = []
         for route in routes:
             if route.path == "/":
                 at_root.append(route)
             else:
                 self._by_prefix.setdefault(route.prefix, {}).update(dict.fromkeys(route.methods, route))
+                if route.pattern is not None:
+                    self._patterns[route.prefix] = route.pattern
         self._claims = [(route.claims, route) for route in at_root if route.claims is not None]
         [self._everything_else] = [route for route in at_root if route.claims is None]
+        self._patterns = dict(sorted(self._patterns.items(), key=lambda item: -len(item[0])))  # the narrowest first
         self._nowhere = _nowhere(self._by_prefix)
 
     def find(self, path: str, request: web.BaseRequest) -> Route:
@@ -224,7 +239,8 @@ class RouteTable:
 
         A path with `?doc=` that is none of ours is PyText's; of any other, superfluous slashes are forgiven.
         """
-        methods = self._by_prefix.get(path) or self._by_prefix.get(path[: path.rfind("/") + 1])
+        by_prefix = self._by_prefix
+        methods = by_prefix.get(path) or by_prefix.get(path[: path.rfind("/") + 1]) or self._of_model(path)
         if methods is not None:
             return methods.get(request.method) or next(iter(methods.values()))
         for claims, route in self._claims:
@@ -232,14 +248,25 @@ class RouteTable:
                 return route
         if path == "/" or pytext.has_doc(request.rel_url.raw_query_string):
             return self._everything_else
-        tidy = _SLASHES.sub("/", path).rstrip("/")
-        if not tidy:
+        tidied = tidy(path)
+        if not tidied:
             return self._everything_else
-        return self._nowhere if tidy == path else self.find(tidy, request)
+        return self._nowhere if tidied == path else self.find(tidied, request)
+
+    def _of_model(self, path: str) -> dict[str, Route] | None:
+        """The routes whose path names a model."""
+        if not path.startswith(_OF_MODELS):
+            return None
+        found = (key for key, pattern in self._patterns.items() if pattern.fullmatch(path))
+        return self._by_prefix.get(next(found, ""))
 
     def allowed(self, route: Route) -> str:
         """The methods of a route's path, comma-separated."""
-        return ", ".join(self._by_prefix[route.prefix])
+        return ", ".join(_AT_ROOT if route.path == "/" else self._by_prefix[route.prefix])
+
+    def is_there(self, route: Route) -> bool:
+        """Whether it is not the answer to a path that there is not."""
+        return route is not self._nowhere
 
 
 def _nowhere(paths: Iterable[str]) -> Route:
@@ -271,7 +298,7 @@ def _routes(
     jobs = Jobs(settings, pool)
     own = [
         *predictions.routes(settings, pool),
-        *vllm.beside(tokens.routes(settings, pool), settings, pool),
+        *vllm_tokens.beside(tokens.routes(settings, pool), settings, pool),
         *ranking.routes(settings, pool),
         *smls.routes(settings, pool),
         *token_embeddings.routes(settings, pool),
@@ -280,15 +307,18 @@ def _routes(
     routes = [
         *pytext.routes(settings, pool, greeting),
         *embedded_tf.routes(jobs, application.draining),
-        *tei.beside(own, settings, pool),
-        *tei.routes(settings, pool),
+        *tei.beside(own, settings, pool, generator),
+        *tei.routes(settings, pool, generator),
         *generation.routes(settings, generator),
         *openai_embeddings.routes(settings, pool),
         *openai_completions.routes(settings, generator),
         *openai_chat.routes(settings, generator),
         *openai_responses.routes(settings, generator),
         *openai_models.routes(settings, pool),
-        *vllm.routes(settings, pool),
+        *vllm_tokens.routes(settings, pool),
+        *vllm_pooling.routes(settings, pool),
+        *open_inference.routes(settings, pool, generator),
+        *tensorflow_serving.routes(settings, pool, generator),
         *smart_reply.routes(settings, pool),
         *nlp_microservice.routes(settings, generator),
         *batches.routes(settings, jobs),

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from rest_proxy.http.fast.heads import Head
 
 _VARY = {"Vary": "Accept"}
-_GREETING = object_of(service=STRING, version=STRING, ready=STRING, paths=array_of(STRING))
+_GREETING = object_of(service=STRING, status=STRING, version=STRING, ready=STRING, paths=array_of(STRING))
 _DESCRIPTION = (
     "A line `label:score` per label, sorted by label; JSON for `Accept: application/json`. An error is a line of "
     "text, or JSON likewise. `model`, `timeout_ms` and `lane` count too. / without a parameter is a page to try it on "
@@ -97,7 +97,8 @@ class PyText:
 
     def _greet(self, request_id: str) -> web.Response:
         """For who looks whether anybody is there, as balancers do."""
-        greeting = {"service": "predictor", "version": VERSION, "ready": "/readyz", "paths": list(self._paths)}
+        about = {"service": "predictor", "status": "alive", "version": VERSION}
+        greeting = {**about, "ready": "/readyz", "paths": list(self._paths)}
         return json_response(greeting, request_id, headers=_VARY)
 
 
@@ -147,7 +148,9 @@ class _Options(ModelRequest):
     def of(cls, query: str) -> _Options:
         """Of a whole query. Raises HttpError."""
         try:
-            return cls.model_validate(dict(reversed(parse_qsl(query))))  # the first of a name wins
+            return cls.model_validate(
+                dict(reversed(parse_qsl(query, keep_blank_values=True)))
+            )  # the first of a name wins
         except ValidationError as error:
             raise what_is_wrong(error) from None
 

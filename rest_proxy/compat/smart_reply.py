@@ -35,7 +35,7 @@ class SmartReply:
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`{"input": text or list of texts}` to `{"result": ..., "success": true}`, replies sorted by text."""
         if request.content_type != JSON:
-            raise unsupported_media_type(request.content_type, JSON)
+            raise unsupported_media_type(request.headers.get("Content-Type"), JSON)
         try:
             body = from_json(await read_body(request, self._settings))
         except ValueError as error:

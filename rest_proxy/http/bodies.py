@@ -77,7 +77,7 @@ async def _within_limits(request: web.BaseRequest, reading: Awaitable[T], settin
         async with asyncio.timeout(settings.body_timeout_ms / 1000):
             return await reading
     except TimeoutError:
-        raise body_too_late(settings.body_timeout_ms) from None
+        raise body_too_late(settings.body_timeout_ms, request.content_length, request.content.total_bytes) from None
     except web.HTTPRequestEntityTooLarge as error:
         if "form fields" in (error.text or ""):  # aiohttp has one class for both
             raise too_many_documents(settings) from None

@@ -40,6 +40,9 @@ MEANING = {
 
 _SHOWN = 64  # characters of what was sent
 
+_OF_CURL = ("", "application/x-www-form-urlencoded", "application/octet-stream")
+"""Content types of JSON that is sent by who did not think of them."""
+
 SAME_NAMES: Mapping[str, str] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
@@ -90,9 +93,12 @@ def overloaded(message: str, *, setting: str) -> HttpError:
     return HttpError(ErrorCode.OVERLOADED, _text(message, None, setting), setting=setting, retry_after_ms=1000)
 
 
-def body_too_late(timeout_ms: int) -> HttpError:
-    """The body did not arrive in time."""
-    message = _text(f"the body took over {timeout_ms} ms", None, "body_timeout_ms")
+def body_too_late(timeout_ms: int, announced: int | None, came: int) -> HttpError:
+    """The body did not arrive in time; `announced`: how many bytes its header Content-Length says, if there is one."""
+    text = f"the body took over {timeout_ms} ms"
+    if announced is not None and came < announced:
+        text += f": its header Content-Length says {announced} bytes, and {came} came"
+    message = _text(text, None, "body_timeout_ms")
     return HttpError(ErrorCode.DEADLINE_EXCEEDED, message, setting="body_timeout_ms", status=408)
 
 
@@ -102,11 +108,15 @@ def method_not_allowed(method: str, path: str, allowed: str) -> HttpError:
     return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=405, allow=allowed)
 
 
-def unsupported_media_type(content_type: str, supported: str) -> HttpError:
-    """`supported` names the types that the path takes."""
-    message = f"content type {content_type[:_SHOWN]!r} is not supported by this path; use {supported}"
-    if "json" in supported and content_type in ("application/x-www-form-urlencoded", "application/octet-stream"):
-        message += ", as curl --json does"  # and curl --data does not
+def unsupported_media_type(content_type: str | None, supported: str) -> HttpError:
+    """`content_type`: the header, None where there is none; `supported` names the types that the path takes."""
+    if content_type is None:
+        message = f"the body has no content type; say Content-Type: {supported}"
+    else:
+        message = f"content type {content_type[:_SHOWN]!r} is not supported by this path; use {supported}"
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if "json" in supported and media_type in _OF_CURL:
+        message += ": send JSON with curl --json, which says so"  # and curl --data does not
     return HttpError(ErrorCode.INVALID_ARGUMENT, message, status=415)
 
 

@@ -8,16 +8,23 @@ from urllib.parse import parse_qsl
 
 from predictor.ttypes import Lane, RequestOptions
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, from_json
 
 from process.options import LANE, MODEL, TIMEOUT_MS, Option
-from rest_proxy.http.bodies import LARGE, OTHER_FIELDS, read_body, read_multipart, too_many_documents
+from rest_proxy.http.bodies import (
+    LARGE,
+    OTHER_FIELDS,
+    read_body,
+    read_multipart,
+    require_few_values,
+    too_many_documents,
+)
 from rest_proxy.http.content import FORM, INTEGER, JSON, MULTIPART, STRING, array_of
 from rest_proxy.http.errors import invalid_argument, too_large, unsupported_media_type
 from rest_proxy.http.validation import expected_text, json_type, what_is_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence, Sized
+    from collections.abc import Collection, Iterable, Sequence, Sized
 
     from aiohttp import web
 
@@ -175,54 +182,64 @@ def check_count(field: str, texts: Sized, settings: Settings) -> None:
 
 async def read_request(kind: type[R], request: web.BaseRequest, settings: Settings) -> R:
     """The request as `kind`: its query and its form together, or its JSON body alone. Raises HttpError."""
-    try:
-        return await _read(kind, request, settings)
-    except ValidationError as error:
-        raise what_is_wrong(error, kind.model_fields) from None
-
-
-def read_query(kind: type[M], request: web.BaseRequest) -> M:
-    """The request's query as `kind`. Raises HttpError."""
-    try:
-        return kind.model_validate(_fields((), _query(request)))
-    except ValidationError as error:
-        raise what_is_wrong(error, kind.model_fields) from None
-
-
-async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings) -> M:
-    """The request's JSON body as `kind`. Raises HttpError."""
-    if request.content_type != JSON:
-        raise unsupported_media_type(request.content_type, JSON)
-    try:
-        return kind.model_validate_json(await read_body(request, settings), strict=True)
-    except ValidationError as error:
-        raise what_is_wrong(error, kind.model_fields) from None
-
-
-async def _read(kind: type[R], request: web.BaseRequest, settings: Settings) -> R:
     query = _query(request)
-    if not request.body_exists:
-        return kind.model_validate(_fields(kind.repeated, query))
-    content_type = request.content_type
-    if content_type == JSON:
+    if request.body_exists and request.content_type == JSON:
         if query:
             message = "with a JSON body, every field belongs into the body, not into the query"
             raise invalid_argument(message, field=query[0][0][:64])
         return await read_json(kind, request, settings)
-    if content_type == FORM:
-        body = await read_body(request, settings)
-        if body.lstrip()[:1] == b"{":
-            message = "this is JSON, sent as a form: say Content-Type: application/json, as curl --json does"
-            raise invalid_argument(message)
-        if len(body) > LARGE:  # in plain Python, which lets the event loop have its turns
-            form = await asyncio.to_thread(_parse_form, body, settings)
-        else:
-            form = _parse_form(body, settings)
-    elif content_type == MULTIPART:
-        form = await read_multipart(request, settings)
-    else:
-        raise unsupported_media_type(content_type, f"{JSON}, {FORM} or {MULTIPART}")
-    return kind.model_validate(_fields(kind.repeated, (*query, *form)))
+    fields = _fields(kind.repeated, (*query, *await _read_form(request, settings)))
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise what_is_wrong(error, kind.model_fields, fields) from None
+
+
+def read_query(kind: type[M], request: web.BaseRequest) -> M:
+    """The request's query as `kind`. Raises HttpError."""
+    fields = _fields((), _query(request))
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise what_is_wrong(error, kind.model_fields, fields) from None
+
+
+async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings, *, any_type: bool = False) -> M:
+    """The request's JSON body as `kind`; with `any_type` whatever content type it has. Raises HttpError."""
+    if request.content_type != JSON and not any_type:
+        raise unsupported_media_type(request.headers.get("Content-Type"), JSON)
+    body = await read_body(request, settings)
+    if len(body) > LARGE and request.content_type != JSON:
+        await require_few_values(body, settings)
+    try:
+        return kind.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise what_is_wrong(error, kind.model_fields, _names(body), request.headers.get("Content-Length")) from None
+
+
+async def _read_form(request: web.BaseRequest, settings: Settings) -> list[tuple[str, str]]:
+    if not request.body_exists:
+        return []
+    if request.content_type == MULTIPART:
+        return await read_multipart(request, settings)
+    if request.content_type != FORM:
+        raise unsupported_media_type(request.headers.get("Content-Type"), f"{JSON}, {FORM} or {MULTIPART}")
+    body = await read_body(request, settings)
+    if body.lstrip()[:1] == b"{":
+        message = "this is JSON, sent as a form: say Content-Type: application/json, as curl --json does"
+        raise invalid_argument(message)
+    if len(body) > LARGE:  # in plain Python, which lets the event loop have its turns
+        return await asyncio.to_thread(_parse_form, body, settings)
+    return _parse_form(body, settings)
+
+
+def _names(body: bytes) -> Collection[str]:
+    """The fields of a body that is a JSON object."""
+    try:
+        content = from_json(body)
+    except ValueError:
+        return ()
+    return content if isinstance(content, dict) else ()
 
 
 def _query(request: web.BaseRequest) -> list[tuple[str, str]]:

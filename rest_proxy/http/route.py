@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from predictor.ttypes import ErrorCode
 
@@ -12,7 +15,7 @@ from rest_proxy.http.errors import STATUS
 from rest_proxy.http.responses import JSON_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from aiohttp import web
     from pydantic import BaseModel
@@ -75,8 +78,8 @@ class Route:
     """A path and the methods that it is asked with."""
 
     path: str
-    """One `{name}` in it stands for the last segment of the path; `/` without methods for every path that is no other
-    route's."""
+    """`{id}` at its end stands for the last segment of the path, and `{name}` anywhere for a model's name; `/` without
+    methods for every path that is no other route's."""
     methods: tuple[str, ...]
     """Empty: any method."""
     answer: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
@@ -112,9 +115,40 @@ class Route:
     label: str = ""
     """The route's name in metrics and errors. Default: the path, up to its `{name}`."""
     prefix: str = field(init=False)
-    """The path up to its `{name}`."""
+    """The path up to its first `{`; the whole path where it has a pattern."""
+    pattern: re.Pattern[str] | None = field(init=False)
+    """What paths with a `{name}` look like; None where the prefix tells."""
 
     def __post_init__(self) -> None:
-        prefix = self.path.partition("{")[0]
+        prefix = self.path if _NAME in self.path else self.path.partition("{")[0]
         object.__setattr__(self, "prefix", prefix)
+        object.__setattr__(self, "pattern", path_pattern(self.path) if _NAME in self.path else None)
         object.__setattr__(self, "label", self.label or prefix)
+
+
+_NAME = "{name}"
+_FIELD = re.compile(r"\{(\w+)\}")
+_SLASHES = re.compile("/{2,}")
+
+
+def tidy(path: str) -> str:
+    """A path without superfluous slashes."""
+    return _SLASHES.sub("/", path).rstrip("/")
+
+
+@lru_cache(maxsize=256)
+def path_pattern(template: str) -> re.Pattern[str]:
+    """A route's path as a pattern of tidy paths: a model's name may have one slash in it."""
+    parts = _FIELD.split(template)
+    pattern = "".join(
+        (r"(?P<name>[^/]+?(?:/[^/]+?)?)" if part == "name" else f"(?P<{part}>[^/:]+)") if place % 2 else re.escape(part)
+        for place, part in enumerate(parts)
+    )
+    return re.compile(pattern)
+
+
+def path_fields(templates: Iterable[str], request: web.BaseRequest) -> dict[str, str]:
+    """What stands in a request's path for the fields of the first of these routes that it fits, decoded."""
+    path = tidy(request.rel_url.raw_path)
+    found = next(found for template in templates if (found := path_pattern(template).fullmatch(path)))
+    return {name: unquote(value) for name, value in found.groupdict().items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rest_proxy.http.errors import invalid_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from pydantic import ValidationError
 
@@ -46,18 +46,57 @@ _MESSAGES = {
 _JSON_TYPES = ((bool, "a boolean"), (int, "a number"), (float, "a number"), (list, "a list"), (dict, "an object"))
 
 
-def what_is_wrong(error: ValidationError, known: Collection[str] = ()) -> HttpError:
-    """The first thing that is, with the path of its field; `known` are the fields that there are."""
+_ALIKE = (
+    ("text", "doc", "message", "prompt", "input", "inputs", "sentence"),
+    ("texts", "docs", "messages", "documents", "inputs", "input", "sentences", "passages"),
+    ("max_tokens", "max_new_tokens", "max_completion_tokens", "max_length"),
+    ("top_k", "top_n"),
+    ("candidate_labels", "labels"),
+    ("raw_scores", "return_raw_scores"),
+)
+"""What interfaces of other services, or routes of this one, call the same thing."""
+
+
+def what_is_wrong(
+    error: ValidationError,
+    known: Collection[str] = (),
+    given: Collection[str] = (),
+    content_length: str | None = None,
+) -> HttpError:
+    """The first thing that is, with the path of its field.
+
+    `known` are the fields that there are, `given` those of the request, and `content_length` the header of a body in
+    JSON, which may have cut it.
+    """
     first = error.errors(include_url=False)[0]
-    place, details = first["loc"], first.get("ctx", {})
+    kind, place, details = first["type"], first["loc"], first.get("ctx", {})
     if "index" in details:
         place = (*place, details["index"])
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" for part in place).lstrip(".")
-    message = _message(first["type"], details, first["input"]) or first["msg"]
-    if first["type"] == "extra_forbidden" and len(place) == 1:
-        near = difflib.get_close_matches(path, known, 1)
-        message += f"; did you mean {near[0]}?" if near else ""
+    message = _message(kind, details, first["input"]) or first["msg"]
+    if kind == "extra_forbidden" and len(place) == 1:
+        near = _meant(path, [name for name in known if name not in given])
+        message += f"; did you mean {near}?" if near else ""
+    elif kind == "missing" and len(place) == 1:
+        near = _meant(path, [name for name in given if name not in known])
+        message += f"; is it what you sent as {near[:_SHOWN]}?" if near else ""
+    elif kind == "json_invalid" and "EOF" in message:
+        message += _cut(content_length)
     return invalid_argument(message, field=path or None)
+
+
+def _meant(name: str, others: Sequence[str]) -> str | None:
+    """Which of the others may be the same thing, by what it is called elsewhere, or by its letters."""
+    for group in _ALIKE:
+        if name in group and (same := [other for other in group if other in others]):
+            return same[0]
+    return next(iter(difflib.get_close_matches(name, others, 1)), None)
+
+
+def _cut(content_length: str | None) -> str:
+    if content_length is None:
+        return "; the JSON ends too early"
+    return f"; the JSON ends too early: the header Content-Length says {content_length[:_SHOWN]} bytes"
 
 
 def expected_text(value: Any) -> str:

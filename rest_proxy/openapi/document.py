@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,14 @@ class OpenApi:
             answers=(Answer({JSON: {"type": "object"}}),),
             bounded=False,
         )
-        self._document = document(settings, (*others, self.route))
+        self._settings = settings
+        self._others = tuple(others)
+        self._document: dict[str, Any] | None = None
 
     async def __call__(self, _request: web.BaseRequest, request_id: str) -> web.Response:
-        """The description, for the limits that this proxy runs with."""
+        """The description, for the limits that this proxy runs with; made when it is first asked for."""
+        if self._document is None:
+            self._document = await asyncio.to_thread(document, self._settings, (*self._others, self.route))
         return json_response(self._document, request_id)
 
 

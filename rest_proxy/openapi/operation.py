@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import ErrorCode
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rest_proxy.http.responses import ErrorFormat
     from rest_proxy.http.route import Answer, Route
 
+_PATH_FIELD = re.compile(r"\{(\w+)\}")
+_COMPONENT = "#/components/schemas/{model}"
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _BODY_ERRORS = {
     408: "The body did not arrive within the setting body_timeout_ms.",
@@ -44,7 +47,8 @@ def operation(route: Route, method: str) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     if schema and not by_query:
-        example = dict(route.example.fields)
+        of_path = _PATH_FIELD.findall(route.path)
+        example = {field: value for field, value in route.example.fields.items() if field not in of_path}
         bodies = {media_type: {"schema": schema, "example": example} for media_type in route.request_types}
         if further := further_schemas(route):
             bodies[JSON] = {"schema": {"anyOf": [schema, *further]}, "example": example}
@@ -68,7 +72,7 @@ def merge(described: dict[str, Any], other: Mapping[str, Any]) -> None:
                 same[part] = {**response.get(part, {}), **same.get(part, {})}
 
 
-def request_schema(route: Route, ref_template: str = "#/components/schemas/{model}") -> dict[str, Any]:
+def request_schema(route: Route, ref_template: str = _COMPONENT) -> dict[str, Any]:
     """The JSON Schema of the request; empty where it says nothing. What it refers to is in `request_components`."""
     schema = _whole_schema(route, ref_template)
     schema.pop("$defs", None)
@@ -76,13 +80,18 @@ def request_schema(route: Route, ref_template: str = "#/components/schemas/{mode
 
 
 def further_schemas(route: Route) -> list[dict[str, Any]]:
-    """The JSON Schemas of what else a body in JSON may be. They refer to nothing."""
-    return [request.model_json_schema() for request in route.further_requests]
+    """The JSON Schemas of what else a body in JSON may be. What they refer to is in `request_components`."""
+    schemas = _further(route)
+    for schema in schemas:
+        schema.pop("$defs", None)
+    return schemas
 
 
 def request_components(route: Route) -> dict[str, Any]:
-    """The schemas that the request's schema refers to."""
-    components: dict[str, Any] = _whole_schema(route, "#/components/schemas/{model}").get("$defs", {})
+    """The schemas that the schemas of requests refer to."""
+    components: dict[str, Any] = {}
+    for schema in (_whole_schema(route, _COMPONENT), *_further(route)):
+        components |= schema.get("$defs", {})
     return components
 
 
@@ -115,6 +124,10 @@ def error_responses(error_format: ErrorFormat, statuses: Mapping[int, str]) -> d
     return responses
 
 
+def _further(route: Route) -> list[dict[str, Any]]:
+    return [request.model_json_schema(ref_template=_COMPONENT) for request in route.further_requests]
+
+
 def _whole_schema(route: Route, ref_template: str) -> dict[str, Any]:
     if isinstance(route.request, type) and issubclass(route.request, BaseModel):
         return route.request.model_json_schema(ref_template=ref_template)
@@ -122,8 +135,7 @@ def _whole_schema(route: Route, ref_template: str) -> dict[str, Any]:
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    name = route.path.removeprefix(route.prefix).strip("{}")
-    return [_parameter(name, "path", STRING, route.example.fields)] if name else []
+    return [_parameter(name, "path", STRING, route.example.fields) for name in _PATH_FIELD.findall(route.path)]
 
 
 def _query_parameters(schema: Schema, example: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -182,7 +182,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
                 answer=cohere,
                 name=f"rerank{version.upper()}",
                 summary="Rank documents, as Cohere and Jina do",
-                tag="ranking",
+                tag="cohere",
                 request=CohereRequest,
                 example=Example({"model": "reranker", "query": query, "documents": texts, "top_n": 1}),
                 answers=(Answer({JSON: {"anyOf": [theirs, ours]}}, examples={JSON: example}),),

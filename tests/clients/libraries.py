@@ -78,7 +78,12 @@ def _models(folders: dict[str, Path]) -> list[str]:
 
 def ask(program: str, port: int, asked: list[str]) -> dict[str, Any]:
     """What a program of the folder answers; it must exit with 0."""
-    question = {"url": f"http://127.0.0.1:{port}", "texts": asked, "query": QUERY, "dimensions": DIMENSIONS}
+    return run_program(program, port, texts=asked, query=QUERY, dimensions=DIMENSIONS)
+
+
+def run_program(program: str, port: int, **question: Any) -> dict[str, Any]:
+    """What a program answers to a question; it must exit with 0."""
+    question = {"url": f"http://127.0.0.1:{port}", **question}
     assert PYTHON.is_file(), f"there is no {PYTHON}: `make test-libraries` makes it, or LIBRARIES_PYTHON names one"
     done = subprocess.run(
         [PYTHON, f"{program}_client.py"],
@@ -124,7 +129,7 @@ def test_answers_are_those_of_sentence_transformers(served: Served, program: str
     if "usage" in further:
         assert answers["usage"]["total_tokens"] == answers["usage"]["prompt_tokens"] > len(asked)
     if "names" in further:
-        assert answers["names"] == ["encoder"]
+        assert answers["names"] == ["encoder", "reranker", "splade"]
     if "refused" in further:
         refused = answers["refused"]
         assert "send the text instead" in refused["of openai"]

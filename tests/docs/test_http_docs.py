@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scripts import write_routes
 from tests.support.service import ROOT, Service
 
 if TYPE_CHECKING:
@@ -49,3 +50,8 @@ def test_openai_client_answers(service: Service) -> None:
     size, _, text = done.stdout.partition("\n")
     assert size == "384"
     assert text
+
+
+def test_every_route_is_in_the_table() -> None:
+    rows = write_routes.table(write_routes.routes())
+    assert write_routes.with_table(DOCS, rows) == DOCS, "run python scripts/write_routes.py"

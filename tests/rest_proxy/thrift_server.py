@@ -53,7 +53,10 @@ MODELS = [
     ("minilm", "encoder", ModelState.READY, ["embed", "embed_batch", "embed_matrix"]),
     ("gpt2", "generator", ModelState.READY, ["generate", "generate_begin"]),
     ("gpt3", "generator", ModelState.LOADING, ["generate", "generate_begin"]),
+    ("classifier", "text-classifier", ModelState.READY, ["classify"]),
+    ("reranker", "text-classifier", ModelState.READY, ["rerank"]),
 ]
+LOADED_AT = 1764280000.5
 WORDS = [" new", " föld", " of 🙂", " study"]
 
 
@@ -256,7 +259,9 @@ class ThriftServer:
     def list_models(self) -> list[ModelInfo]:
         limits = ModelLimits(512, 1024, 65536, 32, 4096, 0)
         return [
-            ModelInfo(name, "0123456789ab", kind, state, "m", methods, methods, limits, name == "docnn")
+            ModelInfo(
+                name, "0123456789ab", kind, state, "m", methods, methods, limits, name == "docnn", loaded_at=LOADED_AT
+            )
             for name, kind, state, methods in MODELS
         ]
 

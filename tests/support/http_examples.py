@@ -23,12 +23,16 @@ def example_requests(
 ) -> Iterator[tuple[Route, str, str, dict[str, Any] | None]]:
     """(route, method, path with its query, the body as an object or None) of each example and each of its methods.
 
-    `path_fields`: what stands for a `{name}` in a path.
+    `path_fields`: what stands for a field of a path; the name of a model is the example's.
     """
     for route in routes:
+        of_path = {
+            **path_fields,
+            **{key: name for key, name in route.example.fields.items() if key in ("name", "file")},
+        }
         for method in documented_methods(route):
             fields = {name: value for name, value in route.example.fields.items() if f"{{{name}}}" not in route.path}
-            path = route.path.format_map(path_fields)
+            path = route.path.format_map(of_path)
             if method == "POST":
                 yield route, method, path, fields
             else:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from predictor.ttypes import ModelLimits
+from predictor.ttypes import ModelLimits, ModelState
 
 from server.calls import Pending
 from server.errors import deadline_exceeded, invalid_argument, too_large
@@ -165,7 +165,7 @@ def registry_of(settings: Settings, **models: Any) -> Registry:
     """A registry with these models, without files."""
     registry = Registry(settings)
     for name, model in models.items():
-        registry._entries[name] = Entry(name, "", model=model)
+        registry._entries[name] = Entry(name, "", state=ModelState.READY, model=model)
     registry._choose_defaults()
     return registry
 

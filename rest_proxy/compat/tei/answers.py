@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from predictor.ttypes import PredictionError
 
-from rest_proxy.backend.contract import CLASSIFY, EMBED_SPARSE, TOKENIZE
-from rest_proxy.compat.tei.requests import EmbedRequest, PredictRequest, SparseRequest, TokenizeRequest, texts_of
+from rest_proxy.backend.contract import CLASSIFY, EMBED_SPARSE, EMBED_TOKENS, TOKENIZE
+from rest_proxy.compat.tei.requests import (
+    EmbedAllRequest,
+    EmbedRequest,
+    PredictRequest,
+    SparseRequest,
+    TokenizeRequest,
+    texts_of,
+)
 from rest_proxy.http.errors import refusal
 from rest_proxy.http.requests import check_count, read_json
 from rest_proxy.http.responses import json_response, numbers_response
-from rest_proxy.routes.embeddings import count_of, embed
+from rest_proxy.routes.embeddings import count_of, embed, embedded_rows
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -43,6 +50,12 @@ class TextEmbeddingsInference:
         fields = await read_json(SparseRequest, request, self._settings)
         vectors = await self._each(EMBED_SPARSE, fields, request_id)
         return numbers_response(list(map(_pairs, vectors)), request_id)
+
+    async def embed_all(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """A vector for each token of each text."""
+        fields = await read_json(EmbedAllRequest, request, self._settings)
+        matrices = await self._each(EMBED_TOKENS, fields, request_id)
+        return numbers_response(list(map(embedded_rows, matrices)), request_id)
 
     async def predict(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """Labels with their scores for each text, the best first; of one text without a list around them."""

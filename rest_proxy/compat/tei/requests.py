@@ -96,6 +96,15 @@ class SparseRequest(_Cut):
         return options_of(SparseOptions, **options)
 
 
+class EmbedAllRequest(SparseRequest):
+    """Texts whose tokens are to be embedded, as text-embeddings-inference has them."""
+
+    def method_options(self) -> Any:
+        """The contract's options, None when the request gives none."""
+        options = {"truncate": self.truncate, "truncation_side": self.side, "prompt_name": self.prompt_name}
+        return options_of(EmbedOptions, **options)
+
+
 class PredictRequest(_Request):
     """Texts to classify, as text-embeddings-inference has them."""
 

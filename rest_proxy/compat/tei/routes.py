@@ -7,7 +7,7 @@ it is PyText's.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from predictor.ttypes import ErrorCode
@@ -15,7 +15,21 @@ from pydantic_core import from_json
 
 from rest_proxy.compat.tei.answers import TextEmbeddingsInference
 from rest_proxy.compat.tei.info import Info
-from rest_proxy.compat.tei.requests import EmbedRequest, PredictRequest, SparseRequest, TokenizeRequest
+from rest_proxy.compat.tei.pipelines import (
+    LabelsRequest,
+    Pipelines,
+    SimilarityRequest,
+    TextRequest,
+    TokensRequest,
+    task_of,
+)
+from rest_proxy.compat.tei.requests import (
+    EmbedAllRequest,
+    EmbedRequest,
+    PredictRequest,
+    SparseRequest,
+    TokenizeRequest,
+)
 from rest_proxy.http.bodies import read_body
 from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, NUMBER, STRING, TEXT, Schema, array_of, object_of
 from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, json_response
@@ -27,12 +41,14 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from rest_proxy.backend.generation import Generator
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.errors import HttpError
 
     Answering = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
+_TAG = "text-embeddings-inference"
 _THEIRS = web.RequestKey("theirs", bool)  # set in a request that is text-embeddings-inference's
 _NOTE = "With `inputs` it is text-embeddings-inference's: requests and answers have its form."
 _ERROR_TYPES = {"OVERLOADED": "Overloaded", "UNAVAILABLE": "Unhealthy", "INTERNAL": "Backend"}
@@ -44,51 +60,68 @@ _TOKENS = array_of(
     array_of(object_of(id=INTEGER, text=STRING, special=BOOLEAN, start=_OPTIONAL_INTEGER, stop=_OPTIONAL_INTEGER))
 )
 _VECTORS = array_of(array_of(NUMBER))
+_ENTITIES = array_of(object_of(word=STRING, score=NUMBER, start=INTEGER, end=INTEGER))
 
 
 class Beside:
-    """A route's own answer, or text-embeddings-inference's to a body in JSON with `inputs`."""
+    """A route's own answer, or text-embeddings-inference's to a body in JSON with `inputs`.
 
-    def __init__(self, settings: Settings, own: Answering, theirs: Answering) -> None:
+    `pipeline` answers one that has `parameters` too, as huggingface_hub's client sends it.
+    """
+
+    def __init__(
+        self, settings: Settings, own: Answering, theirs: Answering | None, pipeline: Answering | None = None
+    ) -> None:
         self._settings = settings
         self._own = own
-        self._theirs = theirs
+        self._theirs = theirs or pipeline
+        self._pipeline = pipeline or theirs
 
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         """By the body."""
-        if await is_theirs(request, self._settings):
+        content = await theirs_in(request, self._settings)
+        answer = self._own
+        if content is not None and self._theirs is not None and self._pipeline is not None:
             request[_THEIRS] = True
-            return await self._theirs(request, request_id)
-        return await self._own(request, request_id)
+            answer = self._pipeline if "parameters" in content else self._theirs
+        return await answer(request, request_id)
 
 
 class Root:
-    """POST /: vectors of `inputs`, or the ranks of `texts`."""
+    """POST /: what a request asks for, or what the models can do with it."""
 
-    def __init__(self, settings: Settings, embed: Answering, rerank: Answering) -> None:
+    def __init__(self, settings: Settings, pool: Pool, generator: Generator) -> None:
         self._settings = settings
-        self._embed = embed
-        self._rerank = rerank
+        self._pool = pool
+        theirs, pipelines = TextEmbeddingsInference(settings, pool), Pipelines(settings, pool, generator)
+        self._tasks: dict[str, Answering] = {
+            "embed": theirs.embed,
+            "predict": theirs.predict,
+            "rerank": Rerank(settings, pool, RerankRequest),
+            "similarity": pipelines.similarity,
+            "labels": pipelines.labels,
+            "tokens": pipelines.tokens,
+            "text": pipelines.text,
+        }
 
     async def __call__(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         """By the body."""
         request[_THEIRS] = True
-        ranks = b'"texts"' in await read_body(request, self._settings) and not await is_theirs(request, self._settings)
-        return await (self._rerank if ranks else self._embed)(request, request_id)
+        return await self._tasks[await task_of(request, self._settings, self._pool)](request, request_id)
 
 
-async def is_theirs(request: web.BaseRequest, settings: Settings) -> bool:
-    """Whether the request has a body in JSON with `inputs`, and no query. Raises HttpError for one that is no body."""
+async def theirs_in(request: web.BaseRequest, settings: Settings) -> dict[str, Any] | None:
+    """The request's body, if it is in JSON with `inputs`, and there is no query. Raises HttpError for no body."""
     if request.content_type != JSON or request.rel_url.raw_query_string:
-        return False
+        return None
     body = await read_body(request, settings)
     if b'"inputs"' not in body:
-        return False
+        return None
     try:
         content = from_json(body)
     except ValueError:  # said by the route itself
-        return False
-    return isinstance(content, dict) and "inputs" in content
+        return None
+    return content if isinstance(content, dict) and "inputs" in content else None
 
 
 def _claims(request: web.BaseRequest) -> bool:
@@ -122,36 +155,48 @@ def _errors_beside(own: ErrorFormat) -> ErrorFormat:
     return ErrorFormat("ErrorInEitherForm", respond, {JSON: {"anyOf": [ERROR, _SCHEMA]}})
 
 
-def beside(routes: Sequence[Route], settings: Settings, pool: Pool) -> list[Route]:
+def beside(routes: Sequence[Route], settings: Settings, pool: Pool, generator: Generator) -> list[Route]:
     """Our own routes; those whose paths text-embeddings-inference has too answer its requests as well."""
-    theirs = TextEmbeddingsInference(settings, pool)
-    forms: dict[str, tuple[Answering, type[BaseModel], Schema]] = {
-        "/embed": (theirs.embed, EmbedRequest, _VECTORS),
-        "/embed_sparse": (theirs.embed_sparse, SparseRequest, _PAIRS),
-        "/predict": (theirs.predict, PredictRequest, {"anyOf": [_LABELS, array_of(_LABELS)]}),
-        "/tokenize": (theirs.tokenize, TokenizeRequest, _TOKENS),
+    theirs, pipelines = TextEmbeddingsInference(settings, pool), Pipelines(settings, pool, generator)
+    forms: dict[str, tuple[Answering | None, Answering | None, tuple[type[BaseModel], ...], Schema]] = {
+        "/embed": (theirs.embed, None, (EmbedRequest,), _VECTORS),
+        "/embed_sparse": (theirs.embed_sparse, None, (SparseRequest,), _PAIRS),
+        "/predict": (
+            theirs.predict,
+            pipelines.labels,
+            (PredictRequest, LabelsRequest),
+            {"anyOf": [_LABELS, array_of(_LABELS)]},
+        ),
+        "/classify_tokens": (None, pipelines.tokens, (TokensRequest,), _ENTITIES),
+        "/tokenize": (theirs.tokenize, None, (TokenizeRequest,), _TOKENS),
     }
     return [_beside(settings, route, *forms[route.path]) if route.path in forms else route for route in routes]
 
 
-def _beside(settings: Settings, route: Route, answer: Answering, kind: type[BaseModel], schema: Schema) -> Route:
+def _beside(
+    settings: Settings,
+    route: Route,
+    answer: Answering | None,
+    pipeline: Answering | None,
+    kinds: tuple[type[BaseModel], ...],
+    schema: Schema,
+) -> Route:
     first, *others = route.answers
     either = dataclasses.replace(first, content={**first.content, JSON: {"anyOf": [first.content[JSON], schema]}})
     return dataclasses.replace(
         route,
-        answer=Beside(settings, route.answer, answer),
+        answer=Beside(settings, route.answer, answer, pipeline),
         answers=(either, *others),
-        further_requests=(*route.further_requests, kind),
+        further_requests=(*route.further_requests, *kinds),
         description=f"{route.description} {_NOTE}".lstrip(),
         error_format=_errors_beside(route.error_format),
     )
 
 
-def routes(settings: Settings, pool: Pool) -> list[Route]:
-    """POST /, /info and /health."""
+def routes(settings: Settings, pool: Pool, generator: Generator) -> list[Route]:
+    """POST /, /embed_all, /similarity, /info and /health."""
     info = Info(settings, pool)
-    embed = TextEmbeddingsInference(settings, pool).embed
-    root = Root(settings, embed, Rerank(settings, pool, RerankRequest))
+    root = Root(settings, pool, generator)
     described = object_of(model_id=STRING, model_sha=STRING, model_dtype=STRING, model_type={"type": "object"})
     return [
         Route(
@@ -159,16 +204,42 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             methods=("POST",),
             answer=root,
             name="teiRoot",
-            summary="Turn texts into vectors, or rank them, as text-embeddings-inference does",
-            tag="text-embeddings-inference",
+            summary="What a request asks for, or what the models can do with it, as text-embeddings-inference has it",
+            tag=_TAG,
             request=EmbedRequest,
-            further_requests=(RerankRequest,),
+            further_requests=(RerankRequest, SimilarityRequest, LabelsRequest, TokensRequest, TextRequest),
             example=Example({"inputs": ["Hello world!"]}),
-            answers=(Answer({JSON: {"anyOf": [_VECTORS, array_of(object_of(index=INTEGER, score=NUMBER))]}}),),
+            answers=(Answer({JSON: {"anyOf": [_VECTORS, array_of(NUMBER), array_of({"type": "object"})]}}),),
             errors=MODEL_ERRORS,
             error_format=_ERRORS,
             claims=_claims,
             label="POST /",
+        ),
+        Route(
+            path="/embed_all",
+            methods=("POST",),
+            answer=TextEmbeddingsInference(settings, pool).embed_all,
+            name="teiEmbedAll",
+            summary="Turn each token of texts into a vector, as text-embeddings-inference does",
+            tag=_TAG,
+            request=EmbedAllRequest,
+            example=Example({"inputs": ["Hello world!"]}),
+            answers=(Answer({JSON: array_of(_VECTORS)}),),
+            errors=MODEL_ERRORS,
+            error_format=_ERRORS,
+        ),
+        Route(
+            path="/similarity",
+            methods=("POST",),
+            answer=Pipelines(settings, pool, generator).similarity,
+            name="teiSimilarity",
+            summary="How alike are sentences to one? As text-embeddings-inference says it",
+            tag=_TAG,
+            request=SimilarityRequest,
+            example=Example({"inputs": {"source_sentence": "Hello world!", "sentences": ["Hello!", "Goodbye!"]}}),
+            answers=(Answer({JSON: array_of(NUMBER)}),),
+            errors=MODEL_ERRORS,
+            error_format=_ERRORS,
         ),
         Route(
             path="/info",
@@ -176,7 +247,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             answer=info.info,
             name="teiInfo",
             summary="Which model is there? As text-embeddings-inference says it",
-            tag="text-embeddings-inference",
+            tag=_TAG,
             request={"type": "object", "properties": {"model": {**STRING, "description": "Another than the first."}}},
             answers=(Answer({JSON: described}),),
             errors=(ErrorCode.NOT_FOUND, *SERVER_ERRORS),
@@ -188,7 +259,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             answer=info.health,
             name="teiHealth",
             summary="Is a server ready? The status alone says it",
-            tag="text-embeddings-inference",
+            tag=_TAG,
             answers=(
                 Answer({TEXT: STRING}),
                 Answer({TEXT: STRING}, status=503, description="No server is ready."),

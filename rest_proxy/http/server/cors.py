@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+PREFLIGHT = "Access-Control-Request-Method"
+"""The header by which a browser's question is known."""
 _ORIGIN = "Origin"
-_PREFLIGHT = "Access-Control-Request-Method"
 _ASKED_HEADERS = "Access-Control-Request-Headers"
 _EXPOSED = "X-Request-Id, X-Rows, X-Columns, X-Batch-Id, Retry-After, Location"
 _MAX_AGE_S = 600
@@ -41,7 +42,7 @@ class Cors:
     def preflight(self, request_headers: Mapping[str, str], allowed: str) -> dict[str, str] | None:
         """What the answer to a browser's question has, where `allowed` are the path's methods; None if it is none."""
         origin = request_headers.get(_ORIGIN)
-        if origin is None or _PREFLIGHT not in request_headers or not self._allows(origin):
+        if origin is None or PREFLIGHT not in request_headers or not self._allows(origin):
             return None
         asked = request_headers.get(_ASKED_HEADERS, "")
         return {

@@ -202,4 +202,12 @@ class _HttpConnection(FastConnection):
         if isinstance(exc, LineTooLong):
             message = f"the URL or a header is over {self._settings.max_line_bytes} bytes"
             return too_large(message, setting="max_line_bytes")
-        return invalid_argument(f"not an HTTP request: {one_line(message)}")
+        text = one_line(message)
+        if "Content-Length" in text:
+            text = (
+                f"the header Content-Length must be one number, that of the body's bytes, or Transfer-Encoding: {text}"
+            )
+            return invalid_argument(text)
+        return invalid_argument(
+            f"not an HTTP request: {text}; if it is the rest of a body, its Content-Length is too small"
+        )

@@ -234,9 +234,11 @@ async def test_openai_second_prompt_that_cannot_begin_cancels_the_first(
 
 async def test_openai_models(client: AsyncOpenAI) -> None:
     models = [model async for model in client.models.list()]
-    assert [(model.id, model.object) for model in models] == [("minilm", "model"), ("gpt2", "model")]
-    assert (await client.models.retrieve("gpt2")).id == "gpt2"
-    for name in ("docnn", "no such", "ä"):
+    assert [model.id for model in models] == ["docnn", "minilm", "gpt2", "classifier", "reranker"]
+    assert {(model.object, model.created) for model in models} == {("model", 1764280000)}
+    for name in ("gpt2", "reranker"):
+        assert (await client.models.retrieve(name)).id == name
+    for name in ("no such", "ä", "a/b"):
         with pytest.raises(openai.NotFoundError) as missing:
             await client.models.retrieve(name)
         assert missing.value.code == "model_not_found"

@@ -160,6 +160,17 @@ async def test_pytext_better_who_looks_is_greeted(proxy: Proxy) -> None:
     assert (await proxy.ask("HEAD", "/")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("lane=", b"lane: expected "), ("timeout_ms=", b"timeout_ms: "), ("lane=x", b"lane: expected ")],
+)
+async def test_pytext_better_an_empty_option_is_not_ignored(proxy: Proxy, query: str, message: bytes) -> None:
+    for path in ("/", "/any/path"):
+        answer = await proxy.ask("GET", f"{path}?{query}&doc=a")
+        assert answer.status == 400
+        assert answer.body.startswith(message)
+
+
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 

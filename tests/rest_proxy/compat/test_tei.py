@@ -214,3 +214,115 @@ async def test_the_root_of_others_stays(proxy: Proxy) -> None:
     assert answer.body.startswith(b"Z") or b"alarm/set_alarm:" in answer.body
     answer = await proxy.ask("POST", "/elsewhere", data='{"inputs": "a"}', headers=JSON)
     assert answer.status == 404
+
+
+async def test_vectors_of_tokens(of_letters: Proxy) -> None:
+    assert (await post(of_letters, "/embed_all", inputs="ab c")).json == [vectors("ab", "c")]
+    assert (await post(of_letters, "/embed_all", inputs=["a", "b"])).json == [vectors("a"), vectors("b")]
+
+
+@pytest.mark.parametrize("path", ["/similarity", "/"])
+async def test_how_alike_sentences_are(of_letters: Proxy, path: str) -> None:
+    inputs = {"source_sentence": "ab", "sentences": ["ab", "b", "c"]}
+    for parameters in ({}, {"truncate": True}):
+        answer = await post(of_letters, path, inputs=inputs, parameters=parameters)
+        assert answer.json == pytest.approx([1.0, 0.5**0.5, 0.0])
+
+
+@pytest.mark.parametrize("path", ["/predict", "/"])
+async def test_labels_as_huggingface_hub_asks_for_them(of_letters: Proxy, path: str) -> None:
+    """A list for each text, which of one text its client takes out of another."""
+    parameters: dict[str, Any] = {"function_to_apply": "softmax"}
+    best = [{"label": "a", "score": 0.75}, {"label": "b", "score": 0.25}]
+    assert (await post(of_letters, path, inputs="aaab", parameters=parameters)).json == [best]
+    assert (await post(of_letters, path, inputs=["aaab", "aaab"], parameters=parameters)).json == [best, best]
+    parameters = {"function_to_apply": "none", "top_k": 1}
+    assert (await post(of_letters, path, inputs="aaab", parameters=parameters)).json == [[{"label": "a", "score": 3.0}]]
+    own = {"candidate_labels": ["ab", "x"], "hypothesis_template": "{}", "multi_label": True}
+    found = (await post(of_letters, path, inputs="ab", parameters=own)).json
+    assert [one["label"] for one in found] == ["ab", "x"]
+
+
+@pytest.mark.parametrize("path", ["/classify_tokens", "/"])
+async def test_parts_of_texts_as_huggingface_hub_asks_for_them(of_letters: Proxy, path: str) -> None:
+    place = {"word": "Ada", "start": 7, "end": 10, "score": 0.5}
+    answer = await post(of_letters, path, inputs="we met Ada", parameters={"aggregation_strategy": "simple"})
+    assert answer.json == [{"entity_group": "NAME", **place}]
+    parameters = {"aggregation_strategy": "none", "ignore_labels": ["O"]}
+    answer = await post(of_letters, path, inputs=["we met Ada"], parameters=parameters)
+    assert answer.json == [[{"entity": "NAME", "index": 2, **place}]]
+
+
+async def test_texts_go_on(proxy: Proxy, server: ThriftServer) -> None:
+    parameters = {"max_new_tokens": 3, "do_sample": False, "return_full_text": True}
+    answer = await post(proxy, "/", inputs="a", parameters=parameters, stream=False)
+    assert answer.json == [{"generated_text": "a new föld of 🙂 study"}]
+    [(_, how, _)] = server.named("generate")
+    assert (how.max_tokens, how.temperature) == (3, 0.0)
+
+
+# What the models serve -> what a request at / gets that only has inputs, and one that has parameters, too.
+AT_ROOT = [
+    (["embed_matrix"], [[0.1, 1.0, -1e-9]], None),
+    (["classify"], [{"score": 0.5, "label": "a"}], [[{"label": "a", "score": 0.5}]]),
+    (
+        ["classify_tokens_batch"],
+        [{"entity_group": "PER", "word": "a", "start": 0, "end": 1, "score": 0.5}],
+        [{"entity_group": "PER", "word": "a", "start": 0, "end": 1, "score": 0.5}],
+    ),
+    (["generate"], [{"generated_text": " new föld of 🙂 study"}], [{"generated_text": " new föld of 🙂 study"}]),
+]
+
+
+@pytest.mark.parametrize(("methods", "plain", "with_parameters"), AT_ROOT)
+async def test_the_root_does_what_the_model_can(
+    proxy: Proxy, server: ThriftServer, methods: list[str], plain: Any, with_parameters: Any
+) -> None:
+    server.list_models = lambda: [  # type: ignore[method-assign]
+        ModelInfo("m", "0123456789ab", "", ModelState.READY, "m", methods, methods, LIMITS, False, {})
+    ]
+    assert (await post(proxy, "/", inputs="a")).json == plain
+    answer = await post(proxy, "/", inputs="a", parameters={})
+    if with_parameters is None:
+        message = "no model classifies texts or tokens, or generates"
+        assert (answer.status, answer.json["error"]) == (404, message)
+    else:
+        assert answer.json == with_parameters
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "message"),
+    [
+        ("/embed_all", {"inputs": 1}, 400, "inputs: expected a string or a list of strings"),
+        ("/similarity", {"inputs": "a"}, 400, "inputs: expected an object, got 'a'"),
+        ("/similarity", {"inputs": {"source_sentence": "a"}}, 400, "inputs.sentences: this field is required"),
+        (
+            "/similarity",
+            {"inputs": {"source_sentence": "a", "sentences": []}},
+            400,
+            "inputs.sentences: the list is empty",
+        ),
+        (
+            "/similarity",
+            {"inputs": {"source_sentence": "a", "sentences": ["b", "b" * 21]}, "parameters": {"truncate": False}},
+            413,
+            "inputs.sentences[1]: ",
+        ),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"] * 2049}}, 413, "inputs.sentences: 2049"),
+        ("/predict", {"inputs": "a", "parameters": {"x": 1}}, 400, "parameters.x: there is no such field"),
+        ("/predict", {"inputs": "a", "parameters": {"top_k": 0}}, 400, "parameters.top_k: must be at least 1"),
+        (
+            "/classify_tokens",
+            {"inputs": "a", "parameters": {"stride": 1}},
+            400,
+            "parameters.stride: texts are read whole",
+        ),
+        ("/", {"inputs": "a", "parameters": {"max_new_tokens": 1}, "stream": True}, 400, "stream: "),
+    ],
+)
+async def test_refusals_of_further_tasks(
+    of_letters: Proxy, path: str, fields: dict[str, Any], status: int, message: str
+) -> None:
+    answer = await post(of_letters, path, **fields)
+    assert (answer.status, answer.json["error_type"]) == (status, "Validation"), answer.json
+    assert message in answer.json["error"]

@@ -76,6 +76,40 @@ async def test_options_of_the_root_say_whether_it_is_ready(proxy: Proxy, server:
     assert (await proxy.ask("OPTIONS", "/", headers=PREFLIGHT)).status == 204
 
 
+@pytest.mark.parametrize("path", ["/", "//", "/?x=1", "/v2/models/minilm/infer", "/swagger"])
+async def test_options_of_paths_with_several_routes(proxy: Proxy, path: str) -> None:
+    answer = await proxy.ask("OPTIONS", path)
+    allowed = "GET, HEAD, POST, OPTIONS" if "/" * len(path.partition("?")[0]) in path else None
+    assert answer.status == 204
+    assert answer.headers["Allow"] == (allowed or ("POST, OPTIONS" if "infer" in path else "GET, HEAD, OPTIONS"))
+
+
+async def test_options_may_have_a_document_for_pytext(proxy: Proxy) -> None:
+    assert b"alarm/set_alarm" in (await proxy.ask("OPTIONS", "/?doc=a")).body
+    assert (await proxy.ask("OPTIONS", "/nothing")).status == 404
+
+
+async def test_every_get_is_answered_to_head(proxy: Proxy) -> None:
+    paths = (await proxy.ask("GET", "/")).json["paths"]
+    document = (await proxy.ask("GET", "/openapi.json")).json["paths"]
+    without_fields = [path for path in paths if "{" not in path and "get" in document.get(path, {})]
+    assert len(without_fields) > 20
+    for path in without_fields:
+        told, asked = (await proxy.ask("HEAD", path)), (await proxy.ask("GET", path))
+        assert (told.status, told.body) == (asked.status, b""), path
+        assert told.headers["Content-Type"] == asked.headers["Content-Type"]
+        allowed = (await proxy.ask("OPTIONS", path)).headers["Allow"].split(", ")
+        assert {"GET", "HEAD", "OPTIONS"} <= set(allowed)
+
+
+async def test_a_browser_may_ask_first_for_pytexts_route(new_proxy: Callable[..., Any], server: ThriftServer) -> None:
+    proxy = await new_proxy(server, cors_origins=("https://app.example",))
+    for path in ("/?doc=a", "/elsewhere?doc=a", "/"):
+        answer = await proxy.ask("OPTIONS", path, headers=PREFLIGHT)
+        assert answer.status == 204
+        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+
+
 async def test_other_origins_may_not_call_unless_a_setting_says_so(proxy: Proxy) -> None:
     answer = await proxy.ask("GET", "/healthz", headers=ORIGIN)
     assert not any(name.startswith("Access-Control") for name in answer.headers)
@@ -166,6 +200,40 @@ async def test_a_body_by_gzips_old_name(new_proxy: Callable[..., Any], server: T
 async def test_json_sent_as_a_form_says_how_to_send_it(proxy: Proxy, path: str) -> None:
     said = await proxy.curl("-d", '{"doc": "a"}', f"URL{path}")
     assert "curl --json" in json.loads(said)["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/completions", "/v1/embeddings", "/api/inference"])
+async def test_json_without_a_content_type_says_how_to_send_it(proxy: Proxy, path: str) -> None:
+    said = await proxy.curl("-H", "Content-Type:", "-d", '{"doc": "a"}', f"URL{path}")
+    assert "the body has no content type" in said
+    assert "curl --json" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "message"),
+    [
+        ("/embed", {"doc": "a"}, "doc: there is no such field; did you mean text?"),
+        ("/embed", {"documents": ["a"]}, "documents: there is no such field; did you mean texts?"),
+        ("/predict", {"texts": ["a"]}, "texts: there is no such field; did you mean docs?"),
+        ("/predict", {"doc": "a", "labels": ["a"]}, "labels: there is no such field; did you mean candidate_labels?"),
+        ("/predict", {"doc": "a", "text": "a"}, "text: there is no such field"),
+        (
+            "/generate",
+            {"prompt": "a", "max_new_tokens": 3},
+            "max_new_tokens: there is no such field; did you mean max_tokens?",
+        ),
+        ("/rerank", {"querry": "a", "texts": ["a"]}, "query: this field is required; is it what you sent as querry?"),
+    ],
+)
+async def test_wrong_fields_name_what_is_called_so_elsewhere(
+    proxy: Proxy, path: str, fields: dict[str, Any], message: str
+) -> None:
+    assert (await proxy.ask("POST", path, json=fields)).json["error"]["message"] == message
+
+
+async def test_other_interfaces_name_the_right_field_too(proxy: Proxy) -> None:
+    answer = await proxy.ask("POST", "/v1/embeddings", json={"model": "m", "texts": ["a"]})
+    assert answer.json["error"]["message"] == "input: this field is required; is it what you sent as texts?"
 
 
 async def test_a_wrong_field_names_the_right_one(proxy: Proxy) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.rest_proxy.conftest import Answer, Proxy
     from tests.rest_proxy.thrift_server import ThriftServer
 
-HERE = {"id": "job-1", "name": "gpt2"}  # what a path must name with the tests' server
+HERE = {"id": "job-1", "version": "0"}  # what a path must name with the tests' server
 WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("get", "/?x=1", {"headers": {"Accept": JSON}}),
     ("get", "/predict", {}),
@@ -35,6 +35,13 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("post", "/v1/completions", {"json": {}}),
     ("post", "/v1/completions", {"data": b"{"}),
     ("get", "/v1/models/no-such", {}),
+    ("post", "/v2/models/gpt2/infer", {"json": {}}),
+    ("get", "/v2/models/none", {}),
+    ("post", "/v1/models/gpt2:predict", {"json": {}}),
+    ("get", "/v1/models/none/metadata", {}),
+    ("post", "/classify", {"json": {}}),
+    ("post", "/similarity", {"json": {}}),
+    ("get", "/swagger-ui/none", {}),
     ("post", "/api/inference", {"json": {"input": [1]}}),
     ("post", "/text-generation/generate", {"json": {}}),
     ("post", "/batches", {"json": {}}),
@@ -42,7 +49,15 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("get", "/batches/no-such", {}),
     ("delete", "/batches/no-such", {}),
 ]
-PLACEHOLDERS = {"/v1/models/no-such": "/v1/models/{name}", "/batches/no-such": "/batches/{id}"}
+PLACEHOLDERS = {
+    "/v1/models/no-such": "/v1/models/{name}",
+    "/batches/no-such": "/batches/{id}",
+    "/v2/models/gpt2/infer": "/v2/models/{name}/infer",
+    "/v2/models/none": "/v2/models/{name}",
+    "/v1/models/gpt2:predict": "/v1/models/{name}:predict",
+    "/v1/models/none/metadata": "/v1/models/{name}/metadata",
+    "/swagger-ui/none": "/swagger-ui/{file}",
+}
 
 
 @pytest.fixture
@@ -75,13 +90,19 @@ async def test_every_route_is_in_the_document_and_nothing_else(proxy: Proxy, rou
             assert statuses <= set(operation["responses"])
 
 
+def version_in(route: Route) -> dict[str, str]:
+    """The version of the tests' models, as the route's protocol writes it."""
+    return {**HERE, "version": "0123456789ab"} if route.tag == "open-inference" else HERE
+
+
 async def test_every_example_is_answered_as_described(proxy: Proxy, server: ThriftServer, routes: list[Route]) -> None:
     document = await document_of(proxy)
     server.jobs_end_at_once = True
     await proxy.ask("POST", "/batches", json={"method": "predict", "input": "/in/", "output": "/out/"})
     server.jobs["job-1"] = next(iter(server.jobs.values()))
     asked = set()
-    for route, method, path, body in example_requests(routes, HERE):
+    examples = (example for one in routes for example in example_requests([one], version_in(one)))
+    for route, method, path, body in examples:
         answer = await proxy.ask(method, path, **({} if body is None else {"json": body}))
         assert answer.status == route.example.status, (method, path, answer.body)
         check(document, method, route.path, answer)

@@ -184,7 +184,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             name="detokenize",
             summary="Put tokens together to a text, as vLLM does",
             description="Special tokens are written by their names.",
-            tag="operations",
+            tag="vllm",
             request=DetokenizeRequest,
             example=Example({"model": "gpt2", "tokens": [5, 6]}),
             answers=(Answer({JSON: object_of(prompt=STRING)}, examples={JSON: {"prompt": "Hello"}}),),
