@@ -42,7 +42,11 @@ enum ErrorCode {
   /** The caller went away, or cancelled. HTTP 499. */
   CANCELLED = 7,
   /** A fault of the server or of the model; the server's log has the details under request_id. HTTP 500. */
-  INTERNAL = 8
+  INTERNAL = 8,
+  /** No token or certificate, or one that is not known. HTTP 401. */
+  UNAUTHENTICATED = 9,
+  /** The caller is known, but may not do this. HTTP 403. */
+  PERMISSION_DENIED = 10
 }
 
 exception PredictionError {

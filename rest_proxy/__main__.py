@@ -10,6 +10,9 @@ import uvloop
 
 from process import logs
 from process.files import raise_open_files_limit
+from process.security.openness import OpenError
+from process.security.tls import TlsError
+from process.security.token_file import TokenFileError
 from rest_proxy.config import SETTINGS_ON_STDIN, Settings, parse_settings
 
 if TYPE_CHECKING:
@@ -33,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_open_files_limit(_open_files(settings), "max_connections, connections, max_generations")
     try:
         uvloop.run(serve(settings, ends_with_stdin=is_child))
+    except TokenFileError as error:
+        print(f"{error} (setting token_file)", file=sys.stderr)
+        return 1
+    except (OpenError, TlsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"cannot serve on {settings.host}:{settings.port}: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,8 @@ import structlog
 from aiohttp import web
 from predictor.ttypes import ErrorCode
 
+from process.security.addresses import RequestRates, address_of
+from process.security.visits import VISIT
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
 from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
@@ -30,9 +32,10 @@ from rest_proxy.http.fast.direct import DirectRequest
 from rest_proxy.http.fast.heads import given_id
 from rest_proxy.http.fast.request import SmallRequest
 from rest_proxy.http.responses import REQUEST_ID, Whole
-from rest_proxy.http.route import Route, tidy
+from rest_proxy.http.route import Entrance, Route, tidy
 from rest_proxy.http.server.compression import compressed
 from rest_proxy.http.server.cors import PREFLIGHT, Cors
+from rest_proxy.http.server.origins import Origins
 from rest_proxy.metrics import Metrics
 from rest_proxy.openapi.document import OpenApi
 from rest_proxy.routes import (
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from rest_proxy.config import Settings
     from rest_proxy.http.fast.direct import Client, Run, Running
     from rest_proxy.http.fast.heads import Head
+    from rest_proxy.http.server.door import Door
 
 _OF_MODELS = ("/v1/models/", "/v2/models/")  # paths that name a model
 _SHOWN = 256  # characters of a path
@@ -69,7 +73,9 @@ class Application:
     The routes are found by whole paths, because every path that is none of ours belongs to PyText's route.
     """
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, pool: Pool, door: Door | None = None) -> None:
+        """`door` knows who comes in; without one everybody may."""
+        self._door = door
         self._settings = settings
         self._pool = pool
         self._metrics = Metrics(pool)
@@ -87,6 +93,8 @@ class Application:
         self.leaving = False
         """Soon no request is taken any more: whoever asks is to ask elsewhere the next time."""
         self._cors = Cors(settings.cors_origins)
+        self._rates = RequestRates(settings.requests_per_address) if settings.requests_per_address else None
+        self._origins = Origins(settings, self._cors) if door is None or not door.closed else None
         self.routes = _routes(settings, pool, generator, self._metrics, self)
         # Beside the document: what it takes and gives is no JSON, and predictor.thrift says what it is.
         self._table = RouteTable([*self.routes, *thrift.routes(settings, pool)])
@@ -110,6 +118,8 @@ class Application:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, whatever happens."""
+        if self._door is not None:
+            VISIT.set(self._door.visit(request.headers, request.transport))
         return await self._noted(self._table.find(request.rel_url.raw_path, request), request)
 
     def short_route(self, head: Head) -> Route | None:
@@ -121,6 +131,12 @@ class Application:
 
     def start(self, head: Head, body: bytes, client: Client) -> Running:
         """Begin to answer a request that has such a route."""
+        if self._door is None:
+            return self._start(head, body, client)
+        visit = self._door.visit(head.headers, client.transport)
+        return self._pool.act(visit, self._start, head, body, client)
+
+    def _start(self, head: Head, body: bytes, client: Client) -> Running:
         route: Route = head.route
         direct = route.direct
         if direct is not None and (not route.methods or head.method in route.methods):
@@ -134,8 +150,15 @@ class Application:
         # It has what answers of small requests use.
         return self.run(self._noted(route, cast("web.BaseRequest", small)), client.answered)
 
-    def admit(self, route: Route, _request: Any) -> None:
+    def admit(self, route: Route, request: Any) -> None:
         """Let a request begin, whichever way it goes: it has headers and a transport. Raises HttpError."""
+        if self._rates is not None and (wait_s := self._rates.take(address_of(request.transport))) > 0:
+            message = f"over {self._rates.rate:g} requests a second come from this address"
+            raise overloaded(message, setting="requests_per_address", retry_after_ms=int(wait_s * 1000) + 1)
+        if self._origins is not None:
+            self._origins.check(request.headers, route)
+        if self._door is not None and (visit := self._pool.visit) is not None:
+            self._door.check(route, visit)
         if route.bounded and self.in_progress > self._max_requests:
             raise overloaded(f"over {self._max_requests} requests are in progress", setting="max_requests")
 
@@ -287,6 +310,7 @@ def _nowhere(paths: Iterable[str]) -> Route:
         answers=(),
         error_format=pytext.ERRORS,
         bounded=False,
+        entrance=Entrance.OPEN,
         label="no such path",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator
@@ -9,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from process.command_line import Command, parse
 from process.logs import LogSettings
+from process.security.tls import TlsSettings
 from process.settings import CommandSettings, SettingsGroup, Strings, setting
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Addresses(SettingsGroup, title="Addresses"):
     )
     host: str = setting(
         "127.0.0.1",
-        "address to listen on; 0.0.0.0: every interface; ::: every interface, with IPv4 and IPv6",
+        "address to listen on; 0.0.0.0: every interface; ::: with IPv4 and IPv6; both need token_file or insecure",
         to="rest_proxy",
     )
     port: int = setting(8080, "port to listen on; 0: the system chooses", ge=0, le=65535, to="rest_proxy")
@@ -90,6 +92,28 @@ class Addresses(SettingsGroup, title="Addresses"):
         "inherited file descriptor to which the proxy writes its port, as one line, once it listens",
         ge=3,
         to="rest_proxy",
+    )
+
+
+class Callers(SettingsGroup, title="Who may call"):
+    """The same for the server and the proxy."""
+
+    token_file: Path | None = setting(
+        None,
+        "file of the tokens of those who may call, and of their rights (predictor-token makes them); read again when it"
+        " changes; without it everybody may do everything",
+        to=("rest_proxy", "server.lifecycle", "proxy"),
+    )
+    insecure: bool = setting(
+        False,
+        "let everybody call who reaches the ports, where other machines do and there are no tokens",
+        to=("rest_proxy", "server.lifecycle", "proxy"),
+    )
+    requests_per_address: float = setting(
+        0,
+        "maximum number of requests a second from one address, on each port; more are OVERLOADED; 0: no limit",
+        ge=0,
+        to=("rest_proxy", "server.lifecycle", "proxy"),
     )
 
 
@@ -127,6 +151,19 @@ class ProxyDeadlines(Deadlines, title="Deadlines of HTTP requests"):
     generation_timeout_ms: int = setting(
         600_000,
         "timeout of a request that generates text and does not ask for one",
+        unit="ms",
+        ge=1,
+        to="rest_proxy",
+    )
+    first_byte_timeout_ms: int = setting(
+        30_000, "time after which a connection is closed from which nothing has come", unit="ms", ge=1, to="rest_proxy"
+    )
+    head_timeout_ms: int = setting(
+        10_000, "maximum time for the head of a request to arrive", unit="ms", ge=1, to="rest_proxy"
+    )
+    write_timeout_ms: int = setting(
+        60_000,
+        "time after which a connection is closed whose client reads nothing of an answer",
         unit="ms",
         ge=1,
         to="rest_proxy",
@@ -178,6 +215,12 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
     )
     max_connections: int = setting(
         4096, "maximum number of HTTP connections; more are answered with 503", ge=1, to="rest_proxy"
+    )
+    max_connections_per_address: int = setting(
+        1024,
+        "maximum number of HTTP connections from one address; more are answered with 429; 0: no limit",
+        ge=0,
+        to="rest_proxy",
     )
     max_generations: int = setting(
         256,
@@ -240,6 +283,12 @@ class Backends(SettingsGroup, title="Calls to the Thrift servers"):
         le=60_000,
         to="rest_proxy",
     )
+    thrift_ca: Path | None = setting(
+        None, "file with the authorities of the servers' certificates (PEM): they are called by TLS", to="rest_proxy"
+    )
+    thrift_certificate: Path | None = setting(
+        None, "file with the certificate, and its key, that is shown to servers that ask for one (PEM)", to="rest_proxy"
+    )
     max_reply_bytes: int = setting(
         64 << 20, "maximum size of a server's reply", unit="bytes", ge=1024, le=1 << 30, to="rest_proxy"
     )
@@ -252,6 +301,13 @@ class Answers(SettingsGroup, title="Answers"):
         (),
         "origin whose pages may call, such as https://app.example, or *; may be given more than once",
         unit="origin",
+        to="rest_proxy",
+    )
+    hosts: Strings = setting(
+        (),
+        "name by which HTTP is reached without tokens, beside addresses and names without a dot, or *; may be given"
+        " more than once",
+        unit="name",
         to="rest_proxy",
     )
     compress_bytes: int = setting(
@@ -269,7 +325,18 @@ class AccessLog(SettingsGroup, title="Access log"):
     access_log: bool = setting(False, "log every request", to="rest_proxy")
 
 
-class Settings(Addresses, ProxyDeadlines, ProxyLimits, Backends, Answers, AccessLog, LogSettings, CommandSettings):
+class Settings(
+    Addresses,
+    Callers,
+    TlsSettings,
+    ProxyDeadlines,
+    ProxyLimits,
+    Backends,
+    Answers,
+    AccessLog,
+    LogSettings,
+    CommandSettings,
+):
     """The proxy's settings."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
@@ -288,7 +355,7 @@ COMMAND = Command(
     examples="""\
   {program}                                        in front of a server on this machine
   {program} --thrift 10.0.0.1:9090,10.0.0.2:9090   in front of two servers
-  PREDICTOR_REST_PORT=80 {program} --host 0.0.0.0  open to others, on port 80""",
+  PREDICTOR_REST_PORT=80 {program} --host 0.0.0.0 --token-file tokens.toml    open to others, on port 80""",
     epilog="Every flag is also the environment variable in square brackets; a flag goes before its variable. PORT, as\n"
     "Cloud Run sets it, is the port where neither is given.",
     host_variables={"port": "PORT"},

@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
+from predictor import Predictor
 
 from process.listening import Listener, tcp_sockets
+from process.security.access import Access, method_names
+from process.security.openness import is_open
+from process.security.tls import TlsListener, tls_of
+from process.security.watch import FileWatch
 from process.signals import on_signals
 from process.supervision import at_end_of_stdin
 from rest_proxy.application import Application
 from rest_proxy.backend.thrift_pool import ThriftPool
+from rest_proxy.http.server.door import Door
 from rest_proxy.http.server.listener import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from process.security.tls import Tls
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
 
@@ -32,16 +39,25 @@ log = structlog.get_logger(__name__)
 class Serving:
     """The proxy, from start to stop. Belongs to the event loop that runs when it is made.
 
-    `pool` answers its calls; without it the Thrift servers of the settings do.
+    `pool` answers its calls, `access` knows the callers, and `tls` is what the port speaks; without `pool` the Thrift
+    servers of the settings answer, and their files say the rest. Raises TokenFileError and TlsError.
     """
 
-    def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool | None = None, access: Access | None = None, tls: Tls | None = None
+    ) -> None:
         self._settings = settings
-        self._pool = ThriftPool(settings) if pool is None else pool
-        self._application = Application(settings, self._pool)
+        self._files = FileWatch()
+        door = None if access is None else Door(access, hands_on=False)
+        if pool is None:
+            pool, door = ThriftPool(settings), Door(_access(settings, self._files), hands_on=True)
+            tls = tls_of(settings, self._files)
+        self._pool = pool
+        self._tls = tls
+        self._application = Application(settings, pool, door)
         self._http_server = HttpServer(self._application, settings)
         self._runner = web.ServerRunner(self._http_server, shutdown_timeout=settings.drain_timeout_ms / 1000)
-        self._listener: Listener | None = None
+        self._listener: Listener | TlsListener | None = None
 
     async def start(self) -> int:
         """Listen; the port. Raises OSError when it cannot be had."""
@@ -50,7 +66,14 @@ class Serving:
         await self._runner.setup()
         assert self._runner.server is not None
         sockets = tcp_sockets(settings.host, settings.port, _BACKLOG)
-        listener = self._listener = Listener(sockets, self._runner.server, _BACKLOG)
+        self._files.start()
+        listener: Listener | TlsListener
+        if self._tls is None:
+            listener = Listener(sockets, self._runner.server, _BACKLOG)
+        else:
+            most = (settings.max_connections, settings.max_connections_per_address)
+            listener = TlsListener(sockets, self._runner.server, self._tls, *most)
+        self._listener = listener
         await listener.start()
         return listener.port
 
@@ -69,6 +92,7 @@ class Serving:
         self._application.drain()
         await self._runner.cleanup()
         await self._pool.close()
+        self._files.stop()
 
 
 @contextlib.asynccontextmanager
@@ -81,8 +105,20 @@ async def listening(settings: Settings, pool: Pool | None = None) -> AsyncIterat
         await serving.stop()
 
 
+def _access(settings: Settings, files: FileWatch) -> Access | None:
+    """The callers, where a file says who may call: else tokens are handed on to the servers, which know them."""
+    if settings.token_file is None:
+        return None
+    access = Access(settings.token_file, method_names(Predictor.Iface))
+    files.add([settings.token_file], access.reload)
+    return access
+
+
 async def serve(settings: Settings, *, ends_with_stdin: bool) -> None:
     """Serve until SIGTERM, SIGINT or, if so, the end of stdin, then drain. A second signal ends the process with 0."""
+    is_closed = settings.token_file is not None or settings.tls_client_ca is not None
+    if settings.ready_fd is None and not is_closed and is_open([settings.host], insecure=settings.insecure):
+        log.warning("open to everybody who reaches the port (setting insecure)", host=settings.host)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     on_signals(stopped.set_result, lambda _: os._exit(0))
     if ends_with_stdin:

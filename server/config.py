@@ -17,8 +17,9 @@ from pydantic_settings import SettingsConfigDict
 import rest_proxy.config
 from process.command_line import Command, parse
 from process.logs import LogSettings
+from process.security.tls import TlsSettings
 from process.settings import CommandSettings, Paths, SettingsGroup, Strings, declared, prefixed, setting
-from rest_proxy.config import MESSAGE_BYTES, Deadlines
+from rest_proxy.config import MESSAGE_BYTES, Callers, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,10 @@ FOLLOW = {
 }
 
 # What the server alone can say to its proxy.
-GIVEN = ("thrift", "ready_fd")
+GIVEN = ("thrift", "ready_fd", "thrift_ca", "thrift_certificate")
+
+# Settings of both that are always the same.
+SHARED = (*Callers.model_fields, *TlsSettings.model_fields)
 
 # Of the time for draining, the share that the proxy may use: its calls end before the Thrift server's may.
 _PROXY_DRAIN_SHARE = 0.8
@@ -142,7 +146,7 @@ class Ports(SettingsGroup, title="Addresses and ports"):
 
     host: str = setting(
         "127.0.0.1",
-        "address to listen on; 0.0.0.0: every interface; ::: every interface, with IPv4 and IPv6",
+        "address to listen on; 0.0.0.0: every interface; ::: with IPv4 and IPv6; both need token_file or insecure",
         to="server.lifecycle",
     )
     port: int = setting(9090, "Thrift port; 0: the system chooses", ge=0, le=65535, to="server.lifecycle")
@@ -192,6 +196,12 @@ class Limits(SettingsGroup, title="Limits of the Thrift port"):
         ge=1,
         to=("server.transport", "server.__main__"),
     )
+    connections_per_address: int = setting(
+        512,
+        "maximum number of Thrift connections from one address; more are closed as they come; 0: no limit",
+        ge=0,
+        to="server.transport",
+    )
     pipelined_calls: int = setting(
         64,
         "maximum number of calls in progress on one connection; while there are so many, it is not read",
@@ -232,6 +242,13 @@ class Limits(SettingsGroup, title="Limits of the Thrift port"):
         "maximum size of a refused message that is read to its end, so that its sender gets the answer",
         unit="bytes",
         ge=1,
+        to="server.transport",
+    )
+    first_byte_s: float = setting(
+        60,
+        "time after which a connection is closed from which nothing has come",
+        unit="s",
+        gt=0,
         to="server.transport",
     )
     idle_s: float = setting(
@@ -460,7 +477,9 @@ if TYPE_CHECKING:
         rest_port: int
         rest_max_connections: int
 else:
-    Rest = prefixed(rest_proxy.config.Settings, "rest_", title="HTTP", to="proxy", left_out=GIVEN, follow=FOLLOW)
+    Rest = prefixed(
+        rest_proxy.config.Settings, "rest_", title="HTTP", to="proxy", left_out=(*GIVEN, *SHARED), follow=FOLLOW
+    )
 
 
 class Settings(
@@ -468,6 +487,8 @@ class Settings(
     ModelHub,
     Upstream,
     Ports,
+    Callers,
+    TlsSettings,
     Deadlines,
     Drain,
     Limits,
@@ -532,7 +553,9 @@ class Settings(
             name: getattr(self, source) for name, source in FOLLOW.items() if source in type(self).model_fields
         } | {"drain_timeout_ms": max(1, int(self.drain_timeout_ms * _PROXY_DRAIN_SHARE))}
         own = {
-            name: getattr(self, f"rest_{name}") for name in rest_proxy.config.Settings.model_fields if name not in GIVEN
+            name: getattr(self, name if name in SHARED else f"rest_{name}")
+            for name in rest_proxy.config.Settings.model_fields
+            if name not in GIVEN
         }
         given = {name: value for name, value in own.items() if name not in follow or value is not None}
         return rest_proxy.config.Settings(**{**follow, **given, "thrift": (thrift,), "ready_fd": None})
@@ -556,7 +579,7 @@ COMMAND = Command(
   {program} --model a=one.pt --model b=folder        two models and their names
   {program} hf://OWNER/NAME                          a model of a hub, fetched into a cache first
   {program} openai://HOST:8000/MODEL                 a model of vLLM, llama.cpp or another such server
-  {program} m.pt --host 0.0.0.0 --rest-port 80       open to others
+  {program} m.pt --host 0.0.0.0 --token-file FILE    open to those who have a token
   {program} m.pt --config server.toml --http off      more settings from a file, and no HTTP
   PREDICTOR_QUEUE_ITEMS=100 {program} m.pt           a setting from the environment""",
     epilog="""\

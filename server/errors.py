@@ -26,6 +26,7 @@ __all__ = [
     "internal",
     "invalid_argument",
     "not_found",
+    "over_rate",
     "overloaded",
     "presentable",
     "too_large",
@@ -56,6 +57,12 @@ def too_large(message: str, *, field: str | None = None, setting: str | None = N
 def overloaded(message: str, retry_after_ms: int, *, setting: str | None = None) -> PredictionError:
     """The queue is full; a new try makes sense after `retry_after_ms` milliseconds."""
     return _error(ErrorCode.OVERLOADED, message, None, setting, retry_after_ms)
+
+
+def over_rate(rate: float, wait_s: float) -> PredictionError:
+    """An address sends more than `rate` requests a second; a new try makes sense after `wait_s` seconds."""
+    message = f"over {rate:g} requests a second come from this address"
+    return _error(ErrorCode.OVERLOADED, message, None, "requests_per_address", int(wait_s * 1000) + 1)
 
 
 def deadline_exceeded(message: str, *, setting: str | None = None) -> PredictionError:

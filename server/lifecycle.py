@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 from predictor.ttypes import ServerStatus
 
+from process.security.access import Access
+from process.security.addresses import RequestRates
+from process.security.openness import OpenError, is_open
+from process.security.tls import Tls, TlsError, tls_of
+from process.security.token_file import TokenFileError
+from process.security.watch import FileWatch
 from process.signals import on_signals
 from process.version import VERSION
 from server import metrics
@@ -24,6 +30,7 @@ from server.errors import ModelError
 from server.models.registry import Registry, parse_location
 from server.proxy.child import Proxy, ProxyError, loopback
 from server.rpc.handler import Handler
+from server.security.gate import METHODS, Gate
 from server.transport.limits import limits_of
 from server.transport.server import ThriftServer
 
@@ -63,11 +70,16 @@ class Server:
         self.registry = Registry(settings)
         self._jobs = _jobs(settings, self.registry)
         self._handler = Handler(self.registry, settings, self.status, self._jobs)
-        self._thrift = ThriftServer(self._handler, limits_of(settings), log)
+        self._files = FileWatch()
+        self._gate = _gate(settings, self.registry, self._files)
+        self._tls = _tls(settings, self._files)
+        rates = RequestRates(settings.requests_per_address) if settings.requests_per_address else None
+        self._thrift = ThriftServer(self._handler, limits_of(settings), log, self._gate, self._tls, rates)
         self._http: Inside | Proxy | None = None
 
     async def run(self) -> None:
         """From start to stop. Raises StartError."""
+        _warn_if_open(self._settings)
         on_signals(self._on_signal, self._on_second_signal)
         try:
             await self._listen()
@@ -105,6 +117,7 @@ class Server:
 
     async def _listen(self) -> None:
         """Open the ports first: a probe learns that the server is alive, and why it is not ready yet."""
+        self._files.start()
         settings = self._settings
         with _listening(settings.host, settings.port, "port"):
             await self._thrift.start(settings.host, settings.port, proxy_protocol=settings.proxy_protocol)
@@ -119,6 +132,7 @@ class Server:
                     self.status,
                     self.registry.truncated,
                     self._thrift.counters,
+                    self._gate.access if self._gate is not None else None,
                 )
 
     def _name_models(self) -> None:
@@ -157,7 +171,9 @@ class Server:
         if settings.http == "inside":
             from server.proxy.inside import Inside  # only now: a server without HTTP needs no HTTP library
 
-            self._http = inside = Inside(settings, self._thrift.port, self._handler, self.status, self._thrift.answer)
+            self._http = inside = Inside(
+                settings, self._thrift.port, self._handler, self.status, self._thrift.answer, self._gate, self._tls
+            )
             with _listening(settings.http_host, settings.rest_port, "rest_port"):
                 await inside.start()
         elif settings.http == "proxy":
@@ -237,6 +253,45 @@ def _jobs(settings: Settings, registry: Registry) -> Jobs | NoJobs:
         return Jobs(settings, registry)
     except (StoreError, LocationError) as error:
         raise StartError(str(error)) from None
+
+
+def _warn_if_open(settings: Settings) -> None:
+    """Say it where everybody may call who reaches the ports. Raises StartError where nobody has said that they may."""
+    hosts = [settings.host] if settings.http == "off" else [settings.host, settings.http_host]
+    try:
+        if (
+            settings.token_file is None
+            and settings.tls_client_ca is None
+            and is_open(hosts, insecure=settings.insecure)
+        ):
+            log.warning("open to everybody who reaches the ports (setting insecure)", hosts=hosts)
+    except OpenError as error:
+        raise StartError(str(error)) from None
+
+
+def _tls(settings: Settings, files: FileWatch) -> Tls | None:
+    """What the ports speak beside plain TCP. Raises StartError."""
+    try:
+        tls = tls_of(settings, files)
+    except TlsError as error:
+        raise StartError(str(error)) from None
+    if tls is not None and settings.proxy_protocol:
+        raise StartError("with TLS, the ports take no headers of balancers (setting proxy_protocol)")
+    if tls is not None and settings.http == "proxy":
+        raise StartError("with TLS, HTTP is served inside, or by a proxy that you start (setting http)")
+    return tls
+
+
+def _gate(settings: Settings, registry: Registry, files: FileWatch) -> Gate | None:
+    """What looks at every call, where there are tokens. Raises StartError."""
+    if settings.token_file is None:
+        return None
+    try:
+        access = Access(settings.token_file, METHODS)
+    except TokenFileError as error:
+        raise StartError(f"{error} (setting token_file)") from None
+    files.add([settings.token_file], access.reload)
+    return Gate(access, registry.default_name)
 
 
 @contextlib.contextmanager

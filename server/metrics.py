@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from process.security.access import UNAUTHENTICATED, AccessError, Visit, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from predictor.ttypes import ModelStatus, ServerStatus
 
+    from process.security.access import Access
     from server.transport.counters import Counters
 
     Families = Iterator[CounterMetricFamily | GaugeMetricFamily]
@@ -78,11 +84,45 @@ def serve(
     status: Callable[[], ServerStatus],
     truncated: Callable[[], dict[str, int]],
     counters: Counters,
+    access: Access | None = None,
 ) -> None:
-    """Serve /metrics in a thread of its own. Raises OSError when the port is taken."""
+    """Serve /metrics in a thread of its own, where `access` is given to those who have the right. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(Collector(status, truncated, counters))
-    start_http_server(port, host, registry)
+    if access is None:
+        start_http_server(port, host, registry)
+        return
+    application = _guarded(make_wsgi_app(registry), access)
+    server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = 10  # seconds for a request to come
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        """Scrapes are not logged."""
+
+
+def _guarded(application: Any, access: Access) -> Any:
+    """The WSGI application for those who have the right."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        names = {"Authorization": "HTTP_AUTHORIZATION", "X-Api-Key": "HTTP_X_API_KEY"}
+        headers = {name: environ[variable] for name, variable in names.items() if variable in environ}
+        visit = Visit(access.by_token(token_of(headers)), "metrics", None)
+        visit.address = environ.get("REMOTE_ADDR")
+        assert visit.caller is not None
+        try:
+            visit.caller.require_right("metrics")
+        except AccessError as error:
+            visit.refused(error.code, error.message, "/metrics")
+            status = "401 Unauthorized" if error.code == UNAUTHENTICATED else "403 Forbidden"
+            start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("WWW-Authenticate", "Bearer")])
+            return [f"{error.message}\n".encode()]
+        return application(environ, start_response)
+
+    return answer
 
 
 def _family(

@@ -29,6 +29,8 @@ class ErrorCode(object):
     UNAVAILABLE = 6
     CANCELLED = 7
     INTERNAL = 8
+    UNAUTHENTICATED = 9
+    PERMISSION_DENIED = 10
 
     _VALUES_TO_NAMES = {
         1: "INVALID_ARGUMENT",
@@ -39,6 +41,8 @@ class ErrorCode(object):
         6: "UNAVAILABLE",
         7: "CANCELLED",
         8: "INTERNAL",
+        9: "UNAUTHENTICATED",
+        10: "PERMISSION_DENIED",
     }
 
     _NAMES_TO_VALUES = {
@@ -50,6 +54,8 @@ class ErrorCode(object):
         "UNAVAILABLE": 6,
         "CANCELLED": 7,
         "INTERNAL": 8,
+        "UNAUTHENTICATED": 9,
+        "PERMISSION_DENIED": 10,
     }
 
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from predictor.ttypes import PredictionError
 from thrift.Thrift import TApplicationException
 
+from process.security.visits import VISIT
+from rest_proxy.backend.headers import with_token, without_header
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,6 +98,9 @@ class Connection(asyncio.Protocol):
         self._seqid = self._seqid % _MAX_SEQID + 1
         try:
             frame = method.encode(self._seqid, arguments)
+            visit = VISIT.get()
+            if visit is not None and visit.token is not None:
+                frame = with_token(frame, self._seqid, visit.token)
         except Exception:
             if not self._calls:
                 self._on_idle(self)
@@ -161,6 +167,7 @@ class Connection(asyncio.Protocol):
             self.close("the server sent an answer that nobody asked for")
             return
         call = self._calls.popleft()
+        frame = without_header(frame)
         if not call.reply.done():
             try:
                 call.reply.set_result(call.method.decode(frame, call.seqid))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from process.security.visits import VISIT
 from rest_proxy.backend.connection import ConnectionLost
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from rest_proxy.config import Address, Settings
 
 _LENGTH_BYTES = 4
@@ -18,14 +21,19 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Messages:
     """Connections to one server, kept for the next message while there are at most `settings.connections`."""
 
-    def __init__(self, address: Address, settings: Settings) -> None:
+    def __init__(self, address: Address, settings: Settings, tls: SSLContext | None = None) -> None:
+        self._tls = tls
         self._address = address
         self._settings = settings
         self._idle: list[_Streams] = []
 
     async def answer(self, message: bytes, *, is_oneway: bool) -> bytes:
         """The answer to a message without its frame; empty to one that wants none. Raises ConnectionLost."""
-        streams = await self._connection()
+        visit = VISIT.get()
+        token = visit.token if visit is not None else None
+        streams = await self._connection(new=token is not None)
+        if token is not None:  # the connection is this caller's, from its first line to its end
+            streams[1].write(b"Bearer " + token.encode("utf-8", "surrogateescape") + b"\n")
         try:
             answer = await self._exchange(streams, message, is_oneway=is_oneway)
         except BaseException as error:
@@ -33,7 +41,7 @@ class Messages:
             if isinstance(error, OSError | EOFError):
                 raise ConnectionLost("the server closed the connection", sent=True) from None
             raise
-        if len(self._idle) < self._settings.connections:
+        if token is None and len(self._idle) < self._settings.connections:
             self._idle.append(streams)
         else:
             streams[1].close()
@@ -45,8 +53,8 @@ class Messages:
             writer.transport.abort()
         self._idle.clear()
 
-    async def _connection(self) -> _Streams:
-        while self._idle:
+    async def _connection(self, *, new: bool) -> _Streams:
+        while self._idle and not new:
             reader, writer = self._idle.pop()
             if not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
@@ -57,7 +65,7 @@ class Messages:
             async with asyncio.timeout(timeout_ms / 1000):
                 if path is not None:
                     return await asyncio.open_unix_connection(path)
-                return await asyncio.open_connection(self._address.host, self._address.port)
+                return await asyncio.open_connection(self._address.host, self._address.port, ssl=self._tls)
         except TimeoutError:
             reason = f"connecting took over {timeout_ms} ms (setting connect_timeout_ms)"
             raise ConnectionLost(reason, sent=False) from None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from process.security.access import Visit
     from rest_proxy.backend.contract import Method
+
+
+T = TypeVar("T")
 
 
 class Server(Protocol):
@@ -93,6 +97,15 @@ class Pool(ABC):
 
         Raises PredictionError when no server could answer.
         """
+
+    @abstractmethod
+    def act(self, visit: Visit, begin: Callable[..., T], *arguments: Any) -> T:
+        """What `begin(*arguments)` gives; its calls, and those of requests that it runs, are the caller's."""
+
+    @property
+    @abstractmethod
+    def visit(self) -> Visit | None:
+        """Whose request is answered now."""
 
     @abstractmethod
     def run(self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Running:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from predictor.ttypes import ErrorCode, PredictionError
 
+from process.security.tls import client_context
+from process.security.visits import VISIT
 from rest_proxy.backend.connection import ConnectionLost, DeadlinePassed
 from rest_proxy.backend.pool import Pool
 from rest_proxy.backend.upstream import Upstream
@@ -15,11 +17,14 @@ from rest_proxy.backend.upstream import Upstream
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from process.security.access import Visit
     from rest_proxy.backend.contract import Method
     from rest_proxy.backend.pool import Server
     from rest_proxy.config import Settings
 
 _TRIES = 2
+
+T = TypeVar("T")
 
 
 class ThriftPool(Pool):
@@ -31,7 +36,8 @@ class ThriftPool(Pool):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._upstreams = [Upstream(address, settings, self._loop) for address in settings.thrift]
+        tls = client_context(settings.thrift_ca, settings.thrift_certificate)
+        self._upstreams = [Upstream(address, settings, self._loop, tls) for address in settings.thrift]
 
     @property
     def upstreams(self) -> list[Upstream]:
@@ -119,8 +125,23 @@ class ThriftPool(Pool):
             tried = upstream
         raise failure or self._unavailable(self._why_unreachable())
 
+    def act(self, visit: Visit, begin: Callable[..., T], *arguments: Any) -> T:
+        """See Pool."""
+        before = VISIT.set(visit)
+        try:
+            return begin(*arguments)  # tasks have what is set when they are made
+        finally:
+            VISIT.reset(before)
+
+    @property
+    def visit(self) -> Visit | None:
+        """See Pool."""
+        return VISIT.get()
+
     def run(
-        self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]
+        self,
+        request: Coroutine[Any, Any, Any],
+        on_done: Callable[[Any, BaseException | None], object],
     ) -> asyncio.Task[Any]:
         """See Pool."""
 

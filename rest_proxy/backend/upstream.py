@@ -11,12 +11,14 @@ import structlog
 from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
+from process.security.visits import VISIT
 from rest_proxy.backend.connection import Connection, ConnectionLost, DeadlinePassed
 from rest_proxy.backend.contract import STATUS
 from rest_proxy.backend.messages import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ssl import SSLContext
 
     from rest_proxy.backend.contract import Method
     from rest_proxy.config import Address, Settings
@@ -38,7 +40,10 @@ class Upstream:
     that the server is down, drains, or is back.
     """
 
-    def __init__(self, address: Address, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, address: Address, settings: Settings, loop: asyncio.AbstractEventLoop, tls: SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self.address = address
         self.calls = 0  # in flight
         self.status: Any = None  # the contract's ServerStatus, of the last answer
@@ -56,7 +61,7 @@ class Upstream:
         self._watch: asyncio.Task[None] | None = None
         self._doubted = asyncio.Event()
         self._connecting: set[asyncio.Task[None]] = set()
-        self._messages = Messages(address, settings)
+        self._messages = Messages(address, settings, tls)
 
     @property
     def connections(self) -> int:
@@ -177,7 +182,7 @@ class Upstream:
                 if path is not None:
                     await self._loop.create_unix_connection(lambda: connection, path)
                 else:
-                    await self._loop.create_connection(lambda: connection, host, port)
+                    await self._loop.create_connection(lambda: connection, host, port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
             reason = f"connecting took over {self._settings.connect_timeout_ms} ms (setting connect_timeout_ms)"
             connection.close(reason if isinstance(error, TimeoutError) else str(error))
@@ -217,6 +222,7 @@ class Upstream:
         self._unneeded = len(self._idle)
 
     async def _ask_status(self) -> None:
+        VISIT.set(None)  # it is nobody's request, even where somebody's has begun it
         if self._monitor is None or not self._monitor.usable:
             self._monitor = self._open(_ignore)
         wait_s = self._settings.connect_timeout_ms / 1000 + _STATUS_TIMEOUT_S

@@ -124,6 +124,7 @@ def routes(jobs: Jobs, draining: asyncio.Event) -> list[Route]:
             methods=("GET",),
             answer=EmbeddedTf(jobs, draining),
             claims=_claims,
+            changes=True,
             label="/?model",
             name="predictFiles",
             summary="Predict files, as embedded-tf did",

@@ -11,7 +11,7 @@ from rest_proxy.http.content import HTML, JSON, STRING, TEXT, object_of
 from rest_proxy.http.pages import Page, SwaggerUi
 from rest_proxy.http.requests import read_json
 from rest_proxy.http.responses import ErrorFormat, error_headers, json_response
-from rest_proxy.http.route import GET, MODEL_ERRORS, Answer, Example, Route
+from rest_proxy.http.route import GET, MODEL_ERRORS, Answer, Entrance, Example, Route
 from rest_proxy.openapi.swagger import swagger_document
 from rest_proxy.routes.generation import GenerationRequest
 
@@ -104,6 +104,7 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             tag=_TAG,
             answers=(Answer({JSON: {"type": "object"}}),),
             bounded=False,
+            entrance=Entrance.OPEN,
         ),
         Route(
             path="/swagger",
@@ -114,6 +115,7 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             tag=_TAG,
             answers=(Answer({HTML: STRING}, description="The page"),),
             bounded=False,
+            entrance=Entrance.OPEN,
         ),
         Route(
             path="/swagger-ui/{file}",
@@ -126,5 +128,6 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             answers=(Answer({"text/css": STRING, "text/javascript": STRING, TEXT: STRING}, description="The file"),),
             errors=(ErrorCode.NOT_FOUND,),
             bounded=False,
+            entrance=Entrance.OPEN,
         ),
     ]

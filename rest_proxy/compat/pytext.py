@@ -30,7 +30,7 @@ from rest_proxy.http.responses import (
     text_error,
     text_response,
 )
-from rest_proxy.http.route import MODEL_ERRORS, Answer, Direct, Example, Route
+from rest_proxy.http.route import MODEL_ERRORS, Answer, Direct, Entrance, Example, Route
 from rest_proxy.http.validation import what_is_wrong
 from rest_proxy.routes.predictions import SCORES
 
@@ -199,6 +199,7 @@ def routes(settings: Settings, pool: Pool, paths: Sequence[str]) -> list[Route]:
                 ),
             ),
             errors=MODEL_ERRORS,
+            entrance=Entrance.OPEN,  # of it, the greeting alone: predictions are calls
             small=True,
             error_format=ERRORS,
         )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STATUS = {
     ErrorCode.INVALID_ARGUMENT: 400,
+    ErrorCode.UNAUTHENTICATED: 401,
+    ErrorCode.PERMISSION_DENIED: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.OVERLOADED: 429,
@@ -29,6 +31,8 @@ STATUS = {
 
 MEANING = {
     ErrorCode.INVALID_ARGUMENT: "The request is wrong; `field` says where.",
+    ErrorCode.UNAUTHENTICATED: "A token is needed, and none is given, or one that is not known.",
+    ErrorCode.PERMISSION_DENIED: "The caller is known, but may not do this.",
     ErrorCode.NOT_FOUND: "There is no such model, job or method.",
     ErrorCode.TOO_LARGE: "The request is over a limit; `setting` names it.",
     ErrorCode.OVERLOADED: "There are too many requests at a time.",
@@ -88,9 +92,15 @@ def too_large(message: str, *, setting: str, field: str | None = None) -> HttpEr
     return HttpError(ErrorCode.TOO_LARGE, _text(message, field, setting), field=field, setting=setting)
 
 
-def overloaded(message: str, *, setting: str) -> HttpError:
-    """Too much at a time; a new try makes sense after a second."""
-    return HttpError(ErrorCode.OVERLOADED, _text(message, None, setting), setting=setting, retry_after_ms=1000)
+def refused(code: str, message: str, retry_after_ms: int | None = None) -> HttpError:
+    """A caller may not do this, or not now: `code` is UNAUTHENTICATED, PERMISSION_DENIED or OVERLOADED."""
+    return HttpError(ErrorCode._NAMES_TO_VALUES[code], message, retry_after_ms=retry_after_ms)
+
+
+def overloaded(message: str, *, setting: str, retry_after_ms: int = 1000) -> HttpError:
+    """Too much at a time; a new try makes sense after `retry_after_ms`."""
+    text = _text(message, None, setting)
+    return HttpError(ErrorCode.OVERLOADED, text, setting=setting, retry_after_ms=retry_after_ms)
 
 
 def body_too_late(timeout_ms: int, announced: int | None, came: int) -> HttpError:

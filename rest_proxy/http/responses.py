@@ -95,8 +95,10 @@ def error_object(error: HttpError, request_id: str) -> dict[str, Any]:
 
 
 def error_headers(error: HttpError) -> dict[str, str]:
-    """Retry-After in whole seconds, rounded up (RFC 9110, section 10.2.3), and Allow."""
+    """Retry-After in whole seconds, rounded up (RFC 9110, section 10.2.3), Allow, and WWW-Authenticate (11.6.1)."""
     headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after_ms is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_ms / 1000)))
     if error.allow is not None:

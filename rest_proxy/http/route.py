@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,6 +33,18 @@ SERVER_ERRORS = (ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNAVAILABLE, ErrorCode.I
 """What any call to a Thrift server may end with."""
 MODEL_ERRORS = tuple(STATUS)
 """What a call to a model may end with."""
+
+
+class Entrance(enum.Enum):
+    """Who gets an answer of a route, where there are tokens."""
+
+    OPEN = "open"
+    """Anybody; what calls the route makes is decided for each."""
+    KNOWN = "known"
+    """Whoever has a token."""
+    STATUS = "status"
+    """Whoever has this right; and so on."""
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,10 @@ class Route:
     """Of several routes at `/`: whether a request is for this one."""
     bounded: bool = True
     """Whether requests count against max_requests."""
+    entrance: Entrance = Entrance.KNOWN
+    """Who gets an answer, where there are tokens."""
+    changes: bool = False
+    """Whether a request changes what others see, such as jobs."""
     small: bool = False
     """Whether small requests may go the short way: the answer waits for nothing but calls, and reads no file."""
     direct: Direct | None = None

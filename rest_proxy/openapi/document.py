@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rest_proxy.http.content import JSON
 from rest_proxy.http.responses import REQUEST_ID, json_response
-from rest_proxy.http.route import GET, Answer, Route
+from rest_proxy.http.route import GET, Answer, Entrance, Route
 from rest_proxy.openapi.operation import (
     documented_methods,
     error_responses,
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from rest_proxy.config import Settings
 
 
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+
+
 class OpenApi:
     """GET /openapi.json."""
 
@@ -39,6 +45,7 @@ class OpenApi:
             tag="operations",
             answers=(Answer({JSON: {"type": "object"}}),),
             bounded=False,
+            entrance=Entrance.OPEN,
         )
         self._settings = settings
         self._others = tuple(others)
@@ -63,6 +70,7 @@ def document(settings: Settings, routes: Sequence[Route]) -> dict[str, Any]:
             f"Limits: {settings.max_body_bytes} bytes body, "
             f"{settings.max_line_bytes} bytes URL, {settings.max_docs} documents, {settings.max_timeout_ms} ms.",
         },
+        "security": [{}, *({name: []} for name in _SECURITY)],  # where the server asks for tokens
         "paths": _paths(routes),
         "components": _components(routes),
     }
@@ -96,4 +104,4 @@ def _components(routes: Sequence[Route]) -> dict[str, Any]:
         )
         for method in documented_methods(route):
             responses |= error_responses(route.error_format, error_statuses(route, method))
-    return {"schemas": schemas, "responses": responses}
+    return {"schemas": schemas, "responses": responses, "securitySchemes": _SECURITY}

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from rest_proxy.http.content import JSON, STRING
 from rest_proxy.http.errors import MEANING, STATUS
+from rest_proxy.http.route import Entrance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,9 @@ def request_components(route: Route) -> dict[str, Any]:
 
 def error_statuses(route: Route, method: str) -> dict[int, str]:
     """The HTTP statuses of the route's errors, each with its meaning."""
-    codes = set(route.errors)
+    codes = {*route.errors, ErrorCode.PERMISSION_DENIED}
+    if route.entrance is not Entrance.OPEN:
+        codes.add(ErrorCode.UNAUTHENTICATED)
     if route.request:
         codes.add(ErrorCode.INVALID_ARGUMENT)
     if route.bounded:

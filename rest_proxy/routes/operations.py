@@ -9,16 +9,17 @@ from aiohttp import web
 from predictor.ttypes import ModelInfo, ServerStatus
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from process.security.visits import VISIT
 from process.version import VERSION
-from rest_proxy.backend.contract import LIST_MODELS, plain, schema
+from rest_proxy.backend.contract import LIST_MODELS, STATUS, plain, schema
 from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, STRING, TEXT, array_of, object_of
 from rest_proxy.http.responses import REQUEST_ID, json_response
-from rest_proxy.http.route import GET, SERVER_ERRORS, Answer, Route
+from rest_proxy.http.route import GET, SERVER_ERRORS, Answer, Entrance, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rest_proxy.backend.pool import Pool
+    from rest_proxy.backend.pool import Pool, Server
     from rest_proxy.config import Settings
     from rest_proxy.http.content import Schema
     from rest_proxy.metrics import Metrics
@@ -54,6 +55,8 @@ class Operations:
         if any(upstream.reason is None for upstream in self._pool.upstreams):
             return json_response({"ready": True}, request_id)
         reasons = [f"{upstream.address}: {upstream.reason}" for upstream in self._pool.upstreams]
+        if (visit := VISIT.get()) is not None and (visit.caller is None or visit.caller.grant.refusal):
+            reasons = ["not ready"]  # the names of models are not for everybody
         return json_response({"ready": False, "reasons": reasons}, request_id, 503)
 
     async def version(self, _request: web.BaseRequest, request_id: str) -> web.Response:
@@ -71,11 +74,17 @@ class Operations:
                 "reason": upstream.reason,
                 "connections": upstream.connections,
                 "calls": upstream.calls,
-                "status": plain(upstream.status) if upstream.reachable else None,
+                "status": plain(await self._status_of(upstream)) if upstream.reachable else None,
             }
             for upstream in self._pool.upstreams
         ]
         return json_response({"uptime_s": time.monotonic() - self._started, "servers": servers}, request_id)
+
+    async def _status_of(self, server: Server) -> Any:
+        """What the server says to the caller; without tokens it has just said it."""
+        if (visit := VISIT.get()) is None or visit.token is None:
+            return server.status
+        return await self._pool.call_at(server, STATUS, timeout_ms=self._timeout_ms)
 
     async def metrics(self, _request: web.BaseRequest, request_id: str) -> web.Response:
         """Prometheus' text format."""
@@ -107,6 +116,7 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics, is_leaving: Callabl
             tag=_TAG,
             answers=(Answer({JSON: object_of(alive={"const": True})}, examples={JSON: {"alive": True}}),),
             bounded=False,
+            entrance=Entrance.OPEN,
         ),
         _readiness(operations, "/readyz", "Is a server ready to predict?"),
         _readiness(operations, "/ping", "Is a server ready to predict? As SageMaker and others ask it"),
@@ -119,6 +129,7 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics, is_leaving: Callabl
             tag=_TAG,
             answers=(Answer({JSON: object_of(version=STRING)}, examples={JSON: {"version": "1.2.3"}}),),
             bounded=False,
+            entrance=Entrance.OPEN,
         ),
         Route(
             path="/status",
@@ -129,6 +140,7 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics, is_leaving: Callabl
             tag=_TAG,
             answers=(Answer({JSON: _status()}),),
             bounded=False,
+            entrance=Entrance.STATUS,
         ),
         Route(
             path="/metrics",
@@ -139,6 +151,7 @@ def routes(settings: Settings, pool: Pool, metrics: Metrics, is_leaving: Callabl
             tag=_TAG,
             answers=(Answer({TEXT: STRING}, description="Prometheus' text format"),),
             bounded=False,
+            entrance=Entrance.METRICS,
         ),
     ]
 
@@ -158,6 +171,7 @@ def _readiness(operations: Operations, path: str, summary: str) -> Route:
             Answer({JSON: not_ready}, status=503, description=_NOT_READY),
         ),
         bounded=False,
+        entrance=Entrance.OPEN,
     )
 
 

@@ -72,6 +72,9 @@ class Entry:
         return f"model {self.name} is {_STATES[self.state]}{fetched}"
 
 
+_CAPABILITY_OF = {method: capability for capability, methods in METHODS.items() for method in methods}
+
+
 def parse_location(text: str) -> tuple[str, str]:
     """(name, location) of `NAME=LOCATION`, or of a location alone, whose folder or file's stem is the name then."""
     alone = without_options(text)
@@ -240,6 +243,11 @@ class Registry:
             served = ", ".join(methods_of(entry.model.capabilities))
             raise invalid_argument(f"{name!r} does not serve {METHODS[capability][0]}; it serves {served}", field=field)
         return entry.model
+
+    def default_name(self, method: str) -> str | None:
+        """The name of the model that answers a call of the contract's method that names none; None: there is none."""
+        model = self._defaults.get(_CAPABILITY_OF[method])
+        return None if model is None else self.name_of(model)
 
     def name_of(self, model: Model) -> str:
         """The name of a model, for errors and the log."""

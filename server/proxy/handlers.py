@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from process.security.access import Visit
+from process.security.visits import VISIT
 from rest_proxy.backend.pool import Pool
 from server.calls import Call, Pending, drive
 from server.errors import deadline_exceeded, invalid_argument, presentable
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from rest_proxy.backend.contract import Method
     from rest_proxy.backend.pool import Server
     from rest_proxy.config import Address, Settings
+    from server.security.gate import Gate
+
+T = TypeVar("T")
 
 _SWEEP_S = 0.05
 """Seconds between two looks at deadlines: one timer for all calls."""
@@ -65,9 +70,14 @@ class HandlerPool(Pool):
         settings: Settings,
         address: Address,
         log: Any,
-        answer: Callable[[bytes], Awaitable[bytes]],
+        answer: Callable[[bytes, Visit], Awaitable[bytes]],
+        gate: Gate | None = None,
     ) -> None:
         """`answer`: of the Thrift server in this process, to a whole message."""
+        self._gate = gate
+        self._stranger = Visit(gate.access.nobody if gate is not None else None, "http", None)
+        self._visit: Visit | None = None
+        """Whose request runs without a task just now; of one in a task, VISIT knows."""
         self._handler = handler
         self._answer = answer
         self._grace_ms = settings.grace_ms
@@ -91,7 +101,7 @@ class HandlerPool(Pool):
         """See Pool."""
         del is_oneway  # it shows where the answer is made
         try:
-            return await self._answer(message)
+            return await self._answer(message, self.visit or self._stranger)
         except ForeignBytesError as error:
             raise invalid_argument(str(error)) from None
 
@@ -103,7 +113,7 @@ class HandlerPool(Pool):
                     argument.encode()
             elif argument is not None:
                 _require_unicode(argument)
-        work = getattr(self._handler, method.name)(*arguments)
+        work = self._work(method, arguments)
         run, self._beginning = self._beginning, None
         if run is not None:
             return await self._call_of_run(run, method, work, timeout_ms)
@@ -127,9 +137,24 @@ class HandlerPool(Pool):
         """See Pool."""
         return await self.call(method, *arguments, timeout_ms=timeout_ms)
 
+    def act(self, visit: Visit, begin: Callable[..., T], *arguments: Any) -> T:
+        """See Pool."""
+        before, self._visit = self._visit, visit
+        try:
+            return begin(*arguments)
+        finally:
+            self._visit = before
+
+    @property
+    def visit(self) -> Visit | None:
+        """See Pool."""
+        return self._visit or VISIT.get()
+
     def run(self, request: Coroutine[Any, Any, Any], on_done: Callable[[Any, BaseException | None], object]) -> Call:
         """See Pool. Without a task, as the Thrift port runs its calls."""
-        run = self._beginning = _Run(request, on_done, self)
+        visit = self._visit
+        run = _Run(request, on_done, self) if visit is None else _RunOfCaller(request, on_done, self, visit)
+        self._beginning = run
         run.step()
         self._beginning = None
         return run
@@ -139,12 +164,19 @@ class HandlerPool(Pool):
     ) -> Call:
         """See Pool. Nothing but the handler's own coroutine, as for a call over Thrift."""
         name = method.name
-        begun = _Begun(getattr(self._handler, name)(*arguments), on_done, self, name, timeout_ms)
+        begun = _Begun(self._work(method, arguments), on_done, self, name, timeout_ms)
         begun.step()
         if begun.waits:
             begun.deadline = self._loop.time() + (timeout_ms + self._grace_ms) / 1000
             self.note(begun)
         return begun
+
+    def _work(self, method: Method, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+        """The handler's coroutine, or one that refuses who calls."""
+        function = getattr(self._handler, method.name)
+        if self._gate is None:
+            return function(*arguments)  # type: ignore[no-any-return]
+        return self._gate.start(self.visit or self._stranger, method.name, function, arguments)
 
     async def _call_of_run(self, run: _Run, method: Method, work: Coroutine[Any, Any, Any], timeout_ms: int) -> Any:
         """The first call of a request: nearly always its only one, and so worth a way without objects of its own."""
@@ -208,6 +240,30 @@ class _Run(Call):
     def give_up(self) -> None:
         """Its call is too late."""
         self.fail(self._pool.late(self.timeout_ms))
+
+
+class _RunOfCaller(_Run):
+    """One whose calls are its caller's, whatever else runs between two of its steps."""
+
+    __slots__ = ("_visit",)
+
+    def __init__(
+        self,
+        request: Coroutine[Any, Any, Any],
+        on_done: Callable[[Any, BaseException | None], object],
+        pool: HandlerPool,
+        visit: Visit,
+    ) -> None:
+        super().__init__(request, on_done, pool)
+        self._visit = visit
+
+    def step(self, awaited: object = None) -> None:
+        """See Call."""
+        self._pool.act(self._visit, super().step, awaited)
+
+    def fail(self, error: BaseException) -> None:
+        """See Call."""
+        self._pool.act(self._visit, super().fail, error)
 
 
 class _Begun(Call):

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from predictor.ttypes import ServerStatus
 
+    from process.security.access import Visit
+    from process.security.tls import Tls
     from server.config import Settings
+    from server.security.gate import Gate
 
 log = structlog.get_logger()
 
@@ -32,9 +35,13 @@ class Inside:
         thrift_port: int,
         handler: object,
         server_status: Callable[[], ServerStatus],
-        answer: Callable[[bytes], Awaitable[bytes]],
+        answer: Callable[[bytes, Visit], Awaitable[bytes]],
+        gate: Gate | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """`answer`: of the Thrift server, to a whole message."""
+        self._tls = tls
+        self._gate = gate
         self._thrift = parse_address(f"{loopback(settings.host)}:{thrift_port}")
         self._settings = settings.of_proxy(self._thrift)
         self._handler = handler
@@ -47,14 +54,16 @@ class Inside:
         """Returns when it listens; `port` is the real one then. Raises OSError."""
         # Of forms that are badly made: Python would print and keep every one that differs.
         warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
-        pool = HandlerPool(self._handler, self._server_status, self._settings, self._thrift, log, self._answer)
-        self._serving = Serving(self._settings, pool)
+        gate = self._gate
+        pool = HandlerPool(self._handler, self._server_status, self._settings, self._thrift, log, self._answer, gate)
+        self._serving = Serving(self._settings, pool, gate.access if gate is not None else None, self._tls)
         self.port = await self._serving.start()
 
     @property
     def url(self) -> str:
         """Where this machine finds it."""
-        return f"http://{loopback(self._settings.host)}:{self.port}/"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{loopback(self._settings.host)}:{self.port}/"
 
     def leave(self) -> None:
         """See Serving.leave."""

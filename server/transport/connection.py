@@ -7,7 +7,9 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from process.security.addresses import address_of
 from server.calls import drive
+from server.errors import over_rate
 from server.transport.detect import ForeignBytesError
 from server.transport.drain import Drain
 from server.transport.exchange import Exchange
@@ -15,6 +17,7 @@ from server.transport.flow_control import FlowControl
 from server.transport.idle_watch import IdleWatch, Overdue
 from server.transport.reader import MORE, Reader, StreamLostError
 from server.transport.turn_away import PATIENCE_S, TurnAway
+from server.transport.visits import TOKEN_LINE
 
 if TYPE_CHECKING:
     from server.transport.codecs import Codec, Envelope
@@ -29,6 +32,7 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport  # this and the next two are there from connection_made on
     _flow: FlowControl
     _drain: Drain
+    address: str | None
 
     proxied_peer: tuple[str, int] | None = None
     """The client's address, where a load balancer has told it (PROXY protocol)."""
@@ -36,6 +40,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
+        self._visits = self._reader.visits
         self._max_calls = endpoint.limits.pipelined_calls
         self._exchanges: deque[Exchange] = deque()
         self._output: list[bytes] = []
@@ -47,8 +52,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note a new connection; when there are too many, let it ask once and tell it so."""
         self._transport = transport  # type: ignore[assignment]  # of TCP: asyncio.Transport
+        self.address = address_of(transport)
         self._flow = FlowControl(self._transport)
         self._drain = Drain(self._transport, self._endpoint.limits.discard_bytes)
+        if self._endpoint.gate is not None:
+            self._visits.open(self._endpoint.gate, self._transport)
         if not self._endpoint.admit(self):
             self._turn_away()
         opened = transport.get_extra_info("socket")
@@ -123,7 +131,8 @@ class Connection(asyncio.Protocol):
                 position = after
         except ForeignBytesError as error:
             self._endpoint.counters.bad_messages += 1
-            first_bytes = data[position : position + 16].hex(" ")
+            first = data[position : position + 16]
+            first_bytes = "a token" if first.startswith(TOKEN_LINE) else first.hex(" ")
             self._endpoint.log.warning(str(error), peer=self.peer(), first_bytes=first_bytes)
             self.end()
         except StreamLostError as error:
@@ -135,10 +144,19 @@ class Connection(asyncio.Protocol):
 
     def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Start a call."""
+        rates = self._endpoint.rates
+        if rates is not None and (wait_s := rates.take(self.address)) > 0:
+            self.refuse(over_rate(rates.rate, wait_s), codec, envelope, wrap)
+            return
         exchange = Exchange(method, codec, envelope, wrap, self._answered, self._endpoint.log)
         self._exchanges.append(exchange)
         self._endpoint.counters.calls += 1
-        call = drive(method.handler(*values), exchange.finish)
+        gate = self._endpoint.gate
+        if gate is None:
+            work = method.handler(*values)
+        else:
+            work = gate.start(self._visits.now, method.method, method.handler, values)
+        call = drive(work, exchange.finish)
         if not exchange.answered:
             exchange.call = call
 
@@ -213,6 +231,8 @@ class Connection(asyncio.Protocol):
         And when it is not read and the peer has gone.
         """
         paused, drain = self._flow.reading_paused, self._drain
+        if drain.active and not drain.ended:
+            self._finish()
         if paused and not drain.active and self._flow.peer_has_gone():
             self._transport.abort()
             return

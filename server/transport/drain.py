@@ -13,6 +13,9 @@ LAST_LOOKS_S = 2.0
 What a peer sent while it was not read lies partly in the peer's own buffers. It comes when there is room for it.
 """
 
+TLS_LAST_LOOK_S = 0.2
+"""Seconds for which a draining connection of TLS answers what comes: how much has come, nobody can tell there."""
+
 GRACE_S = 0.1
 """Seconds for which a drained connection is kept after its end was announced, so that its last answers arrive."""
 
@@ -28,8 +31,10 @@ class Drain:
         "_discarded",
         "_draining",
         "_due",
+        "_is_tls",
         "_last_look",
         "_loop",
+        "_open_until",
         "_transport",
         "active",
         "ended",
@@ -40,6 +45,8 @@ class Drain:
         self._transport = transport
         self._discard_bytes = discard_bytes
         self._loop = asyncio.get_running_loop()
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
+        self._open_until = 0.0
         self._discarded = 0
         self._draining = False
         self._due = 0  # bytes that had come in time, but were not read yet, when it was last looked at
@@ -52,6 +59,8 @@ class Drain:
     def begin(self) -> None:
         """From now on only what has come by now counts."""
         self.active = self._draining = True
+        if self._is_tls:
+            self._open_until = self._loop.time() + TLS_LAST_LOOK_S
         self._due = self._unread()
 
     def end(self) -> None:
@@ -61,12 +70,14 @@ class Drain:
     @property
     def waits_for_bytes(self) -> bool:
         """Whether bytes that came in time are still to be read."""
-        return bool(self._due) and not self.ended
+        return not self.ended and (bool(self._due) or self._loop.time() < self._open_until)
 
     def in_time(self, data: bytes) -> bytes:
         """What of `data` counts. The rest is thrown away, within limits."""
         if self.ended:
             in_time = b""
+        elif self._loop.time() < self._open_until:
+            in_time = data
         else:
             in_time = data[: self._due]
             self._due -= len(in_time)
@@ -92,12 +103,17 @@ class Drain:
         peer still sends is thrown away, until it closes too or its time is over.
         """
         self.end()
+        if not self._transport.can_write_eof():  # TLS closes in a way of its own
+            self._transport.close()
+            return
         self._transport.write_eof()
         if self._draining:
             self._loop.call_later(GRACE_S, self._transport.close)
 
     def _unread(self) -> int:
-        """Bytes that have come and were not read."""
+        """Bytes that have come and were not read; those of TLS say nothing about what is in them."""
+        if self._is_tls:
+            return 0
         socket_fd = self._transport.get_extra_info("socket").fileno()
         (size,) = struct.unpack("i", fcntl.ioctl(socket_fd, termios.FIONREAD, bytes(4)))
         return int(size)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from process.security.addresses import ConnectionCounts
 from server.transport.counters import Counters
 from server.transport.decoder import Decoder
 from server.transport.turn_away import MOST
 
 if TYPE_CHECKING:
+    from process.security.addresses import RequestRates
+    from server.security.gate import Gate
     from server.transport.limits import Limits
     from server.transport.methods import Method
 
@@ -19,6 +22,9 @@ _REFUSAL_LOG_S = 10.0
 
 class OpenConnection(Protocol):
     """What a connection is to the endpoint that it belongs to."""
+
+    address: str | None
+    """What counts of its client's address; None where it does not."""
 
     def peer(self) -> str:
         """The client's address, for the log."""
@@ -39,7 +45,17 @@ class OpenConnection(Protocol):
 class Endpoint:
     """Methods, limits, log, counters and the connections that are open."""
 
-    def __init__(self, methods: dict[bytes, Method], limits: Limits, log: Any) -> None:
+    def __init__(
+        self,
+        methods: dict[bytes, Method],
+        limits: Limits,
+        log: Any,
+        gate: Gate | None = None,
+        rates: RequestRates | None = None,
+    ) -> None:
+        self.gate = gate
+        self.rates = rates
+        self._of_address = ConnectionCounts(limits.connections_per_address)
         self.methods = methods
         self.limits = limits
         self.log = log
@@ -53,7 +69,12 @@ class Endpoint:
 
     def admit(self, connection: OpenConnection) -> bool:
         """Count a connection in; False when there are as many as allowed."""
-        if len(self.connections) < self.limits.connections:
+        limit, setting = self.limits.connections, "connections"
+        if not self._of_address.enter(connection.address):
+            limit, setting = self.limits.connections_per_address, "connections_per_address"
+        elif len(self.connections) >= limit:
+            self._of_address.leave(connection.address)
+        else:
             self.counters.accepted_connections += 1
             self.connections.add(connection)
             return True
@@ -62,7 +83,7 @@ class Endpoint:
         if now >= self._next_refusal_log:
             self._next_refusal_log = now + _REFUSAL_LOG_S
             self.log.warning(
-                f"connection refused: {self.limits.connections} are open (setting connections)",
+                f"connection refused: {limit} are open (setting {setting})",
                 peer=connection.peer(),
                 refused=self.counters.refused_connections,
             )
@@ -76,9 +97,11 @@ class Endpoint:
         return True
 
     def dismiss(self, connection: OpenConnection) -> None:
-        """Count a connection out."""
+        """Count a connection out; one that was not admitted has not been counted in."""
         self.turned_away.discard(connection)
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self._of_address.leave(connection.address)
         if not self.connections:
             self._all_closed.set()
 

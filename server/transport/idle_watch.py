@@ -13,7 +13,7 @@ class Overdue(enum.Enum):
     """What did not come in time."""
 
     MESSAGE = "message"
-    """Any message: the limit idle_s."""
+    """Any message: the limit idle_s, of the first message first_byte_s."""
     REST = "rest"
     """The rest of a message of which a part has come: the limit message_s."""
     CLOSE = "close"
@@ -46,4 +46,5 @@ class IdleWatch:
             return Overdue.CLOSE if silent_s >= self._limits.message_s else None
         if partial:
             return Overdue.REST if silent_s >= self._limits.message_s else None
-        return Overdue.MESSAGE if silent_s >= self._limits.idle_s else None
+        longest_s = self._limits.idle_s if messages else min(self._limits.first_byte_s, self._limits.idle_s)
+        return Overdue.MESSAGE if silent_s >= longest_s else None

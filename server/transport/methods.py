@@ -46,12 +46,14 @@ class Method:
         "argument_types",
         "arguments",
         "handler",
+        "method",
         "name",
     )
 
     def __init__(
         self, name: str, module: ModuleType, handler: Callable[..., Coroutine[Any, Any, Any]], limits: Limits
     ) -> None:
+        self.method = name
         self.name = name.encode()
         self._max_bytes = limits.message_bytes + _ENVELOPE_BYTES
         self.handler = handler

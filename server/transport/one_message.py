@@ -10,6 +10,7 @@ from server.transport.exchange import Exchange
 from server.transport.reader import Reader
 
 if TYPE_CHECKING:
+    from process.security.access import Visit
     from server.transport.codecs import Codec, Envelope
     from server.transport.endpoint import Endpoint
     from server.transport.frames import Wrap
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class OneMessage:
     """The receiver of a single message, and its answer."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, visit: Visit) -> None:
+        self._visit = visit
         self._endpoint = endpoint
         self._exchange: Exchange | None = None
         self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -44,7 +46,12 @@ class OneMessage:
         """See Receiver."""
         exchange = self._begin(method, codec, envelope, wrap)
         self._endpoint.counters.calls += 1
-        call = drive(method.handler(*values), exchange.finish)
+        gate = self._endpoint.gate
+        if gate is None:
+            work = method.handler(*values)
+        else:
+            work = gate.start(self._visit, method.method, method.handler, values)
+        call = drive(work, exchange.finish)
         if not exchange.answered:
             exchange.call = call
 

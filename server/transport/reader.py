@@ -14,6 +14,7 @@ from server.transport.scanners.binary import BinaryScanner
 from server.transport.scanners.compact import CompactScanner
 from server.transport.scanners.json import JsonScanner
 from server.transport.scanners.scanner import message_too_large
+from server.transport.visits import TOKEN_LINE, Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,6 +70,7 @@ class Reader:
         self._limits = limits
         self._decode = decoder.decode
         self._decode_exact = decoder.decode_exact
+        self.visits = Visits()
         self._tail = bytearray()
         self._needed = 0
         self._scanner: Scanner | JsonScanner | None = None
@@ -124,6 +126,10 @@ class Reader:
 
     def _take_first(self, data: bytes, position: int) -> int:
         """Find out what is spoken; from then on that is what is taken."""
+        if data[position : position + 1] == TOKEN_LINE[:1]:
+            after = self.visits.take_line(data, position)
+            if after is not None:
+                return after or self._wait(len(data) - position + 1)
         framing = detect(data[position : position + 16])
         if framing is None:
             return self._wait(len(data) - position + 1)
@@ -228,7 +234,10 @@ class Reader:
             seqid = header.sequence_id.to_bytes(4, "big", signed=True)
             self._receiver.refuse(error, STRICT, (b"", CALL, seqid, 0), header.wrap)
         else:
+            usual = self.visits.enter(header.get_headers())
             self._take_exact(message, 0, len(message), header.wrap)
+            if usual is not None:
+                self.visits.now = usual
 
     # ---------------------------------------------------------------------------------------------------------- calls
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from predictor import Predictor
 
 from process.listening import Listener, tcp_sockets, unix_socket
+from process.security.tls import TlsListener
 from server.transport.connection import Connection
 from server.transport.endpoint import Endpoint
 from server.transport.methods import method_table
@@ -17,6 +18,10 @@ from server.transport.proxy_header import ProxiedConnection
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from process.security.access import Visit
+    from process.security.addresses import RequestRates
+    from process.security.tls import Tls
+    from server.security.gate import Gate
     from server.transport.counters import Counters
     from server.transport.limits import Limits
 
@@ -35,11 +40,23 @@ class ThriftServer:
     `log` is a structlog logger.
     """
 
-    def __init__(self, handler: object, limits: Limits, log: Any) -> None:
-        """Raises TypeError when the handler lacks a method of the contract."""
+    def __init__(
+        self,
+        handler: object,
+        limits: Limits,
+        log: Any,
+        gate: Gate | None = None,
+        tls: Tls | None = None,
+        rates: RequestRates | None = None,
+    ) -> None:
+        """`gate` says who may call what; without one everybody may call everything. Without `tls` it is plain TCP.
+        `rates` says how many calls may come from an address.
+
+        Raises TypeError when the handler lacks a method of the contract."""
         self.port = 0
-        self._endpoint = Endpoint(method_table(Predictor, handler, limits), limits, log)
-        self._listeners: list[Listener] = []
+        self._endpoint = Endpoint(method_table(Predictor, handler, limits), limits, log, gate, rates)
+        self._tls = tls
+        self._listeners: list[Listener | TlsListener] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -55,11 +72,16 @@ class ThriftServer:
     async def start(self, host: str, port: int, *, proxy_protocol: bool = False) -> None:
         """Listen. Port 0 means a free one; `port` says which. Raises OSError when it cannot be had.
 
-        `proxy_protocol`: every connection begins with such a header.
+        `proxy_protocol`: every connection begins with such a header; not with TLS.
         """
-        listener = Listener(
-            tcp_sockets(host, port, _BACKLOG), self._proxied if proxy_protocol else self._connection, _BACKLOG
-        )
+        sockets = tcp_sockets(host, port, _BACKLOG)
+        listener: Listener | TlsListener
+        if self._tls is None:
+            listener = Listener(sockets, self._proxied if proxy_protocol else self._connection, _BACKLOG)
+        else:
+            limits = self._endpoint.limits
+            most = (limits.connections, limits.connections_per_address)
+            listener = TlsListener(sockets, self._connection, self._tls, *most)
         await listener.start()
         self._listeners.append(listener)
         self.port = listener.port
@@ -71,9 +93,9 @@ class ThriftServer:
         await listener.start()
         self._listeners.append(listener)
 
-    async def answer(self, message: bytes) -> bytes:
-        """The answer to a message that came by another way: see OneMessage."""
-        return await OneMessage(self._endpoint).answer(message)
+    async def answer(self, message: bytes, visit: Visit) -> bytes:
+        """The answer to a message of `visit` that came by another way: see OneMessage."""
+        return await OneMessage(self._endpoint, visit).answer(message)
 
     def _connection(self) -> Connection:
         return Connection(self._endpoint)
@@ -114,7 +136,7 @@ class ThriftServer:
         """Look for silent connections, forever: one timer for all."""
         loop = asyncio.get_running_loop()
         limits = self._endpoint.limits
-        period_s = min(_SWEEP_S, limits.idle_s / 4, limits.message_s / 4)
+        period_s = min(_SWEEP_S, limits.idle_s / 4, limits.message_s / 4, limits.first_byte_s / 4)
         while True:
             await asyncio.sleep(period_s)
             now = loop.time()

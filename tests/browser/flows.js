@@ -20,6 +20,24 @@ const FLOWS = {
     await shows(page, "#note", /^[\d.]+ ms, network included$/);
   },
 
+  async asks_for_a_token(page) {
+    for (const [path, place, answer] of [["/", "#scores li:first-child", /^alarm/]]) {
+      await page.evaluate(() => location.origin === "null" || sessionStorage.clear());
+      await page.goto(path);
+      await page.fill("#token", "wrong");
+      await page.getByRole("button", { name: "Use in this tab" }).click();
+      await page.locator("#door").waitFor();
+      await page.fill("#token", process.env.TOKEN);
+      await page.getByRole("button", { name: "Use in this tab" }).click();
+      await page.locator("#door").waitFor({ state: "hidden" });
+      await shows(page, place, answer);
+      await page.reload();
+      await shows(page, place, answer);
+      assert.ok(!(await page.content()).includes(process.env.TOKEN));
+      assert.equal(await page.evaluate(() => localStorage.length), 0);
+    }
+  },
+
   async replies_and_embeds(page) {
     await page.goto("/");
     await page.selectOption("#model", "replies");

@@ -22,6 +22,7 @@ from tests.e2e.folders import made
 from tests.support.folders import chats
 from tests.support.service import ROOT, Service, program_path
 from tests.support.smart_reply_models import google_model
+from tests.support.tokens import TokenFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -161,6 +162,15 @@ def test_a_page_of_another_origin(service: Service, tools: Mapping[str, str]) ->
     environment = {**tools, "SERVICE": f"http://127.0.0.1:{service.rest_port}"}
     origin: str = service.other_origin  # type: ignore[attr-defined]
     run(program_path("node", _HOW), FLOWS, "calls_from_another_origin", origin, env=environment)
+
+
+def test_a_token_is_asked_for(classifier: Path, tools: Mapping[str, str], tmp_path: Path) -> None:
+    tokens = TokenFile(tmp_path / "tokens.toml")
+    token = tokens.add("user")
+    tokens.write()
+    with Service(classifier, f"--token-file={tokens.path}") as guarded:
+        url = f"http://127.0.0.1:{guarded.rest_port}"
+        run(program_path("node", _HOW), FLOWS, "asks_for_a_token", url, env={**tools, "TOKEN": token})
 
 
 def run(*command: object, env: Mapping[str, str] | None = None) -> None:

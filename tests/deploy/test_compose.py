@@ -59,7 +59,9 @@ def test_draining_ends_before_docker_kills(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_ports_are_open_to_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREDICTOR_HOST", image_facts().environment["PREDICTOR_HOST"])
+    monkeypatch.setenv("PREDICTOR_INSECURE", image_facts().environment["PREDICTOR_INSECURE"])
     settings = parse_settings(["any.pt"])
+    assert settings.insecure  # it says so at every start
     assert settings.host == "0.0.0.0"  # within its own network, or nothing could reach it
     assert service()["ports"] == [f"127.0.0.1:{port}:{port}" for port in (settings.port, settings.rest_port)]
     assert (service()["read_only"], service()["cap_drop"]) == (True, ["ALL"])

@@ -247,5 +247,5 @@ def test_port_in_use(zoo: Callable[[str], Path], flag: str) -> None:
 
 
 def test_host_that_is_not_ours(zoo: Callable[[str], Path]) -> None:
-    line = refusal(zoo("doc_model"), "--host=192.0.2.1")  # RFC 5737: an address of documentation
+    line = refusal(zoo("doc_model"), "--host=192.0.2.1", "--insecure")  # RFC 5737: an address of documentation
     assert "192.0.2.1" in line

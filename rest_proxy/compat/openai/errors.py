@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from rest_proxy.http.errors import HttpError
 
 
+_CODES = {"NOT_FOUND": "model_not_found", "UNAUTHENTICATED": "invalid_api_key"}
+
+
 def error_object(error: HttpError, _request_id: str) -> dict[str, Any]:
     """An error as JSON has it; the request's id is in the header that OpenAI's clients look at."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     if error.status == 429:
         kind = "rate_limit_error"
-    code = "model_not_found" if error.code == "NOT_FOUND" else error.code.lower()
+    code = _CODES.get(error.code) or error.code.lower()
     if _is_over_the_context(error):
         code = "context_length_exceeded"
     content = {"message": error.message, "type": kind, "param": error.field, "code": code}

@@ -33,7 +33,7 @@ from rest_proxy.compat.tei.requests import (
 from rest_proxy.http.bodies import read_body
 from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, NUMBER, STRING, TEXT, Schema, array_of, object_of
 from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, json_response
-from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Example, Route
+from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Entrance, Example, Route
 from rest_proxy.routes.ranking import Rerank, RerankRequest
 
 if TYPE_CHECKING:
@@ -265,5 +265,6 @@ def routes(settings: Settings, pool: Pool, generator: Generator) -> list[Route]:
                 Answer({TEXT: STRING}, status=503, description="No server is ready."),
             ),
             bounded=False,
+            entrance=Entrance.OPEN,
         ),
     ]

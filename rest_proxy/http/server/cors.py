@@ -35,14 +35,14 @@ class Cors:
             return {}
         vary = {"Vary": _ORIGIN}
         origin = request_headers.get(_ORIGIN)
-        if origin is None or not self._allows(origin):
+        if origin is None or not self.allows(origin):
             return vary
         return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, **vary}
 
     def preflight(self, request_headers: Mapping[str, str], allowed: str) -> dict[str, str] | None:
         """What the answer to a browser's question has, where `allowed` are the path's methods; None if it is none."""
         origin = request_headers.get(_ORIGIN)
-        if origin is None or PREFLIGHT not in request_headers or not self._allows(origin):
+        if origin is None or PREFLIGHT not in request_headers or not self.allows(origin):
             return None
         asked = request_headers.get(_ASKED_HEADERS, "")
         return {
@@ -51,5 +51,6 @@ class Cors:
             **({"Access-Control-Allow-Headers": asked} if 0 < len(asked) <= _LONGEST else {}),
         }
 
-    def _allows(self, origin: str) -> bool:
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may call."""
         return len(origin) <= _LONGEST and ("*" in self._origins or origin in self._origins)

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import LineTooLong
 
+from process.security.addresses import ConnectionCounts, address_of
 from rest_proxy.http.bodies import OTHER_FIELDS
 from rest_proxy.http.content import charset_of, content_type_of
 from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large
@@ -20,6 +21,7 @@ from rest_proxy.http.fast.heads import Heads
 from rest_proxy.http.fast.turns import Turns
 from rest_proxy.http.responses import json_error
 from rest_proxy.http.server.cors import Cors
+from rest_proxy.http.server.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +38,12 @@ _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _FULL = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"
     "Connection: close\r\n\r\nover {limit} connections are open (setting max_connections)\n"
+)
+
+_FULL_OF_ADDRESS = (
+    "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"
+    "Connection: close\r\n\r\nover {limit} connections are open from this address"
+    " (setting max_connections_per_address)\n"
 )
 
 log = structlog.get_logger(__name__)
@@ -78,6 +86,8 @@ class HttpServer(web.Server):
         self._running_loop = loop
         self._open = 0
         application.count_connections(lambda: self._open)
+        self._of_address = ConnectionCounts(settings.max_connections_per_address)
+        self._sweep = Sweep(settings, self._running_loop)
 
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""
@@ -94,18 +104,27 @@ class HttpServer(web.Server):
             short_way=self,
         )
 
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Count it, or turn it away."""
         super().connection_made(handler, transport)
         self._open += 1
-        if self._open > self._settings.max_connections:
+        self._sweep.add(handler, transport)
+        handler.address = address = address_of(transport)
+        if not self._of_address.enter(address):
+            handler.address = None  # it was not counted
+            limit = self._settings.max_connections_per_address
+            transport.write(_FULL_OF_ADDRESS.format(limit=limit).encode())
+            transport.close()
+        elif self._open > self._settings.max_connections:
             transport.write(_FULL.format(limit=self._settings.max_connections).encode())
             transport.close()
 
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
         """Count it no more."""
         super().connection_lost(handler, exc)
         self._open -= 1
+        self._sweep.remove(handler)
+        self._of_address.leave(handler.address)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         request = _Request(
@@ -172,6 +191,9 @@ class _Request(web.BaseRequest):
 
 
 class _HttpConnection(FastConnection):
+    address: str | None = None
+    """What counts of the client's address; None where it does not."""
+
     def __init__(self, server: HttpServer, *, settings: Settings, **options: Any) -> None:
         super().__init__(server, **options)
         self._settings = settings

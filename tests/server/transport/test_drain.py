@@ -31,7 +31,10 @@ class Transport:
         self.told.append("eof")
 
     def get_extra_info(self, name: str) -> Any:
-        return {"socket": self.socket}[name]
+        return {"socket": self.socket, "ssl_object": None}[name]
+
+    def can_write_eof(self) -> bool:
+        return True
 
 
 @pytest.fixture

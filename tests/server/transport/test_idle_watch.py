@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.transport.idle_watch import IdleWatch, Overdue
 from server.transport.limits import Limits
 
-LIMITS = Limits(idle_s=100, message_s=10)
+LIMITS = Limits(idle_s=100, message_s=10, first_byte_s=100)
 
 
 def test_a_connection_without_messages_is_overdue() -> None:
@@ -15,6 +15,15 @@ def test_a_connection_without_messages_is_overdue() -> None:
     assert watch.look(1101, 1, partial=False, busy=False, ended=False) is None, "a message came"
     assert watch.look(1200, 1, partial=False, busy=False, ended=False) is None
     assert watch.look(1201, 1, partial=False, busy=False, ended=False) is Overdue.MESSAGE
+
+
+def test_the_first_message_has_less_time() -> None:
+    watch = IdleWatch(Limits(idle_s=100, first_byte_s=5), 0)
+    assert watch.look(4, 0, partial=False, busy=False, ended=False) is None
+    assert watch.look(5, 0, partial=False, busy=False, ended=False) is Overdue.MESSAGE
+    assert watch.look(6, 1, partial=False, busy=False, ended=False) is None
+    assert watch.look(105, 1, partial=False, busy=False, ended=False) is None
+    assert watch.look(106, 1, partial=False, busy=False, ended=False) is Overdue.MESSAGE
 
 
 def test_calls_in_progress_are_no_silence_however_long_they_take() -> None:

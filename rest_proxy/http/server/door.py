@@ -1,0 +1,57 @@
+"""Who comes in: the token of a request, before anything of it is read but its head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from process.security.access import AccessError, Visit, token_of
+from process.security.tls import certificate_names
+from rest_proxy.http.errors import refused
+from rest_proxy.http.route import Entrance
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+    from process.security.access import Access
+    from rest_proxy.http.route import Route
+
+
+class Door:
+    """`access` knows the callers; None where only the Thrift servers do.
+
+    `hands_on`: the calls go to other processes, with their tokens.
+    """
+
+    def __init__(self, access: Access | None, *, hands_on: bool) -> None:
+        self._access = access
+        self._hands_on = hands_on
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody comes in who is not known."""
+        return self._access is not None
+
+    def visit(self, headers: Mapping[str, str], transport: asyncio.Transport | None) -> Visit:
+        """Who sends a request."""
+        access = self._access
+        caller = access.by_headers(headers) if access is not None else None
+        if access is not None and caller is access.nobody and (names := certificate_names(transport)):
+            caller = access.by_certificate(names)
+        return Visit(caller, "http", transport, token_of(headers) if self._hands_on else None)
+
+    def check(self, route: Route, visit: Visit) -> None:
+        """Refuse who may not ask for the route, whatever it says. Raises HttpError.
+
+        What a request may do beyond that is decided for each of its calls.
+        """
+        if visit.caller is None or route.entrance is Entrance.OPEN:
+            return
+        try:
+            if route.entrance is Entrance.KNOWN:
+                visit.caller.require_known()
+            else:
+                visit.caller.require_right(route.entrance.value)
+        except AccessError as error:
+            visit.refused(error.code, error.message, route.label)
+            raise refused(error.code, error.message, error.retry_after_ms) from None

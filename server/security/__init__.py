@@ -1,0 +1,1 @@
+"""Who may call what: one check in front of the handlers, for both ports."""
