@@ -8,7 +8,7 @@ python=${1:-.venv/bin/python}
 build=build/clients
 mkdir -p "$build"
 packages="thrift-compiler g++ libthrift-dev libboost-dev pkg-config libthrift-c-glib-dev golang-go golang-thrift-dev default-jdk-headless libthrift-java
-    libslf4j-java libthrift-perl libwww-perl libbit-vector-perl libclass-accessor-perl php-cli php-thrift ruby ruby-thrift"
+    libslf4j-java libthrift-perl libbit-vector-perl libclass-accessor-perl php-cli php-thrift ruby ruby-thrift"
 # NodeSource's nodejs has npm in it, and Debian's npm cannot be installed beside it.
 command -v npm >/dev/null || packages="$packages nodejs npm"
 
