@@ -55,7 +55,7 @@ class Operations:
         if any(upstream.reason is None for upstream in self._pool.upstreams):
             return json_response({"ready": True}, request_id)
         reasons = [f"{upstream.address}: {upstream.reason}" for upstream in self._pool.upstreams]
-        if (visit := VISIT.get()) is not None and (visit.caller is None or visit.caller.grant.refusal):
+        if (visit := VISIT.get()) is not None and visit.caller is not None and visit.caller.grant.refusal:
             reasons = ["not ready"]  # the names of models are not for everybody
         return json_response({"ready": False, "reasons": reasons}, request_id, 503)
 
