@@ -105,10 +105,11 @@ class ModelState(ContractEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoredLabel:
-    """A label and its score."""
+    """A label and its score; `index` is its place among the model's labels, or among those that were given."""
 
     label: str
     score: float
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,7 @@ class ModelLimits:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model of the server."""
+    """A model of the server; `loaded_at` is in seconds since 1970, UTC, once it is loaded."""
 
     name: str
     version: str
@@ -324,6 +325,7 @@ class ModelInfo:
     equal_lengths_only: bool
     details: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    loaded_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

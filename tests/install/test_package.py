@@ -96,7 +96,7 @@ def test_the_wheel_has_the_contract_and_the_scripts_for_users(built: Built) -> N
     # not for users
     ours = (
         *("image_test.py", "make_saved_models.py", "slim_environment.py"),
-        *("write_client.py", "write_models.py", "write_settings.py"),
+        *("write_client.py", "write_models.py", "write_routes.py", "write_settings.py"),
     )
     for_users = {name for name in tracked("scripts") if not name.endswith((".sh", *ours))}
     assert for_users | tracked("deploy") | {"predictor.thrift", "README.md"} == shared
