@@ -29,7 +29,7 @@ def service(
 ) -> Iterator[tuple[Service, Path]]:
     """Behind a load balancer, on every interface, and at a unix socket."""
     path = tmp_path_factory.mktemp("socket") / "thrift"
-    flags = ("--host=::", f"--unix-socket={path}", "--proxy-protocol", f"--http={request.param}")
+    flags = ("--host=::", "--insecure", f"--unix-socket={path}", "--proxy-protocol", f"--http={request.param}")
     with Service(zoo("doc_model"), *flags) as running:
         yield running, path
 

@@ -1,4 +1,7 @@
-"""A real Thrift server to test the proxy with: Apache's TThreadedServer, with answers that a test chooses."""
+"""A real Thrift server to test the proxy with: Apache's TThreadedServer, with answers that a test chooses.
+
+It takes THeader frames too: so the proxy hands on the tokens of its clients.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,11 @@ from predictor.ttypes import (
     SparseVector,
     Token,
 )
-from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
+from thrift.protocol.THeaderProtocol import THeaderProtocolFactory
 from thrift.server.TServer import TThreadedServer
+from thrift.transport.THeaderTransport import THeaderClientType
 from thrift.transport.TSocket import TServerSocket
-from thrift.transport.TTransport import TFramedTransportFactory
+from thrift.transport.TTransport import TTransportFactoryBase
 
 from rest_proxy.config import Address
 
@@ -83,8 +87,9 @@ class ThriftServer:
         self.release = threading.Event()  # what a held call waits for
         self.held = threading.Semaphore(0)  # released once by every call that begins to wait
         self._socket = _ServerSocket(port)
+        protocols = THeaderProtocolFactory((THeaderClientType.FRAMED_BINARY, THeaderClientType.HEADERS))
         self._server = TThreadedServer(
-            Predictor.Processor(self), self._socket, TFramedTransportFactory(), TBinaryProtocolFactory(), daemon=True
+            Predictor.Processor(self), self._socket, TTransportFactoryBase(), protocols, daemon=True
         )
         self._socket.listen()
         self._thread = threading.Thread(target=self._serve, daemon=True)

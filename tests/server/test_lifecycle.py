@@ -89,4 +89,4 @@ async def test_a_port_that_is_taken(zoo: Callable[[str], Path], setting: str) ->
 
 async def test_a_host_that_does_not_exist(zoo: Callable[[str], Path]) -> None:
     with pytest.raises(StartError, match=r"cannot listen on no\.such\.host\.invalid:0 \(setting port\): ."):
-        await Server(settings(zoo("doc_model"), host="no.such.host.invalid")).run()
+        await Server(settings(zoo("doc_model"), host="no.such.host.invalid", insecure=True)).run()

@@ -39,6 +39,7 @@ class Strict:
     takes = frozenset({"prompt"})
     dimensions = 4
     normalized = True
+    labels = ()
 
     def predict(self, doc: str, classification: Any, context: RequestContext) -> Pending[Any]:
         if doc == "full":
