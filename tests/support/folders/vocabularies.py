@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from tests.support import sentences
 from tests.support.service import ROOT
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
-
-SIZE = 600  # tokens, beside special ones
-BYTES = pre_tokenizers.ByteLevel.alphabet()
 
 
 @functools.cache
@@ -35,51 +33,36 @@ def corpus() -> list[str]:
     return harbour + [line.partition("\t")[2] for line in utterances] + odd
 
 
-def _trained(tokenizer: tokenizers.Tokenizer, trainer: trainers.Trainer) -> dict[str, Any]:
-    """The model of tokenizer.json after training."""
-    tokenizer.train_from_iterator(corpus(), trainer)
-    model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
-    return model
-
-
 @functools.cache
-def _word_pieces() -> tuple[str, ...]:
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=SIZE + 1, special_tokens=["[UNK]"], show_progress=False)
-    vocabulary = _trained(tokenizer, trainer)["vocab"]
-    return tuple(sorted(vocabulary, key=vocabulary.__getitem__))[1:]
+def _trained() -> dict[str, Any]:
+    """What train_vocabularies.py has written: training breaks ties by chance, and each run would have other tokens."""
+    trained: dict[str, Any] = json.loads(Path(__file__).with_name("vocabularies.json").read_text(encoding="utf-8"))
+    return trained
 
 
-@functools.cache
-def _byte_pairs() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+def _word_pieces() -> list[str]:
+    pieces: list[str] = _trained()["word_pieces"]
+    return pieces
+
+
+def _byte_pairs() -> tuple[list[str], list[tuple[str, str]]]:
     """Tokens, and the merges that make them, of bytes as GPT-2 writes them."""
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    model = _trained(tokenizer, trainers.BpeTrainer(vocab_size=SIZE, initial_alphabet=BYTES, show_progress=False))
-    return tuple(sorted(model["vocab"], key=model["vocab"].__getitem__)), tuple(map(tuple, model["merges"]))
+    return _pairs("byte_pairs")
 
 
-@functools.cache
-def _character_pairs() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+def _character_pairs() -> tuple[list[str], list[tuple[str, str]]]:
     """Tokens and merges of characters, with ▁ for a space, as Gemma's; what is not there falls back to bytes."""
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    model = _trained(tokenizer, trainers.BpeTrainer(vocab_size=SIZE, limit_alphabet=120, show_progress=False))
-    return tuple(sorted(model["vocab"], key=model["vocab"].__getitem__)), tuple(map(tuple, model["merges"]))
+    return _pairs("character_pairs")
 
 
-@functools.cache
-def _unigrams() -> tuple[tuple[str, float], ...]:
+def _pairs(name: str) -> tuple[list[str], list[tuple[str, str]]]:
+    tokens, merges = _trained()[name]
+    return tokens, [tuple(merge) for merge in merges]
+
+
+def _unigrams() -> list[tuple[str, float]]:
     """Pieces and their scores, with ▁ for a space, as SentencePiece's."""
-    tokenizer = tokenizers.Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    trainer = trainers.UnigramTrainer(
-        vocab_size=SIZE + 1, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
-    )
-    return tuple((piece, score) for piece, score in _trained(tokenizer, trainer)["vocab"])[1:]
+    return [tuple(piece) for piece in _trained()["unigrams"]]
 
 
 def _numbered(*groups: Sequence[str]) -> dict[str, int]:
