@@ -54,13 +54,15 @@ export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1"
 export UBSAN_OPTIONS="print_stacktrace=1"
 
-build_programs thread queue_stress
+build_programs thread queue_stress helpers_stress
 place_memory_plainly
 run queue_stress "$@"
+run helpers_stress
 runner=""
 
-build_programs address,undefined queue_stress text_fuzz graph_fuzz kernel_tests
+build_programs address,undefined queue_stress helpers_stress text_fuzz graph_fuzz kernel_tests
 run queue_stress "$@"
+run helpers_stress
 run text_fuzz "$@"
 run graph_fuzz "$@"
 run kernel_tests

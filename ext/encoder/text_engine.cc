@@ -18,8 +18,6 @@ namespace {
 constexpr uint32_t kWarmUpTokens = 512;  // the largest batch of the warm-up
 constexpr uint32_t kRowsRoundedTo = 16;
 
-constexpr uint64_t kLentTokens = 8;  // of a batch that is worth more threads
-
 // The threads of all workers: who runs a batch while others idle has theirs as well.
 class Threads {
  public:
@@ -28,7 +26,6 @@ class Threads {
   // For a batch that begins; what has begun keeps its threads.
   uint32_t begin() { return each_ * (workers_ - running_.fetch_add(1)); }
   void end() { --running_; }
-  uint32_t each() const { return each_; }
 
  private:
   const uint32_t workers_;
@@ -49,12 +46,8 @@ class TextExecutor : public Executor {
       const uint32_t lent;
     } running(*threads_);
     requests_.clear();
-    uint64_t tokens = 0;
-    for (Request* request : batch) {
-      requests_.push_back(static_cast<TextRequest*>(request));
-      tokens += request->tokens;
-    }
-    set_threads(tokens < kLentTokens ? threads_->each() : running.lent);
+    for (Request* request : batch) requests_.push_back(static_cast<TextRequest*>(request));
+    set_threads(running.lent);
     std::sort(requests_.begin(), requests_.end(), [](const TextRequest* a, const TextRequest* b) {
       return a->text.ids.size() < b->text.ids.size();  // on a card, texts of equal length share an attention
     });

@@ -38,7 +38,7 @@ class StepBudget {
   }
 
  private:
-  static constexpr size_t kLeast = 8;
+  static constexpr size_t kLeast = 4;
   static constexpr double kLonger = 1.5;  // the step takes 2.5 times as long as one without prompts; not all are alike
   static constexpr double kShare = 0.2;   // of the newest measurement
   static constexpr double kShareOfLonger = 0.5;

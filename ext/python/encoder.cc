@@ -138,6 +138,7 @@ int64_t submit(PyTextEngine& self, TokenIds ids, uint32_t second_begins, uint32_
 
 PYBIND11_MODULE(_encoder, module) {
   module.doc() = "Models that read whole texts: vectors, classes, scores.";
+  keep_freed_memory();
   register_model_error(module);
   module.def("architectures", &served_architectures, "The model_types of config.json that are served.");
   bind_program(module);

@@ -248,6 +248,7 @@ py::dict stats(PyTextGenerator& self) {
 
 PYBIND11_MODULE(_generator, module) {
   module.doc() = "Text generation: requests join and leave a running batch between steps, without the GIL.";
+  keep_freed_memory();
   register_model_error(module);
   py::native_enum<FinishReason>(module, "FinishReason", "enum.IntEnum", "Why a text ended.")
       .value("LENGTH", FinishReason::length)

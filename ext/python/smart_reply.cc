@@ -261,6 +261,7 @@ void bind_engine(py::module_& module) {
 
 PYBIND11_MODULE(_smart_reply, module) {
   module.doc() = "TensorFlow Lite files, and the executor of Smart Reply's graph";
+  predictor::keep_freed_memory();
   predictor::register_model_error(module);
   predictor::smart_reply::bind_text_rules(module);
   predictor::smart_reply::bind_projection(module);

@@ -1,5 +1,4 @@
 // Python's view of the TorchScript engine: the module ext._torchscript.
-#include <malloc.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -169,13 +168,6 @@ const char* output_name(OutputKind kind) {
       return "vectors";
   }
   return "";
-}
-
-// glibc gives memory back to the kernel, and asks for it again, with every large batch; that costs a sixth of the
-// documents a second at batch 64. Keep it instead.
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the highest that all versions of glibc take
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
 }  // namespace

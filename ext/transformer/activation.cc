@@ -1,6 +1,5 @@
 #include "transformer/activation.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
@@ -14,6 +13,7 @@
 
 #include "kernels/activations.h"
 #include "transformer/loops.h"
+#include "transformer/threads.h"
 #include "weights/model_error.h"
 
 namespace predictor {
@@ -96,9 +96,8 @@ void activate(Activation activation, at::Tensor& x) {
     return;
   }
   float* const numbers = x.mutable_data_ptr<float>();
-  at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    apply(activation, numbers + begin, static_cast<size_t>(end - begin));
-  });
+  share_out(x.numel(), kGrain,
+            [&](int64_t begin, int64_t end) { apply(activation, numbers + begin, static_cast<size_t>(end - begin)); });
 }
 
 at::Tensor activate_gated(Activation activation, const at::Tensor& gate_and_up) {
@@ -109,7 +108,7 @@ at::Tensor activate_gated(Activation activation, const at::Tensor& gate_and_up) 
   at::Tensor out = at::empty({gate_and_up.size(0), size}, at::kFloat);
   const float* const from = gate_and_up.const_data_ptr<float>();
   float* const to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, out.size(0), std::max<int64_t>(1, kGrain / size), [&](int64_t begin, int64_t end) {
+  share_out(out.size(0), std::max<int64_t>(1, kGrain / size), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       std::copy_n(from + row * 2 * size, size, to + row * size);
       apply(activation, to + row * size, static_cast<size_t>(size));

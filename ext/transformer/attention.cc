@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "transformer/loops.h"
+#include "transformer/threads.h"
 
 namespace predictor {
 
@@ -111,7 +112,7 @@ at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
     for (const int64_t length : batch.lengths) {
       for (int64_t i = 0; i < length; ++i) positions.push_back(i);
     }
-    at::parallel_for(0, begin, kPreparedGrain, [&](int64_t first, int64_t end) {
+    share_out(begin, kPreparedGrain, [&](int64_t first, int64_t end) {
       for (int64_t i = first; i < end; ++i) prepare(from + i * row, positions[static_cast<size_t>(i)]);
     });
   }
@@ -123,7 +124,7 @@ at::Tensor Attention::apply(const at::Tensor& x, const TextBatch& batch) const {
       }
     });
   }
-  at::parallel_for(0, static_cast<int64_t>(parts.size()), 1, [&](int64_t first, int64_t end) {
+  share_out(static_cast<int64_t>(parts.size()), 1, [&](int64_t first, int64_t end) {
     kernels::TextAttention attention(shape);
     for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
       const auto& [text, head, end_head] = parts[i];
@@ -185,24 +186,23 @@ void Attention::attend_cached(const at::Tensor& projected, const CachedBatch& ba
   };
   float* next = rows;
   for (const SequenceChunk& chunk : batch.chunks) {
-    at::parallel_for(0, static_cast<int64_t>(chunk.tokens.size()), kPreparedGrain, [&](int64_t first, int64_t end) {
+    share_out(static_cast<int64_t>(chunk.tokens.size()), kPreparedGrain, [&](int64_t first, int64_t end) {
       for (int64_t i = first; i < end; ++i) store(chunk, static_cast<size_t>(i), next + static_cast<size_t>(i) * row);
     });
     next += chunk.tokens.size() * row;
   }
 
   const size_t of_share = work_of(batch.chunks, shape) / shares.size();
-  at::parallel_for(0, static_cast<int64_t>(shares.size()), static_cast<int64_t>(1 + kAttendedGrain / (of_share + 1)),
-                   [&](int64_t first, int64_t end) {
-                     kernels::PagedAttention attention(shape, slopes.empty() ? nullptr : slopes.data());
-                     for (int64_t i = first; i < end; ++i) {
-                       const Share& share = shares[static_cast<size_t>(i)];
-                       attention.attend<Number>(
-                           {pages[share.chunk].data(), batch.chunks[share.chunk].first + share.token, share.count,
-                            rows + share.row * row, row, to + share.row * width, width},
-                           share.head);
-                     }
-                   });
+  share_out(static_cast<int64_t>(shares.size()), static_cast<int64_t>(1 + kAttendedGrain / (of_share + 1)),
+            [&](int64_t first, int64_t end) {
+              kernels::PagedAttention attention(shape, slopes.empty() ? nullptr : slopes.data());
+              for (int64_t i = first; i < end; ++i) {
+                const Share& share = shares[static_cast<size_t>(i)];
+                attention.attend<Number>({pages[share.chunk].data(), batch.chunks[share.chunk].first + share.token,
+                                          share.count, rows + share.row * row, row, to + share.row * width, width},
+                                         share.head);
+              }
+            });
 }
 
 struct Attention::Parts {

@@ -23,6 +23,7 @@
 #include "kernels/quantization.h"
 #include "transformer/loops.h"
 #include "transformer/packed_products.h"
+#include "transformer/threads.h"
 #include "weights/mapped_file.h"
 #include "weights/model_error.h"
 
@@ -72,7 +73,7 @@ void pack_rows(const Matrices& weight, at::ScalarType type, const Pack& pack) {
 template <typename Function>
 void for_rows(int64_t rows, int64_t size, const Function& function) {
   constexpr int64_t kGrain = 1 << 15;  // numbers that make another thread worth while
-  at::parallel_for(0, rows, 1 + kGrain / std::max<int64_t>(size, 1), [&](int64_t begin, int64_t end) {
+  share_out(rows, 1 + kGrain / std::max<int64_t>(size, 1), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) function(row);
   });
 }

@@ -1,6 +1,5 @@
 #include "transformer/norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
@@ -10,6 +9,7 @@
 
 #include "kernels/norms.h"
 #include "transformer/loops.h"
+#include "transformer/threads.h"
 
 namespace predictor {
 
@@ -59,7 +59,7 @@ at::Tensor Norm::applied(const at::Tensor& x) const {
   const int64_t width = weight_.size(0);
   const float* const from = x.const_data_ptr<float>();
   float* const to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, x.numel() / width, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+  share_out(x.numel() / width, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
     apply(from + begin * width, static_cast<size_t>((end - begin) * width), to + begin * width);
   });
   return out;
@@ -72,7 +72,7 @@ void Norm::apply(at::Tensor& x) const {
   }
   const int64_t width = weight_.size(0);
   float* const numbers = x.mutable_data_ptr<float>();
-  at::parallel_for(0, x.numel() / width, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+  share_out(x.numel() / width, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
     apply(numbers + begin * width, static_cast<size_t>((end - begin) * width), numbers + begin * width);
   });
 }

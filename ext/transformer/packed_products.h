@@ -1,7 +1,6 @@
 // Products with packed matrices by libtorch's threads, and on the processor that libtorch believes in.
 #pragma once
 
-#include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "kernels/packed_gemm.h"
 #include "kernels/packed_int4.h"
+#include "transformer/threads.h"
 
 namespace predictor {
 
@@ -35,7 +35,7 @@ void share_blocks(const Matrix& matrix, int64_t rows, const Product& product, co
   const auto count = static_cast<int64_t>(matrix.blocks());
   const auto weights = static_cast<int64_t>(matrix.in_features() * Matrix::kBlockColumns);
   const int64_t of_block = std::max<int64_t>(std::max(rows, kReading) * weights, 1);
-  at::parallel_for(0, count, 1 + kGrain / of_block, [&](int64_t begin, int64_t end) {
+  share_out(count, 1 + kGrain / of_block, [&](int64_t begin, int64_t end) {
     const auto first = static_cast<size_t>(begin);
     const auto last = static_cast<size_t>(end);
     product(first, last);
