@@ -49,7 +49,7 @@ struct HeadsOfText {
   size_t end;
 };
 
-constexpr int64_t kLongText = 128;  // tokens
+constexpr int64_t kLongText = 32;  // tokens
 constexpr size_t kShareTokens = 16;
 constexpr int64_t kPreparedGrain = 8;               // tokens that make another thread worth while
 constexpr size_t kAttendedGrain = size_t{1} << 17;  // the same in multiplications
