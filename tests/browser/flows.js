@@ -20,22 +20,32 @@ const FLOWS = {
     await shows(page, "#note", /^[\d.]+ ms, network included$/);
   },
 
-  async asks_for_a_token(page) {
-    for (const [path, place, answer] of [["/", "#scores li:first-child", /^alarm/]]) {
-      await page.evaluate(() => location.origin === "null" || sessionStorage.clear());
-      await page.goto(path);
-      await page.fill("#token", "wrong");
-      await page.getByRole("button", { name: "Use in this tab" }).click();
-      await page.locator("#door").waitFor();
-      await page.fill("#token", process.env.TOKEN);
-      await page.getByRole("button", { name: "Use in this tab" }).click();
-      await page.locator("#door").waitFor({ state: "hidden" });
-      await shows(page, place, answer);
-      await page.reload();
-      await shows(page, place, answer);
-      assert.ok(!(await page.content()).includes(process.env.TOKEN));
-      assert.equal(await page.evaluate(() => localStorage.length), 0);
-    }
+  async asks_for_a_token(page, wrong) {
+    const token = process.env.TOKEN, stored = () => page.evaluate(() => [sessionStorage.getItem("token"),
+      localStorage.length, document.cookie]);
+    await page.goto("/");
+    await page.locator("#door").waitFor();
+    assert.equal(await page.innerText("#refused"), "");
+    await page.fill("#token", "wrong");
+    await page.getByRole("button", { name: "Use in this tab" }).click();
+    await shows(page, "#refused", /^The service does not know this token\.$/);
+    assert.deepEqual(await stored(), [null, 0, ""]);
+    await page.fill("#token", token);
+    await page.getByRole("button", { name: "Use in this tab" }).click();
+    await page.locator("#door").waitFor({ state: "hidden" });
+    await shows(page, "#scores li:first-child", /^alarm/);
+    await page.reload();
+    await shows(page, "#scores li:first-child", /^alarm/);
+    assert.ok(!(await page.locator("#door").isVisible()));
+    assert.deepEqual(await stored(), [token, 0, ""]);
+    assert.ok(!(await page.content()).includes(token));
+    assert.match(await page.innerText("#curl"), /-H "Authorization: Bearer \$TOKEN"$/);
+    const other = await page.context().newPage();  // the tab alone keeps it
+    await other.goto("/");
+    await other.locator("#door").waitFor();
+    assert.deepEqual(new Set(wrong.splice(0).map((text) => text.replace(/\(.*/, ""))), new Set([
+      "Failed to load resource: the server responded with a status of 401 ",
+    ]));
   },
 
   async replies_and_embeds(page) {
@@ -244,7 +254,7 @@ async function shows(place, selector, wanted) {
 
 async function main(name, baseURL) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ARGUMENTS });
-  const page = await browser.newPage({ baseURL, viewport: PHONE });
+  const page = await (await browser.newContext({ baseURL, viewport: PHONE })).newPage();
   const wrong = [];
   page.on("console", (message) => message.type() === "error" && wrong.push(message.text()));
   page.on("pageerror", (error) => wrong.push(error.stack));
