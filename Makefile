@@ -147,6 +147,21 @@ sanitize:  ## stress the queue and its workers under ThreadSanitizer and Address
 image-test:  ## run the Dockerfile's steps without Docker, and the server as the image would
 	$(PYTHON) scripts/image_test.py
 
+AUDIT := build/audit
+
+.PHONY: audit
+audit: $(INSTALLED) $(AUDIT)/.installed  ## known vulnerabilities in what is installed, by pip-audit; needs the network, and fails without it
+	$(AUDIT)/bin/python scripts/audit.py $(VENV)
+
+.PHONY: sbom
+sbom: $(INSTALLED) $(AUDIT)/.installed  ## list what serving installs, as CycloneDX has it, in build/sbom.json
+	$(AUDIT)/bin/python scripts/sbom.py $(VENV) build/sbom.json
+
+$(AUDIT)/.installed: scripts/audit-requirements.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 .PHONY: gen
 gen:  ## regenerate gen-py from predictor.thrift
 	"$$(scripts/get_thrift.sh)" --gen py -out gen-py predictor.thrift
