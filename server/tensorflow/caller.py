@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from server.errors import ModelError, deadline_exceeded, internal, unavailable
+from server.errors import ErrorCode, ModelError, PredictionError, deadline_exceeded, internal, unavailable
 from server.tensorflow.child_server import ChildServer
 from server.tensorflow.client import RefusedError, UnreachableError
 from server.tensorflow.location import is_url, parse_url
@@ -47,13 +47,17 @@ class Part(NamedTuple):
 class Caller:
     """May be used by several threads."""
 
-    def __init__(self, location: str, timeout_s: float, signature_name: str | None = None) -> None:
+    def __init__(
+        self, location: str, timeout_s: float, signature_name: str | None = None, *, patient: bool = False
+    ) -> None:
         """`location` is a folder or a tfserving:// URL; the model may take `timeout_s` seconds until it is AVAILABLE.
 
-        Without a name the signature is serving_default, or the only one. Raises ModelError.
+        Without a name the signature is serving_default, or the only one. `patient`: a call waits for a server of others
+        that restarts, as long as it may take to start. Raises ModelError.
         """
+        self._patient = patient
         self._signature_name = signature_name
-        self._server = _server_of(location, timeout_s)
+        self._server = _server_of(location, timeout_s, patient)
         self._timeout_s = timeout_s
         self._signature: Signature | None = None
 
@@ -111,14 +115,19 @@ class Caller:
                 self._server.lost(client, deadline)
             except ValueError as error:  # the channel was closed meanwhile: gRPC has no better exception for it
                 problem = f": {error}"
+            except PredictionError as error:
+                if not self._patient or error.code != ErrorCode.NOT_FOUND:
+                    raise
+                problem = f": {error.message}"  # a server that starts has no model yet
+                self._server.lost(client, deadline)
         if isinstance(self._server, RemoteServer):
             raise unavailable(f"the TensorFlow server cannot be reached{problem}", retry_after_ms=1000)
         raise internal(f"the TensorFlow process died {_TRIES} times at these instances{problem}")
 
 
-def _server_of(location: str, timeout_s: float) -> Server:
+def _server_of(location: str, timeout_s: float, patient: bool) -> Server:
     if is_url(location):
-        return RemoteServer(parse_url(location), timeout_s)
+        return RemoteServer(parse_url(location), timeout_s, patient=patient)
     return ChildServer(Path(location), timeout_s)
 
 

@@ -25,10 +25,7 @@ def predictions(signature: Signature, outputs: Mapping[str, Array], count: int) 
 
     Raises ValueError when the outputs do not have one row for each instance.
     """
-    for name in signature.outputs:
-        shape = outputs[name].shape
-        if not shape or shape[0] != count:
-            raise ValueError(f"output {name!r} has shape {list(shape)} for {count} instances, not a row for each")
+    check_rows(signature, outputs, count)
     rows = {name: json_values(name, outputs[name]) for name in signature.outputs}
     answers: list[Any]
     if len(rows) == 1:
@@ -39,6 +36,40 @@ def predictions(signature: Signature, outputs: Mapping[str, Array], count: int) 
         for index in _not_finite(outputs[name]):
             answers[index] = _no_json(name)
     return answers
+
+
+def json_rows(signature: Signature, outputs: Mapping[str, Array], count: int) -> list[Any]:
+    """The same answers as JSON's bytes, for results so large that lists of numbers would be many times their size."""
+    check_rows(signature, outputs, count)
+    names = [orjson.dumps(name) for name in signature.outputs]
+    encoded: list[list[Any]] = [_encoded(name, outputs[name]) for name in signature.outputs]
+    answers = encoded[0]
+    if len(encoded) > 1:
+        answers = [
+            b"{" + b",".join(name + b":" + value for name, value in zip(names, row, strict=True)) + b"}"
+            for row in zip(*encoded, strict=True)
+        ]
+    for name in signature.outputs:
+        for index in _not_finite(outputs[name]):
+            answers[index] = _no_json(name)
+    return answers
+
+
+def _encoded(name: str, array: Array) -> list[bytes]:
+    if array.ndim == 1 or array.dtype == np.object_:
+        return [orjson.dumps(value) for value in json_values(name, array)]
+    if array.dtype.kind not in "iub" and array.dtype != np.float64:
+        array = array.astype(np.float32, copy=False)
+    return [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in np.ascontiguousarray(array)]
+
+
+def check_rows(signature: Signature, outputs: Mapping[str, Array], count: int) -> None:
+    """Raises ValueError when the outputs do not have one row for each of `count` instances."""
+    for name in signature.outputs:
+        shape = outputs[name].shape
+        if not shape or shape[0] != count:
+            instances = "1 instance" if count == 1 else f"{count} instances"
+            raise ValueError(f"output {name!r} has shape {list(shape)} for {instances}, not a row for each")
 
 
 def columns(outputs: Mapping[str, Array]) -> Any:

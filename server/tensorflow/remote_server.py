@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from server.errors import ModelError
+from server.errors import ModelError, unavailable
 from server.tensorflow.client import ModelClient
 
 if TYPE_CHECKING:
@@ -18,8 +18,12 @@ _PAUSE_S = 0.5
 class RemoteServer:
     """What a Caller needs of it is what it needs of a ChildServer."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
-        """`timeout_s`: seconds that the model may take until it is AVAILABLE. Raises ModelError."""
+    def __init__(self, address: Address, timeout_s: float, *, patient: bool = False) -> None:
+        """`timeout_s`: seconds that the model may take until it is AVAILABLE, `patient`: each time that it is lost.
+
+        Raises ModelError.
+        """
+        self._patient = patient
         self._client = ModelClient(address)
         self._timeout_s = timeout_s
         self._closing = threading.Event()
@@ -38,8 +42,18 @@ class RemoteServer:
         return self._client
 
     def lost(self, client: ModelClient, deadline: float) -> None:
-        """A call of the client found nobody: wait a moment, no longer than until the deadline."""
-        self._closing.wait(max(0.0, min(_PAUSE_S, deadline - time.monotonic())))
+        """A call of the client found nobody: wait, no longer than until the deadline. Raises PredictionError.
+
+        Where we are patient that is until the model is there again.
+        """
+        left = max(0.0, deadline - time.monotonic())
+        if not self._patient:
+            self._closing.wait(min(_PAUSE_S, left))
+            return
+        try:
+            client.wait_available(min(self._timeout_s, left), self._check, patient=True)
+        except ModelError as error:
+            raise unavailable(f"the TensorFlow server has not come back: {error}") from None
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from predictor.ttypes import BatchStage, ErrorCode, PredictionError
 
 from server.batch.state.errors import JobError, RowError
@@ -35,6 +34,7 @@ class SavedModel:
     exact = True
 
     def __init__(self, predictor: SavedModelPredictor, loop: asyncio.AbstractEventLoop) -> None:
+        self.result_bytes = predictor.result_bytes
         self._predictor = predictor
         self._loop = loop
 
@@ -44,7 +44,7 @@ class SavedModel:
 
     def submit(self, instances: list[Any]) -> PendingResults:
         """Send them to TensorFlow."""
-        predicted = self._predictor.predict_each(instances, timeout_s=_CALL_S)
+        predicted = self._predictor.predict_json(instances, timeout_s=_CALL_S)
         return _Predictions(asyncio.run_coroutine_threadsafe(predicted, self._loop))
 
 
@@ -90,7 +90,7 @@ def _tensorflow(
 ) -> Iterator[SavedModelPredictor]:
     """The predictor lives on the event loop; this thread waits for its beginning and its end."""
     exits = contextlib.AsyncExitStack()
-    opening = exits.enter_async_context(open_predictor(location, timeout_s=start_s))
+    opening = exits.enter_async_context(open_predictor(location, timeout_s=start_s, patient=True))
     future = asyncio.run_coroutine_threadsafe(opening, loop)
     try:
         yield control.result_of(future)
@@ -106,4 +106,5 @@ def _tensorflow(
 def _result(value: Any) -> Result:
     if isinstance(value, InstanceError):
         return RowError(ErrorCode.INVALID_ARGUMENT, value.message)
-    return orjson.dumps(value)
+    json: bytes = value
+    return json

@@ -35,6 +35,7 @@ _LOOP_ROWS = (32, 128)
 class TextModel:
     """A Method of a loaded model, or of whichever takes its name while the job runs."""
 
+    result_bytes = 0  # of vectors for each token it may be megabytes, which the first ones show
     bare = False
     exact = False
 

@@ -40,13 +40,15 @@ class PendingChunk(Protocol):
 class Executor(Protocol):
     """What turns a job's chunks into results, here or on other machines."""
 
-    rows: int
-    """Lines that a chunk should have; it may change."""
     chunk_bytes: int
     """Bytes that a chunk should have."""
     line_limit: LineLimit
     bytes_ahead: int
     """Bytes that may be in progress at a time."""
+
+    @property
+    def rows(self) -> int:
+        """Lines that a chunk should have; it may change."""
 
     @property
     def rows_ahead(self) -> int:

@@ -41,11 +41,13 @@ class LineLimit:
 class ChunkSize(Protocol):
     """How large a chunk may be."""
 
-    rows: int
-    """Lines at most; it may change."""
     chunk_bytes: int
     """Bytes at most, one longer line excepted."""
     line_limit: LineLimit
+
+    @property
+    def rows(self) -> int:
+        """Lines at most; it may change."""
 
 
 class LineReader:

@@ -30,6 +30,8 @@ class Method(Protocol):
     """Lines that a chunk should have."""
     rows_ahead: int
     """Lines that should be in progress at a time, so that the model never waits."""
+    result_bytes: int
+    """What a result has at least, as far as that is known before there is one."""
     bare: bool
     """A result is a JSON value; else it is what stands in an object's braces."""
     exact: bool

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from server.batch.state.control import Control
 
 _TASK_S = 2.0  # short enough to lose, long enough for Ray's millisecond of each task not to count
-_FIRST_ROWS = 256
-_ROWS = (16, 65_536)
+_RESULT_BYTES = 16 << 20  # of a task
+_FIRST_ROWS = 16
+_MAX_ROWS = 65_536
 _TASKS_PER_WORKER = 2  # one is done, one is there when it is
 _TRIES = 4
 _POLL_S = 0.05
@@ -31,7 +32,8 @@ log = structlog.get_logger()
 
 
 class RayExecutor:
-    """An Executor whose chunks are tasks. How many lines a chunk has follows from how long the last ones took."""
+    """An Executor whose chunks are tasks. How many lines a chunk has follows from how long the last ones took, and from
+    the size of their results."""
 
     chunk_bytes = 4 << 20
 
@@ -61,8 +63,9 @@ class RayExecutor:
         """Adapt to how long a task took."""
         if done.loading_s is not None:
             log.info("worker ready", pid=done.pid, seconds=round(done.loading_s, 3))
-        minimum, maximum = _ROWS
-        self.rows = min(maximum, max(minimum, int(done.rows * _TASK_S / max(done.seconds, 1e-3))))
+        quick = int(done.rows * _TASK_S / max(done.seconds, 1e-3))
+        small = _RESULT_BYTES * done.rows // max(1, len(done.output))
+        self.rows = max(1, min(_MAX_ROWS, quick, small))
 
 
 class RayChunk:

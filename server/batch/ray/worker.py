@@ -99,7 +99,7 @@ def predict(task: Task, flat: FlatChunk) -> Done | Failed:
         started = time.perf_counter()
         output: list[bytes] = []
         rows, errors = 0, []
-        for result in in_order(executor, _pieces(flat.chunk(), executor.rows), Control()):
+        for result in in_order(executor, _pieces(flat.chunk(), executor), Control()):
             output.append(result.output)
             rows += result.rows
             errors += [(number, error.code, error.message) for number, error in result.errors]
@@ -128,8 +128,11 @@ class _Opened:
         return cls.executor
 
 
-def _pieces(chunk: Chunk, rows: int) -> Iterator[Chunk]:
-    """The same lines in chunks of the size that is best for the method."""
-    for start in range(0, len(chunk.numbers), rows):
+def _pieces(chunk: Chunk, executor: LocalExecutor) -> Iterator[Chunk]:
+    """The same lines in chunks of the size that is best for the method and its results."""
+    start = 0
+    while start < len(chunk.numbers):
+        rows = executor.rows
         texts = chunk.texts[start : start + rows]
         yield Chunk(chunk.numbers[start : start + rows], texts, sum(len(text) for text in texts if text is not None))
+        start += rows

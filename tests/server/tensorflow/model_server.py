@@ -8,8 +8,8 @@ from tests.support.service import HOST, Child
 class ModelServer(Child):
     """`python -m server.tensorflow.model_server FOLDER --name NAME`; it listens soon after the block begins."""
 
-    def __init__(self, folder: object, name: str = "model") -> None:
-        super().__init__("server.tensorflow.model_server", folder, f"--name={name}")
+    def __init__(self, folder: object, name: str = "model", port: int = 0) -> None:
+        super().__init__("server.tensorflow.model_server", folder, f"--name={name}", f"--port={port}")
         self.name = name
         self.port = 0
 

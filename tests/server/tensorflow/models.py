@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LABELS = ["low", "mid", "high"]
+MASK = [256, 256, 21]
 
 
 def _model(tf: Any, *specs: tuple[str, Any, list[int | None]]) -> Callable[..., tuple[Any, Any]]:
@@ -101,6 +102,20 @@ def lengths(tf: Any) -> tuple[Any, Any]:
     return _model(tf, ("text", tf.string, [None]))(predict)
 
 
+def names(tf: Any) -> tuple[Any, Any]:
+    """A number of an instance, and the same three names for all of them together."""
+    return _model(tf, ("x", tf.float32, [None]))(lambda x: {"y": x * 2, "names": tf.constant(LABELS)})
+
+
+def masks(tf: Any) -> tuple[Any, Any]:
+    """An image's worth of numbers for each number."""
+
+    def predict(x: Any) -> Any:
+        return {"mask": tf.reshape(x, [-1, 1, 1, 1]) + tf.zeros([1, *MASK])}
+
+    return _model(tf, ("x", tf.float32, [None]))(predict)
+
+
 SIGNATURES = (echo, fragile, sums, root, alone, total, scalar, complex_number, classes, lengths)
 
 
@@ -115,4 +130,5 @@ def zoo(tf: Any) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    save(MODELS | {"zoo": zoo}, [*MODELS, "zoo"], Path(sys.argv[1]))
+    more = {"zoo": zoo, "names": names, "masks": masks}
+    save(MODELS | more, [*MODELS, *more], Path(sys.argv[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,48 @@ def test_lines_that_do_not_fit_are_recorded(service: Service, half_plus_two: str
     assert [results[0], results[5]] == [2.5, 3]
     assert all("error" in result for result in results[1:5])
     assert (job.rows_done, job.rows_failed) == (2, 4)
+
+
+def test_a_constant_is_no_row_of_each_line(service: Service, saved_models: Path, tmp_path: Path) -> None:
+    """Also where there are as many lines as it has rows."""
+    write_lines(tmp_path / "in" / "a.jsonl", [1, 2, 3])
+    job = failed(service, request(tmp_path, model=str(saved_models / "names")))
+    assert "output 'names' has shape [3] for 1 instance, not a row for each" in job.error
+    assert files_below(tmp_path / "out") == []
+
+
+def test_large_results_of_short_lines_need_little_memory(service: Service, saved_models: Path, tmp_path: Path) -> None:
+    """24 lines of a few bytes: 130 MB of results, and 1 GB as lists of numbers."""
+    write_lines(tmp_path / "in" / "a.jsonl", [0.5] * 24)
+    before = peak_mib(service.pid)
+    job = completed(service, request(tmp_path, model=str(saved_models / "masks")))
+    assert job.rows_done == 24
+    line = (256 * ("[" + ",".join(["[" + ",".join(["0.5"] * 21) + "]"] * 256) + "],")).removesuffix(",")
+    with (tmp_path / "out" / "a.jsonl").open() as results:
+        assert results.readline() == f"[{line}]\n"
+    assert peak_mib(service.pid) - before < 600
+
+
+def peak_mib(pid: int) -> int:
+    """The most memory that a process has had."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) >> 10
+
+
+def test_a_server_of_others_that_restarts_is_waited_for(service: Service, saved_models: Path, tmp_path: Path) -> None:
+    write_lines(tmp_path / "in" / "a.jsonl", range(LINES))
+    folder = saved_models / "half_plus_two"
+    with ModelServer(folder) as server, service.client() as client:
+        job_id = client.submit_batch(request(tmp_path, model=server.url)).id
+        eventually(lambda: client.get_batch(job_id).rows_done > 1000, "the job is in the middle")
+        server.signal(signal.SIGKILL)
+        server.wait()
+        time.sleep(4)  # longer than calls of no job are tried
+        assert client.get_batch(job_id).state == BatchState.RUNNING
+        with ModelServer(folder, port=server.port):
+            job = ended(client, job_id)
+    assert (job.state, job.rows_done) == (BatchState.COMPLETED, LINES), job.error
+    assert read_lines(tmp_path / "out" / "a.jsonl") == [line / 2 + 2 for line in range(LINES)]
 
 
 @pytest.mark.parametrize(
