@@ -746,6 +746,9 @@ service Predictor {
 
   BatchJob cancel_batch(1: string id) throws (1: PredictionError failure),
 
+  /** Lets a job that failed or was cancelled go on: files that are done stay so. Any other job stays as it is. */
+  BatchJob resume_batch(1: string id) throws (1: PredictionError failure),
+
   /** The newest jobs first, at most limit (1 to 1000). */
   list<BatchJob> list_batches(1: i32 limit) throws (1: PredictionError failure),
 

@@ -329,6 +329,10 @@ def cancel_batch(id: str, timeout: float | None) -> Call[BatchJob]:  # noqa: A00
     return Call(_CANCEL_BATCH, (id,), results.of(BatchJob), timeout=timeout)
 
 
+def resume_batch(id: str, timeout: float | None) -> Call[BatchJob]:  # noqa: A002 - as above
+    return Call(_RESUME_BATCH, (id,), results.of(BatchJob), timeout=timeout)
+
+
 def list_batches(limit: int, timeout: float | None) -> Call[list[BatchJob]]:
     return Call(_LIST_BATCHES, (limit,), results.list_of(BatchJob), timeout=timeout)
 
@@ -375,6 +379,7 @@ _CHAT_PROMPT = Method("chat_prompt")
 _SUBMIT_BATCH = Method("submit_batch", repeatable=False)  # there would be two jobs
 _GET_BATCH = Method("get_batch")
 _CANCEL_BATCH = Method("cancel_batch")
+_RESUME_BATCH = Method("resume_batch")
 _LIST_BATCHES = Method("list_batches")
 _LIST_MODELS = Method("list_models")
 _LOAD_MODEL = Method("load_model", repeatable=False)

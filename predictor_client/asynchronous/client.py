@@ -263,6 +263,10 @@ class AsyncClient:
         """Stops it."""
         return await self._run(calls.cancel_batch(id, self._timeout(timeout)))
 
+    async def resume_batch(self, id: str, *, timeout: float | None = None) -> BatchJob:  # noqa: A002 - as above
+        """Lets it go on where it failed or was cancelled: files that are done stay so."""
+        return await self._run(calls.resume_batch(id, self._timeout(timeout)))
+
     async def list_batches(self, limit: int = 100, *, timeout: float | None = None) -> list[BatchJob]:
         """The newest jobs first."""
         return await self._run(calls.list_batches(limit, self._timeout(timeout)))

@@ -263,6 +263,10 @@ class Client:
         """Stops it."""
         return self._run(calls.cancel_batch(id, self._timeout(timeout)))
 
+    def resume_batch(self, id: str, *, timeout: float | None = None) -> BatchJob:  # noqa: A002 - as above
+        """Lets it go on where it failed or was cancelled: files that are done stay so."""
+        return self._run(calls.resume_batch(id, self._timeout(timeout)))
+
     def list_batches(self, limit: int = 100, *, timeout: float | None = None) -> list[BatchJob]:
         """The newest jobs first."""
         return self._run(calls.list_batches(limit, self._timeout(timeout)))

@@ -32,6 +32,7 @@ RIGHTS = {
     "submit_batch": "jobs",
     "get_batch": "jobs",
     "cancel_batch": "jobs",
+    "resume_batch": "jobs",
     "list_batches": "jobs",
 }
 """Methods that answer for no model, and the right that each needs."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import ErrorCode, PredictionError
 
-from rest_proxy.backend.contract import CANCEL_BATCH, GET_BATCH, LIST_BATCHES, SUBMIT_BATCH
+from rest_proxy.backend.contract import CANCEL_BATCH, GET_BATCH, LIST_BATCHES, RESUME_BATCH, SUBMIT_BATCH
 
 if TYPE_CHECKING:
     from predictor.ttypes import BatchJob, BatchRequest
@@ -39,6 +39,10 @@ class Jobs:
     async def cancel(self, job_id: str) -> BatchJob:
         """End a job; one that has ended stays as it is."""
         return await self._at_its_server(CANCEL_BATCH, job_id)
+
+    async def resume(self, job_id: str) -> BatchJob:
+        """Let a job go on that failed or was cancelled; any other stays as it is."""
+        return await self._at_its_server(RESUME_BATCH, job_id)
 
     async def newest(self, limit: int) -> list[BatchJob]:
         """The newest jobs of all servers that can be asked and run jobs."""

@@ -1,4 +1,4 @@
-"""Batch jobs: POST /batches, GET /batches, GET /batches/ID, DELETE /batches/ID."""
+"""Batch jobs: POST /batches, GET /batches, GET /batches/ID, DELETE /batches/ID, POST /batches/ID."""
 
 from __future__ import annotations
 
@@ -95,6 +95,10 @@ class Batches:
         """Cancel the job; how it stands then."""
         return json_response(plain(await self._jobs.cancel(_job_id(request))), request_id)
 
+    async def resume(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """Let the job go on; how it stands then."""
+        return json_response(plain(await self._jobs.resume(_job_id(request))), request_id)
+
 
 def _job_id(request: web.BaseRequest) -> str:
     return unquote(request.rel_url.raw_path.rpartition("/")[2])[:_ID_CHARACTERS]
@@ -154,5 +158,17 @@ def routes(settings: Settings, jobs: Jobs) -> list[Route]:
             example=Example(_EXAMPLE_ID),
             answers=(Answer({JSON: job}),),
             errors=one_errors,
+        ),
+        Route(
+            path=one,
+            methods=("POST",),
+            answer=batches.resume,
+            changes=True,
+            name="resumeBatch",
+            summary="Let a job go on that failed or was cancelled; files that are done stay so",
+            tag=_TAG,
+            example=Example(_EXAMPLE_ID),
+            answers=(Answer({JSON: job}),),
+            errors=MODEL_ERRORS,
         ),
     ]

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from predictor.ttypes import BatchState
@@ -18,7 +19,7 @@ from server.batch.command_line.progress_bar import show_progress
 from server.batch.methods.local_executors import LocalExecutors
 from server.batch.methods.local_models import load_models
 from server.batch.ray.cluster import ClusterError, open_cluster
-from server.batch.runner import Runner
+from server.batch.runner import Runner, delete_leftovers
 from server.batch.state.control import Control
 from server.batch.state.errors import JobError, StoppedError
 from server.batch.state.job import ACTIVE
@@ -26,8 +27,10 @@ from server.batch.state.job_store import JobStore, StoreError
 from server.batch.storage.access import Storage
 from server.batch.storage.errors import LocationError
 from server.batch.storage.overlap import check_apart
+from server.batch.storage.own_files import OwnFile
 from server.config import COMMAND, Settings
 from server.hub.location import is_hub
+from server.models.options import without_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +47,15 @@ def run(options: Options, settings: Settings, control: Control) -> Job:
 
     Raises JobError, StoreError, LocationError, ClusterError.
     """
-    storage = Storage.without_limits()
+    own = [OwnFile(options.state, "--state", neighbours=True)]
+    if options.model is not None:
+        own.append(OwnFile(Path(without_options(options.model)), "--model", readable=True))
+    storage = Storage.without_limits(own=own)
     storage.check(options.request.input, "read")
     storage.check(options.request.output, "write")
     check_apart(options.request.input, options.request.output)
     with contextlib.closing(JobStore(options.state)) as store:
-        job_id = _job_of(store, options)
+        job_id = _job_of(store, storage, options)
         with contextlib.suppress(StoppedError), _executors(options, settings, storage, control) as open_executor:
             runner = Runner(store, storage, open_executor)
             thread = threading.Thread(target=runner.run, args=(job_id, control), name="job")
@@ -70,10 +76,14 @@ def _executors(options: Options, settings: Settings, storage: Storage, control: 
             yield LocalExecutors(models, storage, settings).open
 
 
-def _job_of(store: JobStore, options: Options) -> str:
+def _job_of(store: JobStore, storage: Storage, options: Options) -> str:
     """The unfinished job of the same options, queued again, or a new one."""
-    for job in store.newest(1) if not options.fresh else ():
-        if job.state != BatchState.COMPLETED:
+    for job in store.newest(1):
+        if job.state == BatchState.COMPLETED:
+            continue
+        if options.fresh:
+            delete_leftovers(job.id, store, storage)
+        else:
             store.change_state(job.id, (job.state,), BatchState.QUEUED)
             return job.id
     return store.add(options.request).id

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from predictor.ttypes import OnError
 
 from process.options import KEY_FIELD, MAX_ERRORS
-from server.batch.methods.local_executors import is_location
+from server.batch.methods.local_executors import is_location, result_fields
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.storage.errors import LocationError
-from server.batch.storage.overlap import check_apart
+from server.batch.storage.overlap import check_apart, result_of
 from server.errors import ErrorCode, PredictionError, invalid_argument
 from server.hub.location import is_hub
 from server.models.capabilities import Capability
@@ -48,6 +48,8 @@ class Admission:
         with _field("request.output"):
             self._storage.check(request.output, "write")
             check_apart(request.input, request.output)
+            if (result := result_of(request.input, request.output)) is not None:
+                self._storage.check(result, "write")
 
     def check_name(self, request: JobRequest) -> None:
         """A loaded model's name, on the event loop; one that is loading is waited for later.
@@ -102,6 +104,9 @@ def _check_options(request: JobRequest) -> None:
             raise invalid_argument("can only be given with on_error RECORD", field="request.max_errors")
     if request.key_field is not None and KEY_FIELD.wrong(len(request.key_field)) is not None:
         message = f"must have {KEY_FIELD.range} characters, got {len(request.key_field)}"
+        raise invalid_argument(message, field="request.key_field")
+    if request.key_field in (taken := result_fields(request)):
+        message = f"must be none of the results' own fields ({', '.join(taken)}), got {request.key_field!r}"
         raise invalid_argument(message, field="request.key_field")
 
 

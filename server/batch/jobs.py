@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from predictor.ttypes import BatchState
 
 from process.options import LIMIT
 from server.batch.admission import TFSERVING_SCHEME, Admission
@@ -18,7 +19,9 @@ from server.batch.runner import Runner
 from server.batch.scheduler import Scheduler
 from server.batch.state.job import ACTIVE, Job, JobRequest
 from server.batch.state.job_store import JobStore
+from server.batch.state.turns import Turns
 from server.batch.storage.access import Storage
+from server.batch.storage.own_files import own_files
 from server.errors import PredictionError, invalid_argument, not_found, overloaded, unavailable
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ log = structlog.get_logger()
 _SHOWN_CHARACTERS = 128
 _RETRY_MS = 10_000
 _CANCEL_S = 5.0
+_RESUMED = (BatchState.FAILED, BatchState.CANCELLED)
 
 
 class Jobs:
@@ -43,14 +47,15 @@ class Jobs:
         assert settings.jobs_db is not None
         schemes = [scheme for scheme in settings.batch_schemes if scheme != TFSERVING_SCHEME]
         scratch = Path(f"{settings.jobs_db}.copies")
-        storage = Storage(settings.batch_roots, schemes, settings.batch_buckets, scratch)
+        storage = Storage(settings.batch_roots, schemes, settings.batch_buckets, scratch, own_files(settings))
         self._store = JobStore(settings.jobs_db)
         self._store.requeue()
         storage.delete_copies()
         self._admission = Admission(storage, registry, settings.batch_schemes)
         models = LoadedModels(registry, asyncio.get_running_loop())
         runner = Runner(self._store, storage, LocalExecutors(models, storage, settings).open)
-        self._scheduler = Scheduler(self._store, runner, settings.batch_kept)
+        turns = Turns(settings.batch_jobs, settings.batch_turn_s)
+        self._scheduler = Scheduler(self._store, runner, settings.batch_kept, turns)
         self._accepting = threading.Lock()
         self._stopping = False
 
@@ -87,6 +92,21 @@ class Jobs:
             await asyncio.sleep(0.01)
         return self._shown(await self._find(job_id))
 
+    async def resume(self, job_id: str) -> BatchJob:
+        """Let a job that failed or was cancelled go on; files that are done stay so. Any other stays as it is.
+
+        Raises NOT_FOUND, and what `submit` raises where it would not be accepted now.
+        """
+        if self._stopping:
+            raise unavailable("the server is draining")
+        job = await self._find(job_id)
+        if job.state in _RESUMED:
+            await asyncio.to_thread(self._admission.check, job.request)
+            self._admission.check_name(job.request)
+            await asyncio.to_thread(self._queue_again, job)
+            log.info("job resumed", job=job.id)
+        return self._shown(await self._find(job_id))
+
     async def newest(self, limit: int) -> list[BatchJob]:
         """The newest first, at most `limit`. Raises INVALID_ARGUMENT."""
         _check_limit(limit)
@@ -112,12 +132,21 @@ class Jobs:
 
     def _add(self, request: JobRequest) -> Job:
         with self._accepting:
-            if self._store.count_queued() >= self._settings.batch_queue:
-                message = f"{self._settings.batch_queue} jobs are waiting"
-                raise overloaded(message, _RETRY_MS, setting="batch_queue")
+            self._check_room()
             job = self._store.add(request)
         self._scheduler.wake()
         return job
+
+    def _queue_again(self, job: Job) -> None:
+        with self._accepting:
+            self._check_room()
+            self._store.change_state(job.id, _RESUMED, BatchState.QUEUED)
+        self._scheduler.wake()
+
+    def _check_room(self) -> None:
+        if self._store.count_queued() >= self._settings.batch_queue:
+            message = f"{self._settings.batch_queue} jobs are waiting"
+            raise overloaded(message, _RETRY_MS, setting="batch_queue")
 
     def _shown(self, job: Job) -> BatchJob:
         control = self._scheduler.control(job.id) if job.state in ACTIVE else None
@@ -136,6 +165,10 @@ class NoJobs:
         raise _no_job(job_id)
 
     async def cancel(self, job_id: str) -> BatchJob:
+        """Raises NOT_FOUND."""
+        raise _no_job(job_id)
+
+    async def resume(self, job_id: str) -> BatchJob:
         """Raises NOT_FOUND."""
         raise _no_job(job_id)
 

@@ -54,7 +54,7 @@ class Runner:
             return int(self.store.job(job_id).state)
         state, failure = self._run_to_end(job_id, control)
         if state in (BatchState.FAILED, BatchState.CANCELLED):
-            self._delete_leftovers(job_id)
+            delete_leftovers(job_id, self.store, self.storage)
         self._keep(job_id, control, state, failure)
         error = None if failure is None else str(failure)
         log.info("job ended", job=job_id, state=BatchState._VALUES_TO_NAMES[state], error=error)
@@ -90,16 +90,6 @@ class Runner:
             return BatchState.FAILED, JobError(BatchStage.PREDICTIONS, f"{type(error).__name__}: {error}")
         return BatchState.COMPLETED, None
 
-    def _delete_leftovers(self, job_id: str) -> None:
-        """Of the files that were in progress when a process was killed that ran the job before."""
-        try:
-            output = self.store.job(job_id).request.output
-            unfinished = [file for file in self.store.files(job_id) if file.state != FileState.DONE]
-            for file in unfinished[:_FILES_AT_A_TIME]:
-                self.storage.delete_leftovers(output_of(file.input, output))
-        except Exception as error:
-            log.warning("half-written files may be left", job=job_id, why=str(error))
-
     def _run_files(self, job: Job, executor: Executor, control: Control) -> None:
         files = self._files(job)
         progress = control.progress = self.store.job(job.id).progress
@@ -118,9 +108,22 @@ class Runner:
         if not files:
             found = self.storage.list_inputs(job.request.input)
             check_outputs_apart(job.request.input, found, job.request.output)
+            for file in found:
+                self.storage.check(output_of(file, job.request.output), "write")
             self.store.set_files(job.id, found)
             files = self.store.files(job.id)
         return files
+
+
+def delete_leftovers(job_id: str, store: JobStore, storage: Storage) -> None:
+    """Of the files that were in progress when a process was killed that ran the job before."""
+    try:
+        output = store.job(job_id).request.output
+        unfinished = [file for file in store.files(job_id) if file.state != FileState.DONE]
+        for file in unfinished[:_FILES_AT_A_TIME]:
+            storage.delete_leftovers(output_of(file.input, output), job_id, file.upload)
+    except Exception as error:
+        log.warning("half-written files may be left", job=job_id, why=str(error))
 
 
 @contextmanager

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from server.batch.runner import Runner
     from server.batch.state.job import Job, JobRequest
     from server.batch.state.job_store import JobStore
+    from server.batch.state.turns import Turns
 
 log = structlog.get_logger()
 
 _RETRY_S = 1.0
+_BEGUN = 8  # each keeps its model and up to 64 MiB of results, also while it pauses
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,14 @@ class _Running:
 class Scheduler:
     """A job belongs to one thread at a time; jobs whose results may go to the same files run one after the other.
 
+    Of the jobs that have begun so many run at a time, in turns: a short job waits for no long one to end.
+
     Any thread may call anything; only `control` never waits for the disk.
     """
 
-    def __init__(self, store: JobStore, runner: Runner, kept: int) -> None:
+    def __init__(self, store: JobStore, runner: Runner, kept: int, turns: Turns) -> None:
         """The store keeps so many jobs that have ended."""
+        self._turns = turns
         self._store = store
         self._runner = runner
         self._kept = kept
@@ -44,8 +49,8 @@ class Scheduler:
         self._stopping = False
 
     def start(self, count: int) -> None:
-        """Run the jobs that wait, so many at a time."""
-        for number in range(count):
+        """Run the jobs that wait; so many places there are."""
+        for number in range(max(count, _BEGUN)):
             threading.Thread(target=self._work, name=f"job-{number}", daemon=True).start()
 
     def wake(self) -> None:
@@ -67,7 +72,10 @@ class Scheduler:
                 self._running[job.id].control.stop(cancel=True)
                 return
             self._running[job.id] = _Running(control, _place(job.request))
-        self._run(job.id, control)
+        try:
+            self._run(job.id, control)
+        finally:
+            self._forget(job.id)
 
     def stop(self) -> None:
         """End running jobs where they are, however long that takes, and start none."""
@@ -82,7 +90,7 @@ class Scheduler:
         while not self._stopping:
             try:
                 if (taken := self._take()) is not None:
-                    self._run(*taken)
+                    self._run_in_turns(*taken)
             except Exception:
                 log.exception("a job's state could not be stored")
                 with self._changed:
@@ -114,14 +122,23 @@ class Scheduler:
                     before.add(place)
         return None
 
-    def _run(self, job_id: str, control: Control) -> None:
+    def _run_in_turns(self, job_id: str, control: Control) -> None:
+        turn = self._turns.of(control)
         try:
-            self._runner.run(job_id, control)
-            self._store.prune(self._kept)
+            if turn.begin() or control.cancelled:
+                self._run(job_id, control)
         finally:
-            with self._changed:
-                del self._running[job_id]
-                self._changed.notify_all()
+            turn.end()
+            self._forget(job_id)
+
+    def _run(self, job_id: str, control: Control) -> None:
+        self._runner.run(job_id, control)
+        self._store.prune(self._kept)
+
+    def _forget(self, job_id: str) -> None:
+        with self._changed:
+            del self._running[job_id]
+            self._changed.notify_all()
 
 
 def _place(request: JobRequest) -> str:

@@ -160,6 +160,13 @@ class Jobs(SettingsGroup, title="Batch jobs"):
         to="server.batch",
     )
     batch_jobs: int = setting(1, "number of batch jobs that run at a time", ge=1, le=64, to="server.batch")
+    batch_turn_s: float = setting(
+        30,
+        "time that a batch job runs while others wait; then it pauses, and the one runs that has waited longest",
+        unit="s",
+        gt=0,
+        to="server.batch",
+    )
     batch_queue: int = setting(1000, "maximum number of batch jobs that wait", ge=1, to="server.batch")
     batch_kept: int = setting(1000, "number of ended batch jobs whose records are kept", ge=1, to="server.batch")
     batch_line_bytes: int = setting(

@@ -437,6 +437,9 @@ class Handler:
     async def cancel_batch(self, id: str) -> BatchJob:  # noqa: A002
         return await self._jobs.cancel(id)
 
+    async def resume_batch(self, id: str) -> BatchJob:  # noqa: A002
+        return await self._finish(self._jobs.resume(id))
+
     async def list_batches(self, limit: int) -> list[BatchJob]:
         return await self._jobs.newest(limit)
 

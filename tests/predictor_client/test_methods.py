@@ -217,6 +217,7 @@ def test_jobs(client: Asker, batch_folder: Path, request: pytest.FixtureRequest)
     assert (ended.state, ended.rows_done, ended.error) == (BatchState.COMPLETED, 3, None)
     assert client.get_batch(job.id) == ended
     assert client.cancel_batch(job.id).state == BatchState.COMPLETED
+    assert client.resume_batch(job.id).state == BatchState.COMPLETED
     assert job.id in [each.id for each in client.list_batches(10)]
 
 

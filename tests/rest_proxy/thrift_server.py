@@ -250,6 +250,12 @@ class ThriftServer:
         self.end_job(BatchState.CANCELLED, job_id=job_id)
         return job
 
+    def resume_batch(self, job_id: str) -> BatchJob:
+        job = self.get_batch(job_id)
+        self.calls.append(("resume_batch", (job_id,)))
+        job.state = BatchState.QUEUED
+        return job
+
     def list_batches(self, limit: int) -> list[BatchJob]:
         self.calls.append(("list_batches", (limit,)))
         return sorted(self.jobs.values(), key=lambda job: job.created_at, reverse=True)[:limit]

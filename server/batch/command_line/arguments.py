@@ -15,6 +15,7 @@ from predictor.ttypes import OnError
 from process.command_line import called_as
 from process.options import KEY_FIELD, MAX_ERRORS, ON_ERROR
 from process.version import VERSION_LINE
+from server.batch.methods.local_executors import result_fields
 from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.state.job import JobRequest
 from server.batch.storage.locations import absolute
@@ -82,6 +83,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
         max_errors=given.max_errors,
         key_field=given.key_field,
     )
+    if request.key_field in (taken := result_fields(request)):
+        parser.error(f"argument --key-field: must be none of the results' own fields ({', '.join(taken)})")
     identity = hashlib.sha256(json.dumps([location, asdict(request)]).encode()).hexdigest()[:16]
     try:
         state = (given.state or _state_folder()) / f"{identity}.db"

@@ -6,9 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from server.batch.methods import saved_model
+from server.batch.methods.text_methods import TEXT_METHODS
 from server.batch.methods.text_model import TextModel
 from server.batch.pipeline.lines import LineLimit
 from server.batch.pipeline.local_executor import LocalExecutor
+from server.batch.pipeline.results import BARE_FIELD, ERROR_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +52,13 @@ def line_limit(request: JobRequest, settings: Settings) -> LineLimit:
     if request.model is not None and is_location(request.model):
         return LineLimit(settings.batch_line_bytes, "batch_line_bytes")
     return LineLimit(settings.batch_text_line_bytes, "batch_text_line_bytes")
+
+
+def result_fields(request: JobRequest) -> tuple[str, ...]:
+    """The names that the fields of the job's results have: a key must have another one."""
+    if request.model is not None and is_location(request.model):
+        return BARE_FIELD, ERROR_FIELD
+    return *TEXT_METHODS[request.method].fields, ERROR_FIELD
 
 
 def is_location(model: str) -> bool:

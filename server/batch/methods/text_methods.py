@@ -265,6 +265,8 @@ class TextMethod:
     call: Callable[[Model, Any, RequestContext], Awaitable[Any]]
     result: Callable[[Any], bytes]
     """What comes between an object's braces."""
+    fields: tuple[str, ...]
+    """The names that a result's fields may have."""
     native_result: bytes | None = None
     """What comes before a result that the model's own threads write; None where they cannot."""
 
@@ -277,33 +279,58 @@ TEXT_METHODS = {
         _or_with_options(_text_field("doc"), ClassifyOptions, table.CLASSIFY_OPTIONS),
         _predict,
         _scores,
+        ("scores",),
         b'"scores":',
     ),
-    "reply": TextMethod(Capability.REPLY, _text_field("message"), _reply, _replies),
+    "reply": TextMethod(Capability.REPLY, _text_field("message"), _reply, _replies, ("replies",)),
     "embed": TextMethod(
         Capability.EMBED,
         _or_with_options(_text, EmbedOptions, table.EMBED_OPTIONS),
         _embed,
         _vector,
+        ("embedding",),
         b'"embedding":',
     ),
-    "generate": TextMethod(Capability.GENERATE, _prompt_with_options, _generate, _generated),
+    "generate": TextMethod(
+        Capability.GENERATE,
+        _prompt_with_options,
+        _generate,
+        _generated,
+        ("continuation", "token_count", "finish_reason", "logprobs", "prompt_logprobs"),
+    ),
     "rerank": TextMethod(
-        Capability.RERANK, _or_with_options(_query_and_texts, RerankOptions, table.RERANK_OPTIONS), _rerank, _ranked
+        Capability.RERANK,
+        _or_with_options(_query_and_texts, RerankOptions, table.RERANK_OPTIONS),
+        _rerank,
+        _ranked,
+        ("ranked",),
     ),
     "classify_tokens": TextMethod(
         Capability.CLASSIFY_TOKENS,
         _or_with_options(_text, TokenOptions, table.TOKEN_OPTIONS),
         _classify_tokens,
         _entities,
+        ("entities",),
     ),
     "embed_sparse": TextMethod(
-        Capability.EMBED_SPARSE, _or_with_options(_text, SparseOptions, table.SPARSE_OPTIONS), _embed_sparse, _sparse
+        Capability.EMBED_SPARSE,
+        _or_with_options(_text, SparseOptions, table.SPARSE_OPTIONS),
+        _embed_sparse,
+        _sparse,
+        ("embedding",),
     ),
     "embed_tokens": TextMethod(
-        Capability.EMBED_TOKENS, _or_with_options(_text, EmbedOptions, table.EMBED_OPTIONS), _embed_tokens, _vectors
+        Capability.EMBED_TOKENS,
+        _or_with_options(_text, EmbedOptions, table.EMBED_OPTIONS),
+        _embed_tokens,
+        _vectors,
+        ("embedding",),
     ),
     "tokenize": TextMethod(
-        Capability.TOKENIZE, _or_with_options(_text, TokenizeOptions, table.TOKENIZE_OPTIONS), _tokenize, _tokens
+        Capability.TOKENIZE,
+        _or_with_options(_text, TokenizeOptions, table.TOKENIZE_OPTIONS),
+        _tokenize,
+        _tokens,
+        ("tokens",),
     ),
 }

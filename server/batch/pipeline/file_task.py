@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,11 @@ from server.batch.pipeline.executor import in_order
 from server.batch.pipeline.lines import LineReader
 from server.batch.state.errors import JobError
 from server.batch.state.job import FileState
+from server.batch.storage.errors import printable
 from server.batch.storage.locations import output_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     from server.batch.pipeline.executor import ChunkResult, Executor
@@ -55,16 +57,19 @@ class FileTask:
 
     def predict(self) -> None:
         """Write what will appear. Raises JobError, StoppedError, StorageError, LocationError."""
-        file, storage, progress = self._file, self._run.storage, self._run.progress
+        file, storage, progress, control = self._file, self._run.storage, self._run.progress, self._run.control
         if file.state == FileState.COMMITTING and not file.replaces and storage.exists(self._output):
             progress.rows_done += file.rows_done  # killed between the output's appearance and the note of it
             progress.rows_failed += file.rows_failed
         else:
-            storage.delete_leftovers(self._output)
+            storage.delete_leftovers(self._output, self._run.job.id, file.upload)
             replaces = storage.exists(self._output)
             with ExitStack() as output_open:
-                output = output_open.enter_context(storage.create(self._output))
-                with storage.open_input(file.input.location, self._run.control.check) as source:
+                output = output_open.enter_context(storage.create(self._output, self._run.job.id, self._note_upload))
+                with (
+                    storage.open_input(file.input.location, control.check) as source,
+                    _open_as_long_as(source, control),
+                ):
                     self._predict_lines(source, output)
                 self._uncommitted = output, output_open.pop_all()
             self._file = replace(
@@ -86,6 +91,9 @@ class FileTask:
                 output.commit()
         store.set_file(job_id, replace(self._file, state=FileState.DONE))
         self._run.progress.files_done += 1
+
+    def _note_upload(self, upload: str) -> None:
+        self._run.store.set_upload(self._run.job.id, self._file.number, upload)
 
     def _predict_lines(self, source: BinaryIO, output: Output) -> None:
         run = self._run
@@ -112,7 +120,7 @@ class FileTask:
 
     def _check_errors(self, errors: list[tuple[int, RowError]]) -> None:
         """Raises JobError where there may be no error, or not so many."""
-        request, location = self._run.job.request, self._file.input.location
+        request, location = self._run.job.request, printable(self._file.input.location)
         if request.on_error == OnError.FAIL:
             number, error = errors[0]
             raise JobError(BatchStage.PREDICTIONS, f"{location}, line {number}: {error.message}")
@@ -123,6 +131,11 @@ class FileTask:
             number, error = errors[room]
             limit = f"that is one error more than max_errors ({request.max_errors}) allows"
             raise JobError(BatchStage.PREDICTIONS, f"{location}, line {number}: {error.message}; {limit}")
+
+
+def _open_as_long_as(source: BinaryIO, control: Control) -> AbstractContextManager[None]:
+    """A server that gives no ranges sends its file once, and hangs up on whoever pauses."""
+    return nullcontext() if source.seekable() else control.without_pauses()
 
 
 class _Gzip:

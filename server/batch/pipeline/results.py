@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from server.batch.pipeline.rows import Rows
 
 
+ERROR_FIELD = "error"
+BARE_FIELD = "prediction"
+"""What a bare result is called where a key stands beside it."""
+
+_ERROR_START, _BARE_START = (f'"{name}":'.encode() for name in (ERROR_FIELD, BARE_FIELD))
+
+
 class ResultWriter:
     """Writes results, a line each.
 
@@ -45,7 +52,7 @@ class ResultWriter:
                 yield result + b"\n"
                 continue
             elif self._bare:
-                result = b'"prediction":' + result
+                result = _BARE_START + result
             yield b"{%b}\n" % (result if key is None else key + b"," + result)
 
 
@@ -64,4 +71,4 @@ def _is_error(result: Result) -> bool:
 
 def _error(error: RowError, number: int) -> bytes:
     code = ErrorCode._VALUES_TO_NAMES.get(error.code, "INTERNAL")
-    return b'"error":' + orjson.dumps({"code": code, "message": error.message, "line": number})
+    return _ERROR_START + orjson.dumps({"code": code, "message": error.message, "line": number})

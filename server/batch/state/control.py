@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from server.batch.state.errors import StoppedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from server.batch.state.job import Progress
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ class Control:
         """Stopped for good; else the job resumes at the next start."""
         self.progress: Progress | None = None
         """Counts the file in work too; None before the job runs."""
+        self.give_way: Callable[[], None] | None = None
+        """Called by the job's thread where it may pause."""
 
     def stop(self, *, cancel: bool = False) -> None:
         """Let the job end as soon as it can."""
@@ -37,9 +42,20 @@ class Control:
         return self._stop.is_set()
 
     def check(self) -> None:
-        """Raises StoppedError when the job is to end."""
+        """Raises StoppedError when the job is to end. May wait, to let other jobs run."""
+        if self.give_way is not None:
+            self.give_way()
         if self._stop.is_set():
             raise StoppedError
+
+    @contextlib.contextmanager
+    def without_pauses(self) -> Iterator[None]:
+        """The job gives way to no other one."""
+        give_way, self.give_way = self.give_way, None
+        try:
+            yield
+        finally:
+            self.give_way = give_way
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises StoppedError as soon as the job is to end."""

@@ -66,6 +66,8 @@ class JobFile:
     rows_failed: int
     replaces: bool
     """Its output existed before."""
+    upload: str | None = None
+    """The store's id of the upload of its output that began last."""
 
 
 @dataclass(slots=True)

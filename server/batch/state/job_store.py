@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from predictor.ttypes import BatchState
 
 from server.batch.state.job import ACTIVE, FileState, Job, JobFile, JobRequest, Progress
-from server.batch.state.schema import open_database
+from server.batch.state.schema import is_damage, open_database, set_aside
 from server.batch.storage.locations import InputFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from server.batch.state.errors import JobError
+
+log = structlog.get_logger()
 
 _DONE = f"files.state = {FileState.DONE:d}"
 _JOBS = f"""
@@ -46,21 +50,28 @@ class JobStore:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file, and folders above it. Raises StoreError."""
+        """Opens or makes the file, and folders above it. Raises StoreError.
+
+        One that has been a store before and is damaged is set aside, with an error in the log, and a new one made.
+        """
         self._mutex = threading.Lock()
+        lock = Path(f"{path}.lock")
+        has_been_ours = lock.exists()  # else it may be anything, named by mistake
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = Path(f"{path}.lock").open("wb")  # noqa: SIM115 - held as long as the store
+            self._lock = lock.open("wb")
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror or error}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._database = open_database(path)
+            self._database = _opened(path, has_been_ours)
         except BlockingIOError:
             self._lock.close()
             raise StoreError(f"{path} is in use by another process") from None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._lock.close()
+            if not has_been_ours:
+                lock.unlink()
             raise StoreError(f"{path}: {error}") from None
 
     def close(self) -> None:
@@ -119,9 +130,12 @@ class JobStore:
         return changed == 1
 
     def requeue(self) -> None:
-        """Let the jobs wait again that ran when the last process ended."""
-        with self._change() as database:
-            database.execute("UPDATE jobs SET state = ? WHERE state = ?", (BatchState.QUEUED, BatchState.RUNNING))
+        """Let the jobs wait again that ran when the last process ended. Raises StoreError."""
+        try:
+            with self._change() as database:
+                database.execute("UPDATE jobs SET state = ? WHERE state = ?", (BatchState.QUEUED, BatchState.RUNNING))
+        except sqlite3.Error as error:
+            raise StoreError(f"the job database cannot be used: {error}") from None
 
     def prune(self, kept: int) -> None:
         """Forget the jobs that ended first, but for so many: counted, as clocks may be set."""
@@ -139,19 +153,30 @@ class JobStore:
             database.execute("DELETE FROM files WHERE job = ?", (number,))
             database.executemany(
                 "INSERT INTO files (job, number, location, relative, size) VALUES (?, ?, ?, ?, ?)",
-                ((number, place, *astuple(file)) for place, file in enumerate(files)),
+                (
+                    (number, place, _stored(file.location), _stored(file.relative), file.size)
+                    for place, file in enumerate(files)
+                ),
             )
 
     def files(self, job_id: str) -> list[JobFile]:
         """The job's input; empty before set_files."""
         rows = self._rows(
-            "SELECT files.number, location, relative, size, files.state, rows_done, rows_failed, replaces "
+            "SELECT files.number, location, relative, size, files.state, rows_done, rows_failed, replaces, upload "
             "FROM files JOIN jobs ON files.job = jobs.number WHERE jobs.id = ? ORDER BY files.number",
             job_id,
         )
         return [
-            JobFile(number, InputFile(*where), FileState(state), done, failed, bool(replaces))
-            for number, *where, state, done, failed, replaces in rows
+            JobFile(
+                number,
+                InputFile(os.fsdecode(location), os.fsdecode(relative), size),
+                FileState(state),
+                done,
+                failed,
+                bool(replaces),
+                upload,
+            )
+            for number, location, relative, size, state, done, failed, replaces, upload in rows
         ]
 
     def set_file(self, job_id: str, file: JobFile) -> None:
@@ -160,6 +185,13 @@ class JobStore:
             database.execute(
                 "UPDATE files SET state = ?, rows_done = ?, rows_failed = ?, replaces = ? WHERE job = ? AND number = ?",
                 (file.state, file.rows_done, file.rows_failed, file.replaces, self._number(job_id), file.number),
+            )
+
+    def set_upload(self, job_id: str, number: int, upload: str) -> None:
+        """The upload of this file's output has begun."""
+        with self._change() as database:
+            database.execute(
+                "UPDATE files SET upload = ? WHERE job = ? AND number = ?", (upload, self._number(job_id), number)
             )
 
     def _jobs(self, condition: str, *parameters: Any) -> list[Job]:
@@ -183,6 +215,29 @@ class JobStore:
             self._database.execute(f"PRAGMA synchronous = {synchronous}")
             with self._database:
                 yield self._database
+
+
+def _opened(path: Path, has_been_ours: bool) -> sqlite3.Connection:
+    """Raises sqlite3.Error, OSError."""
+    try:
+        return open_database(path)
+    except sqlite3.Error as error:
+        if not (has_been_ours and is_damage(error)):
+            raise
+        aside = set_aside(path)
+        log.error(
+            "the job database is damaged: it is set aside, its jobs are forgotten", moved=str(aside), why=str(error)
+        )
+    return open_database(path)
+
+
+def _stored(name: str) -> str | bytes:
+    """As SQLite can keep it: a file's name need not be UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
 
 
 def _job(row: Any) -> Job:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import time
+from pathlib import Path
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -30,6 +29,7 @@ CREATE TABLE IF NOT EXISTS files (
     rows_done INTEGER NOT NULL DEFAULT 0,
     rows_failed INTEGER NOT NULL DEFAULT 0,
     replaces INTEGER NOT NULL DEFAULT 0,
+    upload TEXT,
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
@@ -38,14 +38,20 @@ CREATE TABLE IF NOT EXISTS files (
 _MIGRATIONS = {
     1: "ALTER TABLE jobs ADD COLUMN ended INTEGER",
     2: "ALTER TABLE jobs ADD COLUMN failed_stage INTEGER",
+    3: "ALTER TABLE files ADD COLUMN upload TEXT",
 }
-_VERSION = 3
+_VERSION = 4
 
 
 def open_database(path: Path) -> sqlite3.Connection:
     """The file with today's tables, for any thread. Raises sqlite3.Error."""
     database = sqlite3.connect(path, check_same_thread=False)
     try:
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            damage = sqlite3.DatabaseError(f"damaged: {found}")
+            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damage
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA foreign_keys = ON")
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -60,6 +66,22 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is no database, or no longer a whole one."""
+    code = getattr(error, "sqlite_errorcode", None)  # with further bits that say where
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged database another name, where SQLite can still read what is left of it. Raises OSError."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    for journal in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{journal}").replace(f"{aside}{journal}")
+    path.replace(aside)
+    return aside
 
 
 def _migrate(database: sqlite3.Connection, version: int) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from server.batch.storage.backends.backend import Backend, Uncommitted
+    from server.batch.storage.own_files import OwnFile
 
 _LOCAL = ""
 
@@ -34,10 +35,15 @@ def _no_check() -> None:
     """Nothing ends the reading."""
 
 
+def _no_note(_upload: str) -> None:
+    """Nobody remembers the upload."""
+
+
 class Storage:
     """The locations that `roots` (local folders), `schemes` and `buckets` ('gs://bucket', 's3://bucket/folder') allow.
 
-    `scratch` is the folder for temporary copies; default: the system's.
+    `scratch` is the folder for temporary copies; default: the system's. `own` files are for nobody's use, and without
+    `any_address` web servers that only a whole scheme allows must have addresses that the whole internet reaches.
     """
 
     def __init__(
@@ -46,17 +52,20 @@ class Storage:
         schemes: Sequence[str] = (),
         buckets: Sequence[str] = (),
         scratch: Path | None = None,
+        own: Sequence[OwnFile] = (),
+        *,
+        any_address: bool = False,
     ) -> None:
         """Raises LocationError."""
-        self._allowed = AllowedLocations(roots, schemes, buckets)
+        self._allowed = AllowedLocations(roots, schemes, buckets, own, any_address=any_address)
         self._copies = LocalCopies(scratch)
         self._backends: dict[str, Backend] = {_LOCAL: LocalBackend(self._allowed)}
         self._lock = threading.Lock()
 
     @classmethod
-    def without_limits(cls, scratch: Path | None = None) -> Self:
+    def without_limits(cls, scratch: Path | None = None, own: Sequence[OwnFile] = ()) -> Self:
         """For the command line, whose user may use what the user may use."""
-        return cls([Path("/")], list(SCHEMES), (), scratch)
+        return cls([Path("/")], list(SCHEMES), (), scratch, own, any_address=True)
 
     def check(self, location: str, purpose: Literal["read", "write"]) -> None:
         """Raises LocationError where the location is malformed or not allowed. Only links are looked up."""
@@ -80,13 +89,17 @@ class Storage:
         return io.BufferedReader(_CheckedInput(file, location, check), READ_BYTES)
 
     @contextlib.contextmanager
-    def create(self, location: str) -> Iterator[Output]:
-        """A file that appears when its `commit` is called; else nothing does, whatever happens."""
+    def create(self, location: str, owner: str = "", on_upload: Callable[[str], None] = _no_note) -> Iterator[Output]:
+        """A file that appears when its `commit` is called; else nothing does, whatever happens.
+
+        delete_leftovers finds what a killed process leaves by its `owner` and by the id of its upload, which
+        `on_upload` is called with where there is one.
+        """
         checked = self._checked(location, "write")
         if checked.is_folder:
             raise LocationError(f"{location!r} names no file to write")
         with as_storage_errors("written", location):
-            uncommitted = self._backend(checked).create(checked)
+            uncommitted = self._backend(checked).create(checked, owner, on_upload)
         output = _CheckedOutput(uncommitted, location)
         try:
             yield output
@@ -110,11 +123,11 @@ class Storage:
         with as_storage_errors("read", location):
             return self._backend(checked).size(checked)
 
-    def delete_leftovers(self, location: str) -> None:
-        """Delete what outputs of this location left when their process was killed. Nobody may be writing it."""
+    def delete_leftovers(self, location: str, owner: str = "", upload: str | None = None) -> None:
+        """Delete what this owner's output left when its process was killed, and nobody else's."""
         checked = self._checked(location, "write")
         with as_storage_errors("cleared of leftovers", location):
-            self._backend(checked).delete_leftovers(checked)
+            self._backend(checked).delete_leftovers(checked, owner, upload)
 
     @contextlib.contextmanager
     def local_copy(self, location: str, check: Callable[[], None] = _no_check) -> Iterator[Path]:

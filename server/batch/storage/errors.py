@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHOWN_CHARACTERS = 500
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class LocationError(ValueError):
@@ -25,6 +27,14 @@ class LocationError(ValueError):
 
 class StorageError(Exception):
     """Reading or writing failed; the message says where and why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(name: str) -> str:
+    """A file's name as text on one line: control characters, and bytes that are no UTF-8, are escaped."""
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], name)
 
 
 @contextlib.contextmanager

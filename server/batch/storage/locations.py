@@ -15,6 +15,8 @@ from server.batch.storage.schemes import SCHEMES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from server.batch.storage.schemes import Scheme
+
 _CHARACTERS = 4096
 _SCHEME = re.compile(f"({'|'.join(map(re.escape, SCHEMES))})://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
@@ -54,9 +56,9 @@ def parse(text: str) -> Location:
     """The location in its parts. Raises LocationError for one that has tricks in it; asks nobody."""
     if not text or len(text) > _CHARACTERS:
         raise LocationError(f"a location has 1 to {_CHARACTERS} characters, not {len(text)}")
-    if _CONTROL.search(text) or not _is_utf8(text):
-        raise LocationError(f"location {text!r} has a character in it that no location may have")
     found = _SCHEME.match(text)
+    if "\x00" in text or (found is not None and not _may_have(text, SCHEMES[found[1]])):
+        raise LocationError(f"location {text!r} has a character in it that no location may have")
     if found is None:
         return _local(text)
     scheme, rest = found[1], text[found.end() :]
@@ -116,20 +118,28 @@ def _url(text: str, scheme: str) -> Location:
         raise LocationError(f"{text!r} must have a host, and no user name, password, fragment or backslash")
     path = parts.path.removeprefix("/")
     if path:
-        _check_segments(text, path.removesuffix("/").split("/"))
+        _check_url_segments(text, path.removesuffix("/").split("/"))
     return Location(text, scheme, parts.netloc.lower(), path)
 
 
 def _check_segments(text: str, segments: Sequence[str]) -> None:
+    for segment in segments:
+        if segment in ("", ".", ".."):
+            raise LocationError(f"{text!r} has the part {segment!r}, which no location may have")
+
+
+def _check_url_segments(text: str, segments: Sequence[str]) -> None:
+    """Servers decode what is percent-encoded, and some take a backslash for a slash."""
     for segment in segments:
         plain = unquote(segment)
         if plain in ("", ".", "..") or any(trick in plain for trick in "/\\\x00"):
             raise LocationError(f"{text!r} has the part {segment!r}, which no location may have")
 
 
-def _is_utf8(text: str) -> bool:
+def _may_have(text: str, scheme: Scheme) -> bool:
+    """A local file's name may have any characters, also bytes that are no UTF-8; others are sent as text."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return scheme.control_characters or not _CONTROL.search(text)

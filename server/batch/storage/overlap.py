@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.batch.storage.errors import LocationError
-from server.batch.storage.locations import Location, output_of, parse
+from server.batch.storage.locations import InputFile, Location, output_of, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from server.batch.storage.locations import InputFile
 
 
 def check_apart(input_location: str, output: str) -> None:
@@ -30,6 +28,12 @@ def check_apart(input_location: str, output: str) -> None:
         within = f"{target}/{read.name}" == source
     if within:
         raise _within(output, input_location)
+
+
+def result_of(input_location: str, output: str) -> str | None:
+    """Where the results of an input that is one file go, None for a folder's. Raises LocationError."""
+    read = parse(input_location)
+    return None if read.is_folder else output_of(InputFile(input_location, read.name, None), output)
 
 
 def check_outputs_apart(input_location: str, files: Sequence[InputFile], output: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from process.files import resolved
 from server.batch.storage.errors import LocationError
 from server.batch.storage.locations import Location, parse
+from server.batch.storage.own_files import OwnFile, OwnFiles
 from server.batch.storage.schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -17,10 +18,24 @@ _SETTINGS = "settings batch_roots, batch_schemes, batch_buckets"
 
 
 class AllowedLocations:
-    """Local folders, whole schemes, and single places such as 'gs://bucket' or 's3://bucket/folder'."""
+    """Local folders, whole schemes, and single places such as 'gs://bucket' or 's3://bucket/folder'.
 
-    def __init__(self, roots: Sequence[Path], schemes: Sequence[str], buckets: Sequence[str]) -> None:
+    `own` files may not be used, wherever they are. With `any_address` a whole scheme of web servers means those of
+    this machine and its networks too.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        schemes: Sequence[str],
+        buckets: Sequence[str],
+        own: Sequence[OwnFile] = (),
+        *,
+        any_address: bool = False,
+    ) -> None:
         """Raises LocationError."""
+        self.own = OwnFiles(own)
+        self._any_address = any_address
         for scheme in schemes:
             if scheme not in SCHEMES:
                 message = f"scheme {scheme!r} is none of {', '.join(SCHEMES)} (setting batch_schemes)"
@@ -37,21 +52,31 @@ class AllowedLocations:
         if purpose == "write" and location.scheme and not SCHEMES[location.scheme].writable:
             read_only = " and ".join(scheme.name for scheme in SCHEMES.values() if not scheme.writable)
             raise LocationError(f"{location.text!r} cannot be written: {read_only} locations are for reading")
-        if not (self._allows(location) if location.scheme else self._resolves_below_root(location)):
-            raise self._refused(location)
+        if location.scheme:
+            if location.scheme not in self._schemes and not self._is_named(location):
+                raise self._refused(location)
+        else:
+            self._check_local(location, purpose)
 
-    def _allows(self, location: Location) -> bool:
-        return location.scheme in self._schemes or any(
+    def allows_any_address(self, location: Location) -> bool:
+        """Whether an allowed location's host may have any address; else only one that the whole internet reaches."""
+        return self._any_address or self._is_named(location)
+
+    def _is_named(self, location: Location) -> bool:
+        return any(
             (location.scheme, location.bucket) == (place.scheme, place.bucket) and location.path.startswith(place.path)
             for place in self._places
         )
 
-    def _resolves_below_root(self, location: Location) -> bool:
+    def _check_local(self, location: Location, purpose: Literal["read", "write"]) -> None:
         try:
             path = resolved(Path(location.path))  # so that no link leads out
         except OSError as error:  # links in a circle
             raise LocationError(f"{location.text!r} cannot be resolved: {error}") from None
-        return any(path.is_relative_to(root) for root in self._roots)
+        if not any(path.is_relative_to(root) for root in self._roots):
+            raise self._refused(location)
+        if (setting := self.own.setting_of(path, purpose)) is not None:
+            raise own_file(location.text, setting)
 
     def _refused(self, location: Location) -> LocationError:
         setting = "batch_schemes" if location.scheme else "batch_roots"
@@ -62,6 +87,12 @@ class AllowedLocations:
         choices = f"{', '.join(others)} or {last}" if others else last
         reason = f"location must start with {choices}"  # as embedded-tf put it
         return LocationError(f"{location.text!r} is not allowed ({_SETTINGS}): {reason}", setting, reason=reason)
+
+
+def own_file(text: str, setting: str) -> LocationError:
+    """The location is one of the server's own files."""
+    reason = f"it is the server's own, or lies in what is (setting {setting})"
+    return LocationError(f"{text!r} is not allowed: {reason}", setting, reason=reason)
 
 
 def _place(text: str) -> Location:

@@ -14,13 +14,15 @@ class Scheme(NamedTuple):
     is_url: bool = False
     """SCHEME://HOST/PATH?QUERY with percent-encoding; else SCHEME://BUCKET/KEY."""
     writable: bool = True
+    control_characters: bool = False
+    """Names may have them, newlines too."""
 
 
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme("gs", "gcs:GcsBackend"),
-        Scheme("s3", "s3:S3Backend"),
+        Scheme("s3", "s3:S3Backend", control_characters=True),
         Scheme("http", "http:HttpBackend", is_url=True, writable=False),
         Scheme("https", "http:HttpBackend", is_url=True, writable=False),
     )

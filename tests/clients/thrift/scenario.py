@@ -112,6 +112,7 @@ def steps(jobs: Path) -> list[Step]:
         Step("submit_batch", {"request": job | {"key_field": ""}}),
         Step("get_batch", {"id": "none"}),
         Step("cancel_batch", {"id": "none"}),
+        Step("resume_batch", {"id": "none"}),
         Step("list_batches", {"limit": 5}),
         Step("list_models", {}),
         Step("load_model", {"name": "more", "location": "/nowhere"}),

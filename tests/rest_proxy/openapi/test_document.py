@@ -48,6 +48,7 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("get", "/batches?limit=0", {}),
     ("get", "/batches/no-such", {}),
     ("delete", "/batches/no-such", {}),
+    ("post", "/batches/no-such", {}),
 ]
 PLACEHOLDERS = {
     "/v1/models/no-such": "/v1/models/{name}",

@@ -91,6 +91,15 @@ async def test_a_job_is_cancelled(proxy: Proxy, server: ThriftServer) -> None:
     assert answer.json["finished_at"] > answer.json["created_at"]
 
 
+async def test_a_job_goes_on(proxy: Proxy, server: ThriftServer) -> None:
+    path = (await submit(proxy)).headers["Location"]
+    await proxy.ask("DELETE", path)
+    answer = await proxy.ask("POST", path)
+    assert (answer.status, answer.json["state"]) == (200, "QUEUED")
+    assert server.named("resume_batch") == [(path.rpartition("/")[2],)]
+    assert (await proxy.ask("POST", "/batches/none")).status == 404
+
+
 @pytest.mark.parametrize("path", ["/batches/x", "/batches/", "/batches/%2e%2e%2fx", f"/batches/{'x' * 1000}"])
 async def test_a_job_that_is_not_there(proxy: Proxy, path: str) -> None:
     for method in ("GET", "DELETE"):
@@ -112,7 +121,7 @@ async def test_wrong_limits(proxy: Proxy, query: str) -> None:
     assert (answer.status, answer.json["error"]["code"]) == (400, "INVALID_ARGUMENT")
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/batches"), ("DELETE", "/batches"), ("POST", "/batches/x")])
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/batches"), ("DELETE", "/batches"), ("PUT", "/batches/x")])
 async def test_other_methods(proxy: Proxy, method: str, path: str) -> None:
     answer = await proxy.ask(method, path)
     assert answer.status == 405

@@ -153,6 +153,7 @@ def test_saved_model(tmp_path: Path, saved_models: Path) -> None:
         (["--max-errors=1"], 2, "can only be given with --on-error record"),
         (["--max-errors=-1", "--on-error=record"], 2, "must be at least 0, got -1"),
         (["--key-field="], 2, "is empty"),
+        (["--key-field=scores"], 2, "must be none of the results' own fields (scores, error)"),
         (["--model=none.pt"], 1, "no such file"),
         (["--method=reply"], 1, "cannot get the model: 'model' does not serve reply"),
         (["--input=ftp://x/y"], 1, "location must start with"),

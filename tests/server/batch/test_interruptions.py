@@ -148,7 +148,7 @@ def endless() -> Iterator[str]:
 def test_storage_that_keeps_a_job_does_not_keep_the_server(
     tmp_path: Path, classifier: Path, endless: str, file: str
 ) -> None:
-    given = (*flags(tmp_path), "--batch-schemes=http", "--drain-timeout-ms=1000")
+    given = (*flags(tmp_path), f"--batch-buckets={endless}", "--drain-timeout-ms=1000")
     with Service(classifier, *given) as service, service.client() as client:
         job = client.submit_batch(request(tmp_path, input=f"{endless}/{file}"))
         eventually(lambda: client.get_batch(job.id).files_total, "the job reads")

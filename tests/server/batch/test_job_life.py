@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import sys
 import threading
@@ -16,6 +17,7 @@ from predictor.ttypes import BatchRequest, BatchStage, BatchState, ErrorCode, Pr
 from server.batch.jobs import Jobs
 from server.batch.pipeline.lines import LineLimit
 from server.batch.pipeline.local_executor import LocalExecutor
+from server.batch.state.errors import RowError
 from server.batch.state.job_store import JobStore
 from server.batch.storage.access import Storage
 from server.config import Settings
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 class Gate:
     """A method's answers wait for `open`. `outputs` are those of the jobs that have started, in their order."""
 
-    rows, rows_ahead, bare, exact = 1, 1, False, False
+    rows, rows_ahead, result_bytes, bare, exact = 1, 1, 0, False, False
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -49,6 +51,8 @@ class Gate:
         yield LocalExecutor(self, request.key_field, LineLimit(1000, "a_setting"))
 
     def instance(self, value: Any) -> Any:
+        if type(value) is not str:
+            raise RowError(ErrorCode.INVALID_ARGUMENT, "no text")
         return value
 
     def submit(self, instances: list[Any]) -> Gate:
@@ -242,7 +246,7 @@ async def test_half_files_of_a_killed_server_go_with_their_job(
     with contextlib.closing(JobStore(tmp_path / "jobs.db")) as store:
         store.set_files(job.id, storage.list_inputs(f"{tmp_path}/in/"))
         store.change_state(job.id, (BatchState.QUEUED,), BatchState.RUNNING)
-    with storage.create(f"{tmp_path}/out/a"):
+    with storage.create(f"{tmp_path}/out/a", job.id):
         (name,) = files_below(tmp_path / "out")
     (tmp_path / "out" / name).write_text("half")
     monkeypatch.setattr("server.batch.methods.local_executors.LocalExecutors.open", lambda *_: sys.exit("no reason"))
@@ -253,6 +257,115 @@ async def test_half_files_of_a_killed_server_go_with_their_job(
         jobs.start()
     await reached(jobs, job.id, end)
     assert files_below(tmp_path / "out") == []
+
+
+async def test_failed_job_goes_on_where_it_was(new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path) -> None:
+    for name, lines in {"b": ["three", 7], "c": ["four"]}.items():
+        write_lines(tmp_path / "in" / name, lines)
+    gate.open.set()
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(request_of(tmp_path))
+    await reached(jobs, job.id, BatchState.FAILED)
+    before = (tmp_path / "out" / "a").stat()
+    write_lines(tmp_path / "in" / "b", ["three", "7"])
+    assert (await jobs.resume(job.id)).state in (BatchState.QUEUED, BatchState.RUNNING, BatchState.COMPLETED)
+    await reached(jobs, job.id, BatchState.COMPLETED)
+    resumed = await jobs.job(job.id)
+    assert (resumed.error, resumed.failed_stage, resumed.files_done, resumed.rows_done) == (None, None, 3, 5)
+    after = (tmp_path / "out" / "a").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "written twice"
+    assert (await jobs.resume(job.id)).state == BatchState.COMPLETED, "it stays as it is"
+
+
+async def test_cancelled_job_goes_on(new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path) -> None:
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(request_of(tmp_path))
+    await started(gate, 1)
+    assert (await jobs.resume(job.id)).state == BatchState.RUNNING, "it stays as it is"
+    assert (await jobs.cancel(job.id)).state == BatchState.CANCELLED
+    gate.open.set()
+    await jobs.resume(job.id)
+    await reached(jobs, job.id, BatchState.COMPLETED)
+    assert files_below(tmp_path / "out") == ["a"]
+
+
+async def test_resumed_job_is_looked_at_like_a_new_one(new_jobs: Callable[..., Jobs], tmp_path: Path) -> None:
+    jobs = new_jobs(batch_queue=1)
+    first = await jobs.submit(request_of(tmp_path))
+    await jobs.cancel(first.id)
+    second = await jobs.submit(request_of(tmp_path))
+    with pytest.raises(PredictionError, match="1 jobs are waiting"):
+        await jobs.resume(first.id)
+    await jobs.cancel(second.id)
+    (tmp_path / "out").symlink_to("/etc")
+    with pytest.raises(PredictionError, match="location must start with") as refused:
+        await jobs.resume(first.id)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.INVALID_ARGUMENT, "request.output")
+    with pytest.raises(PredictionError) as unknown:
+        await jobs.resume("none")
+    assert unknown.value.code == ErrorCode.NOT_FOUND
+    await jobs.stop()
+    with pytest.raises(PredictionError, match="draining"):
+        await jobs.resume(first.id)
+
+
+async def test_short_job_does_not_wait_for_a_long_one(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long one pauses in the middle of its file, and goes on."""
+    wait = Gate.wait
+
+    def told(self: Gate, control: Control) -> list[bytes]:
+        if gate.outputs[-1].endswith("long"):
+            return wait(self, control)
+        return [b'"scores":{}'] * self.count
+
+    monkeypatch.setattr(Gate, "wait", told)
+    jobs = new_jobs(batch_jobs=1, batch_turn_s=0.01)
+    jobs.start()
+    long = await jobs.submit(request_of(tmp_path, "long"))
+    await started(gate, 1)
+    short = [await jobs.submit(request_of(tmp_path, f"short{number}")) for number in range(3)]
+    for job in short:
+        await reached(jobs, job.id, BatchState.COMPLETED)
+    assert (await jobs.job(long.id)).state == BatchState.RUNNING
+    gate.open.set()
+    await reached(jobs, long.id, BatchState.COMPLETED)
+
+
+async def test_names_of_any_kind_end_no_job(new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path) -> None:
+    names = ["a", "a%2Fb", "a\nb", os.fsdecode(b"\xff\xfe")]
+    for name in names:
+        write_lines(tmp_path / "in" / name, ["one"])
+    gate.open.set()
+    jobs = new_jobs()
+    jobs.start()
+    job = await jobs.submit(request_of(tmp_path))
+    await reached(jobs, job.id, BatchState.COMPLETED)
+    assert files_below(tmp_path / "out") == sorted(names)
+    write_lines(tmp_path / "in" / names[-1], [7])
+    job = await jobs.submit(request_of(tmp_path, "again"))
+    await reached(jobs, job.id, BatchState.FAILED)
+    assert "in/\\udcff\\udcfe, line 1: " in (await jobs.job(job.id)).error
+
+
+@pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "jobs.db.lock"])
+async def test_no_job_takes_the_place_of_the_jobs_own_files(
+    new_jobs: Callable[..., Jobs], gate: Gate, tmp_path: Path, name: str
+) -> None:
+    gate.open.set()
+    jobs = new_jobs()
+    jobs.start()
+    write_lines(tmp_path / "in" / name, ["one"])
+    with pytest.raises(PredictionError, match="is the server's own") as refused:
+        await jobs.submit(BatchRequest("predict", "m", f"{tmp_path}/in/{name}", str(tmp_path)))
+    assert (refused.value.field, refused.value.setting) == ("request.output", "jobs_db")
+    job = await jobs.submit(BatchRequest("predict", "m", f"{tmp_path}/in/", str(tmp_path)))
+    await reached(jobs, job.id, BatchState.FAILED)
+    assert "is the server's own" in (await jobs.job(job.id)).error
+    assert not (tmp_path / "a").exists(), "nothing is written before all places are looked at"
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, state: int, times: int) -> list[str]:

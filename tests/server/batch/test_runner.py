@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Lengths:
     """A method whose results are known at once: a text's length."""
 
-    rows, rows_ahead, bare, exact = 2, 4, True, False
+    rows, rows_ahead, result_bytes, bare, exact = 2, 4, 0, True, False
 
     def instance(self, value: Any) -> Any:
         return value
@@ -64,7 +64,7 @@ def open_executor(_request: JobRequest, _control: Control) -> Iterator[LocalExec
 def run(tmp_path: Path) -> Iterator[Run]:
     """Runs a job to its end, by its input and output."""
     with contextlib.closing(JobStore(tmp_path / "jobs.db")) as store:
-        runner = Runner(store, Storage([tmp_path], ["http"]), open_executor)
+        runner = Runner(store, Storage([tmp_path], ["http"], any_address=True), open_executor)
 
         def run(source: str, output: str) -> Job:
             job_id = store.add(JobRequest("predict", None, source, output)).id

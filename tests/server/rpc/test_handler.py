@@ -168,6 +168,7 @@ async def test_streams_and_jobs_that_do_not_exist(harness: Harness) -> None:
         harness.handler.generate_cancel("no-such-stream"),
         harness.handler.get_batch("no-such-job"),
         harness.handler.cancel_batch("no-such-job"),
+        harness.handler.resume_batch("no-such-job"),
     ):
         error = await error_of(call)
         assert error.code == ErrorCode.NOT_FOUND

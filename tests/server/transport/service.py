@@ -191,6 +191,9 @@ class Handler:
     async def cancel_batch(self, id: str) -> BatchJob:  # noqa: A002  # the contract's name
         raise not_found(f"no job {id}")
 
+    async def resume_batch(self, id: str) -> BatchJob:  # noqa: A002  # the contract's name
+        raise not_found(f"no job {id}")
+
     async def list_batches(self, limit: int) -> list[BatchJob]:
         return []
 

@@ -50,11 +50,14 @@ class Backend(Protocol):
     def open(self, location: Location) -> Any:
         """A binary file with readinto, close, and where it can seek, seek and tell."""
 
-    def create(self, location: Location) -> Uncommitted:
-        """A file that is not there until it is committed."""
+    def create(self, location: Location, owner: str, on_upload: Callable[[str], None]) -> Uncommitted:
+        """A file that is not there until it is committed.
 
-    def delete_leftovers(self, location: Location) -> None:
-        """Delete what outputs of this name left behind when their process was killed."""
+        `on_upload` is called with the id of an upload that the store would otherwise keep for good.
+        """
+
+    def delete_leftovers(self, location: Location, owner: str, upload: str | None) -> None:
+        """Delete what an output of this name and owner left behind when its process was killed, and nobody else's."""
 
 
 class RangeFile(io.RawIOBase):

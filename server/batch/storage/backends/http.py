@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urljoin
 
-import aiohttp
-from fsspec.asyn import sync
-from fsspec.implementations.http import HTTPFileSystem
+from fsspec.asyn import get_loop, sync
 
-from server.batch.storage.backends.backend import RangeFile
-from server.batch.storage.errors import LocationError, StorageError, changed
-from server.batch.storage.locations import parse
+from server.batch.storage.backends.backend import READ_BYTES, RangeFile
+from server.batch.storage.backends.web import Web
+from server.batch.storage.errors import StorageError, changed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+
     from server.batch.storage.locations import Location
     from server.batch.storage.permissions import AllowedLocations
 
-_CONNECT_S = 30
-_SILENCE_S = 120  # also what a server may take to begin its answer
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
 
 
@@ -33,11 +33,11 @@ class _Version(NamedTuple):
 
 
 class HttpBackend:
-    """Redirections may lead only where the settings allow."""
+    """All of its requests run on fsspec's event loop."""
 
     def __init__(self, allowed: AllowedLocations) -> None:
-        self._allowed = allowed
-        self._files = HTTPFileSystem(skip_instance_cache=True, get_client=self._client, encoded=True)
+        self._web = Web(allowed)
+        self._loop = get_loop()
 
     def list_below(self, location: Location) -> list[tuple[str, int]]:
         raise StorageError(f"{location.text}: web servers cannot list what lies below a location; name one file")
@@ -50,35 +50,32 @@ class HttpBackend:
         found = self._probe(location)
         if isinstance(found, _Version):
             return RangeFile(partial(self._fetch, location.text, found), found.size)
-        # one answer, read as it comes; any size will do, as without one fsspec asks for it by HEAD
-        file = self._files.open(location.text, block_size=0, size=found or 1)
-        file.seekable = lambda: False  # fsspec says otherwise
-        return file
+        return _AnswerFile(self._loop, sync(self._loop, self._whole, location.text))
 
-    def create(self, location: Location) -> Any:
+    def create(self, location: Location, owner: str, on_upload: Callable[[str], None]) -> Any:
         raise StorageError(f"{location.text} cannot be written: http and https locations are for reading")
 
-    def delete_leftovers(self, location: Location) -> None:
+    def delete_leftovers(self, location: Location, owner: str, upload: str | None) -> None:
         """There are none."""
 
     def _probe(self, location: Location) -> _Version | int | None:
         """The version where the server gives ranges, else the size. By GET, because signed URLs often allow no HEAD."""
-        found: _Version | int | None = sync(self._files.loop, self._ask, location.text)
+        found: _Version | int | None = sync(self._loop, self._ask, location.text)
         return found
 
     async def _ask(self, url: str) -> _Version | int | None:
-        async with await self._get(url, 0, 1) as answer:
+        async with await self._range(url, 0, 1) as answer:
             if answer.status == 416:  # an empty file has no byte 0
                 return None
             _check_status(url, answer)
             return _version(answer) or answer.content_length
 
     def _fetch(self, url: str, version: _Version, start: int, end: int) -> bytes:
-        data: bytes = sync(self._files.loop, self._ask_range, url, version, start, end)
+        data: bytes = sync(self._loop, self._ask_range, url, version, start, end)
         return data
 
     async def _ask_range(self, url: str, version: _Version, start: int, end: int) -> bytes:
-        async with await self._get(url, start, end) as answer:
+        async with await self._range(url, start, end) as answer:
             if answer.status != 416:  # the file has become shorter
                 _check_status(url, answer)
             if _version(answer) != version:
@@ -86,29 +83,46 @@ class HttpBackend:
             data: bytes = await answer.read()
         return data
 
-    async def _get(self, url: str, start: int, end: int) -> Any:
-        session = await self._files.set_session()
-        return session.get(self._files.encode_url(url), headers={"Range": f"bytes={start}-{end - 1}"})
+    async def _range(self, url: str, start: int, end: int) -> aiohttp.ClientResponse:
+        return await self._web.get(url, {"Range": f"bytes={start}-{end - 1}"})
 
-    async def _client(self, **options: Any) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_redirect.append(self._check_redirection)
-        return aiohttp.ClientSession(
-            trace_configs=[tracing],
-            auto_decompress=False,  # a .gz file is unpacked once, by its reader
-            headers={"Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S),
-            loop=options["loop"],
-        )
-
-    async def _check_redirection(
-        self, _session: aiohttp.ClientSession, _context: Any, redirection: aiohttp.TraceRequestRedirectParams
-    ) -> None:
-        target = urljoin(str(redirection.url), redirection.response.headers.get("Location", ""))
+    async def _whole(self, url: str) -> aiohttp.ClientResponse:
+        answer = await self._web.get(url, {})
         try:
-            self._allowed.check(parse(target), "read")
-        except LocationError as error:
-            raise LocationError(f"{redirection.url} leads to another place: {error}") from None
+            _check_status(url, answer)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+
+class _AnswerFile(io.RawIOBase):
+    """One answer, read as it comes."""
+
+    def __init__(self, loop: Any, answer: aiohttp.ClientResponse) -> None:
+        self._loop = loop
+        self._answer = answer
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def readinto(self, buffer: Any) -> int:
+        data: bytes = sync(self._loop, self._answer.content.read, min(len(buffer), READ_BYTES))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._place
+
+    def close(self) -> None:
+        if not self.closed:
+            self._loop.call_soon_threadsafe(self._answer.close)
+        super().close()
 
 
 def _check_status(url: str, answer: aiohttp.ClientResponse) -> None:

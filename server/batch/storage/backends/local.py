@@ -13,8 +13,11 @@ from process.files import AtomicFile
 from server.batch.storage.backends.backend import READ_BYTES
 from server.batch.storage.errors import StorageError
 from server.batch.storage.locations import Location, parse
+from server.batch.storage.permissions import own_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.batch.storage.permissions import AllowedLocations
 
 
@@ -42,6 +45,8 @@ class LocalBackend:
         if path.is_symlink():
             self._allowed.check(parse(str(path)), "read")
         status = path.stat()
+        if (setting := self._allowed.own.setting_of_inode(status)) is not None:
+            raise own_file(str(path), setting)
         if not stat.S_ISREG(status.st_mode):
             raise StorageError(f"{path} is no regular file")
         return status.st_size
@@ -58,20 +63,20 @@ class LocalBackend:
             raise StorageError(f"{location.text} is no regular file")
         return io.FileIO(opened)
 
-    def create(self, location: Location) -> AtomicFile:
+    def create(self, location: Location, owner: str, on_upload: Callable[[str], None]) -> AtomicFile:
         path = _resolved(location)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return AtomicFile(path, _temporary_prefix(path), READ_BYTES)
+        return AtomicFile(path, _temporary_prefix(path, owner), READ_BYTES)
 
-    def delete_leftovers(self, location: Location) -> None:
+    def delete_leftovers(self, location: Location, owner: str, upload: str | None) -> None:
         path = _resolved(location)
-        for leftover in path.parent.glob(f"{_temporary_prefix(path)}*"):
+        for leftover in path.parent.glob(f"{_temporary_prefix(path, owner)}*"):
             leftover.unlink(missing_ok=True)
 
 
-def _temporary_prefix(path: Path) -> str:
-    """Beginning of an output's temporary names: of fixed length, as its own name may be as long as names can be."""
-    return f".predictor-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
+def _temporary_prefix(path: Path, owner: str) -> str:
+    """Beginning of an output's temporary names: of limited length, as its own name may be as long as names can be."""
+    return f".predictor-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-{owner}-"
 
 
 def _resolved(location: Location) -> Path:

@@ -11,6 +11,8 @@ from server.batch.storage.backends.backend import BLOCK_BYTES
 from server.batch.storage.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.batch.storage.locations import Location
 
 log = structlog.get_logger()
@@ -45,10 +47,14 @@ class ObjectStore:
             raise FileNotFoundError(location.text)
         return info
 
-    def create(self, location: Location) -> Upload:
-        return Upload(self.file_system.open(object_path(location), "wb", block_size=BLOCK_BYTES, autocommit=False))
+    def create(self, location: Location, owner: str, on_upload: Callable[[str], None]) -> Upload:
+        return Upload(self.new_file(location))
 
-    def delete_leftovers(self, location: Location) -> None:
+    def new_file(self, location: Location) -> Any:
+        """fsspec's file for an object that is to be written."""
+        return self.file_system.open(object_path(location), "wb", block_size=BLOCK_BYTES, autocommit=False)
+
+    def delete_leftovers(self, location: Location, owner: str, upload: str | None) -> None:
         """There are none, where the store forgets unfinished uploads by itself and lists them to nobody."""
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from server.batch.storage.backends.backend import BLOCK_BYTES
-from server.batch.storage.backends.object_store import OPTIONS, ObjectStore, library, object_path
+from server.batch.storage.backends.object_store import OPTIONS, ObjectStore, Upload, library, object_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.batch.storage.locations import Location
     from server.batch.storage.permissions import AllowedLocations
 
@@ -28,14 +30,26 @@ class S3Backend(ObjectStore):
     def open(self, location: Location) -> Any:
         return self.file_system.open(object_path(location), "rb", block_size=BLOCK_BYTES, cache_type="readahead")
 
-    def delete_leftovers(self, location: Location) -> None:
-        """S3 keeps the parts of an unfinished upload until somebody calls it off."""
-        s3 = self.file_system
+    def create(self, location: Location, owner: str, on_upload: Callable[[str], None]) -> Upload:
+        file = self.new_file(location)
+        begin = file._initiate_upload
+
+        def begin_and_tell() -> None:
+            begin()
+            if file.mpu is not None:  # else the file is small, and is sent at once
+                on_upload(file.mpu["UploadId"])
+
+        file._initiate_upload = begin_and_tell
+        return Upload(file)
+
+    def delete_leftovers(self, location: Location, owner: str, upload: str | None) -> None:
+        """S3 keeps the parts of an unfinished upload until somebody calls it off; others may be uploading the same."""
+        if upload is None:
+            return
+        key = {"Bucket": location.bucket, "Key": location.path, "UploadId": upload}
         try:
-            uploads = s3.call_s3("list_multipart_uploads", Bucket=location.bucket, Prefix=location.path)
-            for upload in uploads.get("Uploads", []):
-                if upload["Key"] == location.path:
-                    key = {"Bucket": location.bucket, "Key": location.path, "UploadId": upload["UploadId"]}
-                    s3.call_s3("abort_multipart_upload", **key)
-        except OSError as error:  # a right that writers need not have, and some stores do not know such lists
-            log.warning("unfinished uploads cannot be looked for", location=location.text, why=str(error))
+            self.file_system.call_s3("abort_multipart_upload", **key)
+        except FileNotFoundError:
+            pass  # it is done, or called off already
+        except OSError as error:  # a right that writers need not have
+            log.warning("an unfinished upload cannot be called off", location=location.text, why=str(error))

@@ -9,11 +9,13 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from predictor.ttypes import BatchStage, BatchState, OnError
+from structlog.testing import capture_logs
 
 from server.batch.state.errors import JobError
 from server.batch.state.job import FileState, JobRequest, Progress
@@ -23,7 +25,6 @@ from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 REQUEST = JobRequest("predict", "a model", "/in/", "s3://out/é", OnError.RECORD, 3, "id")
 WHY = JobError(BatchStage.MODEL, "it is gone")
@@ -175,6 +176,53 @@ def test_file_that_is_none_of_ours(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StoreError, match="schema 9"):
         JobStore(path)
+
+
+@pytest.mark.parametrize("damage", ["another file", "a page", "its end"])
+def test_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "jobs.db"
+    with contextlib.closing(JobStore(path)) as store:
+        job = store.add(REQUEST)
+        store.set_files(job.id, FILES * 1000)
+    content = path.read_bytes()
+    pages = {"another file": b'{"scores": {}}\n' * 1000, "a page": _garbled(content), "its end": content[:20_000]}
+    path.write_bytes(pages[damage])
+    with capture_logs() as logs, contextlib.closing(JobStore(path)) as store:
+        assert store.newest(10) == []
+        store.add(REQUEST)
+    (line,) = (line for line in logs if line["log_level"] == "error")
+    assert "is damaged" in line["event"]
+    assert Path(line["moved"]).read_bytes() == pages[damage]
+    with contextlib.closing(JobStore(path)) as store:
+        assert len(store.newest(10)) == 1
+
+
+def _garbled(content: bytes) -> bytes:
+    return content[:8192] + b"\xff" * 8192 + content[16384:]
+
+
+def test_file_that_was_named_by_mistake_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"no database " * 100)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="not a database"):
+            JobStore(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_names_that_are_no_utf_8_are_kept(store: JobStore) -> None:
+    job = store.add(REQUEST)
+    files = [InputFile(f"/in/{name}", name, 1) for name in ("\udcff", "a\nb", "é", "a%2Fb")]
+    store.set_files(job.id, files)
+    assert [file.input for file in store.files(job.id)] == files
+
+
+def test_upload_is_kept_with_its_file(store: JobStore) -> None:
+    job = store.add(REQUEST)
+    store.set_files(job.id, FILES)
+    store.set_upload(job.id, 1, "an id")
+    store.set_file(job.id, replace(store.files(job.id)[1], state=FileState.COMMITTING))
+    assert [file.upload for file in store.files(job.id)] == [None, "an id", None]
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from server.batch.storage.access import Storage
 from server.batch.storage.backends.backend import BLOCK_BYTES
+from server.batch.storage.backends.web import is_public
 from server.batch.storage.errors import LocationError, StorageError
 from server.batch.storage.locations import InputFile
 from tests.support.web import web_server
@@ -43,8 +44,12 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, CONTENT[:-1], len(CONTENT))
         elif path == "/signed/a%2Bb" and query == "sig=x%2Fy%2B":
             self._answer(200, b"signed")
-        elif path == "/to":
+        elif path in ("/to", "/ranges/to"):
             self._answer(302, b"", Location=query)
+        elif path == "/uri":
+            self._answer(302, b"", URI=query)
+        elif path == "/circle":
+            self._answer(307, b"", Location=self.path)
         else:
             self._answer(404 if path == "/missing" else 403, b"no")
 
@@ -170,7 +175,7 @@ def test_what_is_not_there(storage: Storage, url: str) -> None:
     with pytest.raises(StorageError, match="forbidden cannot be read: the server answers 403 Forbidden"):
         storage.open_input(f"{url}/forbidden")
     with pytest.raises(StorageError, match="cannot be read: "):
-        Storage(schemes=["http"]).open_input("http://127.0.0.1:1/a")
+        Storage(buckets=["http://127.0.0.1:1"]).open_input("http://127.0.0.1:1/a")
 
 
 def test_folders_cannot_be_listed(storage: Storage, url: str) -> None:
@@ -191,5 +196,67 @@ def test_redirections_stay_where_the_settings_allow(storage: Storage, url: str) 
     other = url.replace("127.0.0.1", "localhost")
     with pytest.raises(LocationError, match=r"leads to another place: .*localhost.* is not allowed"):
         storage.open_input(f"{url}/to?{other}/ranges/a.json")
-    with Storage(schemes=["http"]).open_input(f"{url}/to?{other}/ranges/a.json") as file:
+    with Storage(buckets=[url, other]).open_input(f"{url}/to?{other}/ranges/a.json") as file:
         assert file.read(3) == CONTENT[:3]
+
+
+def test_every_hop_of_a_redirection_is_looked_at(storage: Storage, url: str) -> None:
+    other = url.replace("127.0.0.1", "localhost")
+    with pytest.raises(LocationError, match=r"leads to another place: .*localhost.* is not allowed"):
+        storage.open_input(f"{url}/to?/to?{other}/to?{url}/ranges/a.json")
+    for target in ("file:///etc/passwd", "ftp://host/a", "http://user@127.0.0.1/a", "//localhost/a"):
+        with pytest.raises(LocationError, match="leads to another place"):
+            storage.open_input(f"{url}/to?{target}")
+    with pytest.raises(StorageError, match="is redirected more than 10 times"):
+        storage.open_input(f"{url}/circle")
+
+
+def test_no_other_header_redirects(storage: Storage, url: str) -> None:
+    """Some libraries follow URI, which came before Location."""
+    with pytest.raises(StorageError, match="the server answers 302 without a Location"):
+        storage.open_input(f"{url}/uri?{url}/ranges/a.json")
+
+
+def test_a_whole_scheme_means_no_address_of_this_network(url: str) -> None:
+    """Also where a name leads to it, and where another server redirects to it."""
+    schemes = Storage(schemes=["http"])
+    for location in (url, url.replace("127.0.0.1", "localhost"), url.replace("127.0.0.1", "[::ffff:127.0.0.1]")):
+        with pytest.raises(LocationError, match="batch_buckets must name the host") as refused:
+            schemes.open_input(f"{location}/ranges/a.json")
+        assert refused.value.setting == "batch_buckets"
+    both = Storage(schemes=["http"], buckets=[f"{url}/ranges"])
+    with both.open_input(f"{url}/ranges/a.json") as file:
+        assert file.read(3) == CONTENT[:3]
+    with pytest.raises(LocationError, match="batch_buckets must name the host"):
+        both.open_input(f"{url}/ranges/to?/plain/empty")
+    with Storage.without_limits().open_input(f"{url}/plain/empty") as file:
+        assert file.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("64:ff9b::5db8:d822", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fd00:ec2::254", False),
+        ("::ffff:169.254.169.254", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:7f00:1::", False),
+        ("ff02::1", False),
+    ],
+)
+def test_addresses_that_the_whole_internet_reaches(address: str, public: bool) -> None:
+    assert is_public(address) is public

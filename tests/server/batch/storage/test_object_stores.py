@@ -140,9 +140,22 @@ def test_a_bucket_that_is_not_there(bucket: Bucket) -> None:
 
 
 def test_names_that_would_lead_out_of_the_output_are_refused(s3: S3Bucket) -> None:
-    s3.put("in/%2e%2e/%2e%2e/etc/passwd", b"")
-    with pytest.raises(LocationError, match="has the part '%2e%2e'"):
-        Storage(schemes=["s3"]).list_inputs(f"{s3.location}in/")
+    s3.put("in/a/../../etc/passwd", b"")
+    storage = Storage(schemes=["s3"])
+    with pytest.raises(LocationError, match=r"has the part '\.\.'"), storage.local_copy(f"{s3.location}in/"):
+        pass
+    with pytest.raises(StorageError, match="has no files below it"):  # they are hidden ones
+        storage.list_inputs(f"{s3.location}in/")
+
+
+def test_names_that_look_encoded(bucket: Bucket, storage: Storage) -> None:
+    bucket.put("in/a%2Fb", b"content")
+    (found,) = storage.list_inputs(f"{bucket.location}in/")
+    assert found.relative == "a%2Fb"
+    with storage.open_input(found.location) as file, storage.create(f"{bucket.location}out/a%2Fb") as output:
+        output.write(file.read())
+        output.commit()
+    assert bucket.get("out/a%2Fb") == b"content"
 
 
 def test_a_local_copy_is_complete_and_is_deleted(bucket: Bucket, storage: Storage, tmp_path: Path) -> None:
@@ -173,19 +186,36 @@ def test_copies_of_killed_processes_are_deleted(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_process_are_deleted(s3: S3Bucket) -> None:
-    s3.begin_upload("out/a")
-    s3.begin_upload("out/a")
-    s3.begin_upload("out/ab")
-    Storage(schemes=["s3"]).delete_leftovers(f"{s3.location}out/a")
+    storage, location = Storage(schemes=["s3"]), f"{s3.location}out/a"
+    uploads: list[str] = []
+    with contextlib.ExitStack() as killed:
+        output = killed.enter_context(storage.create(location, "job", uploads.append))
+        output.write(BIG)
+        half_written = killed.pop_all()
+    s3.begin_upload("out/a")  # another job's
+    assert s3.unfinished_uploads() == 2
+    for _ in range(2):
+        storage.delete_leftovers(location, "job", *uploads)
+        assert s3.unfinished_uploads() == 1
+    storage.delete_leftovers(location, "another job")
     assert s3.unfinished_uploads() == 1
+    half_written.close()
 
 
-def test_leftovers_that_nobody_may_look_for(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Refusing(s3.port, lambda method, path: 403 if method == "GET" and "uploads" in path else None) as refusing:
+def test_an_object_that_is_sent_at_once_has_no_upload(s3: S3Bucket) -> None:
+    uploads: list[str] = []
+    with Storage(schemes=["s3"]).create(f"{s3.location}a", "job", uploads.append) as output:
+        output.write(b"small")
+        output.commit()
+    assert (s3.contents(), uploads) == ({"a": b"small"}, [])
+
+
+def test_leftovers_that_nobody_may_call_off(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Refusing(s3.port, lambda method, path: 403 if method == "DELETE" else None) as refusing:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{refusing.port}")
         log = CapturingLogger()
         monkeypatch.setattr("server.batch.storage.backends.s3.log", log)
-        Storage(schemes=["s3"]).delete_leftovers(f"{s3.location}out/a")
+        Storage(schemes=["s3"]).delete_leftovers(f"{s3.location}out/a", "job", "an upload")
     assert [call.method_name for call in log.calls] == ["warning"]
 
 
