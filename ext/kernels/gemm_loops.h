@@ -238,8 +238,11 @@ struct Avx2Int8 {
 // Of these an instruction is used only where its intrinsic stands, behind the question whether the processor has it.
 #define PREDICTOR_AVX512 __attribute__((target("avx512f,avx512vnni,avx512bf16")))
 
-// A step adds to `sum` the products of a word of x with one of each column.
+// A step adds to `sum` the products of a word of x with one of each column. kRows: of so many rows the sums of 32
+// columns stay in registers; 14 are what 32 registers hold, of which int8 and bfloat16 have no use.
 struct FloatStep {
+  static constexpr size_t kRows = 14;
+
   PREDICTOR_AVX512 PREDICTOR_INLINE static __m512i apply(__m512i sum, __m512i x, __m512i weight) {
     return _mm512_castps_si512(
         _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(weight), _mm512_castsi512_ps(sum)));
@@ -247,6 +250,8 @@ struct FloatStep {
 };
 
 struct Bfloat16Step {
+  static constexpr size_t kRows = 8;
+
   PREDICTOR_AVX512 PREDICTOR_INLINE static __m512i apply(__m512i sum, __m512i x, __m512i weight) {
     return _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), (__m512bh)x, (__m512bh)weight));
   }
@@ -254,6 +259,7 @@ struct Bfloat16Step {
 
 // Where there is no such instruction: a bfloat16 is the upper half of a float.
 struct Bfloat16ByFloatsStep {
+  static constexpr size_t kRows = 8;
   using Words = Register512::Words;
 
   PREDICTOR_AVX512 PREDICTOR_INLINE static __m512i apply(__m512i sum, __m512i x, __m512i weight) {
@@ -263,6 +269,8 @@ struct Bfloat16ByFloatsStep {
 };
 
 struct Int8Step {
+  static constexpr size_t kRows = 8;
+
   PREDICTOR_AVX512 PREDICTOR_INLINE static __m512i apply(__m512i sum, __m512i x, __m512i weight) {
     return _mm512_dpbusd_epi32(sum, x, weight);
   }
@@ -270,7 +278,7 @@ struct Int8Step {
 
 template <typename Step>
 struct Avx512Loop {
-  static constexpr size_t kRows = 8;
+  static constexpr size_t kRows = Step::kRows;
   static constexpr size_t kColumns = 32;
 
   template <size_t Rows>
@@ -278,7 +286,7 @@ struct Avx512Loop {
     const auto* const matrix = reinterpret_cast<const __m512i*>(panel.matrix);
     __m512i left[Rows];
     __m512i right[Rows];
-#pragma GCC unroll 8
+#pragma GCC unroll 14
     for (size_t row = 0; row < Rows; ++row) {
       const char* const initial = panel.initial + row * panel.initial_step * 4;
       left[row] = _mm512_loadu_si512(initial);
@@ -287,7 +295,7 @@ struct Avx512Loop {
     for (size_t i = 0; i < panel.depth; ++i) {
       _mm_prefetch(reinterpret_cast<const char*>(matrix + 2 * (i + kWordsAhead)), _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(matrix + 2 * (i + kWordsAhead) + 1), _MM_HINT_T0);
-#pragma GCC unroll 8
+#pragma GCC unroll 14
       for (size_t row = 0; row < Rows; ++row) {
         const __m512i factor = _mm512_set1_epi32(word_at(x + (row * panel.x_step + i) * 4));
         left[row] = Step::apply(left[row], factor, matrix[2 * i]);
@@ -296,7 +304,7 @@ struct Avx512Loop {
     }
     const auto left_columns = static_cast<__mmask16>((1u << std::min<size_t>(panel.count, 16)) - 1);
     const auto right_columns = static_cast<__mmask16>((1u << (std::max<size_t>(panel.count, 16) - 16)) - 1);
-#pragma GCC unroll 8
+#pragma GCC unroll 14
     for (size_t row = 0; row < Rows; ++row) {
       _mm512_mask_storeu_epi32(y + row * panel.y_step * 4, left_columns, left[row]);
       _mm512_mask_storeu_epi32(y + row * panel.y_step * 4 + sizeof(__m512i), right_columns, right[row]);

@@ -6,19 +6,22 @@
 namespace predictor::kernels {
 
 template <size_t Most, typename Take>
-void take_last_rows(size_t rows, const Take& take) {
+void take_rows(size_t rows, const Take& take) {
   if constexpr (Most > 0) {
     if (rows == Most) return take.template operator()<Most>();
-    take_last_rows<Most - 1>(rows, take);
+    take_rows<Most - 1>(rows, take);
   }
 }
 
-// Calls take<Rows>() for `Most` rows as often as there are so many, and once for the rest: two rows take a processor as
-// long as four, whose sums would wait for each other otherwise.
+// Calls take<Rows>() with at most `Most` rows, as seldom as that allows and with nearly as many each time: two rows
+// take a processor as long as four, whose sums would wait for each other otherwise.
 template <size_t Most, typename Take>
 void in_passes(size_t rows, const Take& take) {
-  for (; rows >= Most; rows -= Most) take.template operator()<Most>();
-  take_last_rows<Most - 1>(rows, take);
+  for (size_t passes = (rows + Most - 1) / Most; passes > 0; --passes) {
+    const size_t some = (rows + passes - 1) / passes;
+    take_rows<Most>(some, take);
+    rows -= some;
+  }
 }
 
 }  // namespace predictor::kernels
