@@ -326,7 +326,7 @@ async def test_short_job_does_not_wait_for_a_long_one(
     jobs = new_jobs(batch_jobs=1, batch_turn_s=0.01)
     jobs.start()
     long = await jobs.submit(request_of(tmp_path, "long"))
-    await started(gate, 1)
+    await asyncio.to_thread(gate.waited_for.wait, 60)
     short = [await jobs.submit(request_of(tmp_path, f"short{number}")) for number in range(3)]
     for job in short:
         await reached(jobs, job.id, BatchState.COMPLETED)

@@ -172,7 +172,7 @@ def test_a_server_of_others_that_restarts_is_waited_for(service: Service, saved_
         eventually(lambda: client.get_batch(job_id).rows_done > 1000, "the job is in the middle")
         server.signal(signal.SIGKILL)
         server.wait()
-        time.sleep(4)  # longer than calls of no job are tried
+        time.sleep(2.5)  # longer than calls of no job are tried
         assert client.get_batch(job_id).state == BatchState.RUNNING
         with ModelServer(folder, port=server.port):
             job = ended(client, job_id)
