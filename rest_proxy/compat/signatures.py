@@ -73,7 +73,7 @@ class Task:
     """Fields of `kind` that would change nothing here."""
 
 
-class Asked(NamedTuple):
+class ReadyModel(NamedTuple):
     """A model that is ready, and what it does when a request does not say."""
 
     info: ModelInfo
@@ -110,7 +110,7 @@ class Signatures:
             raise HttpError(ErrorCode.NOT_FOUND, message, field="version")
         return info
 
-    def of(self, info: ModelInfo) -> Asked:
+    def of(self, info: ModelInfo) -> ReadyModel:
         """A model that is ready, with its signatures. Raises UNAVAILABLE, and NOT_FOUND where it has none."""
         name = info.name
         if info.state != ModelState.READY:
@@ -119,14 +119,14 @@ class Signatures:
         tasks = {task.name: task for task in TASKS if task.serves in info.methods}
         if not tasks:
             raise HttpError(ErrorCode.NOT_FOUND, f"the model {name!r} takes no texts", field="model")
-        return Asked(info, tasks)
+        return ReadyModel(info, tasks)
 
     async def run(
-        self, asked: Asked, task: Task, inputs: Mapping[str, Texts], parameters: Mapping[str, Any], request_id: str
+        self, model: ReadyModel, task: Task, inputs: Mapping[str, Texts], parameters: Mapping[str, Any], request_id: str
     ) -> dict[str, Array]:
         """Its outputs, by name. Raises HttpError that names an input or a parameter."""
         check_count(TEXT, inputs[TEXT], self.settings)
-        fields = _fields(task, asked.info.name, inputs, parameters)
+        fields = _fields(task, model.info.name, inputs, parameters)
         items = len(inputs[TEXT]) * len(parameters.get("candidate_labels") or ("",))
         options = fields.options(self.settings, request_id, items)
         try:
@@ -140,14 +140,14 @@ class Signatures:
         return await self.pool.call(method, *arguments, timeout_ms=options.timeout_ms)
 
 
-def task_of(asked: Asked, name: str | None, field: str) -> Task:
+def task_of(model: ReadyModel, name: str | None, field: str) -> Task:
     """The task that a request names in its `field`. Raises HttpError."""
     if name in (None, "", "serving_default"):
-        return asked.task
-    if name not in asked.tasks:
-        message = f"the model has no signature {str(name)[:_SHOWN]!r}; it has {', '.join(asked.tasks)}"
+        return model.task
+    if name not in model.tasks:
+        message = f"the model has no signature {str(name)[:_SHOWN]!r}; it has {', '.join(model.tasks)}"
         raise invalid_argument(message, field=field)
-    return asked.tasks[name]
+    return model.tasks[name]
 
 
 def columns_of(output: Output, info: ModelInfo) -> int | None:

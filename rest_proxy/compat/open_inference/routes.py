@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rest_proxy.backend.generation import Generator
     from rest_proxy.backend.pool import Pool
-    from rest_proxy.compat.signatures import Asked, Task
+    from rest_proxy.compat.signatures import ReadyModel, Task
     from rest_proxy.config import Settings
 
     Answering = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
@@ -80,34 +80,34 @@ class OpenInference:
 
     async def model(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """What the model takes and gives when a request names no signature."""
-        asked = self._signatures.of(await self._info(request))
-        tensors = _tensors(asked, asked.task)
-        about = {"name": asked.info.name, "versions": [asked.info.version], "platform": asked.info.kind}
+        model = self._signatures.of(await self._info(request))
+        tensors = _tensors(model, model.task)
+        about = {"name": model.info.name, "versions": [model.info.version], "platform": model.info.kind}
         return json_response({**about, **tensors}, request_id)
 
     async def config(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """The same in the words of Triton's model configuration."""
-        asked = self._signatures.of(await self._info(request))
-        tensors = _tensors(asked, asked.task)
+        model = self._signatures.of(await self._info(request))
+        tensors = _tensors(model, model.task)
         types = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32"}
         inputs, outputs = (
             [{"name": one["name"], "data_type": types[one["datatype"]], "dims": one["shape"]} for one in tensors[side]]
             for side in ("inputs", "outputs")
         )
-        about = {"name": asked.info.name, "platform": asked.info.kind, "backend": "", "max_batch_size": 0}
+        about = {"name": model.info.name, "platform": model.info.kind, "backend": "", "max_batch_size": 0}
         return json_response({**about, "input": inputs, "output": outputs}, request_id)
 
     async def infer(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """The outputs of a request's inputs."""
-        asked = self._signatures.of(await self._info(request))
+        model = self._signatures.of(await self._info(request))
         wanted, texts = await read_infer(request, self._settings)
-        task = task_of(asked, wanted.parameters.get("signature"), "parameters.signature")
+        task = task_of(model, wanted.parameters.get("signature"), "parameters.signature")
         inputs = _named(task, texts)
         parameters = {name: value for name, value in wanted.parameters.items() if name not in _OUR_OWN}
         if (microseconds := wanted.parameters.get("timeout")) is not None:
             parameters["timeout_ms"] = _milliseconds(microseconds)
-        arrays = await self._signatures.run(asked, task, inputs, parameters, request_id)
-        about = {"model_name": asked.info.name, "model_version": asked.info.version}
+        arrays = await self._signatures.run(model, task, inputs, parameters, request_id)
+        about = {"model_name": model.info.name, "model_version": model.info.version}
         return answer(wanted, about, arrays, request_id)
 
     async def _info(self, request: web.BaseRequest) -> ModelInfo:
@@ -131,11 +131,11 @@ def _named(task: Task, texts: dict[str, list[str]]) -> dict[str, list[str]]:
     return texts
 
 
-def _tensors(asked: Asked, task: Task) -> dict[str, Any]:
+def _tensors(model: ReadyModel, task: Task) -> dict[str, Any]:
     inputs = [{"name": name, "datatype": "BYTES", "shape": [1 if name == QUERY else -1]} for name in task.inputs]
     outputs = []
     for output in task.outputs:
-        columns = columns_of(output, asked.info)
+        columns = columns_of(output, model.info)
         shape = [-1] if columns is None else [-1, columns]
         outputs.append({"name": output.name, "datatype": "BYTES" if output.is_text else "FP32", "shape": shape})
     return {"inputs": inputs, "outputs": outputs}

@@ -85,10 +85,10 @@ async def read_infer(request: web.BaseRequest, settings: Settings) -> tuple[Infe
     if len(head) > LARGE:
         await require_few_values(head, settings)
     try:
-        asked = InferRequest.model_validate_json(head, strict=True)
+        infer = InferRequest.model_validate_json(head, strict=True)
     except ValidationError as error:
         raise what_is_wrong(error, InferRequest.model_fields) from None
-    return asked, _inputs(asked.inputs, memoryview(body)[end:], settings)
+    return infer, _inputs(infer.inputs, memoryview(body)[end:], settings)
 
 
 def _head_bytes(request: web.BaseRequest, body: bytes) -> int:
@@ -172,10 +172,10 @@ def _unpacked(tail: memoryview, size: Any, count: int, field: str, settings: Set
     return texts, tail[size:]
 
 
-def answer(asked: InferRequest, about: Mapping[str, Any], arrays: Mapping[str, Array], request_id: str) -> Whole:
+def answer(infer: InferRequest, about: Mapping[str, Any], arrays: Mapping[str, Array], request_id: str) -> Whole:
     """The outputs that are asked for, each in JSON or behind it. Raises HttpError for one that is not there."""
     described, tails = [], []
-    for place, wanted in enumerate(asked.outputs or [InferOutput(name=name) for name in arrays]):
+    for place, wanted in enumerate(infer.outputs or [InferOutput(name=name) for name in arrays]):
         array = arrays.get(wanted.name)
         if array is None:
             message = f"the model has no output {wanted.name[:_SHOWN]!r}; it has {', '.join(arrays)}"
@@ -184,14 +184,14 @@ def answer(asked: InferRequest, about: Mapping[str, Any], arrays: Mapping[str, A
             message = "classes are in the output labels, the best first"
             raise invalid_argument(message, field=f"outputs[{place}].parameters.classification")
         output: dict[str, Any] = {"name": wanted.name, "datatype": datatype(array), "shape": list(array.shape)}
-        if wanted.parameters.get("binary_data", asked.binary_by_default) is True:
+        if wanted.parameters.get("binary_data", infer.binary_by_default) is True:
             tails.append(_packed(array))
             output["parameters"] = {"binary_data_size": len(tails[-1])}
         else:
             flat = array.reshape(-1)
             output["data"] = flat if array.dtype == np.float32 else flat.tolist()
         described.append(output)
-    said = {} if asked.id is None else {"id": asked.id}
+    said = {} if infer.id is None else {"id": infer.id}
     head = orjson.dumps({**about, **said, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
     if not tails:
         return Whole(head + b"\n", {"Content-Type": JSON, REQUEST_ID: request_id})

@@ -196,25 +196,35 @@ def _beside(
 def routes(settings: Settings, pool: Pool, generator: Generator) -> list[Route]:
     """POST /, /embed_all, /similarity, /info and /health."""
     info = Info(settings, pool)
-    root = Root(settings, pool, generator)
-    described = object_of(model_id=STRING, model_sha=STRING, model_dtype=STRING, model_type={"type": "object"})
     return [
-        Route(
-            path="/",
-            methods=("POST",),
-            answer=root,
-            name="teiRoot",
-            summary="What a request asks for, or what the models can do with it, as text-embeddings-inference has it",
-            tag=_TAG,
-            request=EmbedRequest,
-            further_requests=(RerankRequest, SimilarityRequest, LabelsRequest, TokensRequest, TextRequest),
-            example=Example({"inputs": ["Hello world!"]}),
-            answers=(Answer({JSON: {"anyOf": [_VECTORS, array_of(NUMBER), array_of({"type": "object"})]}}),),
-            errors=MODEL_ERRORS,
-            error_format=_ERRORS,
-            claims=_claims,
-            label="POST /",
-        ),
+        _root(settings, pool, generator),
+        *_of_texts(settings, pool, generator),
+        _info(info),
+        _health(info),
+    ]
+
+
+def _root(settings: Settings, pool: Pool, generator: Generator) -> Route:
+    return Route(
+        path="/",
+        methods=("POST",),
+        answer=Root(settings, pool, generator),
+        name="teiRoot",
+        summary="What a request asks for, or what the models can do with it, as text-embeddings-inference has it",
+        tag=_TAG,
+        request=EmbedRequest,
+        further_requests=(RerankRequest, SimilarityRequest, LabelsRequest, TokensRequest, TextRequest),
+        example=Example({"inputs": ["Hello world!"]}),
+        answers=(Answer({JSON: {"anyOf": [_VECTORS, array_of(NUMBER), array_of({"type": "object"})]}}),),
+        errors=MODEL_ERRORS,
+        error_format=_ERRORS,
+        claims=_claims,
+        label="POST /",
+    )
+
+
+def _of_texts(settings: Settings, pool: Pool, generator: Generator) -> list[Route]:
+    return [
         Route(
             path="/embed_all",
             methods=("POST",),
@@ -241,30 +251,37 @@ def routes(settings: Settings, pool: Pool, generator: Generator) -> list[Route]:
             errors=MODEL_ERRORS,
             error_format=_ERRORS,
         ),
-        Route(
-            path="/info",
-            methods=GET,
-            answer=info.info,
-            name="teiInfo",
-            summary="Which model is there? As text-embeddings-inference says it",
-            tag=_TAG,
-            request={"type": "object", "properties": {"model": {**STRING, "description": "Another than the first."}}},
-            answers=(Answer({JSON: described}),),
-            errors=(ErrorCode.NOT_FOUND, *SERVER_ERRORS),
-            error_format=_ERRORS,
-        ),
-        Route(
-            path="/health",
-            methods=GET,
-            answer=info.health,
-            name="teiHealth",
-            summary="Is a server ready? The status alone says it",
-            tag=_TAG,
-            answers=(
-                Answer({TEXT: STRING}),
-                Answer({TEXT: STRING}, status=503, description="No server is ready."),
-            ),
-            bounded=False,
-            entrance=Entrance.OPEN,
-        ),
     ]
+
+
+def _info(info: Info) -> Route:
+    described = object_of(model_id=STRING, model_sha=STRING, model_dtype=STRING, model_type={"type": "object"})
+    return Route(
+        path="/info",
+        methods=GET,
+        answer=info.info,
+        name="teiInfo",
+        summary="Which model is there? As text-embeddings-inference says it",
+        tag=_TAG,
+        request={"type": "object", "properties": {"model": {**STRING, "description": "Another than the first."}}},
+        answers=(Answer({JSON: described}),),
+        errors=(ErrorCode.NOT_FOUND, *SERVER_ERRORS),
+        error_format=_ERRORS,
+    )
+
+
+def _health(info: Info) -> Route:
+    return Route(
+        path="/health",
+        methods=GET,
+        answer=info.health,
+        name="teiHealth",
+        summary="Is a server ready? The status alone says it",
+        tag=_TAG,
+        answers=(
+            Answer({TEXT: STRING}),
+            Answer({TEXT: STRING}, status=503, description="No server is ready."),
+        ),
+        bounded=False,
+        entrance=Entrance.OPEN,
+    )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from rest_proxy.backend.generation import Generator
     from rest_proxy.backend.pool import Pool
-    from rest_proxy.compat.signatures import Asked, Task
+    from rest_proxy.compat.signatures import ReadyModel, Task
     from rest_proxy.config import Settings
 
 _TAG = "tensorflow-serving"
@@ -59,19 +59,19 @@ class TensorFlowServing:
 
     async def metadata(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """The model's signatures, the default one among them."""
-        asked = self._signatures.of(await self._info(request))
-        tasks = {"serving_default": asked.task, **asked.tasks}
-        signatures = {name: _signature(asked, task) for name, task in tasks.items()}
-        spec = {"name": asked.info.name, "signature_name": "", "version": version_number(asked.info)}
+        model = self._signatures.of(await self._info(request))
+        tasks = {"serving_default": model.task, **model.tasks}
+        signatures = {name: _signature(model, task) for name, task in tasks.items()}
+        spec = {"name": model.info.name, "signature_name": "", "version": version_number(model.info)}
         metadata = {"signature_def": {"signature_def": signatures}}
         return json_response({"model_spec": spec, "metadata": metadata}, request_id)
 
     async def predict(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`predictions` of `instances`, `outputs` of `inputs`."""
-        asked = self._signatures.of(await self._info(request))
+        model = self._signatures.of(await self._info(request))
         fields = await read_json(TensorsRequest, request, self._settings, any_type=True)
-        task = task_of(asked, fields.signature_name, "signature_name")
-        arrays = await self._signatures.run(asked, task, inputs_of(fields, task), fields.parameters, request_id)
+        task = task_of(model, fields.signature_name, "signature_name")
+        arrays = await self._signatures.run(model, task, inputs_of(fields, task), fields.parameters, request_id)
         if fields.instances is not None:
             return json_response({"predictions": by_rows(arrays)}, request_id)
         return json_response({"outputs": by_columns(arrays)}, request_id)
@@ -88,12 +88,12 @@ class TensorFlowServing:
         return json_response({"result": arrays["scores"].tolist()}, request_id)
 
     async def _of_examples(self, request: web.BaseRequest, request_id: str, name: str) -> Any:
-        asked = self._signatures.of(await self._info(request))
+        model = self._signatures.of(await self._info(request))
         fields = await read_json(ExamplesRequest, request, self._settings, any_type=True)
         if fields.signature_name not in (None, "", "serving_default", name):
             raise invalid_argument(f"expected {name}, which is what this path asks for", field="signature_name")
-        task = task_of(asked, name, "model")
-        return await self._signatures.run(asked, task, examples_of(fields, task), fields.parameters, request_id)
+        task = task_of(model, name, "model")
+        return await self._signatures.run(model, task, examples_of(fields, task), fields.parameters, request_id)
 
     async def _info(self, request: web.BaseRequest) -> ModelInfo:
         fields = path_fields(_TEMPLATES, request)
@@ -101,11 +101,11 @@ class TensorFlowServing:
         return await self._signatures.info(fields["name"], None if version == _NEWEST else version, version_number)
 
 
-def _signature(asked: Asked, task: Task) -> dict[str, Any]:
+def _signature(model: ReadyModel, task: Task) -> dict[str, Any]:
     inputs = {name: _tensor(name, "DT_STRING", (-1,)) for name in task.inputs}
     outputs = {}
     for output in task.outputs:
-        columns = columns_of(output, asked.info)
+        columns = columns_of(output, model.info)
         shape = (-1,) if columns is None else (-1, columns)
         outputs[output.name] = _tensor(output.name, "DT_STRING" if output.is_text else "DT_FLOAT", shape)
     return {"inputs": inputs, "outputs": outputs, "method_name": "tensorflow/serving/predict", "defaults": {}}
