@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from predictor_client.wire import Method
 
 PORT = 9090
+_UNIX = "unix:"
 GRACE_S = 1.0
 """So long after a deadline the answer is still waited for: the server's own says more, and a text has an end."""
 _FIRST_PAUSE_S = 0.05
@@ -24,23 +25,32 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class Address(NamedTuple):
-    """Where the server listens."""
+    """Where the server listens: at a host's port, or at the path of a unix socket."""
 
     host: str
     port: int
+    path: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Of HOST, HOST:PORT or [HOST]:PORT. Raises ValueError."""
+        """Of HOST, HOST:PORT, [HOST]:PORT or unix:PATH. Raises ValueError."""
+        if text.startswith(_UNIX) and len(text) > len(_UNIX):
+            return cls("", 0, text.removeprefix(_UNIX))
         try:
             parts = urlsplit(f"//{text}")
-            if parts.hostname and not (parts.path or parts.query or parts.fragment or parts.username):
+            if (
+                parts.hostname
+                and not text.startswith(_UNIX)
+                and not (parts.path or parts.query or parts.fragment or parts.username)
+            ):
                 return cls(parts.hostname, PORT if parts.port is None else parts.port)
         except ValueError:
             pass
-        raise ValueError(f"{text!r} is no address such as localhost:{PORT}")
+        raise ValueError(f"{text!r} is no address such as localhost:{PORT} or unix:/run/predictor.sock")
 
     def __str__(self) -> str:
+        if self.path is not None:
+            return f"{_UNIX}{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -65,6 +75,8 @@ class Policy:
     def __post_init__(self) -> None:
         if self.token is not None and (not self.token.isprintable() or not self.token):
             raise ValueError("a token is not empty, and has no line breaks or other control characters")
+        if self.tls is not None and self.address.path is not None:
+            raise ValueError("tls is for a host's port: what goes through a unix socket leaves no machine")
         for name in ("connect_timeout", "connections", "max_answer_bytes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be over 0, not {getattr(self, name)!r}")

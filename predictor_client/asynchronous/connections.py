@@ -116,7 +116,10 @@ class AsyncPool:
         end = time.monotonic() + seconds
         try:
             async with asyncio.timeout(left(end if deadline is None else min(end, deadline))):
-                reader, writer = await asyncio.open_connection(address.host, address.port, ssl=self._policy.tls)
+                if address.path is not None:
+                    reader, writer = await asyncio.open_unix_connection(address.path)
+                else:
+                    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=self._policy.tls)
         except TimeoutError:
             raise ConnectFailed(f"{address}: no connection in time") from None
         except OSError as error:

@@ -63,6 +63,8 @@ _CANCEL_S = 2.0
 class Client:
     """Calls a server's methods over a pool of connections, which are opened as they are needed.
 
+    `address`: HOST:PORT, or unix:PATH of a server's unix_socket.
+
     `timeout`: seconds for a call, the time for a connection and for retries included; None leaves it to the server.
     `connections`: maximum number of calls and streams at a time. `retries`: how often a call is made again that cannot
     have run; with `idempotent` also one whose connection was lost, and which may have run. `model` and `lane`: of calls

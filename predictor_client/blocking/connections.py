@@ -157,12 +157,20 @@ class Pool:
 
     def _opened(self, seconds: float | None) -> socket.socket:
         """Raises OSError."""
-        connected = socket.create_connection(self._policy.address, seconds)
+        host, port, path = self._policy.address
+        if path is not None:
+            connected = socket.socket(socket.AF_UNIX)
+        else:
+            connected = socket.create_connection((host, port), seconds)
         try:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if path is not None:
+                connected.settimeout(seconds)
+                connected.connect(path)
+            else:
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._policy.tls is not None:
-                connected = self._policy.tls.wrap_socket(connected, server_hostname=self._policy.address.host)
+                connected = self._policy.tls.wrap_socket(connected, server_hostname=host)
             connected.sendall(self._policy.first_bytes)
         except BaseException:
             connected.close()

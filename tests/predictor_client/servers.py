@@ -17,6 +17,7 @@ from thrift.transport.TTransport import TMemoryBuffer
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Behaviour = Callable[["Scripted", socket.socket, bytes], None]
 HOST = "127.0.0.1"
@@ -25,14 +26,22 @@ HOST = "127.0.0.1"
 class Scripted:
     """Takes connections and calls; the n-th call gets the n-th behaviour, later ones the last."""
 
-    def __init__(self, *behaviours: Behaviour, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *behaviours: Behaviour, port: int = 0, tls: ssl.SSLContext | None = None, path: Path | None = None
+    ) -> None:
         self._behaviours = list(behaviours)
         self.calls = 0
         self.lines: list[bytes] = []  # with which connections began
         self._tls = tls
         self.connections: list[socket.socket] = []
-        self._listener = socket.create_server((HOST, port))
-        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
+        if path is None:
+            self._listener = socket.create_server((HOST, port))
+            self.address = f"{HOST}:{self._listener.getsockname()[1]}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
+            self.address = f"unix:{path}"
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 

@@ -143,6 +143,26 @@ def test_what_is_no_answer(asker: Callable[..., Asker], behaviour: Behaviour) ->
         assert len(server.connections) == 2
 
 
+def test_a_unix_socket(asker: Callable[..., Asker], tmp_path: Path) -> None:
+    path = tmp_path / "predictor.sock"
+    with pytest.raises(ConnectFailed, match=f"unix:{path}"):
+        asker(f"unix:{path}", retries=0).predict("x")
+    server = Scripted(servers.answers, path=path)
+    try:
+        client = asker(f"unix:{path}", token="secret")
+        for _ in range(2):
+            assert client.predict("x") == {"a": 1.0}
+        assert len(server.connections) == 1
+        assert server.lines == [b"Bearer secret\n"]
+    finally:
+        server.close()
+
+
+def test_a_unix_socket_has_no_tls(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tls is for a host's port"):
+        Client(f"unix:{tmp_path}/predictor.sock", tls=True)
+
+
 def test_a_server_that_does_not_answer(asker: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("asynchronous", "blocking"):
         monkeypatch.setattr(f"predictor_client.{module}.connections.GRACE_S", 0.05)
@@ -161,7 +181,7 @@ def test_times_that_there_are_not(asker: Callable[..., Asker], timeout: Any) -> 
         asker("localhost").predict("x", timeout=timeout)
 
 
-@pytest.mark.parametrize("address", ["", "a:b", "a:70000", "http://a", "a/b", "user@a", ":9090"])
+@pytest.mark.parametrize("address", ["", "a:b", "a:70000", "http://a", "a/b", "user@a", ":9090", "unix:"])
 def test_addresses_that_there_are_not(address: str) -> None:
     with pytest.raises(ValueError, match="is no address such as"):
         Client(address)
