@@ -26,5 +26,7 @@ class NativeEngine:
     def stats(self) -> dict[str, int]: ...
     def results(self) -> Sequence[tuple[Any, int, Any]]:
         """Outcomes since the last call: (tag, Status, value or message)."""
+    def times(self) -> Sequence[tuple[int, int]]:
+        """Of each of those: nanoseconds that it waited, and that its batch ran; 0 of one that did not run."""
     def close(self) -> Sequence[tuple[Any, int, Any]]:
         """Fail what waits, end the workers; the outcomes not yet fetched."""

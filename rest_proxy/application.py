@@ -12,8 +12,10 @@ import structlog
 from aiohttp import web
 from predictor.ttypes import ErrorCode
 
+from process.security.access import Visit
 from process.security.addresses import RequestRates, address_of
 from process.security.visits import VISIT
+from process.timing import TIMES, Times
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
 from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
@@ -29,9 +31,9 @@ from rest_proxy.compat.vllm import pooling as vllm_pooling
 from rest_proxy.compat.vllm import tokens as vllm_tokens
 from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
 from rest_proxy.http.fast.direct import DirectRequest
-from rest_proxy.http.fast.heads import given_id
+from rest_proxy.http.fast.heads import Head, given_id
 from rest_proxy.http.fast.request import SmallRequest
-from rest_proxy.http.responses import REQUEST_ID, Whole
+from rest_proxy.http.responses import REQUEST_ID, Whole, with_timing
 from rest_proxy.http.route import Entrance, Route, tidy
 from rest_proxy.http.server.compression import compressed
 from rest_proxy.http.server.cors import PREFLIGHT, Cors
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.fast.direct import Client, Run, Running
-    from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.server.door import Door
 
 _OF_MODELS = ("/v1/models/", "/v2/models/")  # paths that name a model
@@ -82,6 +83,7 @@ class Application:
         self._max_requests = settings.max_requests
         self._max_body_bytes = settings.max_body_bytes
         self._access_log = settings.access_log
+        self._server_timing = settings.server_timing
         self.compress_bytes = settings.compress_bytes
         self.run: Run = pool.run
         self.in_progress = 0
@@ -118,44 +120,61 @@ class Application:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, whatever happens."""
+        if self._server_timing:
+            TIMES.set(Times())
         if self._door is not None:
             VISIT.set(self._door.visit(request.headers, request.transport))
         return await self._noted(self._table.find(request.rel_url.raw_path, request), request)
 
     def short_route(self, head: Head) -> Route | None:
-        """The route of a request that may go the short way; None for any other. It is kept with the head."""
+        """The route of a request that may go the short way; None for any other. It is kept with the head.
+
+        A request of another site's goes the usual way, so that `admit` need not look at the head again.
+        """
         if head.method not in _SHORT_METHODS or (self._cors.on and self._cors.concerns(head.headers)):
             return None
         route = self._table.find(head.raw_path, cast("web.BaseRequest", head))
-        return route if route.small and (head.block.length or 0) <= self._max_body_bytes else None
+        if not route.small or (head.block.length or 0) > self._max_body_bytes:
+            return None
+        if self._origins is not None and not self._origins.allows(head.headers, route):
+            return None
+        if not self._server_timing and (not route.methods or head.method in route.methods):
+            head.direct = route.direct
+        return route
 
     def start(self, head: Head, body: bytes, client: Client) -> Running:
         """Begin to answer a request that has such a route."""
-        if self._door is None:
+        door = self._door
+        if self._server_timing:
+            transport = client.transport
+            visit = Visit(None, "http", transport) if door is None else door.visit(head.headers, transport)
+            visit.times = Times()
+        elif door is not None:
+            visit = door.visit_of(head, client)
+        else:
             return self._start(head, body, client)
-        visit = self._door.visit(head.headers, client.transport)
         return self._pool.act(visit, self._start, head, body, client)
 
     def _start(self, head: Head, body: bytes, client: Client) -> Running:
-        route: Route = head.route
-        direct = route.direct
-        if direct is not None and (not route.methods or head.method in route.methods):
+        direct = head.direct
+        if direct is not None:
             text = direct.read(head, body)
             if text is not None:
-                request = DirectRequest(self, head, body, client, head.block.request_id or self._new_id())
+                request_id = head.block.request_id or f"{self._id_prefix}-{next(self._ids)}"
+                request = DirectRequest(self, head, body, client, request_id)
                 request.begin(direct, text)
                 return request
         assert client.transport is not None
         small = SmallRequest(head, body, client.transport)
         # It has what answers of small requests use.
-        return self.run(self._noted(route, cast("web.BaseRequest", small)), client.answered)
+        return self.run(self._noted(head.route, cast("web.BaseRequest", small)), client.answered)
 
     def admit(self, route: Route, request: Any) -> None:
         """Let a request begin, whichever way it goes: it has headers and a transport. Raises HttpError."""
         if self._rates is not None and (wait_s := self._rates.take(address_of(request.transport))) > 0:
             message = f"over {self._rates.rate:g} requests a second come from this address"
             raise overloaded(message, setting="requests_per_address", retry_after_ms=int(wait_s * 1000) + 1)
-        if self._origins is not None:
+        if self._origins is not None and request.rel_url.__class__ is not Head:  # see short_route
             self._origins.check(request.headers, route)
         if self._door is not None and (visit := self._pool.visit) is not None:
             self._door.check(route, visit)
@@ -184,6 +203,8 @@ class Application:
         status = 499  # what it stays when the client goes away
         try:
             response = await self._answer(route, request, request_id)
+            if self._server_timing:
+                response = with_timing(response, TIMES.get(), time.perf_counter() - started)
             if isinstance(response, Whole) and len(response.plain_body) >= self.compress_bytes:
                 response = await compressed(response, request.headers)
             status = response.status

@@ -310,6 +310,11 @@ class Answers(SettingsGroup, title="Answers"):
         unit="name",
         to="rest_proxy",
     )
+    server_timing: bool = setting(
+        False,
+        "say in each answer's header Server-Timing how long it took, and how much of that in the queue and the model",
+        to="rest_proxy",
+    )
     compress_bytes: int = setting(
         262_144,
         "size from which on an answer is compressed where its client asks for it",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WAITING = object()
+WAITING = object()
+"""Instead of a value that is not there yet."""
 
 
 class Pending(Generic[T]):
@@ -29,7 +30,7 @@ class Pending(Generic[T]):
     __slots__ = ("_error", "_on_done", "_value", "on_abandon", "tokens")
 
     def __init__(self, on_abandon: Callable[[], object] | None = None) -> None:
-        self._value: Any = _WAITING
+        self._value: Any = WAITING
         self._error: BaseException | None = None
         self._on_done: Callable[[Any], object] | None = None
         self.on_abandon = on_abandon
@@ -37,7 +38,7 @@ class Pending(Generic[T]):
 
     def done(self) -> bool:
         """Whether there is a result or an error."""
-        return self._value is not _WAITING or self._error is not None
+        return self._value is not WAITING or self._error is not None
 
     def resolve(self, value: T) -> None:
         """Give the result; whoever awaits goes on before this returns."""
@@ -61,7 +62,7 @@ class Pending(Generic[T]):
         self._on_done = callback
 
     def __await__(self) -> Generator[Any, None, T]:
-        if not self.done():
+        if self._value is WAITING and self._error is None:
             try:
                 yield self
             except BaseException:
@@ -102,12 +103,13 @@ class Call:
             self._coroutine = None
             self._on_done(None, error)
         else:
-            if not isinstance(awaited, Pending):
-                if awaited is None:  # asyncio.sleep(0): one pass through the loop
-                    asyncio.get_running_loop().call_soon(self.step)
-                    return
+            if isinstance(awaited, Pending):
+                awaited._on_done = self.step
+            elif awaited is None:  # asyncio.sleep(0): one pass through the loop
+                asyncio.get_running_loop().call_soon(self.step)
+            else:
                 awaited._asyncio_future_blocking = False
-            awaited.add_done_callback(self.step)
+                awaited.add_done_callback(self.step)
 
     def fail(self, error: BaseException) -> None:
         """Raise `error` in the coroutine where it waits; what it waits for is abandoned."""

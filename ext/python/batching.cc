@@ -85,8 +85,11 @@ class PythonQueue {
   }
 
   py::list results() {
-    return outcomes(*queue_, [](Request& request) { return std::move(static_cast<PythonRequest&>(request).result); });
+    const auto value = [](Request& request) { return std::move(static_cast<PythonRequest&>(request).result); };
+    return outcomes(*queue_, value, times_);
   }
+
+  py::list times() const { return times_list(times_); }
 
   py::list close() {
     queue_->close();
@@ -134,6 +137,7 @@ class PythonQueue {
     return Py_TYPE(exception.ptr())->tp_name;
   }
 
+  Times times_;
   bool keeps_work_;  // requests that run end by themselves at their deadlines, with what there is or a TimeoutError
   std::unique_ptr<Queue> queue_;
   std::map<uint64_t, Batch> lent_;  // guarded by the GIL
@@ -244,6 +248,7 @@ PYBIND11_MODULE(_batching, module) {
           "nobody is there to answer, another exception is our fault. With the wrong number of results a ValueError is "
           "raised, and the batch is still out.")
       .def("results", &PythonQueue::results, "Outcomes since the last call: (tag, status, value or message).")
+      .def("times", &PythonQueue::times, "Of those: nanoseconds that each waited, and was out.")
       .def("close", &PythonQueue::close, "Fail what waits, end take(); the outcomes not yet fetched.");
   bind_queue_methods(cls, [](PythonQueue& self) -> Queue& { return self.queue(); });
   module.def("monotonic_ns", &Queue::monotonic_now, "The queue's clock; the same as time.monotonic_ns().");

@@ -42,8 +42,10 @@ class PythonEngine {
   }
 
   py::list results() {
-    return outcomes(engine().queue(), [this](Request& request) { return to_value_(request); });
+    return outcomes(engine().queue(), [this](Request& request) { return to_value_(request); }, times_);
   }
+
+  py::list times() const { return times_list(times_); }
 
   // The outcomes that nobody fetched; after this there is no engine.
   py::list close() {
@@ -59,6 +61,7 @@ class PythonEngine {
  private:
   std::shared_ptr<EngineType> engine_;
   ToValue to_value_;
+  Times times_;
 };
 
 // The methods that every such engine has; `Class` is of a PythonEngine.
@@ -69,6 +72,7 @@ void bind_engine_methods(Class& cls) {
           "Run a request that waits alone and is quick, or wake a worker for what was submitted; whether there are "
           "results.")
       .def("results", &Engine::results, "Outcomes since the last call: (tag, status, value or message).")
+      .def("times", &Engine::times, "Of those: nanoseconds that each waited, and ran.")
       .def("close", &Engine::close, "Fail what waits, end the workers; the outcomes not yet fetched.");
   bind_queue_methods(cls, [](Engine& self) -> Queue& { return self.engine().queue(); });
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "queue/queue.h"
 
@@ -81,6 +82,15 @@ inline QueueLimits take_limits(py::dict& settings) {
   return limits;
 }
 
+// How long requests waited and how long they ran, in nanoseconds; 0 of one that did not.
+using Times = std::vector<std::pair<Nanoseconds, Nanoseconds>>;
+
+inline py::list times_list(const Times& times) {
+  py::list list(times.size());
+  for (size_t i = 0; i < times.size(); ++i) list[i] = py::make_tuple(times[i].first, times[i].second);
+  return list;
+}
+
 inline void expect_no_more(const py::dict& settings) {
   if (settings.empty()) return;
   throw py::type_error("unknown setting " + py::repr((*settings.begin()).first).cast<std::string>());
@@ -94,13 +104,17 @@ inline py::dict stats_dict(const QueueStats& stats) {
                   "batches"_a = stats.batches, "batched_tokens"_a = stats.batched_tokens);
 }
 
-// (tag, status, value) of each outcome; value is `to_value(request)` for status 0 and a message otherwise.
+// (tag, status, value) of each outcome; value is `to_value(request)` for status 0 and a message otherwise. `times` get
+// those of each.
 template <typename ToValue>
-py::list outcomes(Queue& queue, const ToValue& to_value) {
+py::list outcomes(Queue& queue, const ToValue& to_value, Times& times) {
   Batch batch = queue.completions();
   py::list list(batch.size());
+  times.clear();
   for (size_t i = 0; i < batch.size(); ++i) {
     Request& request = *batch[i];
+    const bool ran = request.finished > 0;
+    times.emplace_back(ran ? request.started - request.enqueued : 0, ran ? request.finished - request.started : 0);
     py::object value = request.status == Status::ok ? to_value(request) : py::object(to_text(request.message));
     list[i] = py::make_tuple(from_tag(std::exchange(request.tag, nullptr)), static_cast<int>(request.status),
                              std::move(value));

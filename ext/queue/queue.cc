@@ -151,6 +151,7 @@ void Queue::finish(Batch batch) {
       continue;
     }
     ++(request->status == Status::ok ? stats_.completed : stats_.failed);
+    request->finished = now;
     complete(std::move(request));
   }
   announce();
@@ -271,6 +272,7 @@ Batch Queue::form_batch(Nanoseconds now) {
   uint32_t longest = 0;
   uint64_t tokens = 0;
   for (const RequestPtr& request : batch) {
+    request->started = now;
     longest = std::max(longest, request->tokens);
     tokens += request->tokens;
   }

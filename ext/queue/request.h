@@ -37,6 +37,8 @@ struct Request {
   Lane lane = Lane::interactive;
   uint32_t tokens = 1;  // what it costs in a batch, at least 1; the batch pads every request to its longest
   Nanoseconds enqueued = 0;
+  Nanoseconds started = 0;   // when its batch was formed; 0: it did not run
+  Nanoseconds finished = 0;  // when its batch had ended
   Nanoseconds deadline = kNever;
   void* tag = nullptr;  // the caller's own; travels through untouched
   // Where the outcome goes, and its place there; without one it goes to the queue's own list.

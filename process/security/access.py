@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from process.security.token_file import Entry
+    from process.timing import Times
 
 UNAUTHENTICATED = "UNAUTHENTICATED"
 PERMISSION_DENIED = "PERMISSION_DENIED"
@@ -341,7 +342,7 @@ class Access:
 class Visit:
     """A caller at one of the ports: of a connection, or of a request. `transport` tells the address, for the log."""
 
-    __slots__ = ("address", "caller", "port", "token", "transport")
+    __slots__ = ("address", "caller", "port", "times", "token", "transport")
 
     def __init__(self, caller: Caller | None, port: str, transport: Any, token: str | None = None) -> None:
         self.caller = caller
@@ -351,6 +352,8 @@ class Visit:
         self.token = token
         self.address: str | None = None
         """The client's, where no transport tells."""
+        self.times: Times | None = None
+        """Of the request, where it is to be told how long it took."""
 
     def peer(self) -> str:
         """The client's address."""

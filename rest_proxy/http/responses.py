@@ -19,10 +19,12 @@ from rest_proxy.http.errors import STATUS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from process.timing import Times
     from rest_proxy.http.content import Schema
     from rest_proxy.http.errors import HttpError
 
 REQUEST_ID = "X-Request-Id"
+SERVER_TIMING = "Server-Timing"
 _SECOND = itemgetter(1)
 UTF_8_TEXT = f"{TEXT}; charset=utf-8"
 
@@ -46,6 +48,22 @@ class Whole(web.Response):
         return getattr(self, name)
 
 
+def with_timing(response: web.StreamResponse, times: Times | None, seconds: float) -> web.StreamResponse:
+    """The answer with the header Server-Timing: milliseconds, with those of the models' work where it is known.
+
+    A stream, whose head is written before its end is known, is left as it is.
+    """
+    parts = [f"total;dur={seconds * 1e3:.3f}"]
+    if times is not None and times.model_ns:
+        parts += [f"queue;dur={times.queue_ns / 1e6:.3f}", f"model;dur={times.model_ns / 1e6:.3f}"]
+    value = ", ".join(parts)
+    if isinstance(response, Whole):
+        return Whole(response.plain_body, {**response.plain_headers, SERVER_TIMING: value}, response.status)
+    if not response.prepared:
+        response.headers[SERVER_TIMING] = value
+    return response
+
+
 def json_response(
     value: Any, request_id: str, status: int = 200, headers: Mapping[str, str] | None = None, end: bytes = b"\n"
 ) -> web.Response:
@@ -59,6 +77,19 @@ def json_bytes(value: Any, end: bytes = b"\n") -> bytes:
         return orjson.dumps(value) + end
     except TypeError:
         return to_json(value, inf_nan_mode="null") + end
+
+
+def scores_body(field: str) -> Callable[[dict[str, float]], bytes]:
+    """What writes the body of json_response({field: best_first(scores)}), in as few steps as that can be done in."""
+
+    def write(scores: dict[str, float]) -> bytes:
+        best = {field: dict(sorted(scores.items(), key=_SECOND, reverse=True))}
+        try:
+            return orjson.dumps(best, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:
+            return json_bytes(best)
+
+    return write
 
 
 def numbers_response(value: Any, request_id: str) -> web.Response:

@@ -20,7 +20,7 @@ from process.options import (
 from rest_proxy.backend.contract import CLASSIFY, PREDICT, PREDICT_BATCH, REPLY, REPLY_BATCH
 from rest_proxy.http.content import JSON, NUMBER, Schema
 from rest_proxy.http.requests import option_field
-from rest_proxy.http.responses import best_first, json_bytes, json_response
+from rest_proxy.http.responses import best_first, json_response, scores_body
 from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Direct, Example, Route
 from rest_proxy.routes.texts import (
     OneOrMany,
@@ -105,7 +105,7 @@ class Predictions:
         return Direct(
             read=text_alone("doc"),
             begin=self._begin_predict,
-            write=lambda scores: json_bytes({"scores": best_first(scores)}),
+            write=scores_body("scores"),
             headers={"Content-Type": JSON},
         )
 
@@ -114,7 +114,7 @@ class Predictions:
         return Direct(
             read=text_alone("message"),
             begin=self._begin_reply,
-            write=lambda replies: json_bytes({"replies": best_first(replies)}),
+            write=scores_body("replies"),
             headers={"Content-Type": JSON},
         )
 

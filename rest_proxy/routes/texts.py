@@ -105,7 +105,7 @@ def text_alone(field: str) -> Callable[[Head, bytes], str | None]:
             fields = orjson.loads(body)
         except ValueError:
             return None
-        text = fields.get(field) if len(fields) == 1 else None
+        text = fields[field] if len(fields) == 1 else None
         return text if isinstance(text, str) else None
 
     return read

@@ -8,6 +8,8 @@ import enum
 class Capability(enum.StrEnum):
     """A model declares those that it has; RPCs, routes and job methods ask for one."""
 
+    __hash__ = str.__hash__  # enum's own is Python, and every request looks a capability up
+
     CLASSIFY = "classify"
     REPLY = "reply"
     EMBED = "embed"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from ext._batching import Admission, Status
-from server.calls import Pending
+from process.timing import TIMES
+from server.calls import WAITING, Pending
 from server.errors import (
     PredictionError,
     deadline_exceeded,
@@ -46,16 +47,22 @@ class _Request(Pending[Any]):
     stops the loop for milliseconds.
     """
 
-    __slots__ = ("convert", "engine", "id", "request_id")
+    __slots__ = ("convert", "engine", "id", "request_id", "times")
 
     def __init__(
         self, engine: NativeEngine, request_id: str | None, convert: Callable[[Any], Any] | None = None
     ) -> None:
-        super().__init__()
+        # Pending's own, without its call: there is one of these for every request.
+        self._value = WAITING
+        self._error = None
+        self._on_done = None
+        self.on_abandon = None
+        self.tokens = None
         self.engine = engine
         self.request_id = request_id
         self.convert = convert
         self.id = 0
+        self.times = TIMES.get()
 
     def abandon(self) -> None:
         if not self.done():
@@ -78,6 +85,8 @@ class Engine:
         self._loop.add_reader(native.fd, self._deliver)
         self._wake_scheduled = False
         self._closed = False
+        self._timed = False
+        """Whether somebody has ever wanted to know how long a request took."""
         self._busy_poll = BusyPoll(self._loop, busy_poll_us)
         self._rate = _Rate(self._loop.time)
         self._sweep()
@@ -96,6 +105,8 @@ class Engine:
         if admitted < 0:
             raise self._refusal(-admitted)
         request.id = admitted
+        if request.times is not None:
+            self._timed = True
         if not self._wake_scheduled:  # one wake-up for all requests that this pass of the loop brings
             self._wake_scheduled = True
             self._loop.call_soon(self._wake)
@@ -143,6 +154,10 @@ class Engine:
         self._hand_out(outcomes)
 
     def _hand_out(self, outcomes: Sequence[tuple[_Request, int, Any]]) -> None:
+        if self._timed:
+            for (request, _, _), (queue_ns, model_ns) in zip(outcomes, self._native.times(), strict=True):
+                if request.times is not None:
+                    request.times.add(queue_ns, model_ns)
         for request, status, value in outcomes:
             try:
                 if status != _OK:

@@ -69,6 +69,7 @@ class TaskQueue:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.fd = self._queue.fd
         self.stats = self._queue.stats
+        self.times = self._queue.times
         self.drain = self._queue.drain
 
     def submit(self, payload: Any, tokens: int, lane: int, deadline_ns: int, request: Any) -> int:

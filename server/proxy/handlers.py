@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from process.security.access import Visit
 from process.security.visits import VISIT
+from process.timing import TIMES
 from rest_proxy.backend.pool import Pool
 from server.calls import Call, Pending, drive
 from server.errors import deadline_exceeded, invalid_argument, presentable
@@ -140,10 +141,13 @@ class HandlerPool(Pool):
     def act(self, visit: Visit, begin: Callable[..., T], *arguments: Any) -> T:
         """See Pool."""
         before, self._visit = self._visit, visit
+        times_before = None if visit.times is None else TIMES.set(visit.times)
         try:
             return begin(*arguments)
         finally:
             self._visit = before
+            if times_before is not None:
+                TIMES.reset(times_before)
 
     @property
     def visit(self) -> Visit | None:
@@ -164,11 +168,14 @@ class HandlerPool(Pool):
     ) -> Call:
         """See Pool. Nothing but the handler's own coroutine, as for a call over Thrift."""
         name = method.name
-        begun = _Begun(self._work(method, arguments), on_done, self, name, timeout_ms)
+        work = getattr(self._handler, name)(*arguments) if self._gate is None else self._work(method, arguments)
+        begun = _Begun(work, on_done, self, name, timeout_ms)
         begun.step()
         if begun.waits:
             begun.deadline = self._loop.time() + (timeout_ms + self._grace_ms) / 1000
-            self.note(begun)
+            self._calls.add(begun)
+            if self._sweeper is None:
+                self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return begun
 
     def _work(self, method: Method, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
@@ -298,7 +305,7 @@ class _Begun(Call):
 
     def _on_done(self, value: Any, error: BaseException | None) -> None:
         self.waits = False
-        self._pool.forget(self)
+        self._pool._calls.discard(self)
         self._on_answer(value, None if error is None else self._pool.answer_to(error, self._method))
 
 

@@ -69,7 +69,9 @@ class Admission:
         if request_id is not None and len(request_id) > _REQUEST_ID_CHARACTERS:
             wrong = REQUEST_ID.wrong(len(request_id)) or ""
             raise invalid_argument(wrong, field=f"options.{REQUEST_ID.name}")
-        return self._model(capability, options.model), RequestContext(lane, now + timeout_ms * 1_000_000, request_id)
+        # As RequestContext(...) does it, in half the time.
+        context = tuple.__new__(RequestContext, (lane, now + timeout_ms * 1_000_000, request_id))
+        return self._model(capability, options.model), context
 
 
 def explained(error: PredictionError, field: str, options: RequestOptions | None) -> PredictionError:

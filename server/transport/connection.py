@@ -8,7 +8,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from process.security.addresses import address_of
-from server.calls import drive
 from server.errors import over_rate
 from server.transport.detect import ForeignBytesError
 from server.transport.drain import Drain
@@ -80,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._output.clear()
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
-            if exchange.call is not None:
+            if exchange.runs:
                 self._endpoint.counters.abandoned_calls += 1
                 exchange.abandon()
         self._endpoint.dismiss(self)
@@ -156,9 +155,7 @@ class Connection(asyncio.Protocol):
             work = method.handler(*values)
         else:
             work = gate.start(self._visits.now, method.method, method.handler, values)
-        call = drive(work, exchange.finish)
-        if not exchange.answered:
-            exchange.call = call
+        exchange.begin(work)
 
     def refuse(self, error: Answer, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Answer a message with an error, in its turn."""
@@ -166,7 +163,7 @@ class Connection(asyncio.Protocol):
         method = self._endpoint.methods.get(envelope[0])
         exchange = Exchange(method, codec, envelope, wrap, self._answered, self._endpoint.log)
         self._exchanges.append(exchange)
-        exchange.finish(None, error)
+        exchange.refuse(error)
 
     # -------------------------------------------------------------------------------------------------------- calls end
 

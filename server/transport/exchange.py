@@ -6,26 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from thrift.Thrift import TApplicationException
 
+from server.calls import Call
 from server.errors import PredictionError, presentable
 from server.transport.codecs import ONEWAY
 from server.transport.methods import exception, undeclared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from server.calls import Call
     from server.transport.codecs import Codec, Envelope
     from server.transport.frames import Wrap
     from server.transport.methods import Answer, Method
 
 
-class Exchange:
-    """One call in progress.
+class Exchange(Call):
+    """One call in progress. `answer` counts once `answered` is true; a oneway call's is empty."""
 
-    `answer` counts once `answered` is true; a oneway call's is empty. `call` is what runs, as long as it does.
-    """
-
-    __slots__ = ("_codec", "_envelope", "_log", "_method", "_on_answer", "_wrap", "answer", "answered", "call")
+    __slots__ = ("_codec", "_envelope", "_log", "_method", "_on_answer", "_wrap", "answer", "answered")
 
     def __init__(
         self,
@@ -39,7 +36,7 @@ class Exchange:
         """`method` is None when the contract has none of that name; `on_answer` is called when there is an answer."""
         self.answer = b""
         self.answered = False
-        self.call: Call | None = None
+        self._coroutine = None
         self._method = method
         self._codec = codec
         self._envelope = envelope
@@ -47,9 +44,22 @@ class Exchange:
         self._on_answer = on_answer
         self._log = log
 
-    def finish(self, value: Any, error: BaseException | None) -> None:
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run what gives the answer, at once up to its first wait."""
+        self._coroutine = work
+        self.step()
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self._on_done(None, error)
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is work that has begun and not ended."""
+        return self._coroutine is not None
+
+    def _on_done(self, value: Any, error: BaseException | None) -> None:
         """Answer with `value`, or, when there is one, with `error`."""
-        self.call = None
         _, kind, seqid, _ = self._envelope
         try:
             message = self._failure(error) if error else self._method.reply(self._codec, seqid, value)  # type: ignore[union-attr]  # it was called
@@ -62,12 +72,10 @@ class Exchange:
 
     def abandon(self) -> None:
         """Stop the call; nobody waits for its answer any more."""
-        call, self.call = self.call, None
-        if call is not None:
-            try:
-                call.cancel()
-            except Exception as error:
-                self._log.error("call failed while it was cancelled", method=self._name(), exc_info=error)
+        try:
+            self.cancel()
+        except Exception as error:
+            self._log.error("call failed while it was cancelled", method=self._name(), exc_info=error)
 
     def _name(self) -> str:
         return self._envelope[0].decode(errors="replace")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from server.calls import drive
 from server.transport.exchange import Exchange
 from server.transport.reader import Reader
 
@@ -51,14 +50,12 @@ class OneMessage:
             work = method.handler(*values)
         else:
             work = gate.start(self._visit, method.method, method.handler, values)
-        call = drive(work, exchange.finish)
-        if not exchange.answered:
-            exchange.call = call
+        exchange.begin(work)
 
     def refuse(self, error: Answer, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """See Receiver."""
         self._endpoint.counters.bad_messages += 1
-        self._begin(self._endpoint.methods.get(envelope[0]), codec, envelope, wrap).finish(None, error)
+        self._begin(self._endpoint.methods.get(envelope[0]), codec, envelope, wrap).refuse(error)
 
     def _begin(self, method: Method | None, codec: Codec, envelope: Envelope, wrap: Wrap) -> Exchange:
         self._exchange = Exchange(method, codec, envelope, wrap, self._done, self._endpoint.log)

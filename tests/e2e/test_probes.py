@@ -42,6 +42,25 @@ def test_while_a_model_loads(zoo: Callable[[str], Path]) -> None:
         assert service.process.poll() is None
 
 
+def test_answers_say_how_long_they_took(zoo: Callable[[str], Path]) -> None:
+    """The second of two waits for the first."""
+    with Service(zoo("slow_200ms"), "--rest-server-timing", *ONE_AT_A_TIME) as service:
+        with ThreadPoolExecutor(2) as executor:
+            answers = list(executor.map(service.http, ["/predict?doc=a", "/?doc=b"]))
+        timings = [answer.headers["Server-Timing"] for answer in answers]
+        longest_wait = 0.0
+        for timing in timings:
+            total, queue, model = (float(part.partition(";dur=")[2]) for part in timing.split(", "))
+            assert timing.startswith("total;dur=")
+            assert ", queue;dur=" in timing
+            assert ", model;dur=" in timing
+            assert total >= queue + model
+            assert model >= 200
+            longest_wait = max(longest_wait, queue)
+        assert longest_wait > 0
+        assert service.http("/healthz").headers["Server-Timing"].startswith("total;dur=")
+
+
 def test_while_it_drains(zoo: Callable[[str], Path]) -> None:
     with Service(zoo("slow_200ms"), "--no-rest", *ONE_AT_A_TIME) as service, RestProxy(service.port) as proxy:
         assert proxy.http("/readyz").json() == {"ready": True}

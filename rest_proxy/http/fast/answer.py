@@ -33,11 +33,15 @@ class Writing(Protocol):
 
 
 class DirectAnswer:
-    """The head of an answer whose headers are the same each time but for the request's id: the bytes around that."""
+    """The head of an answer whose headers are the same each time but for the request's id: the bytes around that.
 
-    __slots__ = ("after", "before", "last")
+    It keeps `headers`, and so their id, by which it is found.
+    """
 
-    def __init__(self, before: bytes, after: bytes, last: bytes) -> None:
+    __slots__ = ("_headers", "after", "before", "last")
+
+    def __init__(self, headers: Mapping[str, str], before: bytes, after: bytes, last: bytes) -> None:
+        self._headers = headers
         self.before = before
         self.after = after
         self.last = last
@@ -58,7 +62,7 @@ class AnswerWriter:
         self._second = 0
         self._end = b""
         self._unflushed: list[Writing] = []
-        self._direct: dict[int, tuple[object, DirectAnswer]] = {}
+        self._direct: dict[int, DirectAnswer] = {}
 
     def flush_soon(self, connection: Writing) -> None:
         """Flush the connection at the end of this pass."""
@@ -86,8 +90,7 @@ class AnswerWriter:
 
     def direct_bytes(self, headers: Mapping[str, str], request_id: str, body: bytes) -> bytes:
         """The whole answer with status 200; `headers` are the same object each time, the header of ids left out."""
-        known = self._direct.get(id(headers))
-        answer = known[1] if known is not None else self._new_direct(headers)
+        answer = self._direct.get(id(headers)) or self._new_direct(headers)
         if not self._unflushed:
             self._look_at_the_clock()
         return b"".join(
@@ -98,8 +101,7 @@ class AnswerWriter:
         (content_type, *others) = headers.items()
         head, last = self._head(200, dict([content_type, (REQUEST_ID, _ID), *others]))
         before, _, after = head.partition(_ID.encode())
-        answer = DirectAnswer(before, after, last)
-        self._direct[id(headers)] = headers, answer  # which keeps them, and so their id
+        answer = self._direct[id(headers)] = DirectAnswer(headers, before, after, last)
         return answer
 
     def _head(self, status: int, headers: Mapping[str, str]) -> tuple[bytes, bytes]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from process.security.access import Visit
     from rest_proxy.http.fast.answer import AnswerWriter
     from rest_proxy.http.fast.direct import Client, Running
     from rest_proxy.http.fast.heads import Head, Heads
@@ -50,6 +51,7 @@ class FastConnection(web.RequestHandler):
     def __init__(self, server: Any, *, short_way: ShortWay, **options: Any) -> None:
         super().__init__(server, **options)
         self._short_way = short_way
+        self._turns, self._heads, self._writer = short_way.turns, short_way.heads, short_way.writer
         self._rest: int | None = 0
         self._held = b""
         self._hold_timer: asyncio.TimerHandle | None = None
@@ -59,6 +61,7 @@ class FastConnection(web.RequestHandler):
         self._waits = False
         self._not_read = False
         self._output = b""
+        self.last_visit: tuple[Head, Visit] | None = None
 
     # ----------------------------------------------------------------------------------------- called by the event loop
 
@@ -73,7 +76,7 @@ class FastConnection(web.RequestHandler):
         if self._held:
             data = self._held + data
             self._stop_holding()
-        turns = self._short_way.turns
+        turns = self._turns
         while True:
             if not turns.take():
                 self._waits = True
@@ -116,6 +119,7 @@ class FastConnection(web.RequestHandler):
         running, self._running = self._running, None
         self._in_progress = False
         self._later = self._output = b""
+        self.last_visit = None
         if running is not None:
             running.cancel()
         super().connection_lost(exc)
@@ -136,7 +140,7 @@ class FastConnection(web.RequestHandler):
 
     def _take(self, data: bytes) -> int:
         """How many bytes went the short way: none, or a whole request; -1 where they wait for their rest."""
-        heads = self._short_way.heads
+        heads = self._heads
         end = data.find(END) + 4
         if end < 4:
             return self._hold(data) if heads.may_begin(data) else 0
@@ -190,7 +194,7 @@ class FastConnection(web.RequestHandler):
         end = data.find(END, line.end() - 2) if line else -1
         if line is None or end < 0:
             return None
-        length = self._short_way.heads.block(data[line.end() : end + 4]).length
+        length = self._heads.block(data[line.end() : end + 4]).length
         if length is None or end + 4 + length < len(data):
             return None
         return end + 4 + length - len(data)
@@ -204,7 +208,7 @@ class FastConnection(web.RequestHandler):
             try:
                 if error is not None:
                     raise error
-                answer = self._short_way.writer.bytes_of(response)
+                answer = self._writer.bytes_of(response)
             except Exception as fault:
                 if not isinstance(fault, ConnectionError):
                     log.error("a request failed", exc_info=fault)
@@ -213,7 +217,7 @@ class FastConnection(web.RequestHandler):
 
     def answered_directly(self, headers: Mapping[str, str], request_id: str, body: bytes) -> None:
         """The same with an answer of which all is said."""
-        self._write(self._short_way.writer.direct_bytes(headers, request_id, body))
+        self._write(self._writer.direct_bytes(headers, request_id, body))
 
     def _write(self, answer: bytes) -> None:
         """End the request that is in progress; without an answer where its connection is closed."""
@@ -222,7 +226,7 @@ class FastConnection(web.RequestHandler):
         self._in_progress = self._request_in_progress = False
         if answer and awaited and self.transport is not None:
             if not self._output:
-                self._short_way.writer.flush_soon(self)
+                self._writer.flush_soon(self)
             self._output += answer
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)

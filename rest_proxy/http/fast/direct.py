@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from process.security.access import Visit
     from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.route import Direct, Route
 
@@ -35,6 +36,8 @@ class Client(Protocol):
     """A connection that waits for an answer."""
 
     transport: asyncio.Transport | None
+    last_visit: tuple[Head, Visit] | None
+    """That of the last request that went the short way, and its head."""
 
     def answered(self, response: Any, error: BaseException | None) -> None:
         """Here is the response, or what keeps it from being made."""
@@ -61,14 +64,12 @@ class Owner(Protocol):
 class DirectRequest:
     """One in progress, of the application `owner`."""
 
-    __slots__ = (
-        *("_body", "_client", "_direct", "_owner", "_route", "_running", "_started"),
-        *("rel_url", "request_id", "transport"),
-    )
+    __slots__ = ("_body", "_client", "_direct", "_owner", "_running", "_started", "rel_url", "request_id", "transport")
+
+    _direct: Direct
 
     def __init__(self, owner: Owner, head: Head, body: bytes, client: Client, request_id: str) -> None:
         self._owner = owner
-        self._route: Route = head.route
         self._body = body
         self._client: Client | None = client
         self._running: Running | None = None
@@ -83,7 +84,7 @@ class DirectRequest:
         owner = self._owner
         owner.in_progress += 1
         try:
-            owner.admit(self._route, self)
+            owner.admit(self.rel_url.route, self)
             running = direct.begin(text, self.request_id, self._called)
         except Exception as error:
             self._called(None, error)
@@ -122,15 +123,16 @@ class DirectRequest:
         if error is not None:
             self._fail(error)
             return
-        direct = self._direct
+        direct, owner = self._direct, self._owner
         try:
             body = direct.write(value)
         except Exception as fault:
             self._fail(fault)
             return
-        if len(body) < self._owner.compress_bytes:
-            self._client = None
-            self._end(200)
+        if len(body) < owner.compress_bytes:
+            self._client = self._running = None
+            owner.in_progress -= 1
+            owner.note(self.rel_url.route, 200, self._started, self, self.request_id)
             client.answered_directly(direct.headers, self.request_id, body)
         else:
             content_type, *others = direct.headers.items()
@@ -140,7 +142,8 @@ class DirectRequest:
         if not isinstance(error, Exception) or isinstance(error, ConnectionError):  # as when it is cancelled
             self._answered(None, error)
             return
-        route, head = self._route, self.rel_url
+        head = self.rel_url
+        route: Route = head.route
         request = cast("web.BaseRequest", SmallRequest(head, self._body, cast("asyncio.Transport", self.transport)))
         try:
             failure = explain(error, head.raw_path, self.request_id, route.call_fields)
@@ -167,4 +170,4 @@ class DirectRequest:
     def _end(self, status: int) -> None:
         self._running = None
         self._owner.in_progress -= 1
-        self._owner.note(self._route, status, self._started, self, self.request_id)
+        self._owner.note(self.rel_url.route, status, self._started, self, self.request_id)

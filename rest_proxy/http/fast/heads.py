@@ -80,28 +80,26 @@ class Head:
     """The head of a request that may go the short way: what was asked, and a block of headers.
 
     It is the request's URL too, as its path and its query came; what else a URL has is made when it is asked for.
-    `route` is None for a request that goes the usual way all the same. `size`: bytes of head and body together.
+    `route` is None for a request that goes the usual way all the same; `direct` is the route's, where it answers the
+    method. `content_type`: see content_type_of. `size`: bytes of head and body together.
     """
 
-    __slots__ = ("block", "method", "raw_path", "raw_query_string", "route", "size")
+    __slots__ = ("block", "content_type", "direct", "method", "raw_path", "raw_query_string", "route", "size")
 
     def __init__(self, method: str, path: str, query: str, block: HeaderBlock, size: int) -> None:
         self.method = method
         self.raw_path = path
         self.raw_query_string = query
         self.block = block
+        self.content_type = block.content_type
         self.size = size
         self.route: Any = None
+        self.direct: Any = None
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """As aiohttp's requests have them, like the next two."""
+        """As aiohttp's requests have them, like the next."""
         return self.block.headers
-
-    @property
-    def content_type(self) -> str:
-        """See content_type_of."""
-        return self.block.content_type
 
     @property
     def rel_url(self) -> Head:
@@ -129,8 +127,8 @@ _UNREADABLE = HeaderBlock({}, None, short=False)
 class Heads:
     """Heads that are known; of all connections, as none has anything of a connection in it.
 
-    `route_of` gives the route of a request that may go the short way, None for any other. It sees the head alone, and
-    its answer is kept with the head.
+    `route_of` gives the route of a request that may go the short way, None for any other, and notes `direct`. It sees
+    the head alone, and its answer is kept with the head.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_line_bytes: int, route_of: Callable[[Head], Any]) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from process.security.access import Access
+    from rest_proxy.http.fast.direct import Client
+    from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.route import Route
 
 
@@ -39,6 +41,17 @@ class Door:
         if access is not None and caller is access.nobody and (names := certificate_names(transport)):
             caller = access.by_certificate(names)
         return Visit(caller, "http", transport, token_of(headers) if self._hands_on else None)
+
+    def visit_of(self, head: Head, client: Client) -> Visit:
+        """The same for a request of the short way: who sends the same head again on a connection is the same."""
+        last = client.last_visit
+        if last is not None and last[0] is head:
+            caller = last[1].caller
+            if caller is None or not caller.grant.refusal:  # else it may have become known since
+                return last[1]
+        visit = self.visit(head.headers, client.transport)
+        client.last_visit = (head, visit)
+        return visit
 
     def check(self, route: Route, visit: Visit) -> None:
         """Refuse who may not ask for the route, whatever it says. Raises HttpError.

@@ -37,6 +37,7 @@ TALKATIVE = ("batches", "embedded-tf")  # they change something, or wait for fil
 CHANGING = re.compile(
     rb"(?<=\r\nDate: )[^\r]+|(?<=X-Request-Id: )[0-9a-f]{8,}[-0-9a-f]*|(?<=request_id\":\")[0-9a-f-]+"
     rb"|(?<=\"created\":)\d+|(?:cmpl|classify|score|pool)-[0-9a-f-]+|(?<=\"uptime_s\":)[0-9.]+"
+    rb"|(?<=Server-Timing: total;dur=)[0-9.]+"
     # what has a digit more in time
     rb"|(?<=Content-Length: )\d+(?=\r\n(?:[^\r\n]+\r\n)*\r\n[^\r\n]*\"(?:uptime_s|request_id|id)\":)"
 )
@@ -313,6 +314,16 @@ async def test_origins_concern_only_requests_that_have_one(
     assert ways.answers == ways.usual_answers
     assert ways.short == short
     assert re.search(rb"Vary: (Accept, )?Origin\r\n", ways.answers)
+
+
+@pytest.mark.parametrize("name", ["a text", "twice at once", "replies", "a wrong field", "a failing model", "HEAD"])
+async def test_either_way_says_how_long_it_took(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with letters(server_timing=True) as port:
+        ways = await both_ways(port, monkeypatch, ODD[name])
+    assert ways.answers == ways.usual_answers
+    answers = ways.answers.count(b"HTTP/1.1 ")
+    assert answers >= 2
+    assert ways.answers.count(b"\r\nServer-Timing: total;dur=*\r\n") == answers
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "br", "identity"])

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from ext import _batching, _generator
 from ext._batching import ManualClock, Queue
+from process.timing import TIMES, Times
 from server.calls import drive
 from server.errors import ErrorCode, PredictionError
 from server.models.engine import Engine, _Rate
@@ -57,6 +58,30 @@ async def test_results_reach_those_who_wait_for_them() -> None:
     assert await result(second) == {"label": 2.0}
     assert await result(first) == {"label": 1.0}
     assert harness.engine.stats()["completed"] == 2
+    await harness.close()
+
+
+async def test_who_wants_to_know_learns_how_long_it_took() -> None:
+    """Of several requests at a time the longest counts, and others' are not counted."""
+    clock, times = ManualClock(), Times()
+    harness = Harness(clock, batch_items=1)
+
+    def submit() -> Pending[Any]:
+        return harness.engine.submit("a", 1, context=RequestContext(0, FAR_NS, None))
+
+    others = submit()
+    before = TIMES.set(times)
+    own = [submit(), submit()]
+    TIMES.reset(before)
+    for _ in range(3):
+        clock.advance(5)
+        taken = harness.queue.try_take()
+        assert taken is not None
+        clock.advance(7)
+        harness.queue.finish(taken[0], ["done"])
+        await asyncio.sleep(0.001)
+    assert [await result(pending) for pending in (others, *own)] == ["done"] * 3
+    assert (times.queue_ns, times.model_ns) == (29_000_000, 7_000_000)
     await harness.close()
 
 
