@@ -87,10 +87,12 @@ class Call:
         self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
         self._on_done = on_done
 
-    def step(self, _awaited: object = None) -> None:
+    def step(self, awaited_before: object = None) -> None:
         """Run the coroutine until it waits for something or ends."""
         coroutine = self._coroutine
         if coroutine is None:  # cancelled while its result was on the way
+            if isinstance(awaited_before, asyncio.Future) and not awaited_before.cancelled():
+                awaited_before.exception()  # or asyncio would log that nobody has looked at it
             return
         try:
             awaited = coroutine.send(None)

@@ -87,7 +87,7 @@ def _one_thread_for_torch() -> None:
 @pytest.fixture(scope="session")
 def shared_files(tmp_path_factory: pytest.TempPathFactory) -> SharedFiles:
     """Files that are made once for all workers of the run."""
-    return SharedFiles(tmp_path_factory)
+    return SharedFiles.of_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

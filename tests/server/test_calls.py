@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -204,3 +205,23 @@ async def test_a_task_that_is_cancelled_is_an_error_of_the_call() -> None:
     await asyncio.wait([task])
     await asyncio.sleep(0)
     assert isinstance(outcome.error, asyncio.CancelledError)
+
+
+async def test_an_error_that_comes_after_the_call_was_cancelled_is_not_asyncios_to_log() -> None:
+    """As of a thread, which cannot be cancelled."""
+    loop = asyncio.get_running_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+
+    async def handler(future: asyncio.Future[None]) -> None:
+        await future
+
+    future: asyncio.Future[None] = loop.create_future()
+    ended: list[Any] = []
+    drive(handler(future), lambda value, error: ended.append((value, error))).cancel()
+    future.set_exception(KeyError("no such job"))
+    await asyncio.sleep(0)
+    del future
+    gc.collect()
+    await asyncio.sleep(0)
+    assert (ended, told) == ([], [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 
 class SharedFiles:
-    """Files that tests only read. All workers of pytest-xdist share the folder, and it ends with the run."""
+    """Files that tests only read, in a folder."""
 
-    def __init__(self, factory: pytest.TempPathFactory) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir(exist_ok=True)
+
+    @classmethod
+    def of_run(cls, factory: pytest.TempPathFactory) -> Self:
+        """All workers of pytest-xdist share the folder, and it ends with the run."""
         base = factory.getbasetemp()
         run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-        self._folder = run / "shared"
-        self._folder.mkdir(exist_ok=True)
+        return cls(run / "shared")
 
     def made(self, name: str, make: Callable[[Path], object]) -> Path:
         """The path `name` in a folder of its own, after `make(path)` has written it, in this worker or in another.

@@ -42,11 +42,13 @@ class Limits(NamedTuple):
 class _Job(Pending[str]):
     """A conversation to be rendered."""
 
-    __slots__ = ("frame", "timer")
+    __slots__ = ("frame", "killed", "timer")
 
     def __init__(self, frame: bytes) -> None:
         super().__init__()
         self.frame = frame
+        self.killed = False
+        """Whether a process was killed in its midst."""
         self.timer: asyncio.TimerHandle | None = None
 
     def abandon(self) -> None:
@@ -158,7 +160,11 @@ class Renderer:
             self._process = None
         job, self._running = self._running, None
         if job is not None:
-            if code == -signal.SIGPROF:
+            if code == -signal.SIGKILL and not job.killed:  # by somebody else: no template can do that
+                log.error("the process for chat templates was killed; its conversation gets another one")
+                job.killed = True
+                self._waiting.appendleft(job)
+            elif code == -signal.SIGPROF:
                 most = self._limits.cpu_ms
                 job.end(None, self._refusal("time", f"it takes more than {most} ms of processor time"))
             else:

@@ -145,6 +145,24 @@ async def test_a_process_that_is_killed_is_replaced(new_renderer: Callable[..., 
     assert await greeted(renderer)
 
 
+async def test_a_conversation_whose_process_is_killed_gets_another_one_once(
+    new_renderer: Callable[..., Renderer],
+) -> None:
+    """The kernel may kill it, for want of memory; where that happens again it may be the conversation's fault."""
+    renderer = new_renderer("{{ 7**(10**8) }}", cpu_ms=60_000)
+    assert await greeted(renderer)
+    asked = asyncio.ensure_future(error_of(renderer.render("default", MESSAGES, later())))
+    killed = set()
+    for _ in range(2):
+        while renderer._running is None or worker_of(renderer) in killed:  # noqa: ASYNC110 - until it is begun
+            await asyncio.sleep(0.01)
+        killed.add(worker_of(renderer))
+        os.kill(worker_of(renderer), signal.SIGKILL)
+    assert "it ends the process" in (await asked).message
+    assert len(killed) == 2
+    assert await greeted(renderer)
+
+
 async def test_nothing_is_left_of_it_after_the_end(new_renderer: Callable[..., Renderer]) -> None:
     renderer = new_renderer(GREETING)
     assert await greeted(renderer)
