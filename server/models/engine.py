@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +24,7 @@ from server.errors import (
 from server.models.busy_poll import BusyPoll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ext._native import NativeEngine
     from server.models.requests import RequestContext
@@ -214,15 +215,21 @@ class EngineModel:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._in_threads = 0
+        self._preparing = 0
+
+    @contextlib.contextmanager
+    def _prepares(self) -> Iterator[None]:
+        """While a request is made ready to be submitted, which close() waits for."""
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._preparing -= 1
 
     async def _in_thread(self, work: Callable[[Item], T], text: Item) -> T:
         """What must be done with a long text, or many tokens, before it can be submitted; close() waits for it."""
-        self._in_threads += 1
-        try:
+        with self._prepares():
             return await asyncio.get_running_loop().run_in_executor(None, work, text)
-        finally:
-            self._in_threads -= 1
 
     def stats(self) -> dict[str, int]:
         """The queue's counters."""
@@ -234,7 +241,7 @@ class EngineModel:
 
     async def close(self) -> None:
         """Answer what was accepted, then free the model."""
-        while self._in_threads:  # noqa: ASYNC110 - rare
+        while self._preparing:  # noqa: ASYNC110 - rare
             await asyncio.sleep(SWEEP_S)
         await self._engine.close()
 

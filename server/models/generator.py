@@ -267,7 +267,8 @@ class GeneratorModel(EngineModel):
     async def chat_text(self, conversation: Conversation, context: RequestContext) -> tuple[str, list[int]]:
         """See Model.chat_text."""
         assert self._chat is not None
-        text = await self._chat.text_of(conversation, context.deadline_ns)
+        with self._prepares():
+            text = await self._chat.text_of(conversation, context.deadline_ns)
         return text, await self._tokens(text, "messages", special_tokens=False)
 
     async def close(self) -> None:
