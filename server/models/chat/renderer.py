@@ -29,6 +29,9 @@ log = structlog.get_logger()
 _WORKER = "server.models.chat.worker"
 _RETRY_MS = 100
 
+_MOST_KILLS = 3
+"""Of processes that render the same conversation; one more, and it may be its fault: for want of memory, perhaps."""
+
 
 class Limits(NamedTuple):
     """Of one rendering; and how many conversations may wait for theirs."""
@@ -42,13 +45,13 @@ class Limits(NamedTuple):
 class _Job(Pending[str]):
     """A conversation to be rendered."""
 
-    __slots__ = ("frame", "killed", "timer")
+    __slots__ = ("frame", "kills", "timer")
 
     def __init__(self, frame: bytes) -> None:
         super().__init__()
         self.frame = frame
-        self.killed = False
-        """Whether a process was killed in its midst."""
+        self.kills = 0
+        """How many processes were killed in its midst."""
         self.timer: asyncio.TimerHandle | None = None
 
     def abandon(self) -> None:
@@ -123,6 +126,9 @@ class Renderer:
             return
         finally:
             self._starting = None
+        if process.gone:  # before it was known here
+            self._next()
+            return
         self._process = process
         if self._closed:
             return
@@ -160,9 +166,9 @@ class Renderer:
             self._process = None
         job, self._running = self._running, None
         if job is not None:
-            if code == -signal.SIGKILL and not job.killed:  # by somebody else: no template can do that
+            if code == -signal.SIGKILL and job.kills < _MOST_KILLS:  # by somebody else: no template can do that
                 log.error("the process for chat templates was killed; its conversation gets another one")
-                job.killed = True
+                job.kills += 1
                 self._waiting.appendleft(job)
             elif code == -signal.SIGPROF:
                 most = self._limits.cpu_ms
@@ -203,7 +209,13 @@ class _Process(asyncio.SubprocessProtocol):
         """To its stdin."""
         assert self._transport is not None
         pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
-        pipe.write(frame)
+        if not pipe.is_closing():  # else it is dead, of which `ended` will be told
+            pipe.write(frame)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended."""
+        return self._gone.is_set()
 
     async def end(self) -> None:
         """Kill it, and wait until it is gone."""

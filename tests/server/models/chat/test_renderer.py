@@ -145,7 +145,7 @@ async def test_a_process_that_is_killed_is_replaced(new_renderer: Callable[..., 
     assert await greeted(renderer)
 
 
-async def test_a_conversation_whose_process_is_killed_gets_another_one_once(
+async def test_a_conversation_whose_process_is_killed_gets_another_one(
     new_renderer: Callable[..., Renderer],
 ) -> None:
     """The kernel may kill it, for want of memory; where that happens again it may be the conversation's fault."""
@@ -153,13 +153,13 @@ async def test_a_conversation_whose_process_is_killed_gets_another_one_once(
     assert await greeted(renderer)
     asked = asyncio.ensure_future(error_of(renderer.render("default", MESSAGES, later())))
     killed = set()
-    for _ in range(2):
+    for _ in range(4):
         while renderer._running is None or worker_of(renderer) in killed:  # noqa: ASYNC110 - until it is begun
             await asyncio.sleep(0.01)
         killed.add(worker_of(renderer))
         os.kill(worker_of(renderer), signal.SIGKILL)
     assert "it ends the process" in (await asked).message
-    assert len(killed) == 2
+    assert len(killed) == 4
     assert await greeted(renderer)
 
 
@@ -179,3 +179,41 @@ async def test_text_of_every_kind_passes(new_renderer: Callable[..., Renderer]) 
     message = {"role": "user", "content": "<b>Zürich</b> & 🙂 \x00 'quoted'"}
     text = await result(renderer.render("default", {"messages": [message], "bos_token": "<s>"}, later()))
     assert text == '[{"role": "user", "content": "<b>Zürich</b> & 🙂 \\u0000 \'quoted\'"}]<s>'
+
+
+async def test_a_process_that_is_killed_as_it_starts_is_replaced(
+    new_renderer: Callable[..., Renderer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the renderer knows that it has one."""
+    loop = asyncio.get_running_loop()
+    start, killed = loop.subprocess_exec, []
+
+    async def start_and_kill(factory: Any, *command: str, **options: Any) -> Any:
+        transport, process = await start(factory, *command, **options)
+        if not killed:
+            killed.append(transport.get_pid())
+            transport.kill()
+            while not process.gone:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return transport, process
+
+    renderer = new_renderer(GREETING)
+    assert await greeted(renderer)
+    os.kill(worker_of(renderer), signal.SIGKILL)
+    while renderer._process is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    starting = Starting(loop, start_and_kill)
+    monkeypatch.setattr(renderer, "_loop", starting)
+    assert await greeted(renderer)
+    assert len(killed) == 1
+
+
+class Starting:
+    """The loop, but for how it starts processes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, subprocess_exec: Any) -> None:
+        self._loop = loop
+        self.subprocess_exec = subprocess_exec
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)

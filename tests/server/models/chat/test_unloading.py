@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from predictor.ttypes import ChatMessage
 
 from server.config import Settings
@@ -16,6 +17,8 @@ from tests.support.folders.served import context
 
 if TYPE_CHECKING:
     from tests.support.shared import SharedFiles
+
+pytestmark = pytest.mark.slow  # it makes the model
 
 
 async def test_conversations_that_wait_for_their_template_are_answered(shared_files: SharedFiles) -> None:
