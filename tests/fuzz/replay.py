@@ -2,7 +2,7 @@
 
     python -m tests.fuzz.replay [TARGET ...] [--spoilt 200]
 
-For an extension that was built with sanitizers, which end the process where memory is misused. Nothing is measured.
+Such as for an extension that was built with sanitizers. Nothing is measured.
 """
 
 from __future__ import annotations

@@ -14,13 +14,10 @@ from tests.support.service import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.shared import SharedFiles
 
 CRASHES = ROOT / "tests" / "fuzz" / "crashes"
-FOUND = sorted(path for path in CRASHES.rglob("*") if path.is_file() and path.parent != CRASHES)
-OF_MODELS = ("folder", "weights", "gguf")  # the libraries that write them take seconds
 SPOILT = 60
 
 pytestmark = pytest.mark.slow
@@ -49,13 +46,10 @@ def test_spoilt_inputs_are_refused(target: Target) -> None:
         run(target, (json_mutated(data, number) if number % 2 else None) or spoilt(data, rng))
 
 
-@pytest.mark.parametrize(
-    ("target", "path"),
-    [pytest.param(path.parent.name, path, id=f"{path.parent.name}-{path.name}") for path in FOUND],
-    indirect=["target"],
-)
-def test_what_was_found_is_mended(target: Target, path: Path) -> None:
-    run(target, path.read_bytes())
+@pytest.mark.parametrize("target", NAMES, indirect=True)
+def test_what_was_found_is_mended(target: Target, request: pytest.FixtureRequest) -> None:
+    for path in sorted((CRASHES / request.node.callspec.params["target"]).glob("*")):
+        run(target, path.read_bytes())
 
 
 class Faulty:
