@@ -143,6 +143,18 @@ test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromi
 sanitize:  ## stress the queue and its workers under ThreadSanitizer and AddressSanitizer
 	scripts/sanitize.sh
 
+.PHONY: chaos
+chaos: setup $(TESTED)  ## 10,000 requests of 64 clients, malformed ones among them, while children are killed; ARGS='--seed N'
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+SECONDS ?= 600
+TARGETS ?=
+
+.PHONY: fuzz
+fuzz: setup $(TESTED)  ## coverage-guided fuzzers, each SECONDS=600 long; TARGETS='thrift http' for some; installs atheris into build/fuzz/atheris
+	test -d build/fuzz/atheris/atheris || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/fuzz/atheris atheris==3.0.0
+	PYTHONPATH="$(CURDIR):$(CURDIR)/gen-py:$(CURDIR)/build/fuzz/atheris" $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS) $(ARGS)
+
 .PHONY: image-test
 image-test:  ## run the Dockerfile's steps without Docker, and the server as the image would
 	$(PYTHON) scripts/image_test.py
@@ -207,5 +219,5 @@ $(BUILT): $(EXT_SOURCES) | $(INSTALLED)
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models
-	rm -rf build/lib* build/temp* build/sanitize build/kernel-tests build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build/lib* build/temp* build/sanitize build/chaos build/kernel-tests build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
