@@ -38,6 +38,51 @@ std::string absence_in(const Table& model) {
   return {};
 }
 
+// Whether a number of bytes lies somewhere behind the flatbuffer. Smaller numbers stand for none.
+bool is_elsewhere(uint64_t offset, uint64_t size) {
+  return offset > 1 && size > 1;
+}
+
+bool fits(uint64_t offset, uint64_t size, size_t bytes) {
+  return offset <= bytes && size <= bytes - offset;
+}
+
+std::string place_fault(const Table& table, int offset_field, int size_field, size_t bytes) {
+  const auto offset = table.number<uint64_t>(offset_field);
+  const auto size = table.number<uint64_t>(size_field);
+  if (!is_elsewhere(offset, size) || fits(offset, size, bytes)) return {};
+  return std::to_string(size) + " bytes from byte " + std::to_string(offset) + " on, which the file's " +
+         std::to_string(bytes) + " do not have";
+}
+
+std::string content_fault_in(const Table& model, size_t bytes) {
+  const std::vector<Table> buffers = model.tables(kBuffers);
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const std::string fault = place_fault(buffers[i], kOffset, kSize, bytes);
+    if (!fault.empty()) return "buffer " + std::to_string(i) + " has " + fault;
+  }
+  for (const Table& subgraph : model.tables(kSubgraphs)) {
+    for (const Table& node : subgraph.tables(kOperators)) {
+      const std::string fault = place_fault(node, kLargeCustomOptionsOffset, kLargeCustomOptionsSize, bytes);
+      if (!fault.empty()) return "an operator's options have " + fault;
+    }
+  }
+  return {};
+}
+
+std::string unchecked_in(const ModelFile& file, const Table& subgraph) {
+  const std::vector<Table> tensors = subgraph.tables(kTensors);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto type = TensorType{tensors[i].number<int8_t>(kType)};
+    const std::string name = "tensor " + std::to_string(i);
+    if (tensors[i].has(kSparsity)) return name + " is sparse, which is not served";
+    if ((type == TensorType::kResource || type == TensorType::kVariant) && !file.content_of(tensors[i]).empty()) {
+      return name + " is a resource with content of its own, which is not served";
+    }
+  }
+  return {};
+}
+
 std::string string_fault_in(const ModelFile& file, const Table& subgraph) {
   const std::vector<Table> tensors = subgraph.tables(kTensors);
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -103,6 +148,7 @@ std::string name_of(const Table& code) {
 ModelFile::ModelFile(Content content) : content_(std::move(content)) {
   std::string fault = fault_of(*content_);
   if (fault.empty()) fault = absence_in(root());
+  if (fault.empty()) fault = content_fault_in(root(), content_->size());
   if (!fault.empty()) throw ModelError("no TensorFlow Lite model, or damaged: " + fault);
   buffers_ = root().tables(kBuffers);
 }
@@ -124,7 +170,7 @@ std::vector<std::string> ModelFile::operator_names() const {
 
 void ModelFile::check_tensors() const {
   for (const Table& subgraph : root().tables(kSubgraphs)) {
-    for (const auto& look : {string_fault_in, unwritten_read_in}) {
+    for (const auto& look : {unchecked_in, string_fault_in, unwritten_read_in}) {
       const std::string fault = look(*this, subgraph);
       if (!fault.empty()) throw ModelError(fault);
     }
@@ -133,13 +179,12 @@ void ModelFile::check_tensors() const {
 
 std::string_view ModelFile::content_of(const Table& tensor) const {
   const auto index = tensor.number<uint32_t>(kBuffer);
-  if (index >= buffers_.size()) return {};
+  if (index == 0 || index >= buffers_.size()) return {};  // the first stands for none
   const Table& buffer = buffers_[index];
+  if (buffer.has(kData)) return buffer.bytes(kData);
   const auto offset = buffer.number<uint64_t>(kOffset);
-  if (offset <= 1) return buffer.bytes(kData);  // 1 stands for content that a writer left out
   const auto size = buffer.number<uint64_t>(kSize);
-  const bool fits = offset <= content_->size() && size <= content_->size() - offset;
-  return fits ? content_->substr(offset, size) : std::string_view();
+  return is_elsewhere(offset, size) ? content_->substr(offset, size) : std::string_view();
 }
 
 size_t elements_of(const Table& tensor) {

@@ -18,14 +18,16 @@ enum OperatorField {
   kBuiltinOptionsType = 3,
   kBuiltinOptions = 4,
   kCustomOptions = 5,
+  kLargeCustomOptionsOffset = 9,
+  kLargeCustomOptionsSize = 10,
 };
-enum TensorField { kShape = 0, kType = 1, kBuffer = 2, kName = 3, kIsVariable = 5 };
+enum TensorField { kShape = 0, kType = 1, kBuffer = 2, kName = 3, kIsVariable = 5, kSparsity = 6 };
 enum BufferField { kData = 0, kOffset = 1, kSize = 2 };
 enum SkipGramField { kNgramSize = 0, kMaxSkipSize = 1, kIncludeAllNgrams = 2 };
 enum ProjectionField { kProjectionType = 0 };
 
 // Values of enumerations.
-enum class TensorType : int8_t { kFloat32 = 0, kInt32 = 2, kUInt8 = 3, kString = 5 };
+enum class TensorType : int8_t { kFloat32 = 0, kInt32 = 2, kUInt8 = 3, kString = 5, kResource = 13, kVariant = 14 };
 enum BuiltinOperator : int32_t { kHashtableLookup = 10, kLshProjection = 15, kSkipGram = 30, kCustom = 32 };
 enum OptionsType : uint8_t { kProjectionOptions = 4, kSkipGramOptions = 18 };
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -229,6 +230,114 @@ def with_wild_string() -> bytes:
     return bytes(graph)
 
 
+class Crafted(Graph):
+    """With its seeds in another place or form."""
+
+    def __init__(self, place: tuple[int, int] | None = None, *, is_sparse: bool = False) -> None:
+        self.place, self.is_sparse = place, is_sparse
+        super().__init__()
+
+    def _buffer(self, content: bytes) -> int:
+        if self.place is None or content != SEEDS.tobytes():
+            return super()._buffer(content)
+        tflite.BufferStart(self._builder)
+        tflite.BufferAddOffset(self._builder, self.place[0])
+        tflite.BufferAddSize(self._builder, self.place[1])
+        return int(tflite.BufferEnd(self._builder))
+
+    def _tensor(self, name: str, kind: int, shape: Any, buffer: int) -> int:
+        if not self.is_sparse or name != "seed":
+            return super()._tensor(name, kind, shape, buffer)
+        builder = self._builder
+        encoded_name, encoded_shape = builder.CreateString(name), self._indices(shape)
+        tflite.SparsityParametersStart(builder)
+        sparsity = tflite.SparsityParametersEnd(builder)
+        tflite.TensorStart(builder)
+        tflite.TensorAddName(builder, encoded_name)
+        tflite.TensorAddType(builder, kind)
+        tflite.TensorAddShape(builder, encoded_shape)
+        tflite.TensorAddBuffer(builder, buffer)
+        tflite.TensorAddSparsity(builder, sparsity)
+        self._tensors.append(tflite.TensorEnd(builder))
+        return len(self._tensors) - 1
+
+    def written(self) -> bytes:
+        return self.finish([self.text], [self.cast(self.bits, "vector", KIND.FLOAT32)], "crafted")
+
+
+def behind_the_flatbuffer() -> bytes:
+    """As writers of large models do it."""
+    size = SEEDS.nbytes
+    begin = -(-len(Crafted((2, size)).written()) // 16) * 16
+    return Crafted((begin, size)).written().ljust(begin, b"\0") + SEEDS.tobytes()
+
+
+def with_wild_options(offset: int, size: int) -> bytes:
+    """An operator of somebody's own, whose options lie elsewhere."""
+    graph = GraphWriter()
+    builder = graph._builder
+    text, output = graph.variable("text", KIND.STRING), graph.variable("output", KIND.STRING)
+    code, inputs, outputs = graph._code(CODE.CUSTOM, "Conjure"), graph._indices([text]), graph._indices([output])
+    tflite.OperatorStart(builder)
+    tflite.OperatorAddOpcodeIndex(builder, code)
+    tflite.OperatorAddInputs(builder, inputs)
+    tflite.OperatorAddOutputs(builder, outputs)
+    tflite.OperatorAddLargeCustomOptionsOffset(builder, offset)
+    tflite.OperatorAddLargeCustomOptionsSize(builder, size)
+    graph._operators.append(tflite.OperatorEnd(builder))
+    return graph.finish([text], [output], "options")
+
+
+def with_content_for_none() -> bytes:
+    """The buffer that stands for none has content, which no runtime gives to a tensor."""
+    graph = Graph()
+    graph._buffers[0] = graph._buffer(b"1234")
+    number, total = graph.variable("number", KIND.INT32, (1,)), graph.variable("total", KIND.INT32)
+    graph.builtin(CODE.MAXIMUM, [graph.bits, number], [total])
+    return graph.finish([graph.text], [graph.cast(total, "vector", KIND.FLOAT32)], "none")
+
+
+def with_a_resource() -> bytes:
+    """A table's handle that is given, though nobody checks of how many bytes it is."""
+    graph = Graph()
+    graph._buffers.append(graph._buffer(b"1"))
+    graph._tensor("table", KIND.RESOURCE, (1,), len(graph._buffers) - 1)
+    return graph.finish([graph.text], [graph.cast(graph.bits, "vector", KIND.FLOAT32)], "resource")
+
+
+async def test_content_may_lie_behind_the_flatbuffer(load: Callable[..., Any]) -> None:
+    model = await load(behind_the_flatbuffer())
+    for text in TEXTS:
+        assert numbers(await result(model.embed(text, AS_IT_IS, context()))) == bits(text)
+    await model.close()
+
+
+WRAPS = 2**64 - 16
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (lambda: Crafted((WRAPS, 24)).written(), f"buffer 1 has 24 bytes from byte {WRAPS} on, which the file's"),
+        (lambda: Crafted((WRAPS, 2**64 - 1)).written(), f"bytes from byte {WRAPS} on, which"),
+        (lambda: Crafted((2, 2**64 - 1)).written(), f"buffer 1 has {2**64 - 1} bytes from byte 2 on, which"),
+        (lambda: Crafted((1 << 20, 24)).written(), "buffer 1 has 24 bytes from byte 1048576 on, which"),
+        (lambda: behind_the_flatbuffer()[:-1], "buffer 1 has 24 bytes from byte"),
+        (lambda: Crafted((2**40, 1)).written(), r"operator 0 reads tensor \d+, which nobody wrote"),
+        (lambda: with_wild_options(WRAPS, 24), f"an operator's options have 24 bytes from byte {WRAPS} on"),
+        (lambda: with_wild_options(2, 2**64 - 1), "an operator's options have"),
+        (with_content_for_none, r"operator 1 reads tensor \d+, which nobody wrote"),
+        (lambda: Crafted(is_sparse=True).written(), r"tensor \d+ is sparse, which is not served"),
+        (with_a_resource, r"tensor \d+ is a resource with content of its own"),
+    ],
+)
+async def test_content_that_no_runtime_checks_is_refused(
+    load: Callable[..., Any], graph: Callable[[], bytes], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        await load(graph())
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
@@ -252,6 +361,12 @@ async def test_what_cannot_be_served_is_refused_at_load(
         await load(graph())
     assert "model.tflite: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+async def test_a_pipe_beside_it_is_not_waited_for(load: Callable[..., Any], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.tflite.labels.txt")
+    with pytest.raises(ModelError, match=r"model\.tflite\.labels\.txt is no regular file"):
+        await load(bits_graph())
 
 
 async def test_settings_that_do_not_fit_together_are_refused(load: Callable[..., Any]) -> None:
