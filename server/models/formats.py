@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from server.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 GENERATOR_JSON = "generator.json"
@@ -18,12 +21,14 @@ ADAPTER_JSON = "adapter_config.json"
 """What describes an adapter (peft)."""
 
 _MAX_JSON_BYTES = 64 << 20
+_MAX_TEXT_BYTES = 256 << 20  # of tokenizers
+_MAX_PIECE_BYTES = 16 << 20
 
 
 def is_torchscript(path: Path) -> bool:
     """TorchScript files are zip archives with a folder `code`; those of torch.save have none."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             return any("/code/" in name for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
@@ -57,17 +62,54 @@ def model_folder(path: Path) -> Path:
     return path / "model" if (path / "model").is_dir() and not (path / "config.json").is_file() else path
 
 
+class _Pieces(io.BufferedReader):
+    """A file of which at most so many bytes are read at a time: zipfile reads an archive's directory as a whole."""
+
+    def __init__(self, file: io.FileIO, most: int) -> None:
+        super().__init__(file)
+        self._most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(self._most + 1 if size is None or size < 0 else min(size, self._most + 1))
+        if len(content) > self._most:
+            raise zipfile.BadZipFile(f"more than {self._most} bytes would be read at a time")
+        return content
+
+
+@contextlib.contextmanager
+def open_zip(path: Path, most: int = _MAX_PIECE_BYTES) -> Iterator[zipfile.ZipFile]:
+    """An archive whose directory, and whatever is read of it in one piece, has at most so many bytes.
+
+    Raises zipfile.BadZipFile, OSError.
+    """
+    with _Pieces(io.FileIO(path), most) as file, zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+def require_readable(path: Path, most: int = _MAX_TEXT_BYTES) -> None:
+    """Raise ModelError for what is no regular file, since a pipe would be waited for, or has too many bytes.
+
+    FileNotFoundError where there is nothing.
+    """
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path.name} is no regular file")
+    if path.stat().st_size > most:
+        raise ModelError(f"{path.name} has more than {most} bytes")
+
+
 def read_json(path: Path) -> dict[str, Any]:
+    content = read_any_json(path)
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.name} is not a JSON object")
+    return content
+
+
+def read_any_json(path: Path) -> Any:
+    """Raises ModelError, OSError."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise ModelError(f"{path.name} is no regular file")
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise ModelError(f"{path.name} has more than {_MAX_JSON_BYTES} bytes")
-        content = json.loads(path.read_bytes())
+        require_readable(path, _MAX_JSON_BYTES)
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ModelError(f"there is no {path.name}") from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path.name} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.name} is not a JSON object")
-    return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.errors import ModelError
+from server.models.formats import require_readable
 
 _MAX_LABELS = 1_000_000
 _MAX_LABEL_BYTES = 1 << 26
@@ -15,8 +16,7 @@ def labels_beside(path: Path) -> list[str] | None:
     file = Path(f"{path}.labels.txt")
     if not file.exists():
         return None
-    if file.stat().st_size > _MAX_LABEL_BYTES:
-        raise ModelError(f"{file} has more than {_MAX_LABEL_BYTES} bytes")
+    require_readable(file, _MAX_LABEL_BYTES)
     try:
         labels = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

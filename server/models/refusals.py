@@ -6,7 +6,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from server.hub.location import is_name
-from server.models.formats import ADAPTER_JSON
+from server.models.formats import ADAPTER_JSON, open_zip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def file_of_no_kind(path: Path) -> str:
 
 def _is_torch_save(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
     except zipfile.BadZipFile:
         return False

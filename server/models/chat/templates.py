@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.errors import ModelError
-from server.models.formats import read_json
+from server.models.formats import read_json, require_readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def read(folder: Path, special_tokens: Mapping[str, str]) -> ChatTemplates | Non
     if not sources:
         return None
     if len(sources) > _MOST:
-        raise ModelError(f"there are {len(sources)} chat templates; at most {_MOST} are read")
+        raise _too_many(len(sources))
     for name, source in sources.items():
         _check_size(name, len(source.encode()))
     if DEFAULT not in sources:
@@ -53,7 +53,13 @@ def _of_files(folder: Path) -> dict[str, str]:
     files = {path.name.removesuffix(".jinja"): path for path in sorted((folder / FOLDER).glob("*.jinja"))}
     if (folder / FILE).is_file():
         files[DEFAULT] = folder / FILE
+    if len(files) > _MOST:
+        raise _too_many(len(files))
     return {name: _text(path) for name, path in files.items()}
+
+
+def _too_many(count: int) -> ModelError:
+    return ModelError(f"there are {count} chat templates; at most {_MOST} are read")
 
 
 def _of_config(folder: Path) -> dict[str, str]:
@@ -88,6 +94,7 @@ def _named(each: Any, key: str) -> str:
 
 
 def _text(path: Path) -> str:
+    require_readable(path)
     _check_size(path.name, path.stat().st_size)
     try:
         return path.read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.errors import ModelError
+from server.models.formats import open_zip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ _INSTRUCTIONS = {
 def read_metadata(path: Path) -> dict[str, str]:
     """What a package says of itself; every byte of it is checked. Raises ModelError, OSError."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = [name for name in archive.namelist() if _COMPILED in f"/{name}"]
             if not names:
                 raise ModelError(

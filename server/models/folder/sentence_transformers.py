@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from server.errors import ModelError
 from server.models.folder import pylate
 from server.models.folder.fields import refuse_unknown
-from server.models.formats import read_json
+from server.models.formats import read_any_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -114,10 +113,7 @@ def folders(folder: Path) -> list[Path]:
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
-    try:
-        modules = json.loads((folder / MODULES).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{MODULES} is no JSON: {error}") from None
+    modules = read_any_json(folder / MODULES)
     if not isinstance(modules, list) or not modules or not all(isinstance(module, dict) for module in modules):
         raise ModelError(f"{MODULES}: expected a list of modules")
     return [_module(folder, module) for module in modules]

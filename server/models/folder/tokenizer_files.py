@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from server.errors import ModelError
 from server.models.folder.fields import refuse_unknown
-from server.models.formats import read_json
+from server.models.formats import read_json, require_readable
 from server.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ def _truncates_left(settings: dict[str, Any]) -> bool:
 def _tokenizer(folder: Path, name: str, settings: dict[str, Any]) -> Any:
     path = folder / "tokenizer.json"
     if path.is_file():
+        require_readable(path)
         tokenizer = open_tokenizer(lambda: Tokenizer.from_file(str(path)), path.name)
         _adapt(tokenizer, name, settings)
         return tokenizer
@@ -309,6 +310,7 @@ def lowercase(tokenizer: Any) -> None:
 
 def _word_piece(vocabulary: Path, name: str, settings: dict[str, Any]) -> Any:
     """As BertTokenizer builds it: one token a line."""
+    require_readable(vocabulary)
     lines = vocabulary.read_text(encoding="utf-8").split("\n")
     ids = {line.rstrip("\r"): index for index, line in enumerate(lines[:-1] if lines[-1] == "" else lines)}
     tokens = {key: token.content for key, token in _special_tokens(name, settings).items()}
@@ -342,6 +344,7 @@ def _bert_normalizer(settings: dict[str, Any]) -> Any:
 def _byte_level(vocabulary: Path, merges: Path, name: str, settings: dict[str, Any]) -> Any:
     """As RobertaTokenizer builds it, or GPT2Tokenizer and its kin."""
     ids = read_json(vocabulary)
+    require_readable(merges)
     lines = (line.strip() for line in merges.read_text(encoding="utf-8").splitlines())
     pairs: Any = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
     tokenizer = Tokenizer(models.BPE(ids, pairs, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False))

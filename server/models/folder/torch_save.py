@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.errors import ModelError
 from server.models.folder.dtypes import BITS, Tensor
+from server.models.formats import open_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ _MARK = object()
 def read(path: Path) -> dict[str, Tensor]:
     """Name -> tensor. Raises ModelError, OSError."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, _MAX_PICKLE_BYTES) as archive:
             entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
             _check(path, archive, entries)
             views = _views(_read_entry(archive, entries["data.pkl"], _MAX_PICKLE_BYTES))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ from safetensors.torch import save_file
 from ext import _encoder
 from server.config import Settings
 from server.errors import ModelError
-from server.models import kinds
+from server.models import formats, kinds
 from tests.support.folders import heads
 
 if TYPE_CHECKING:
@@ -91,6 +93,39 @@ async def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     assert "there is no tokenizer.json" in await refusal(folder)
     os.mkfifo(folder / "modules.json")
     assert "there is no tokenizer.json" in await refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "tokenizer_config.json", "tokenizer.json"])
+async def test_no_file_is_read_whatever_its_size(tmp_path: Path, name: str) -> None:
+    folder = folder_of(tmp_path, {"config.json": BERT, "model.safetensors": b"", "tokenizer.json": b"{}"})
+    (folder / name).touch()
+    os.truncate(folder / name, 1 << 40)
+    assert await refusal(folder) in (f"{name} has more than {limit << 20} bytes" for limit in (64, 256))
+
+
+@pytest.mark.parametrize("content", [b"[" * 1_000_000, b'{"a":' * 1_000_000, b'{"model_type": ' + b"[" * 100_000])
+async def test_json_that_is_nested_deep(tmp_path: Path, content: bytes) -> None:
+    for name in ("config.json", "modules.json"):
+        folder = folder_of(tmp_path / name, {"config.json": BERT, "model.safetensors": b"", name: content})
+        assert f"{name} is no JSON: " in await refusal(folder)
+
+
+async def test_an_archive_with_a_directory_of_any_size(tmp_path: Path) -> None:
+    """zipfile would read it as a whole, and make an object for each of its entries."""
+    size = 1 << 40
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, size, 1)
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1 << 30, 1 << 30, size - 1024, 1024)
+    with (tmp_path / "model.pt").open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(end64 + locator + end)
+    with (
+        pytest.raises(zipfile.BadZipFile, match="more than 16777216 bytes would be read at a time"),
+        formats.open_zip(tmp_path / "model.pt"),
+    ):
+        pass
+    assert "expected a TorchScript, TensorFlow Lite or GGUF file" in await refusal(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,13 @@ def test_processors_wrote_another_file(tmp_path: Path) -> None:
     found = templates.read(tmp_path, {})
     assert found is not None
     assert found.sources == {"default": "of a processor"}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, None, {"additional_chat_templates/rag.jinja": "rag"})
+    os.mkfifo(tmp_path / "additional_chat_templates" / "tool_use.jinja")
+    with pytest.raises(ModelError, match=r"tool_use\.jinja is no regular file"):
+        templates.read(tmp_path, {})
 
 
 def test_a_folder_without_a_template(tmp_path: Path) -> None:
