@@ -80,7 +80,10 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   if (longest > 0) {
     const std::vector<uint32_t> lengths = length_buckets(longest);
     warm_up(*model_, lengths, policy.batch_items, policy.batch_tokens);
-    inline_tokens_ = longest_within(*model_, lengths, Nanoseconds{config.inline_us} * 1000);
+    // one that may not return must not hold up the thread that submits
+    if (!model_->may_loop_for_ever()) {
+      inline_tokens_ = longest_within(*model_, lengths, Nanoseconds{config.inline_us} * 1000);
+    }
   }
   queue_ = std::make_unique<Queue>(config.limits, policy, config.replicas);
   std::unique_ptr<Executor> for_lone_ones;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "torchscript/file.h"
+#include "torchscript/loops.h"
 #include "torchscript/signature.h"
 #include "transformer/device.h"
 
@@ -72,6 +73,10 @@ bool TorchScriptModel::takes_texts() const {
 
 OutputKind TorchScriptModel::output() const {
   return module_->signature.output();
+}
+
+bool TorchScriptModel::may_loop_for_ever() const {
+  return predictor::may_loop_for_ever(module_->module);
 }
 
 std::unique_ptr<TorchScriptModel> TorchScriptModel::replica() const {
