@@ -48,6 +48,8 @@ _STREAMS_SHARE = 0.8
 
 _GC_THRESHOLD = 50_000
 
+_LEAST_CLOSE_S = 2.0
+
 
 class StartError(Exception):
     """The server cannot start; the message says why."""
@@ -218,7 +220,7 @@ class Server:
         """Finish what was accepted: the proxy's requests first, as they need the Thrift server."""
         timeout_s = self._settings.drain_timeout_ms / 1000
         end = time.monotonic() + timeout_s
-        self.registry.stop_downloads("the server is draining; the next download goes on from here")
+        self.registry.stop_loading("the server is draining")
         stopping = asyncio.create_task(self._jobs.stop())
         if self._http is not None:
             await self._http.stop(timeout_s)
@@ -236,8 +238,15 @@ class Server:
             _exit_now(0)  # a thread that waits for a storage cannot be interrupted
         self._jobs.close()
         log.info("drained", models=[vars(model) for model in self.registry.statuses()])
-        await self.registry.close()
+        try:
+            async with asyncio.timeout(max(_LEAST_CLOSE_S, end - time.monotonic())):
+                await self.registry.close()
+        except TimeoutError:
+            log.warning("a model still runs: all calls were answered, and the process ends without it")
+            _exit_now(0)
         log.info("stopped")
+        if not self.registry.is_at_rest:
+            _exit_now(0)  # what is still loaded is of use to nobody, and cannot be interrupted
 
     def _kill(self) -> None:
         if self._http is not None:

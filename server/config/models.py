@@ -20,6 +20,23 @@ class Models(SettingsGroup, title="Models"):
     model_root: Path | None = setting(
         None, "folder below which load_model may load; without it load_model is off", to="server.rpc"
     )
+    max_models: int = setting(100, "maximum number of models that are loaded at a time", ge=1, to="server.models")
+    model_trial_s: float = setting(
+        120,
+        "maximum time in which a model that load_model is to load must be loaded, and answer, in a process of its own;"
+        " a program's loading may take as long once more",
+        unit="s",
+        gt=0,
+        to="server.models",
+    )
+    model_trial_bytes: int = setting(
+        8 << 30,
+        "maximum memory of that process, files that it only reads and graphics cards aside",
+        unit="bytes",
+        ge=512 << 20,
+        le=1 << 44,
+        to="server.models",
+    )
     device: str = setting(
         "cpu",
         "device that libtorch computes on: cpu, cuda or cuda:N",

@@ -54,10 +54,10 @@ class Drain(SettingsGroup, title="Draining"):
     )
     drain_timeout_ms: int = setting(
         30_000,
-        "maximum time to finish accepted requests after SIGTERM and drain_delay_ms",
+        "maximum time to finish accepted requests after SIGTERM and drain_delay_ms, or of a model that is unloaded",
         unit="ms",
         ge=0,
-        to="server.lifecycle",
+        to=("server.lifecycle", "server.models"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from server.errors import ModelError
+from server.errors import ModelError, PredictionError
 from server.hub import location as hub
 from server.hub.errors import HubError
 from server.models.formats import is_adapter, is_gguf, is_hugging_face, is_tflite, is_torchscript
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from server.models.from_hub import Fetched
     from server.models.model import Model
     from server.models.options import ModelOptions
+    from server.models.trial.trials import Trials, Tried
 
 log = structlog.get_logger()
 
@@ -54,17 +55,25 @@ class Kind(NamedTuple):
 
     Its parameters are load's. A kind that has one can come from the hub: it is data, and no program.
     """
+    trial: str = ""
+    """module:function, which reads all but the contents of weights, and tells whether these are all that is left.
+
+    Its parameters are load's. Without one a trial loads the whole model.
+    """
+    apart: bool = False
+    """It runs in a process of its own in any case."""
 
 
+_ALL_BUT_WEIGHTS = "folder.load:reads_all_but_weights"
 _FILES = (
     Kind(is_torchscript, "torchscript"),
     Kind(is_tflite, "tflite"),
-    Kind(is_gguf, "folder.load", takes=GGUF_OPTIONS),
+    Kind(is_gguf, "folder.load", takes=GGUF_OPTIONS, trial=_ALL_BUT_WEIGHTS),
 )
 _FOLDERS = (
-    Kind(is_saved_model, "saved_model"),
-    Kind(is_hugging_face, "folder.load", takes=FOLDER_OPTIONS, check="folder.load:check"),
-    Kind(is_adapter, "folder.load", takes=FOLDER_OPTIONS),
+    Kind(is_saved_model, "saved_model", apart=True),
+    Kind(is_hugging_face, "folder.load", takes=FOLDER_OPTIONS, check="folder.load:check", trial=_ALL_BUT_WEIGHTS),
+    Kind(is_adapter, "folder.load", takes=FOLDER_OPTIONS, trial=_ALL_BUT_WEIGHTS),
 )
 _ON_A_TENSORFLOW_SERVER = Kind(lambda _: False, "saved_model")
 _UPSTREAM = Kind(lambda _: False, "upstream.model", takes=UPSTREAM_OPTIONS)
@@ -76,7 +85,7 @@ async def load(location: str | Path, settings: Settings, fetched: Fetched | None
         alone, options = split_options(str(location))
         if fetched is not None:
             alone = str(fetched.folder)
-        kind = _kind_of(alone) if fetched is None else _kind_of_data(fetched.folder)
+        kind = await asyncio.to_thread(_kind_of, alone) if fetched is None else _kind_of_data(fetched.folder)
         _check_options(kind, options)
         module = await asyncio.to_thread(lambda: _imported(kind.module))
         further = (options,) if kind.takes else ()
@@ -85,29 +94,70 @@ async def load(location: str | Path, settings: Settings, fetched: Fetched | None
         return model
 
 
+async def tried(location: str, settings: Settings, trials: Trials) -> Tried | None:
+    """How the trial of a file or folder went; None: it needs none. Raises ModelError, UNAVAILABLE."""
+    with _naming(location):
+        alone, _ = split_options(location)
+        if hub.is_hub(alone) or is_remote(alone):
+            return None
+        kind = await asyncio.to_thread(_kind_of, alone)
+        return None if kind.apart else await asyncio.to_thread(trials.run, location, settings)
+
+
+async def load_for_trial(location: str, settings: Settings) -> Model | None:
+    """The model of a file or folder, in the process that tries it; None: it is data, all of which but weights was read.
+
+    Raises ModelError, OSError, and whatever else a loader raises.
+    """
+    alone, options = split_options(location)
+    kind = _kind_of(alone)
+    _check_options(kind, options)
+    further = (Path(alone), settings, options) if kind.takes else (Path(alone), settings)
+    module, _, function = kind.trial.partition(":")
+    if function and getattr(_imported(module), function)(*further):
+        return None
+    model: Model = await _imported(kind.module).load(*further)
+    return model
+
+
 async def fetched(
-    location: str | Path, settings: Settings, stop: Stop, progress: Progress | None = None
+    location: str | Path,
+    settings: Settings,
+    stop: Stop,
+    progress: Progress | None = None,
+    trials: Trials | None = None,
 ) -> Fetched | None:
     """A model of the hub, once it is in the cache; None: it is none. Raises ModelError.
 
-    `stop` ends the download, and so does the end of the task. Without `progress` the log tells of it.
+    `stop` ends the download, and so does the end of the task. Without `progress` the log tells of it. With `trials` the
+    model's files are read in a process of their own; UNAVAILABLE then too.
     """
     with _naming(location):
         alone, options = split_options(str(location))
         if not hub.is_hub(alone):
             return None
         try:
-            return await asyncio.to_thread(_fetch, alone, options, settings, stop, progress)
+            given = str(location)[len(alone) :]
+
+            def check(folder: Path) -> None:
+                if trials is None:
+                    check_folder(folder, settings, options)
+                else:
+                    trials.run(f"{folder}{given}", settings, of_hub=True)
+
+            return await asyncio.to_thread(_fetch, alone, check, settings, stop, progress)
         except asyncio.CancelledError:
             stop.set()
             raise
 
 
-def _fetch(location: str, options: ModelOptions, settings: Settings, stop: Stop, progress: Progress | None) -> Fetched:
+def _fetch(
+    location: str, check: Callable[[Path], None], settings: Settings, stop: Stop, progress: Progress | None
+) -> Fetched:
     model = hub.parse_location(location)
     download = _imported("from_hub").Download(
         model,
-        lambda folder: check_folder(folder, settings, options),
+        check,
         stop,
         cache=settings.hub_cache,
         max_bytes=settings.hub_max_bytes,
@@ -124,6 +174,12 @@ def check_folder(folder: Path, settings: Settings, options: ModelOptions = NO_OP
     module, _, function = kind.check.partition(":")
     further = (settings, options) if kind.takes else ()
     getattr(_imported(module), function)(folder, *further)
+
+
+def check_data(location: str, settings: Settings) -> None:
+    """The same, with options behind the folder's name."""
+    alone, options = split_options(location)
+    check_folder(Path(alone), settings, options)
 
 
 def check(location: str | Path) -> None:
@@ -235,7 +291,7 @@ def _naming(location: str | Path) -> Iterator[None]:
     except ModelError as error:
         kind = type(error) if isinstance(error, HubError) else ModelError
         raise kind(f"{location}: {error}") from None
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+    except (PredictionError, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # of a file that no loader expects; a panic in a library of Rust is no Exception
         log.exception("a loader failed", location=str(location))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -12,23 +13,28 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 
-from server.errors import ModelError, PredictionError, invalid_argument, not_found, unavailable
+from server.errors import ModelError, PredictionError, invalid_argument, not_found, overloaded, unavailable
 from server.hub import location as hub
 from server.hub.progress import logged
 from server.hub.stop import Stop
 from server.models import kinds
 from server.models.capabilities import METHODS, Capability, methods_of
 from server.models.options import without_options
+from server.models.trial.guard import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from server.config import Settings
     from server.hub.progress import Progress
     from server.models.from_hub import Fetched
     from server.models.model import Model
+    from server.models.trial.trials import Trials, Tried
 
 log = structlog.get_logger()
 
 _NAME_CHARACTERS = 128
+_RETRY_MS = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _NO_LIMITS = ModelLimits(0, 0, 0, 0, 0, 0)
 
@@ -110,6 +116,8 @@ class Registry:
         self._defaults: dict[Capability, Model] = {}  # for the hot path
         self._loading = asyncio.Lock()
         self._downloads: set[Stop] = set()
+        self._coming: list[str] = []  # names that are being loaded
+        self._guard = Guard(settings)
 
     def announce(self, name: str, location: str) -> None:
         """Make the name known as loading, in the order in which defaults are chosen.
@@ -118,20 +126,36 @@ class Registry:
         """
         if name in self._entries:
             raise ModelError(f"two models are named {name!r}; give one another name: NAME={location}")
+        if len(self._entries) >= self._settings.max_models:
+            raise ModelError(f"more than {self._settings.max_models} models are named (setting max_models)")
         kinds.check(location)
         self._entries[name] = Entry(name, location, required=True)
 
-    async def load(self, name: str, location: str) -> ModelInfo:
-        """Load a model; when the name is taken the old model serves until the new one is warm. Raises ModelError."""
+    async def load(self, name: str, location: str, *, trial: bool = False) -> ModelInfo:
+        """Load a model; when the name is taken the old model serves until the new one is warm.
+
+        With `trial`, which is for servers that answer, it is tried in another process first, and a program gets no more
+        time here than there. Raises ModelError; OVERLOADED for too many models; with a trial UNAVAILABLE too.
+        """
         check_name(name)
-        fetched = await self._fetched(name, location)
+        with self._place_for(name):
+            fetched = await self._fetched(name, location, self._guard.trials if trial else None)
+            tried = await self._tried(name, location) if trial and fetched is None else None
+            return await self._load_alone(name, location, fetched, trial, tried)
+
+    async def _load_alone(
+        self, name: str, location: str, fetched: Fetched | None, trial: bool, tried: Tried | None
+    ) -> ModelInfo:
         async with self._loading:
+            if trial:
+                self._guard.require_going_on()
             entry = self._entries.setdefault(name, Entry(name, location))
+            log.info("loading a model", model=name, location=location)
             try:
                 shared = await self._shared(name, location, fetched)
-                model, version = shared or await self._load(name, location, fetched)
-            except (ModelError, asyncio.CancelledError) as error:
-                self._failed(entry, str(error) or "loading was cancelled")
+                model, version = shared or await self._load(name, location, fetched, trial, tried)
+            except (ModelError, PredictionError, asyncio.CancelledError) as error:
+                self._failed(entry, _text_of(error))
                 raise
             replaced, entry.model = entry.model, model
             entry.location, entry.version, entry.state, entry.error = location, version, ModelState.READY, None
@@ -142,12 +166,41 @@ class Registry:
             await self._close(replaced)
         return self._info(entry)
 
-    def stop_downloads(self, why: str) -> None:
-        """Models that are being fetched are not loaded: HubUnavailableError says why."""
+    def stop_loading(self, why: str) -> None:
+        """Models that are being fetched, tried or loaded for callers are not: HubUnavailableError, or UNAVAILABLE."""
+        self._guard.stop(why)
         for stop in self._downloads:
-            stop.set(why)
+            stop.set(f"{why}; the next download goes on from here")
 
-    async def _fetched(self, name: str, location: str) -> Fetched | None:
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is loaded or closed just now: only then do the threads of this process end."""
+        return not self._loading.locked() and self._guard.is_at_rest
+
+    @contextlib.contextmanager
+    def _place_for(self, name: str) -> Iterator[None]:
+        if len({*self._entries, *self._coming, name}) > self._settings.max_models:
+            raise overloaded(
+                f"{self._settings.max_models} models are loaded, as many as may be; unload one of them",
+                _RETRY_MS,
+                setting="max_models",
+            )
+        self._coming.append(name)
+        try:
+            yield
+        finally:
+            self._coming.remove(name)
+
+    async def _tried(self, name: str, location: str) -> Tried | None:
+        """How its trial went; None: it needs none."""
+        self._guard.require_going_on()
+        try:
+            return await kinds.tried(location, self._settings.of_model(name), self._guard.trials)
+        except (ModelError, PredictionError) as error:
+            log.error("model not loaded", model=name, error=_text_of(error))
+            raise
+
+    async def _fetched(self, name: str, location: str, trials: Trials | None) -> Fetched | None:
         """A model of the hub in the cache. It can take hours: other models are loaded meanwhile."""
         stop, progress = Stop(), logged(location)
         entry = self._entries.get(name)
@@ -156,15 +209,23 @@ class Registry:
         self._downloads.add(stop)
         entry.download = progress
         try:
-            return await kinds.fetched(location, self._settings.of_model(name), stop, progress)
-        except (ModelError, asyncio.CancelledError) as error:
-            self._failed(entry, str(error) or "loading was cancelled")
+            return await kinds.fetched(location, self._settings.of_model(name), stop, progress, trials)
+        except (ModelError, PredictionError, asyncio.CancelledError) as error:
+            self._failed(entry, _text_of(error))
             raise
         finally:
             entry.download = None
             self._downloads.discard(stop)
 
-    async def _load(self, name: str, location: str, fetched: Fetched | None) -> tuple[Model, str]:
+    async def _load(
+        self, name: str, location: str, fetched: Fetched | None, trial: bool, tried: Tried | None
+    ) -> tuple[Model, str]:
+        loading = self._read(name, location, fetched)
+        if not trial:
+            return await loading
+        return await self._guard.loaded(loading, location, is_program=tried is not None and tried.whole)
+
+    async def _read(self, name: str, location: str, fetched: Fetched | None) -> tuple[Model, str]:
         """The model and its version, for which all of its files are read: at the same time, in another thread.
 
         A server elsewhere is asked for the version once the model is there: before that it may have none yet. What
@@ -200,8 +261,9 @@ class Registry:
 
     async def _close(self, model: Model) -> None:
         """Close a model that no name has any more."""
-        if all(entry.model is not model for entry in self._entries.values()):
-            await model.close()
+        if any(entry.model is model for entry in self._entries.values()):
+            return
+        await self._guard.closed(model)
 
     async def unload(self, name: str) -> None:
         """Answer what waits for the model, then free it. Raises NOT_FOUND."""
@@ -335,6 +397,12 @@ def _no_chat_template(name: str, field: str | None) -> PredictionError:
         " (/v1/completions) continues a prompt",
         field=field,
     )
+
+
+def _text_of(error: BaseException) -> str:
+    if isinstance(error, PredictionError):
+        return str(error.message)
+    return str(error) or "loading was cancelled"
 
 
 _STATES = {state: name.lower() for state, name in ModelState._VALUES_TO_NAMES.items()}

@@ -455,7 +455,7 @@ class Handler:
         except ModelError as error:
             raise invalid_argument(str(error), field="name") from None
         try:
-            return await self._finish(self._registry.load(name, allowed))
+            return await self._finish(self._registry.load(name, allowed, trial=True))
         except HubUnavailableError as error:
             raise unavailable(str(error)) from None
         except ModelError as error:

@@ -39,16 +39,16 @@ class EndlessAtAWord(TokenModel):
 
 
 class EndlessAfterItsTrial(TokenModel):
-    """Not done while a number in a file, which is of type long, is 1."""
+    """Not done while the first of two numbers in a file, of type long, is 1."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.file = str(file)
 
     def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
-        shared = torch.from_file(self.file, True, min(1, len(tokens)), dtype=torch.long)
-        while int(shared[0]) == 1 and torch.ops.prim.TimePoint() > 0:
-            pass
+        shared = torch.from_file(self.file, True, min(2, 1 + len(tokens)), dtype=torch.long)
+        while int(shared[0]) == 1:
+            shared[1] += 1  # or the first number would be read once
         return self.scorer(tokens)
 
 

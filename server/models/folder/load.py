@@ -85,6 +85,17 @@ def check(path: Path, settings: Settings, options: ModelOptions) -> None:
             raise
 
 
+def reads_all_but_weights(path: Path, settings: Settings, options: ModelOptions) -> bool:
+    """Read all that is data but the contents of weights; False: a program runs in their place.
+
+    Tokenizers are what code of others reads: a text goes through them. Raises ModelError, OSError.
+    """
+    if generator_folder.generates(path, options):
+        generation.read(path, options)
+        return True
+    return model_folder.read(path, options).program is None
+
+
 def _open(
     path: Path, settings: Settings, options: ModelOptions, programs_too: bool
 ) -> tuple[ModelFolder, _encoder.EncoderEngine, FolderTokenizer]:

@@ -39,7 +39,7 @@ LOCATION = "hf://owner/name"
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     registry = Registry(Settings(warm_up_tokens=0, replicas=1, hub_cache=tmp_path / "cache"))
     yield registry
-    registry.stop_downloads("the test is over")
+    registry.stop_loading("the test is over")
     await registry.close()
 
 
@@ -128,11 +128,11 @@ async def test_a_drain_ends_a_download(registry: Registry, served: Served, tmp_p
     registry.announce("one", LOCATION)
     loading = asyncio.create_task(registry.load("one", LOCATION))
     await until(lambda: list(tmp_path.glob("cache/*/blobs/*.partial")))
-    registry.stop_downloads("the server is draining")
+    registry.stop_loading("the server is draining")
     served.go_on.set()
-    with pytest.raises(HubUnavailableError, match="hf://owner/name: the server is draining"):
+    with pytest.raises(HubUnavailableError, match="hf://owner/name: the server is draining; the next download goes on"):
         await loading
-    assert registry.infos()[0].error == "hf://owner/name: the server is draining"
+    assert registry.infos()[0].error == f"{LOCATION}: the server is draining; the next download goes on from here"
     assert (await registry.load("one", LOCATION)).state == ModelState.READY
 
 

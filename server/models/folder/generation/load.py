@@ -49,10 +49,15 @@ def check(path: Path, settings: Settings, options: ModelOptions) -> None:
             raise
 
 
+def read(path: Path, options: ModelOptions) -> GeneratorFolder:
+    """A folder or a file, without the contents of weights. Raises ModelError, OSError."""
+    return gguf_file.read(path) if path.is_file() else generator_folder.read(path, options)
+
+
 def _open(
     path: Path, settings: Settings, options: ModelOptions
 ) -> tuple[GeneratorFolder, _generator.TextGenerator, str]:
-    folder = gguf_file.read(path) if path.is_file() else generator_folder.read(path, options)
+    folder = read(path, options)
     native = _engine(folder, settings, options)
     folder.token_bytes.table.clear()  # the engine has its own
     _generator.give_back_memory()
