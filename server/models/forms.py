@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
-from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+from llguidance.gbnf_to_lark import any_to_lark
 
 from process.options import FORMS, GRAMMAR, JSON_SCHEMA, REGEX
 from server.errors import PredictionError, invalid_argument
@@ -128,7 +128,7 @@ def _grammar(option: Option, source: str) -> str:
         if option is REGEX:
             return LLMatcher.grammar_from_regex(source)
         if option is GRAMMAR:
-            return LLMatcher.grammar_from_lark(any_to_lark(source))
+            return LLMatcher.grammar_from_lark(_lark(source))
         schema = json.loads(source)
         if not isinstance(schema, dict | bool):
             raise _wrong(JSON_SCHEMA, "expected a JSON object")
@@ -136,8 +136,16 @@ def _grammar(option: Option, source: str) -> str:
             {} if schema is True else {"not": {}} if schema is False else schema,
             overrides={"whitespace_flexible": False},
         )
-    except (ValueError, RecursionError, GbnfToLarkError) as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(option, _first_line(str(error)) or "is nested too deeply") from None
+
+
+def _lark(source: str) -> str:
+    """A grammar of either kind. Raises ValueError."""
+    try:
+        return any_to_lark(source)
+    except Exception as error:  # of a grammar without a beginning it raises no class of its own
+        raise ValueError(str(error)) from None
 
 
 def _wrong(option: Option, message: str) -> PredictionError:

@@ -168,6 +168,8 @@ def test_a_form_that_fails_is_its_own_trouble(generators: Generators) -> None:
         ({"regex": "(a"}, "regex", "invalid regex"),
         ({"grammar": "start: missing"}, "grammar", ""),
         ({"grammar": "no grammar"}, "grammar", ""),
+        ({"grammar": ""}, "grammar", "No 'root' rule found"),
+        ({"grammar": 'a ::= "b"'}, "grammar", "No 'root' rule found"),
         ({"regex": "a", "grammar": "b"}, "grammar", "give this or regex"),
     ],
 )
