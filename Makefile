@@ -123,6 +123,12 @@ test-libraries: setup $(TESTED)  ## LangChain, LlamaIndex, Haystack, litellm, ll
 	build/libraries/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/python/requirements.txt
 	$(PYTEST) tests/clients/libraries.py tests/clients/servers.py tests/clients/chats.py tests/clients/log_likelihoods.py $(ARGS)
 
+.PHONY: test-openapi
+test-openapi: setup $(TESTED)  ## schemathesis against every route of /openapi.json; installs it into build/openapi
+	test -x build/openapi/bin/python || $(PYTHON) -m venv build/openapi
+	build/openapi/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/openapi_requirements.txt
+	$(PYTEST) tests/clients/openapi.py $(ARGS)
+
 .PHONY: test-nginx
 test-nginx: setup $(TESTED)  ## streams through nginx with its default settings; needs nginx
 	$(PYTEST) tests/clients/nginx.py $(ARGS)
