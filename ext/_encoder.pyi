@@ -97,6 +97,7 @@ class EncoderEngine(NativeEngine):
         lane: int,
         deadline_ns: int,
         tag: object,
+        flow: int = 0,
     ) -> int:
         """`second_begins`: where the second text of a pair begins, or len(ids). The answer is bytes of float32.
 

@@ -59,6 +59,7 @@ class TextGenerator(NativeEngine):
         lane: int,
         deadline_ns: int,
         tag: object,
+        flow: int = 0,
     ) -> int:
         """`options`: those of GenerationOptions by their names, and `streamed`; what is left out changes nothing."""
     def bytes_of(self, token: int) -> bytes:

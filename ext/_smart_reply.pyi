@@ -107,4 +107,5 @@ class SmartReplyEngine(NativeEngine):
         lane: int,
         deadline_ns: int,
         tag: object,
+        flow: int = 0,
     ) -> int: ...

@@ -41,6 +41,7 @@ LAYERS = (
     ("rest_proxy.__main__", "rest_proxy"),
     ("server.errors", "server.config"),
     ("server.calls",),
+    ("server.clients",),
     ("server.security",),
     ("server.transport", "ext"),
     ("server.metrics", "server.tensorflow", "server.hub", "server.upstream"),

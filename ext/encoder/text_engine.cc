@@ -114,7 +114,7 @@ TextEngine::TextEngine(const std::function<std::shared_ptr<const TextModel>(cons
   workers_ = std::make_unique<Workers>(*queue_, std::move(executors));
 }
 
-Submission TextEngine::submit(TextTokens text, Lane lane, Nanoseconds deadline, void* tag) {
+Submission TextEngine::submit(TextTokens text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow) {
   const auto in_vocabulary = [this](int32_t id) { return id >= 0 && id < model_->vocabulary(); };
   if (text.ids.empty() || !std::all_of(text.ids.begin(), text.ids.end(), in_vocabulary)) {
     throw std::invalid_argument("token ids must lie in the vocabulary, and there must be one at least");
@@ -128,6 +128,7 @@ Submission TextEngine::submit(TextTokens text, Lane lane, Nanoseconds deadline, 
   request->lane = lane;
   request->deadline = deadline;
   request->tag = tag;
+  request->flow = flow;
   return queue_->submit(std::move(request));
 }
 

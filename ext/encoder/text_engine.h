@@ -37,7 +37,7 @@ class TextEngine {
              TextEngineConfig config);
 
   // Throws std::invalid_argument for ids that are none: at least one, each below the vocabulary.
-  Submission submit(TextTokens text, Lane lane, Nanoseconds deadline, void* tag);
+  Submission submit(TextTokens text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow);
 
   // Wakes a worker for what was submitted. Nothing is so quick here that the caller would run it himself.
   bool wake();

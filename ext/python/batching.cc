@@ -42,10 +42,13 @@ class PythonQueue {
 
   Queue& queue() { return *queue_; }
 
-  int64_t submit(py::object payload, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag) {
+  int64_t submit(py::object payload, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag, uint64_t flow,
+                 uint64_t bytes) {
     auto request = std::make_unique<PythonRequest>();
     request->payload = std::move(payload);
     request->tokens = tokens;
+    request->flow = flow;
+    request->bytes = bytes;
     request->lane = to_lane(lane);
     request->deadline = deadline;
     void* owned = to_tag(std::move(tag));
@@ -211,6 +214,8 @@ void bind_codes(py::module_& module) {
       .value("DRAINING", Admission::draining)
       .value("TOO_MANY_BYTES", Admission::too_many_bytes)
       .value("QUEUE_TOKENS_FULL", Admission::queue_tokens_full)
+      .value("QUEUE_BYTES_FULL", Admission::queue_bytes_full)
+      .value("SHARE_FULL", Admission::share_full)
       .finalize();
   py::native_enum<Status>(module, "Status", "enum.IntEnum", "How a request ended.")
       .value("OK", Status::ok)
@@ -238,7 +243,8 @@ PYBIND11_MODULE(_batching, module) {
   py::class_<PythonQueue> cls(module, "Queue");
   cls.def(py::init<const ManualClock*, const py::kwargs&>(), py::arg("clock") = nullptr)
       .def("submit", &PythonQueue::submit, py::arg("payload"), py::arg("tokens"), py::arg("lane"),
-           py::arg("deadline_ns"), py::arg("tag"), "Queue a payload; its id, or minus the Admission that refused it.")
+           py::arg("deadline_ns"), py::arg("tag"), py::arg("flow") = 0, py::arg("bytes") = 0,
+           "Queue a payload; its id, or minus the Admission that refused it.")
       .def("wake", &PythonQueue::wake, "Wake a worker for what was submitted; False: there are no results by that.")
       .def("take", &PythonQueue::take, "Wait for (batch id, payloads); None when the queue is closed.")
       .def("try_take", &PythonQueue::try_take, "As take, but None at once when no batch can be formed.")

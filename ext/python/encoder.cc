@@ -121,12 +121,12 @@ void bind_program(py::module_& module) {
 }
 
 int64_t submit(PyTextEngine& self, TokenIds ids, uint32_t second_begins, uint32_t prompt_tokens, uint32_t seen,
-               int lane, Nanoseconds deadline, py::object tag) {
+               int lane, Nanoseconds deadline, py::object tag, uint64_t flow) {
   TextEngine& open = self.engine();
   const Lane in_lane = to_lane(lane);
   void* owned = to_tag(std::move(tag));
   try {
-    return submitted(open.submit({std::move(ids), second_begins, prompt_tokens, seen}, in_lane, deadline, owned),
+    return submitted(open.submit({std::move(ids), second_begins, prompt_tokens, seen}, in_lane, deadline, owned, flow),
                      owned);
   } catch (...) {
     from_tag(owned);
@@ -147,7 +147,7 @@ PYBIND11_MODULE(_encoder, module) {
       .def_static("of_program", &make_engine_of_program, py::arg("program"), py::arg("files"), py::arg("weights"),
                   py::arg("head"), py::arg("vocabulary"), py::arg("max_positions"), py::arg("padding_id"))
       .def("submit", &submit, py::arg("ids"), py::arg("second_begins"), py::arg("prompt_tokens"), py::arg("seen"),
-           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"), py::arg("flow") = 0,
            "Queue a text's token ids; its id, or minus the Admission that refused it. ValueError: an id is none.")
       .def_property_readonly("columns", [](PyTextEngine& self) { return self.engine().model().columns(); })
       .def_property_readonly("vocabulary", [](PyTextEngine& self) { return self.engine().model().vocabulary(); })

@@ -168,8 +168,9 @@ std::unique_ptr<GenerateRequest> to_request(std::vector<uint32_t> prompt, const 
 }
 
 int64_t submit(PyTextGenerator& self, std::vector<uint32_t> prompt, const py::dict& options, int lane,
-               Nanoseconds deadline, py::object tag) {
+               Nanoseconds deadline, py::object tag, uint64_t flow) {
   auto request = to_request(std::move(prompt), options);
+  request->flow = flow;
   request->lane = to_lane(lane);
   request->deadline = deadline;
   TextGenerator& open = self.engine();
@@ -262,7 +263,8 @@ PYBIND11_MODULE(_generator, module) {
       .def(py::init(&make_generator), py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("token_bytes"),
            py::arg("ends"))
       .def("submit", &submit, py::arg("prompt"), py::arg("options"), py::arg("lane"), py::arg("deadline_ns"),
-           py::arg("tag"), "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
+           py::arg("tag"), py::arg("flow") = 0,
+           "Queue a prompt of token ids; its id, or minus the Admission that refused it.")
       .def("bytes_of", &bytes_of, py::arg("token"), "What the token writes; nothing for those that are not shown.")
       .def("progress", &progress,
            "What streamed texts have grown by: (id, text, tokens so far, scores). Fetch results() first, hand out this "

@@ -77,6 +77,8 @@ inline QueueLimits take_limits(py::dict& settings) {
   QueueLimits limits;
   limits.queue_items = take_setting(settings, "queue_items", limits.queue_items);
   limits.queue_tokens = take_setting(settings, "queue_tokens", limits.queue_tokens);
+  limits.queue_bytes = take_setting(settings, "queue_bytes", limits.queue_bytes);
+  limits.client_share = take_setting(settings, "client_share", limits.client_share);
   limits.max_tokens = take_setting(settings, "max_tokens", limits.max_tokens);
   limits.hold = take_setting(settings, "hold", limits.hold);
   return limits;
@@ -98,10 +100,11 @@ inline void expect_no_more(const py::dict& settings) {
 
 inline py::dict stats_dict(const QueueStats& stats) {
   using namespace py::literals;
-  return py::dict("waiting"_a = stats.waiting, "waiting_tokens"_a = stats.waiting_tokens, "running"_a = stats.running,
-                  "accepted"_a = stats.accepted, "completed"_a = stats.completed, "failed"_a = stats.failed,
-                  "overloaded"_a = stats.overloaded, "expired"_a = stats.expired, "cancelled"_a = stats.cancelled,
-                  "batches"_a = stats.batches, "batched_tokens"_a = stats.batched_tokens);
+  return py::dict("waiting"_a = stats.waiting, "waiting_tokens"_a = stats.waiting_tokens,
+                  "waiting_bytes"_a = stats.waiting_bytes, "running"_a = stats.running, "accepted"_a = stats.accepted,
+                  "completed"_a = stats.completed, "failed"_a = stats.failed, "overloaded"_a = stats.overloaded,
+                  "expired"_a = stats.expired, "cancelled"_a = stats.cancelled, "batches"_a = stats.batches,
+                  "batched_tokens"_a = stats.batched_tokens);
 }
 
 // (tag, status, value) of each outcome; value is `to_value(request)` for status 0 and a message otherwise. `times` get

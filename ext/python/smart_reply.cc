@@ -233,11 +233,13 @@ std::unique_ptr<PySmartReplyEngine> make_engine(const std::shared_ptr<Model>& mo
 }
 
 int64_t submit(PySmartReplyEngine& self, std::vector<std::string> messages, std::optional<uint32_t> max_replies,
-               std::optional<double> threshold, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag) {
+               std::optional<double> threshold, uint32_t tokens, int lane, Nanoseconds deadline, py::object tag,
+               uint64_t flow) {
   auto request = std::make_unique<ReplyRequest>();
   request->messages = std::move(messages);
   request->reply_filter = {max_replies, threshold};
   request->tokens = tokens;
+  request->flow = flow;
   request->lane = to_lane(lane);
   request->deadline = deadline;
   SmartReplyEngine& open = self.engine();
@@ -250,7 +252,7 @@ void bind_engine(py::module_& module) {
   py::class_<PySmartReplyEngine> cls(module, "SmartReplyEngine", "A model behind a queue, with workers that share it.");
   cls.def(py::init(&make_engine), py::arg("model"))
       .def("submit", &submit, py::arg("messages"), py::arg("max_replies"), py::arg("threshold"), py::arg("tokens"),
-           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
+           py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"), py::arg("flow") = 0,
            "Queue messages that are answered together; the id, or minus the Admission that refused them.");
   bind_engine_methods(cls);
 }

@@ -85,14 +85,15 @@ std::unique_ptr<PyTorchScriptEngine> make_engine(const std::string& path, const 
   return std::make_unique<PyTorchScriptEngine>(std::move(engine));
 }
 
-int64_t submit(PyTorchScriptEngine& self, const py::str& text, int lane, Nanoseconds deadline, py::object tag) {
+int64_t submit(PyTorchScriptEngine& self, const py::str& text, int lane, Nanoseconds deadline, py::object tag,
+               uint64_t flow) {
   Py_ssize_t size = 0;
   const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
   if (bytes == nullptr) throw py::error_already_set();
   TorchScriptEngine& open = self.engine();
   const Lane in_lane = to_lane(lane);
   void* owned = to_tag(std::move(tag));
-  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned), owned);
+  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned, flow), owned);
 }
 
 // Many texts of one caller, who waits for all of them without the GIL, on a thread of his own.
@@ -183,7 +184,7 @@ PYBIND11_MODULE(_torchscript, module) {
   py::class_<PyTorchScriptEngine> cls(module, "TorchScriptEngine");
   cls.def(py::init(&make_engine), py::arg("path"))
       .def("submit", &submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
-           "Queue a document; its id, or minus the Admission that refused it.")
+           py::arg("flow") = 0, "Queue a document; its id, or minus the Admission that refused it.")
       .def(
           "bulk",
           [](PyTorchScriptEngine& self, py::list texts) {

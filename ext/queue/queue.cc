@@ -42,6 +42,10 @@ void validate(const QueueLimits& limits, const PolicyConfig& policy) {
   if (limits.queue_tokens < limits.max_tokens) {  // a request in between would be told for ever to try again
     throw std::invalid_argument("queue_tokens must be at least max_tokens");
   }
+  if (limits.queue_bytes < 1) throw std::invalid_argument("queue_bytes must be at least 1");
+  if (!(limits.client_share > 0 && limits.client_share <= 1)) {
+    throw std::invalid_argument("client_share must be over 0 and at most 1");
+  }
   if (limits.hold > limits.queue_items) throw std::invalid_argument("hold must be at most queue_items");
 }
 
@@ -67,10 +71,10 @@ Submission Queue::submit(RequestPtr request) {
     ++stats_.expired;
     return {Admission::deadline_passed, 0};
   }
-  const bool has_room = stats_.waiting < limits_.queue_items;
-  if (!has_room || stats_.waiting_tokens + request->tokens > limits_.queue_tokens) {
+  const Admission admission = room_for(*request);
+  if (admission != Admission::accepted) {
     ++stats_.overloaded;
-    return {has_room ? Admission::queue_tokens_full : Admission::queue_full, 0};
+    return {admission, 0};
   }
   const uint64_t id = request->id = ++last_id_;
   request->enqueued = now;
@@ -78,10 +82,43 @@ Submission Queue::submit(RequestPtr request) {
   ++stats_.accepted;
   ++stats_.waiting;
   stats_.waiting_tokens += request->tokens;
+  stats_.waiting_bytes += request->bytes;
   if (stats_.waiting >= limits_.hold) held_ = false;
   if (request->lane == Lane::interactive) pacer_.interactive_submitted(now);
-  lane(request->lane).push_back(std::move(request));
+  enter(std::move(request), now);
   return {Admission::accepted, id};
+}
+
+// Whether the request may wait. One alone may have any number of bytes: each engine has its own limit of those.
+Admission Queue::room_for(const Request& request) {
+  if (stats_.waiting >= limits_.queue_items) return Admission::queue_full;
+  if (stats_.waiting_tokens + request.tokens > limits_.queue_tokens) return Admission::queue_tokens_full;
+  if (stats_.waiting > 0 && stats_.waiting_bytes + request.bytes > limits_.queue_bytes) {
+    return Admission::queue_bytes_full;
+  }
+  if (request.flow == 0 || limits_.client_share >= 1) return Admission::accepted;
+  const double items = limits_.client_share * limits_.queue_items;
+  const double tokens = limits_.client_share * static_cast<double>(limits_.queue_tokens);
+  const Account* owner = flows_.owner_of(request.flow);
+  const Account& account = owner != nullptr ? *owner : flows_.of(request.flow);
+  return account.has_room(request.tokens, items, tokens) ? Admission::accepted : Admission::share_full;
+}
+
+void Queue::enter(RequestPtr request, Nanoseconds now) {
+  Flow& flow = flows_.of(request->flow);
+  const double turn = flows_.enter(flow, *request, now);
+  flow.enter(*request);
+  request->flow_account = &flow;
+  request->owner_account = flows_.owner_of(request->flow);
+  if (request->owner_account != nullptr) request->owner_account->enter(*request);
+  Places& places = lane(request->lane);
+  auto behind = places.end();
+  if (!places.empty() && places.back().turn > turn) {
+    behind = std::upper_bound(places.begin(), places.end(), turn,
+                              [](double turn, const Place& place) { return turn < place.turn; });
+  }
+  const uint64_t id = request->id;
+  places.insert(behind, Place{turn, id, std::move(request)});
 }
 
 void Queue::wake() {
@@ -128,9 +165,9 @@ Batch Queue::try_take() {
 Batch Queue::try_take_inline(const std::function<bool(const Request&)>& is_quick) {
   std::lock_guard lock(mutex_);
   if (stats_.waiting != 1 || stats_.running > 0 || closed_) return {};
-  const auto& only = lane(Lane::interactive).empty() ? lane(Lane::bulk).front() : lane(Lane::interactive).front();
+  const Places& only = lane(lane(Lane::interactive).empty() ? Lane::bulk : Lane::interactive);
   const Nanoseconds now = clock_();
-  if (!is_quick(*only) || ready_at(now) > now) return {};
+  if (!is_quick(*only.front().request) || ready_at(now) > now) return {};
   return form_batch(now);
 }
 
@@ -160,14 +197,17 @@ void Queue::finish(Batch batch) {
 void* Queue::cancel(uint64_t id) {
   RequestPtr cancelled;  // destroyed after the lock is gone: its payload may belong to Python
   std::lock_guard lock(mutex_);
-  for (auto& requests : lanes_) {  // in the order of their ids
-    const auto found = std::lower_bound(requests.begin(), requests.end(), id,
-                                        [](const RequestPtr& request, uint64_t id) { return request->id < id; });
-    if (found == requests.end() || (*found)->id != id) continue;
+  for (Places& places : lanes_) {
+    auto found = std::lower_bound(places.begin(), places.end(), id,
+                                  [](const Place& place, uint64_t id) { return place.id < id; });
+    if (found == places.end() || found->id != id) {  // they need not be in the order of their ids
+      found = std::find_if(places.begin(), places.end(), [id](const Place& place) { return place.id == id; });
+    }
+    if (found == places.end()) continue;
     ++stats_.cancelled;
-    drop_waiting(**found, clock_());
-    cancelled = std::move(*found);
-    requests.erase(found);
+    drop_waiting(*found->request, clock_());
+    cancelled = std::move(found->request);
+    places.erase(found);
     return cancelled->tag;
   }
   for (Running& running : running_) {
@@ -214,15 +254,15 @@ void Queue::close() {
   {
     std::lock_guard lock(mutex_);
     draining_ = closed_ = true;
-    for (auto& requests : lanes_) {
-      for (RequestPtr& request : requests) {
-        forget_waiting(*request);
+    for (Places& places : lanes_) {
+      for (Place& place : places) {
+        forget_waiting(*place.request);
         ++stats_.failed;
-        request->status = Status::unavailable;
-        request->message = "the model was unloaded before this request ran";
-        complete(std::move(request));
+        place.request->status = Status::unavailable;
+        place.request->message = "the model was unloaded before this request ran";
+        complete(std::move(place.request));
       }
-      requests.clear();
+      places.clear();
     }
     for (Running& running : running_) {
       for (Request* request : running.requests) {
@@ -241,9 +281,15 @@ QueueStats Queue::stats() const {
   return stats_;
 }
 
-LaneView Queue::view(Lane lane) const {
-  const auto& requests = lanes_[static_cast<size_t>(lane)];
-  return {requests.size(), requests.empty() ? kNever : requests.front()->enqueued};
+LaneView Queue::view(Lane of) const {
+  const Places& places = lane(of);
+  if (places.empty()) return {0, kNever};
+  Nanoseconds oldest = places.front().request->enqueued;
+  // The first in turn need not be the oldest, which counts where it waits for company.
+  if (policy_.config().max_delay > 0 && places.size() < policy_.config().batch_items) {
+    for (const Place& place : places) oldest = std::min(oldest, place.request->enqueued);
+  }
+  return {places.size(), oldest};
 }
 
 Nanoseconds Queue::ready_at(Nanoseconds now) const {
@@ -265,10 +311,17 @@ Batch Queue::form_batch(Nanoseconds now) {
   const bool bulk = !lane(Lane::bulk).empty() && (!interactive || may_run_bulk(now));
   const Lane chosen = policy_.choose_lane(interactive, bulk);
   if (chosen == Lane::bulk) pacer_.bulk_started(now);
-  const auto& requests = lane(chosen);
-  std::vector<Waiting> window(std::min<size_t>(requests.size(), policy_.config().look_ahead));
-  for (size_t i = 0; i < window.size(); ++i) window[i] = {requests[i]->tokens, requests[i]->enqueued};
-  Batch batch = pull(chosen, policy_.fill(window, chosen));
+  const Places& places = lane(chosen);
+  const std::vector<size_t> offered = candidates(chosen, now);
+  std::vector<Waiting> window(offered.size());
+  for (size_t i = 0; i < window.size(); ++i) {
+    const Request& request = *places[offered[i]].request;
+    window[i] = {request.tokens, request.enqueued};
+  }
+  std::vector<size_t> indices = policy_.fill(window, chosen);
+  for (size_t& index : indices) index = offered[index];
+  const double turn = places.front().turn;
+  Batch batch = pull(chosen, indices, now);
   uint32_t longest = 0;
   uint64_t tokens = 0;
   for (const RequestPtr& request : batch) {
@@ -276,6 +329,7 @@ Batch Queue::form_batch(Nanoseconds now) {
     longest = std::max(longest, request->tokens);
     tokens += request->tokens;
   }
+  flows_.taken(chosen, turn, tokens);
   if (policy_.config().pads) tokens = uint64_t{longest} * batch.size();
   policy_.charge(chosen, tokens);
   ++stats_.batches;
@@ -283,22 +337,42 @@ Batch Queue::form_batch(Nanoseconds now) {
   return batch;
 }
 
+// Places of the lane, ascending, whose requests may share the next batch: the first in turn, but of no flow more than
+// its portion.
+std::vector<size_t> Queue::candidates(Lane chosen, Nanoseconds now) {
+  const Places& places = lane(chosen);
+  const PolicyConfig& config = policy_.config();
+  const Portion portion = flows_.portion(chosen, now, config.batch_items, config.batch_tokens);
+  const size_t seen = std::min<size_t>(places.size(), config.look_ahead);
+  std::vector<size_t> offered;
+  offered.reserve(seen);
+  for (size_t i = 0; i < seen; ++i) {
+    const Request& request = *places[i].request;
+    if (portion.is_all() || Flows::take_part(*request.flow_account, stats_.batches + 1, request.tokens, portion)) {
+      offered.push_back(i);
+    }
+  }
+  return offered;
+}
+
 // Moves the requests at `indices` (ascending) out of the lane; those between them close up towards the back.
-Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
-  auto& requests = lane(chosen);
+Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices, Nanoseconds now) {
+  Places& places = lane(chosen);
   Batch batch;
   batch.reserve(indices.size());
   Running running;
   for (size_t index : indices) {
-    forget_waiting(*requests[index]);
-    running.requests.push_back(requests[index].get());
-    batch.push_back(std::move(requests[index]));
+    RequestPtr& request = places[index].request;
+    flows_.see(*request->flow_account, chosen, now);
+    forget_waiting(*request);
+    running.requests.push_back(request.get());
+    batch.push_back(std::move(request));
   }
-  size_t free_slot = indices.back() + 1;
+  size_t free_place = indices.back() + 1;
   for (size_t i = indices.back() + 1; i-- > 0;) {
-    if (requests[i]) requests[--free_slot] = std::move(requests[i]);
+    if (places[i].request) places[--free_place] = std::move(places[i]);
   }
-  requests.erase(requests.begin(), requests.begin() + static_cast<std::ptrdiff_t>(indices.size()));
+  places.erase(places.begin(), places.begin() + static_cast<std::ptrdiff_t>(indices.size()));
   running.key = batch.data();
   stats_.running += static_cast<uint32_t>(batch.size());
   running_.push_back(std::move(running));
@@ -309,15 +383,15 @@ Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
 void Queue::expire(Nanoseconds now) {
   if (next_deadline_ > now) return;
   next_deadline_ = kNever;
-  for (auto& requests : lanes_) {
-    for (RequestPtr& request : requests) {
-      if (request->deadline <= now) {
-        expire_waiting(std::move(request), now);
+  for (Places& places : lanes_) {
+    for (Place& place : places) {
+      if (place.request->deadline <= now) {
+        expire_waiting(std::move(place.request), now);
       } else {
-        next_deadline_ = std::min(next_deadline_, request->deadline);
+        next_deadline_ = std::min(next_deadline_, place.request->deadline);
       }
     }
-    std::erase(requests, nullptr);
+    std::erase_if(places, [](const Place& place) { return place.request == nullptr; });
   }
   for (Running& running : running_) {
     for (Request* request : running.requests) {
@@ -358,14 +432,17 @@ void Queue::abandon(Request& request, Status status, const char* message) {
 }
 
 // It will not run.
-void Queue::drop_waiting(const Request& request, Nanoseconds now) {
+void Queue::drop_waiting(Request& request, Nanoseconds now) {
   forget_waiting(request);
   if (request.lane == Lane::interactive) pacer_.interactive_finished(now, 1);
 }
 
-void Queue::forget_waiting(const Request& request) {
+void Queue::forget_waiting(Request& request) {
   --stats_.waiting;
   stats_.waiting_tokens -= request.tokens;
+  stats_.waiting_bytes -= request.bytes;
+  std::exchange(request.flow_account, nullptr)->leave(request);
+  if (Account* owner = std::exchange(request.owner_account, nullptr)) owner->leave(request);
   if (stats_.waiting == 0) held_ = limits_.hold > 0;
 }
 

@@ -16,6 +16,7 @@
 
 #include "queue/batch_policy.h"
 #include "queue/bulk_pacer.h"
+#include "queue/flows.h"
 #include "queue/request.h"
 
 namespace predictor {
@@ -23,6 +24,8 @@ namespace predictor {
 struct QueueLimits {
   uint32_t queue_items = 4096;      // requests waiting, both lanes
   uint64_t queue_tokens = 1 << 20;  // tokens waiting, both lanes
+  uint64_t queue_bytes = 1 << 28;   // bytes of what waits beside its tokens' numbers, both lanes
+  double client_share = 1;          // of these three, what may wait of one flow, or of one owner
   uint32_t max_tokens = 4096;       // tokens in one request
   uint32_t hold = 0;  // form no batch until so many wait, then until none does: deterministic batches for tests
 };
@@ -35,12 +38,15 @@ enum class Admission : int {
   deadline_passed = 3,
   draining = 4,
   too_many_bytes = 5,
-  queue_tokens_full = 6
+  queue_tokens_full = 6,
+  queue_bytes_full = 7,
+  share_full = 8
 };
 
 // Whether there is room later.
 inline bool is_full(Admission admission) {
-  return admission == Admission::queue_full || admission == Admission::queue_tokens_full;
+  return admission == Admission::queue_full || admission == Admission::queue_tokens_full ||
+         admission == Admission::queue_bytes_full || admission == Admission::share_full;
 }
 
 struct Submission {
@@ -51,6 +57,7 @@ struct Submission {
 struct QueueStats {
   uint32_t waiting = 0;
   uint64_t waiting_tokens = 0;
+  uint64_t waiting_bytes = 0;
   uint32_t running = 0;
   uint64_t accepted = 0;
   uint64_t completed = 0;
@@ -118,19 +125,29 @@ class Queue {
     const RequestPtr* key;  // the batch's buffer, by which finish() finds it
   };
 
+  struct Place {  // of a waiting request; a lane has them by their turns, and those of one turn by their ids
+    double turn;
+    uint64_t id;
+    RequestPtr request;
+  };
+  using Places = std::deque<Place>;
+
   LaneView view(Lane lane) const;
-  std::deque<RequestPtr>& lane(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
-  const std::deque<RequestPtr>& lane(Lane lane) const { return lanes_[static_cast<size_t>(lane)]; }
+  Places& lane(Lane lane) { return lanes_[static_cast<size_t>(lane)]; }
+  const Places& lane(Lane lane) const { return lanes_[static_cast<size_t>(lane)]; }
+  Admission room_for(const Request& request);
+  void enter(RequestPtr request, Nanoseconds now);
   Nanoseconds ready_at(Nanoseconds now) const;
   bool may_run_bulk(Nanoseconds now) const;
   Batch form_batch(Nanoseconds now);
-  Batch pull(Lane lane, const std::vector<size_t>& indices);
+  std::vector<size_t> candidates(Lane lane, Nanoseconds now);
+  Batch pull(Lane lane, const std::vector<size_t>& indices, Nanoseconds now);
   void expire(Nanoseconds now);
   void expire_waiting(RequestPtr request, Nanoseconds now);
   void expire_running(Request& request);
   void abandon(Request& request, Status status, const char* message);
-  void drop_waiting(const Request& request, Nanoseconds now);
-  void forget_waiting(const Request& request);
+  void drop_waiting(Request& request, Nanoseconds now);
+  void forget_waiting(Request& request);
   void complete(RequestPtr request);
   void announce();
   void wake_loop();
@@ -143,7 +160,8 @@ class Queue {
   std::condition_variable work_;
   BatchPolicy policy_;
   BulkPacer pacer_;
-  std::deque<RequestPtr> lanes_[kLanes];
+  Flows flows_;
+  Places lanes_[kLanes];
   std::list<Running> running_;
   Batch completions_;
   bool announced_ = false;

@@ -28,6 +28,8 @@ enum class Status : uint8_t {
 };
 
 class Collector;
+struct Flow;
+struct Account;
 
 // One request. Engines derive from it and add what goes in and what comes out.
 struct Request {
@@ -36,6 +38,8 @@ struct Request {
   uint64_t id = 0;  // given by the queue, from 1
   Lane lane = Lane::interactive;
   uint32_t tokens = 1;  // what it costs in a batch, at least 1; the batch pads every request to its longest
+  uint64_t bytes = 0;   // of memory that it holds beside its tokens' numbers
+  uint64_t flow = 0;    // whose it is: see flows.h
   Nanoseconds enqueued = 0;
   Nanoseconds started = 0;   // when its batch was formed; 0: it did not run
   Nanoseconds finished = 0;  // when its batch had ended
@@ -44,6 +48,10 @@ struct Request {
   // Where the outcome goes, and its place there; without one it goes to the queue's own list.
   std::shared_ptr<Collector> collector;
   size_t place = 0;
+
+  // While it waits: where it is counted.
+  Flow* flow_account = nullptr;
+  Account* owner_account = nullptr;
 
   Status status = Status::ok;
   std::string message;                 // why status is not ok

@@ -24,7 +24,6 @@ struct ReplyFilter {
 
 struct ReplyRequest : Request {
   std::vector<std::string> messages;  // UTF-8, answered together
-  size_t bytes = 0;                   // of all messages
   ReplyFilter reply_filter;
   Replies replies;
 };

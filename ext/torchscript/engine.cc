@@ -107,10 +107,11 @@ bool TorchScriptEngine::wake() {
   return inline_runner_->wake([this](const Request& request) { return is_quick(request); });
 }
 
-Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag) {
+Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow) {
   std::unique_ptr<PredictRequest> request = make_request(text, lane, deadline);
   if (!request) return {Admission::too_many_bytes, 0};
   request->tag = tag;
+  request->flow = flow;
   return queue_->submit(std::move(request));
 }
 

@@ -34,7 +34,6 @@ struct EngineConfig {
 };
 
 struct PredictRequest : Request {
-  size_t bytes = 0;  // of the text
   Document document;
   Result result;
 };
@@ -48,7 +47,7 @@ class TorchScriptEngine {
   ~TorchScriptEngine() = default;
 
   // Tokenises and submits.
-  Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag);
+  Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow);
 
   // Submits texts on the bulk lane, from the place `first` on, until the queue has no more room; gives the place of the
   // next one. Outcomes go to the collector, those of texts that are refused for good too. A text without data is none

@@ -15,7 +15,7 @@ class OpenError(Exception):
 
 def is_open(hosts: Iterable[str], *, insecure: bool) -> bool:
     """Whether others than this machine reach one of these addresses; raises OpenError unless they may."""
-    reached = [host for host in hosts if not _is_loopback(host)]
+    reached = [host for host in hosts if not is_loopback(host)]
     if reached and not insecure:
         raise OpenError(
             f"whoever reaches {reached[0] or 'this machine'} could do everything: say who may call by --token-file FILE"
@@ -24,7 +24,8 @@ def is_open(hosts: Iterable[str], *, insecure: bool) -> bool:
     return bool(reached)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a name, is this machine's alone."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -104,6 +104,21 @@ class Queues(SettingsGroup, title="Queues and sizes of requests"):
     queue_tokens: int = setting(
         1 << 20, "maximum number of tokens that wait for one model", unit="tokens", ge=1, to=_ENGINES
     )
+    queue_bytes: int = setting(
+        1 << 28,
+        "maximum size of the texts that wait for one model that reads them whole",
+        unit="bytes",
+        ge=1,
+        to=_ENGINES,
+    )
+    client_share: float = setting(
+        0.5,
+        "share of a model's queue, in requests and tokens, and of the streams that one connection may take, and, where"
+        " they are known, one token or address of another machine",
+        gt=0,
+        le=1,
+        to=(*_ENGINES, "server.rpc"),
+    )
     max_tokens: int = setting(
         4096,
         "maximum number of tokens in one document",
@@ -127,6 +142,13 @@ class Queues(SettingsGroup, title="Queues and sizes of requests"):
         ge=1,
         le=1 << 24,
         to=("torchscript", "server.models"),
+    )
+    max_sentences: int = setting(
+        4096,
+        "maximum number of sentences in the messages that Smart Reply answers together, each of which it looks up",
+        ge=1,
+        le=1 << 24,
+        to="server.models",
     )
     tensorflow_start_s: float = setting(
         120,

@@ -40,6 +40,14 @@ SWEEP_S = 0.01
 _LONGEST_RETRY_MS = 10_000
 _OK = int(Status.OK)
 
+_IS_FULL = "the model's queue is full"
+_FULL = {
+    int(Admission.QUEUE_FULL): (_IS_FULL, "queue_items"),
+    int(Admission.QUEUE_TOKENS_FULL): (_IS_FULL, "queue_tokens"),
+    int(Admission.QUEUE_BYTES_FULL): (_IS_FULL, "queue_bytes"),
+    int(Admission.SHARE_FULL): ("so many of your requests wait for the model as may", "client_share"),
+}
+
 
 class _Request(Pending[Any]):
     """A request in the engine. When its caller goes away it leaves the queue.
@@ -102,7 +110,9 @@ class Engine:
         if self._closed:
             raise self._refusal(Admission.DRAINING)
         request = _Request(self._native, context.request_id, convert)
-        admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request)
+        client = context.client
+        flow = client.flow if client is not None else 0
+        admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow)
         if admitted < 0:
             raise self._refusal(-admitted)
         request.id = admitted
@@ -182,10 +192,10 @@ class Engine:
         return internal("the model failed on this input; the server's log has the details", request_id)
 
     def _refusal(self, admission: int) -> PredictionError:
-        if admission in (Admission.QUEUE_FULL, Admission.QUEUE_TOKENS_FULL):
+        if admission in _FULL:
+            message, setting = _FULL[admission]
             retry_after_ms = self._rate.milliseconds_for(self._native.stats()["waiting"])
-            setting = "queue_items" if admission == Admission.QUEUE_FULL else "queue_tokens"
-            return overloaded("the model's queue is full", retry_after_ms, setting=setting)
+            return overloaded(message, retry_after_ms, setting=setting)
         if admission == Admission.TOO_LONG:
             return too_large(f"the text has more than {self._max_tokens} tokens", setting="max_tokens")
         if admission == Admission.TOO_MANY_BYTES:

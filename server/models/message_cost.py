@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from server.config import Settings
 
-_TOKEN_BYTES = 16  # about three words: then a batch holds as much work as one of a classifier's
+BYTES_OF_TOKEN = 16  # about three words: then a batch holds as much work as one of a classifier's
 
 
 class MessageCost:
@@ -61,4 +61,4 @@ def _bytes(message: str) -> int:
 
 
 def _tokens(size: int) -> int:
-    return 1 + size // _TOKEN_BYTES
+    return 1 + size // BYTES_OF_TOKEN

@@ -31,7 +31,7 @@ async def label(
     sentences = zero_shot.hypotheses(labels, wanted.hypothesis_template)
     pairs = [(text, sentence) for text in texts for sentence in sentences]
     answers = await answer_all(
-        pairs, lambda pair: model.entail(*pair, truncate, context), "texts", check, group=len(labels)
+        pairs, lambda pair: model.entail(*pair, truncate, context), "texts", check, len(labels), context.client
     )
     of_texts = (answers[first : first + len(labels)] for first in range(0, len(answers), len(labels)))
     return [zero_shot.scores(labels, of_text, bool(multi_label), raw_scores) for of_text in of_texts]
@@ -53,5 +53,5 @@ async def rank(
         requests.append(request)
         return request
 
-    scores = await answer_all(texts, submit, "texts", check)
+    scores = await answer_all(texts, submit, "texts", check, client=context.client)
     return best_texts(scores, [request.tokens for request in requests], wanted.top_n)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from predictor.ttypes import TokenLogprob, ToolCall
 
+    from server.clients import Client
+
 _NOTHING: Mapping[int, float] = MappingProxyType({})
 
 
@@ -22,6 +24,8 @@ class RequestContext(NamedTuple):
     """When its caller stops waiting, on time.monotonic_ns()'s clock."""
     request_id: str | None
     """The caller's own id for the log, if it gave one."""
+    client: Client | None = None
+    """Whose request it is, where it shares with others; None: of nobody, such as a job."""
 
 
 class Reading(NamedTuple):

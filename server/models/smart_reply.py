@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from ext import _smart_reply
-from server.errors import ModelError
+from server.errors import ModelError, too_large
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
-from server.models.message_cost import MessageCost
+from server.models.message_cost import BYTES_OF_TOKEN, MessageCost
 from server.models.smart_reply_engine import read_graph
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from server.models.requests import ReplyFilter, RequestContext
 
 
+_ENDS = re.compile(r"[?.!,]\s|\t")
+"""Where ext/smart_reply/text.h cuts a message."""
+
+
 class SmartReplyModel(EngineModel):
     """One model, which all workers share, behind a queue."""
 
@@ -27,9 +32,10 @@ class SmartReplyModel(EngineModel):
     capabilities = (Capability.REPLY,)
     equal_lengths_only = False
 
-    def __init__(self, native: _smart_reply.SmartReplyEngine, cost: MessageCost) -> None:
+    def __init__(self, native: _smart_reply.SmartReplyEngine, cost: MessageCost, max_sentences: int) -> None:
         super().__init__(Engine(native, cost.max_tokens))
         self._cost = cost
+        self._max_sentences = max_sentences
         self.limits = cost.limits()
         self.details = {
             "input": "texts",
@@ -43,14 +49,23 @@ class SmartReplyModel(EngineModel):
     ) -> Pending[dict[str, float]]:
         """Reply -> score for all messages together, best first."""
         tokens = self._cost.tokens_of(messages)
+        if tokens * BYTES_OF_TOKEN > self._max_sentences:  # a shorter one cannot have so many
+            self._check_sentences(messages)
         return self._engine.submit(messages, reply_filter.max_replies, reply_filter.threshold, tokens, context=context)
+
+    def _check_sentences(self, messages: Sequence[str]) -> None:
+        """Raise TOO_LARGE where there are too many: the work is in them, and not in the bytes."""
+        sentences = sum(1 + len(_ENDS.findall(message)) for message in messages)
+        if sentences > self._max_sentences:
+            what = f"{sentences} sentences, over the limit of {self._max_sentences}"
+            raise too_large(what, setting="max_sentences")
 
 
 async def load(file: _smart_reply.ModelFile, settings: Settings) -> SmartReplyModel:
     """Read the graph and warm it up, off the event loop. Raises ModelError."""
     cost = MessageCost(settings)
     native = await asyncio.to_thread(_native_engine, file, settings, cost)
-    return SmartReplyModel(native, cost)
+    return SmartReplyModel(native, cost, settings.max_sentences)
 
 
 def _native_engine(

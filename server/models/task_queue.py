@@ -72,10 +72,10 @@ class TaskQueue:
         self.times = self._queue.times
         self.drain = self._queue.drain
 
-    def submit(self, payload: Any, tokens: int, lane: int, deadline_ns: int, request: Any) -> int:
+    def submit(self, payload: Any, tokens: int, lane: int, deadline_ns: int, request: Any, flow: int = 0) -> int:
         """The id, or minus the Admission."""
         item = Item(payload, request)
-        request_id = self._queue.submit(item, tokens, lane, deadline_ns, request)
+        request_id = self._queue.submit(item, tokens, lane, deadline_ns, request, flow)
         if request_id >= 0:
             self._items[request_id] = item
         return request_id

@@ -10,6 +10,7 @@ from process.security.visits import VISIT
 from process.timing import TIMES
 from rest_proxy.backend.pool import Pool
 from server.calls import Call, Pending, drive
+from server.clients import CALLING, Client, owner_of
 from server.errors import deadline_exceeded, invalid_argument, presentable
 from server.transport.detect import ForeignBytesError
 
@@ -182,8 +183,11 @@ class HandlerPool(Pool):
         """The handler's coroutine, or one that refuses who calls."""
         function = getattr(self._handler, method.name)
         if self._gate is None:
+            CALLING.client = Client()  # the coroutine is run at once
             return function(*arguments)  # type: ignore[no-any-return]
-        return self._gate.start(self.visit or self._stranger, method.name, function, arguments)
+        visit = self.visit or self._stranger
+        CALLING.client = Client(owner_of(visit, None))
+        return self._gate.start(visit, method.name, function, arguments)
 
     async def _call_of_run(self, run: _Run, method: Method, work: Coroutine[Any, Any, Any], timeout_ms: int) -> Any:
         """The first call of a request: nearly always its only one, and so worth a way without objects of its own."""

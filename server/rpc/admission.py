@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from predictor.ttypes import Lane
 
 from process.options import LANE, REQUEST_ID, TIMEOUT_MS
+from server.clients import CALLING
 from server.errors import (
     ErrorCode,
     PredictionError,
@@ -54,7 +55,7 @@ class Admission:
         now = time.monotonic_ns()
         if options is None:
             timeout_ns = self._timeout_ns if items < 2 else self._timeout_ms_of(items) * 1_000_000
-            context = RequestContext(Lane.INTERACTIVE, now + timeout_ns, None)
+            context = RequestContext(Lane.INTERACTIVE, now + timeout_ns, None, CALLING.client)
             return self._model(capability, None), context
         lane = Lane.INTERACTIVE if options.lane is None else options.lane
         if lane not in Lane._VALUES_TO_NAMES:
@@ -70,7 +71,7 @@ class Admission:
             wrong = REQUEST_ID.wrong(len(request_id)) or ""
             raise invalid_argument(wrong, field=f"options.{REQUEST_ID.name}")
         # As RequestContext(...) does it, in half the time.
-        context = tuple.__new__(RequestContext, (lane, now + timeout_ms * 1_000_000, request_id))
+        context = tuple.__new__(RequestContext, (lane, now + timeout_ms * 1_000_000, request_id, CALLING.client))
         return self._model(capability, options.model), context
 
 

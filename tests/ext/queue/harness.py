@@ -18,9 +18,17 @@ class Harness:
         self.clock = ManualClock()
         self.queue = Queue(self.clock, **settings)
 
-    def submit(self, name: str, tokens: int = 1, lane: int = INTERACTIVE, timeout_ms: int | None = None) -> int:
+    def submit(
+        self,
+        name: str,
+        tokens: int = 1,
+        lane: int = INTERACTIVE,
+        timeout_ms: int | None = None,
+        flow: int = 0,
+        size: int = 0,
+    ) -> int:
         deadline = NEVER if timeout_ms is None else self.clock.now_ns + timeout_ms * MS
-        return self.queue.submit(name, tokens, lane, deadline, name)
+        return self.queue.submit(name, tokens, lane, deadline, name, flow, size)
 
     def take(self) -> list[object]:
         """The next batch's payloads, which are left running; empty if there is none."""

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ext._batching import Admission, BatchPolicy, BulkPacer, ManualClock, Queue, Status
 
 OK, INVALID_ARGUMENT, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
-_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, _, QUEUE_TOKENS_FULL = (-admission for admission in Admission)
+_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, _, QUEUE_TOKENS_FULL, _, _ = (-admission for admission in Admission)
 NEVER = 2**63 - 1
 QUEUE_ITEMS, QUEUE_TOKENS, MAX_TOKENS = 6, 20, 8
 
@@ -322,6 +322,7 @@ class QueueMachine(RuleBasedStateMachine):
         state = {
             "waiting": len(model.waiting()),
             "waiting_tokens": model.waiting_tokens(),
+            "waiting_bytes": 0,
             "running": sum(map(len, model.running.values())),
         }
         assert self.queue.stats() == state | model.counters

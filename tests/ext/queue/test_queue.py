@@ -10,7 +10,7 @@ from ext._batching import Admission, Status
 from tests.ext.queue.harness import BULK, INTERACTIVE, NEVER, Harness
 
 OK, INVALID_ARGUMENT, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
-_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, _, QUEUE_TOKENS_FULL = (-admission for admission in Admission)
+_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, _, QUEUE_TOKENS_FULL, _, _ = (-admission for admission in Admission)
 
 
 # ------------------------------------------------------------------------------------------------------- admission

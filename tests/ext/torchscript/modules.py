@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.gate import Gate
 
 OK, INVALID_ARGUMENT, _, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL = Status
-_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, TOO_MANY_BYTES, _ = (-admission for admission in Admission)
+_, QUEUE_FULL, TOO_LONG, DEADLINE_PASSED, DRAINING, TOO_MANY_BYTES, *_ = (-admission for admission in Admission)
 INTERACTIVE, BULK = Lane
 NEVER = 2**63 - 1
 MS = 1_000_000

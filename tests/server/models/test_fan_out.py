@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from server.calls import Pending, drive
+from server.clients import WINDOW, Client
 from server.errors import ErrorCode, PredictionError, deadline_exceeded, internal, overloaded
 from server.models import fan_out as many
-from server.models.fan_out import WINDOW, answer_all
+from server.models.fan_out import answer_all
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +49,10 @@ class SmallQueue:
 class Answer:
     """One call of answer_all."""
 
-    def __init__(self, items: list[str], queue: SmallQueue) -> None:
+    def __init__(self, items: list[str], queue: SmallQueue, client: Client | None = None) -> None:
         self.results: Any = None
         self.error: Any = None
-        self.call = drive(answer_all(items, queue.submit, "docs"), self._done)
+        self.call = drive(answer_all(items, queue.submit, "docs", client=client), self._done)
 
     def _done(self, results: Any, error: BaseException | None) -> None:
         self.results, self.error = results, error
@@ -158,3 +159,58 @@ async def test_others_have_their_turn_while_much_is_submitted(monkeypatch: pytes
     for name in names(5):
         queue.answer(name)
     assert answer.results == ["D0", "D1", "D2", "D3", "D4"]
+
+
+def lists(count: int, size: int) -> list[list[str]]:
+    return [[f"{letter}{number}" for number in range(size)] for letter in "abcdefgh"[:count]]
+
+
+def test_all_lists_of_one_client_share_a_window_and_are_answered_in_turn() -> None:
+    queue, client = SmallQueue(), Client()
+    asked = lists(4, WINDOW)
+    answers = [Answer(items, queue, client) for items in asked]
+    assert set(queue.waiting) == set(asked[0])
+    ended = []
+    while queue.waiting:
+        queue.answer(next(iter(queue.waiting)))
+        ended += [index for index, answer in enumerate(answers) if answer.results is not None and index not in ended]
+    assert ended == [0, 1, 2, 3]
+    assert [answer.results for answer in answers] == [[item.upper() for item in items] for items in asked]
+    assert queue.most == WINDOW
+
+
+def test_lists_of_others_have_windows_of_their_own() -> None:
+    queue = SmallQueue()
+    for items in lists(3, WINDOW):
+        Answer(items, queue, Client())
+    assert len(queue.waiting) == 3 * WINDOW
+
+
+def test_a_list_that_fails_or_is_cancelled_lets_the_next_one_in() -> None:
+    queue, client = SmallQueue(), Client()
+    first, second, third = (Answer(items, queue, client) for items in lists(3, WINDOW))
+    queue.fail("a0", internal("broken"))
+    assert first.error is not None
+    assert "b0" in queue.waiting
+    second.call.cancel()
+    assert "c0" in queue.waiting
+    for item in [item for item in queue.waiting if item[0] == "c"]:
+        queue.answer(item)
+    assert len(third.results) == WINDOW
+
+
+def test_a_list_waits_for_its_clients_others_where_the_queue_has_no_room() -> None:
+    queue, client = SmallQueue(room=2), Client()
+    first, second = (Answer(items, queue, client) for items in lists(2, 4))
+    while queue.waiting:
+        queue.answer(next(iter(queue.waiting)))
+    assert (first.results, second.results) == (["A0", "A1", "A2", "A3"], ["B0", "B1", "B2", "B3"])
+
+
+def test_nothing_goes_on_of_a_client_that_is_gone() -> None:
+    queue, client = SmallQueue(), Client()
+    first, second = (Answer(items, queue, client) for items in lists(2, WINDOW))
+    for call in (first.call, second.call):  # as a connection that is lost does
+        client.leave_for_good()
+        call.cancel()
+    assert not [item for item in queue.waiting if item[0] == "b"]
