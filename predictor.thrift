@@ -715,7 +715,10 @@ service Predictor {
   Generation generate(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
       throws (1: PredictionError failure),
 
-  /** Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms. */
+  /**
+   * Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms, and soon after all
+   * connections are closed that it was begun and read by (setting stream_orphan_s).
+   */
   string generate_begin(1: string prompt, 2: GenerationOptions generation_options, 3: RequestOptions options)
       throws (1: PredictionError failure),
 

@@ -227,7 +227,8 @@ class Iface(object):
 
     def generate_begin(self, prompt, generation_options, options):
         """
-        Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms.
+        Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms, and soon after all
+        connections are closed that it was begun and read by (setting stream_orphan_s).
 
         Parameters:
          - prompt
@@ -1088,7 +1089,8 @@ class Client(Iface):
 
     def generate_begin(self, prompt, generation_options, options):
         """
-        Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms.
+        Starts a streamed text and gives its id. A stream that nobody reads is cancelled after timeout_ms, and soon after all
+        connections are closed that it was begun and read by (setting stream_orphan_s).
 
         Parameters:
          - prompt

@@ -146,3 +146,11 @@ class Generation(SettingsGroup, title="Generation of text"):
     streams: int = setting(
         1024, "maximum number of streamed texts that are not yet read to their end", ge=1, to="server.rpc"
     )
+    stream_orphan_s: float = setting(
+        5,
+        "time after which a streamed text ends whose connections are all closed, unless another one reads it",
+        unit="s",
+        ge=0,
+        le=3600,
+        to="server.rpc",
+    )

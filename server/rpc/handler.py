@@ -37,6 +37,7 @@ from predictor.ttypes import (
 
 from process.options import PROMPT_LOGPROBS, PROMPT_TOKEN_IDS
 from server.batch.jobs import NoJobs
+from server.clients import CALLING
 from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument, unavailable
 from server.hub.errors import HubUnavailableError
 from server.models import call_options as read
@@ -57,6 +58,7 @@ from server.models.fan_out import answer_all
 from server.models.registry import check_name
 from server.models.requests import ITS_OWN_SCORES
 from server.models.sampling import CONTRACT, FIELD, sampling_of
+from server.models.shown import without_folders
 from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
 from server.rpc.admission import Admission, explained
 from server.rpc.model_root import ModelRoot
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 
     from server.batch.jobs import Jobs
     from server.calls import Pending
+    from server.clients import Client
     from server.config import Settings
     from server.models.model import Model
     from server.models.registry import Registry
@@ -113,7 +116,7 @@ class Handler:
         self._checks = Checks(registry)
         self._server_status = server_status
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.streams = Streams(settings.streams)
+        self.streams = Streams(settings.streams, settings.client_share, settings.stream_orphan_s)
 
     # ------------------------------------------------------------------------------------------------------ predictions
 
@@ -131,7 +134,9 @@ class Handler:
         model, context = self._admit(_CLASSIFY, options, len(docs))
         require_fit(len(docs), len(docs) * scores_bytes(model.labels), self._max_answer_bytes, "docs")
         check = self._checks.scores(model, context, self._size_of_scores(model))
-        return await _each(docs, lambda doc: model.predict(doc, ITS_OWN_SCORES, context), check, "docs", options)
+        return await _each(
+            docs, lambda doc: model.predict(doc, ITS_OWN_SCORES, context), check, "docs", options, context.client
+        )
 
     async def classify(
         self, texts: list[str], options: RequestOptions | None, classify_options: ClassifyOptions | None
@@ -151,6 +156,7 @@ class Handler:
                 self._checks.scores(model, context, self._size_of_scores(model)),
                 "texts",
                 options,
+                context.client,
             )
         return [best_labels(scores, wanted.top_k) for scores in answers]
 
@@ -173,7 +179,7 @@ class Handler:
         model, context = self._admit(_CLASSIFY_TOKENS, options, len(texts))
         check = self._checks.entities(model, context, AnswerSize(self._max_answer_bytes))
         answers = await _each(
-            texts, lambda text: model.classify_tokens(text, tagging, context), check, "texts", options
+            texts, lambda text: model.classify_tokens(text, tagging, context), check, "texts", options, context.client
         )
         return [[Entity(*entity) for entity in found] for found in answers]
 
@@ -206,7 +212,9 @@ class Handler:
         chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options, len(messages))
         check = self._checks.scores(model, context, AnswerSize(self._max_answer_bytes))
-        return await _each(messages, lambda text: model.reply([text], chosen, context), check, "messages", options)
+        return await _each(
+            messages, lambda text: model.reply([text], chosen, context), check, "messages", options, context.client
+        )
 
     async def reply_conversation(
         self, messages: list[str], options: RequestOptions | None, reply_options: ReplyOptions | None
@@ -242,7 +250,9 @@ class Handler:
         size = len(texts) * (LIST_BYTES + shape.row_numbers(model.dimensions) * DOUBLE_BYTES)
         require_fit(len(texts), size, self._max_answer_bytes, "texts", "vectors", "; embed_matrix takes half as many")
         check = self._checks.vector(model, context)
-        vectors = await _each(texts, lambda text: model.embed(text, reading, context), check, "texts", options)
+        vectors = await _each(
+            texts, lambda text: model.embed(text, reading, context), check, "texts", options, context.client
+        )
         return [numbers(vector, shape) for vector in vectors]
 
     async def embed_matrix(
@@ -260,7 +270,7 @@ class Handler:
             requests.append(request)
             return request
 
-        vectors = await _each(texts, submit, self._checks.vector(model, context), "texts", options)
+        vectors = await _each(texts, submit, self._checks.vector(model, context), "texts", options, context.client)
         return matrix(vectors, _tokens(requests), shape)
 
     async def embed_ids(
@@ -276,7 +286,7 @@ class Handler:
             requests.append(request)
             return request
 
-        vectors = await _each(ids, submit, self._checks.vector(model, context), "ids", options)
+        vectors = await _each(ids, submit, self._checks.vector(model, context), "ids", options, context.client)
         return matrix(vectors, _tokens(requests), shape)
 
     async def embed_tokens(
@@ -287,7 +297,9 @@ class Handler:
         columns = model.dimensions
         share = shape.row_bytes(columns) / (columns * FLOAT_BYTES)
         check = self._checks.vector(model, context, AnswerSize(self._max_answer_bytes, share))
-        answers = await _each(texts, lambda text: model.embed_tokens(text, reading, context), check, "texts", options)
+        answers = await _each(
+            texts, lambda text: model.embed_tokens(text, reading, context), check, "texts", options, context.client
+        )
         return [matrix([vectors], None, shape, columns) for vectors in answers]
 
     async def embed_sparse(
@@ -297,7 +309,9 @@ class Handler:
         reading, form = read.reading(sparse_options, model, "sparse_options"), read.sparse_form(sparse_options)
         share = (_SPARSE_BYTES + form.tokens * _TOKEN_BYTES) / SPARSE.itemsize
         check = self._checks.sparse(model, context, AnswerSize(self._max_answer_bytes, share))
-        answers = await _each(texts, lambda text: model.embed_sparse(text, reading, context), check, "texts", options)
+        answers = await _each(
+            texts, lambda text: model.embed_sparse(text, reading, context), check, "texts", options, context.client
+        )
         token_of = model.token_of if form.tokens else None
         return [sparse(pairs, form.max_active_dims, token_of) for pairs in answers]
 
@@ -369,7 +383,7 @@ class Handler:
         tokens = await model.prompt_tokens(prompt, sampling)
         sampling = await model.formed(sampling)
         given = None if sampling.prompt_token_ids is None else await model.prompt_text(tokens)
-        return self.streams.begin(text, context.deadline_ns, given)
+        return self.streams.begin(text, context.deadline_ns, given, context.client)
 
     async def chat(
         self,
@@ -411,7 +425,7 @@ class Handler:
 
         prompt = await _explained(model.chat_prompt(conversation, context), "messages", options)
         sampling = await model.formed(sampling)
-        return self.streams.begin(answer, context.deadline_ns)
+        return self.streams.begin(answer, context.deadline_ns, client=context.client)
 
     async def chat_prompt(
         self, messages: list[ChatMessage], options: RequestOptions | None, chat_options: ChatOptions | None
@@ -421,7 +435,7 @@ class Handler:
         return ChatPrompt(*await _explained(model.chat_text(conversation, context), "messages", options))
 
     async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
-        return await self.streams.next(stream_id, wait_ms)
+        return await self.streams.next(stream_id, wait_ms, CALLING.client)
 
     async def generate_cancel(self, stream_id: str) -> None:
         self.streams.cancel(stream_id)
@@ -459,7 +473,7 @@ class Handler:
         except HubUnavailableError as error:
             raise unavailable(str(error)) from None
         except ModelError as error:
-            raise invalid_argument(str(error), field="location") from None
+            raise invalid_argument(without_folders(str(error), allowed), field="location") from None
 
     async def unload_model(self, name: str) -> None:
         self._model_root.require_on()
@@ -478,8 +492,13 @@ class Handler:
         """Run in a task of its own, which goes on when the caller goes away."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return await task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # who waited for it may have gone: then nobody else asks, and asyncio would log it
 
 
 def _of_answer(options: GenerationOptions | None, model: Model) -> Sampling:
@@ -502,9 +521,10 @@ async def _each(
     check: Callable[[T], object],
     field: str,
     options: RequestOptions | None,
+    client: Client | None,
 ) -> list[T]:
     """What the model answers for each item of the argument `field`. Raises PredictionError."""
-    return await _explained(answer_all(items, submit, field, check), field, options)
+    return await _explained(answer_all(items, submit, field, check, client=client), field, options)
 
 
 async def _explained(answers: Awaitable[T], field: str, options: RequestOptions | None) -> T:

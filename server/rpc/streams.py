@@ -14,11 +14,12 @@ from server.calls import Pending, drive
 from server.errors import invalid_argument, not_found, overloaded, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Sequence
 
     from predictor.ttypes import TokenLogprob, ToolCall
 
     from server.calls import Call
+    from server.clients import Client
     from server.models.requests import ChatAnswer, Generated, Scores
 
     Listener = Callable[..., object]
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _RETRY_MS = 1000
 _SHOWN = 128
+_EARLY_S = 0.01  # by so much the loop's timers may be early
 
 
 class _Stream:
@@ -35,7 +37,7 @@ class _Stream:
     __slots__ = (
         *("_call", "_error", "_finish_reason", "_parts", "_prompt", "_prompt_tokens", "_tokens", "_tool_calls"),
         *("_prompt_scores", "_scores"),
-        *("last_read_ns", "timeout_ns", "waiter"),
+        *("account", "clients", "deserted_ns", "last_read_ns", "timeout_ns", "waiter"),
     )
 
     def __init__(self, timeout_ns: int, prompt: str | None = None) -> None:
@@ -53,6 +55,10 @@ class _Stream:
         self.waiter: Pending[None] | None = None
         self.timeout_ns = timeout_ns
         self.last_read_ns = time.monotonic_ns()
+        self.account: Hashable = None
+        self.deserted_ns = 0
+        self.clients: set[Client] | None = None
+        """The connections that it was begun and read by, as far as they are open; None: it needs none."""
 
     def start(self, text: Coroutine[Any, Any, Ended]) -> None:
         """Run `text`, up to its first wait. Raises what it raises up to there."""
@@ -136,11 +142,19 @@ class _Stream:
 
 
 class Streams:
-    """The streams of a server, at most `max_streams`; belongs to the event loop."""
+    """The streams of a server, at most `max_streams`, and of one account that `share` of them at most.
 
-    def __init__(self, max_streams: int) -> None:
+    One ends that nobody reads, and `orphan_s` after all connections are closed that it was begun and read by: a proxy
+    may use another connection for each call. Belongs to the event loop.
+    """
+
+    def __init__(self, max_streams: int, share: float = 1.0, orphan_s: float = 0.0) -> None:
         self._max_streams = max_streams
+        self._most_of_one = max(1, int(max_streams * share))
+        self._orphan_s = orphan_s
         self._streams: dict[str, _Stream] = {}
+        self._of_account: dict[Hashable, int] = {}
+        self._of_client: dict[Client, set[str]] = {}
         self._draining = False
 
     def __len__(self) -> int:
@@ -151,6 +165,7 @@ class Streams:
         generate: Callable[[Listener], Coroutine[Any, Any, Ended]],
         deadline_ns: int,
         prompt: str | None = None,
+        client: Client | None = None,
     ) -> str:
         """The id of a new stream of what `generate(on_text)` gives. The first chunk has `prompt`.
 
@@ -160,20 +175,31 @@ class Streams:
             raise unavailable("the server is draining", _RETRY_MS)
         if len(self._streams) >= self._max_streams:
             raise overloaded(f"there are {self._max_streams} streams", _RETRY_MS, setting="streams")
+        account = client.account if client is not None else None
+        if account is not None and self._of_account.get(account, 0) >= self._most_of_one:
+            raise overloaded(f"you have {self._most_of_one} streams", _RETRY_MS, setting="client_share")
         stream = _Stream(max(0, deadline_ns - time.monotonic_ns()), prompt)
         stream.start(generate(stream.on_text))
         stream_id = secrets.token_urlsafe(16)
         self._streams[stream_id] = stream
+        if account is not None:
+            stream.account = account
+            self._of_account[account] = self._of_account.get(account, 0) + 1
+        if client is not None and client.is_connected:
+            stream.clients = set()
+            self._use(stream_id, stream, client)
         self._watch(stream_id, stream.timeout_ns)
         return stream_id
 
-    async def next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
+    async def next(self, stream_id: str, wait_ms: int, client: Client | None = None) -> GenerationChunk:
         """What the text has grown by; waits for it up to `wait_ms`. Raises PredictionError."""
         stream = self._stream(stream_id)
         if wrong := WAIT_MS.wrong(wait_ms):
             raise invalid_argument(wrong, field=WAIT_MS.name)
         if stream.waiter is not None:
             raise invalid_argument("another call waits for this stream", field="stream_id")
+        if client is not None and stream.clients is not None and client not in stream.clients:
+            self._use(stream_id, stream, client)
         stream.last_read_ns = time.monotonic_ns()
         if wait_ms and not stream.has_news:
             await self._news(stream, wait_ms)
@@ -181,16 +207,16 @@ class Streams:
         try:
             chunk = stream.take()
         except BaseException:
-            self._streams.pop(stream_id, None)
+            self._forget(stream_id)
             raise
         if chunk.finish_reason is not None:
-            self._streams.pop(stream_id, None)
+            self._forget(stream_id)
         return chunk
 
     def cancel(self, stream_id: str) -> None:
         """Stop a stream and forget it. Raises NOT_FOUND."""
         stream = self._stream(stream_id)
-        del self._streams[stream_id]
+        self._forget(stream_id)
         stream.cancel()
 
     async def drain(self, timeout_s: float) -> None:
@@ -207,6 +233,48 @@ class Streams:
         if stream is None:
             raise not_found(f"no stream has the id {stream_id[:_SHOWN]!r}", field="stream_id")
         return stream
+
+    def _forget(self, stream_id: str) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return
+        if stream.account is not None:
+            left = self._of_account[stream.account] - 1
+            if left:
+                self._of_account[stream.account] = left
+            else:
+                del self._of_account[stream.account]
+        for client in stream.clients or ():
+            self._of_client[client].discard(stream_id)
+
+    def _use(self, stream_id: str, stream: _Stream, client: Client) -> None:
+        """The stream is begun or read by this client."""
+        assert stream.clients is not None
+        if not client.is_connected:
+            for used in stream.clients:
+                self._of_client[used].discard(stream_id)
+            stream.clients = None
+            return
+        stream.clients.add(client)
+        client.on_gone = self._gone
+        self._of_client.setdefault(client, set()).add(stream_id)
+
+    def _gone(self, client: Client) -> None:
+        """A connection is closed. Its streams end soon, but those that others read."""
+        for stream_id in self._of_client.pop(client, ()):
+            stream = self._streams[stream_id]
+            assert stream.clients is not None
+            stream.clients.discard(client)
+            if not stream.clients:
+                stream.deserted_ns = time.monotonic_ns()
+                asyncio.get_running_loop().call_later(self._orphan_s, self._end_orphan, stream_id)
+
+    def _end_orphan(self, stream_id: str) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.clients is None or stream.clients:
+            return
+        if time.monotonic_ns() - stream.deserted_ns >= (self._orphan_s - _EARLY_S) * 1e9:  # else another look follows
+            self.cancel(stream_id)
 
     async def _news(self, stream: _Stream, wait_ms: int) -> None:
         """Return when the stream has something to tell, or the time is over."""

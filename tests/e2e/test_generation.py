@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[Service]:
-    with Service(folder, "--no-rest", "--streams=20") as running:
+    with Service(folder, "--no-rest", "--streams=20", "--client-share=1") as running:
         yield running
 
 

@@ -10,6 +10,7 @@ import pytest
 from predictor.ttypes import FinishReason
 
 from server.calls import Pending, drive
+from server.clients import Client
 from server.errors import ErrorCode, PredictionError, internal
 from server.models.requests import NO_SCORES, Generated
 from server.rpc.streams import Streams
@@ -155,3 +156,89 @@ async def test_draining(monkeypatch: pytest.MonkeyPatch) -> None:
     await draining
     assert left.abandoned
     assert len(streams) == 0
+
+
+def connection(owner: str | None = None) -> Client:
+    return Client(owner, is_connected=True)
+
+
+async def until_abandoned(writer: Writer) -> None:
+    async with asyncio.timeout(60):
+        while not writer.abandoned:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def begun_by(streams: Streams, client: Client) -> tuple[str, Writer]:
+    writer = Writer()
+    return streams.begin(writer.generate, time.monotonic_ns() + 60 * SECOND_NS, client=client), writer
+
+
+async def test_a_stream_ends_soon_after_its_connection() -> None:
+    streams, client = Streams(4, orphan_s=0.01), connection()
+    stream, writer = begun_by(streams, client)
+    client.leave_for_good()
+    await until_abandoned(writer)
+    assert (await error_of(streams.next(stream, 0))).code == ErrorCode.NOT_FOUND
+    assert len(streams) == 0
+
+
+async def test_a_stream_lives_as_long_as_one_of_the_connections_that_read_it() -> None:
+    """A proxy's pool uses any of its connections for a call, and closes those that it does not need."""
+    streams, first, second = Streams(4, orphan_s=0.01), connection(), connection()
+    stream, writer = begun_by(streams, first)
+    await streams.next(stream, 0, second)
+    first.leave_for_good()
+    await asyncio.sleep(0.05)
+    writer.say("still here", 2, NO_SCORES)
+    assert (await streams.next(stream, 0, second)).text == "still here"
+    second.leave_for_good()
+    await until_abandoned(writer)
+
+
+async def test_another_connection_may_go_on_for_a_while_with_a_stream_that_has_lost_its_own() -> None:
+    streams, first, second = Streams(4, orphan_s=60), connection(), connection()
+    stream, writer = begun_by(streams, first)
+    first.leave_for_good()
+    writer.say("still here", 2, NO_SCORES)
+    assert (await streams.next(stream, 0, second)).text == "still here"
+    second.leave_for_good()
+    assert not writer.abandoned
+    await streams.drain(0)
+
+
+async def test_who_has_no_connection_reads_on_without() -> None:
+    streams, first = Streams(4, orphan_s=0), connection()
+    stream, writer = begun_by(streams, first)
+    await streams.next(stream, 0, Client(account="messages"))
+    first.leave_for_good()
+    await asyncio.sleep(0.02)
+    assert not writer.abandoned
+    assert (await streams.next(stream, 0)).text == ""
+
+
+async def test_one_connection_has_a_share_of_the_streams() -> None:
+    streams, greedy, other = Streams(4, share=0.5), connection(), connection()
+    first, _ = begun_by(streams, greedy)
+    begun_by(streams, greedy)
+    with pytest.raises(PredictionError, match="setting client_share") as caught:
+        begun_by(streams, greedy)
+    assert (caught.value.code, caught.value.retry_after_ms) == (ErrorCode.OVERLOADED, 1000)
+    begun_by(streams, other)
+    streams.cancel(first)
+    begun_by(streams, greedy)
+
+
+async def test_connections_of_one_owner_share_and_so_do_messages_without_one() -> None:
+    for clients in ([connection("token"), connection("token")], [Client(account="messages")] * 2):
+        streams = Streams(2, share=0.5)
+        begun_by(streams, clients[0])
+        with pytest.raises(PredictionError, match="setting client_share"):
+            begun_by(streams, clients[1])
+        begun_by(streams, connection("other"))
+
+
+async def test_streams_over_http_are_counted_where_they_are_begun() -> None:
+    streams = Streams(2, share=0.5)
+    begun_by(streams, Client())
+    begun_by(streams, Client())
+    assert len(streams) == 2
