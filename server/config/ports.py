@@ -91,6 +91,28 @@ class Limits(SettingsGroup, title="Limits of the Thrift port"):
         le=MAX_BYTES,
         to=("server.transport", "server.rpc"),
     )
+    call_bytes: int = setting(
+        64 << 20,
+        "maximum size of the messages of the calls in progress on one connection; while there are more, it is not read",
+        unit="bytes",
+        ge=1024,
+        to="server.transport",
+    )
+    held_bytes: int = setting(
+        512 << 20,
+        "maximum size of all messages of calls in progress, and of those that have come in part, on all connections;"
+        " what is over it and over 64 KiB is answered with OVERLOADED, the largest part of a message first",
+        unit="bytes",
+        ge=1 << 20,
+        to="server.transport",
+    )
+    inflate_ratio: int = setting(
+        100,
+        "maximum size of a message that came compressed, as a multiple of what came; up to 1 MiB it may always have",
+        ge=1,
+        le=2000,
+        to="server.transport",
+    )
     string_bytes: int = setting(
         MESSAGE_BYTES, "maximum size of one string", unit="bytes", ge=1, le=MAX_BYTES, to="server.transport"
     )
@@ -102,7 +124,10 @@ class Limits(SettingsGroup, title="Limits of the Thrift port"):
         to="server.transport",
     )
     message_fields: int = setting(
-        10_000, "maximum number of fields in the structs of one message", ge=1, to="server.transport"
+        10_000,
+        "maximum number of fields in the structs of one message, and of values in fields that nobody knows",
+        ge=1,
+        to="server.transport",
     )
     nesting: int = setting(
         32,

@@ -7,12 +7,14 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from process.security.addresses import address_of
-from server.errors import over_rate
+from process.security.addresses import address_of, counted
+from server.clients import CALLING, Client, owner_of
+from server.errors import over_rate, overloaded
 from server.transport.detect import ForeignBytesError
 from server.transport.drain import Drain
 from server.transport.exchange import Exchange
 from server.transport.flow_control import FlowControl
+from server.transport.held import LARGE_BYTES, SMALL_BYTES
 from server.transport.idle_watch import IdleWatch, Overdue
 from server.transport.reader import MORE, Reader, StreamLostError
 from server.transport.turn_away import PATIENCE_S, TurnAway
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from server.transport.endpoint import Endpoint
     from server.transport.frames import Wrap
     from server.transport.methods import Answer, Method
+
+_TURN_S = 0.002
+"""Seconds for which one connection's messages are read without a look at the others'."""
+
+_RETRY_MS = 1000
 
 
 class Connection(asyncio.Protocol):
@@ -41,9 +48,18 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
         self._visits = self._reader.visits
         self._max_calls = endpoint.limits.pipelined_calls
+        self._max_bytes = endpoint.limits.call_bytes
+        self._loop = asyncio.get_running_loop()
         self._exchanges: deque[Exchange] = deque()
         self._output: list[bytes] = []
         self._messages = 0
+        self._bytes = 0  # of messages of calls in progress, small ones aside
+        self._reading = 0  # bytes of what is being read
+        self._partial = 0  # bytes of a message of which a part has come
+        self._turn_ends = 0.0
+        self._newest: Exchange | None = None  # of the message that was read last
+        self._client: Client | None = None
+        self._clients_by_token: dict[str, Client] = {}
         self._idle_watch = IdleWatch(endpoint.limits, asyncio.get_running_loop().time())
 
     # ----------------------------------------------------------------------------------------- called by the event loop
@@ -82,6 +98,14 @@ class Connection(asyncio.Protocol):
             if exchange.runs:
                 self._endpoint.counters.abandoned_calls += 1
                 exchange.abandon()
+        held = self._endpoint.held
+        held.calls(-self._bytes)
+        held.part(self, self._partial, 0)
+        self._bytes = self._partial = 0
+        if self._client is not None:
+            self._client.leave_for_good()
+        for client in self._clients_by_token.values():
+            client.leave_for_good()
         self._endpoint.dismiss(self)
 
     def pause_writing(self) -> None:
@@ -104,6 +128,7 @@ class Connection(asyncio.Protocol):
             self._flow.hold_more(data)
         elif self._reader.partial:
             joined = self._reader.join(data)
+            self._note_part()
             if joined is not None:
                 self._read(joined, 0)
         else:
@@ -116,18 +141,28 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes, position: int) -> None:
         """Take message after message from `data` while there is a whole one and calls may be started."""
         size = len(data)
+        self._reading = size - position
         flow = self._flow
+        self._turn_ends = 0.0
         try:
             while position < size:
-                if len(self._exchanges) + len(self._output) >= self._max_calls or not flow.peer_reads:
+                calls = len(self._exchanges) + len(self._output)
+                if calls >= self._max_calls or self._bytes > self._max_bytes or not flow.peer_reads:
                     flow.hold(data, position)
                     return
                 after = self._reader.take(data, position)
                 if after == MORE:
                     self._reader.keep(data, position)
+                    self._note_part()
                     return
                 self._messages += 1
+                if after - position > SMALL_BYTES or self._reader.inflated:
+                    self._note_call(after - position)
                 position = after
+                if position < size and self._turn_is_over():
+                    flow.hold(data, position)
+                    self._loop.call_soon(self._go_on)
+                    return
         except ForeignBytesError as error:
             self._endpoint.counters.bad_messages += 1
             first = data[position : position + 16]
@@ -141,24 +176,83 @@ class Connection(asyncio.Protocol):
             self._endpoint.log.error("connection failed", peer=self.peer(), exc_info=True)
             self._transport.abort()
 
+    def _turn_is_over(self) -> bool:
+        """Whether messages of this connection have been read for so long that it is others' turn."""
+        now = self._loop.time()
+        if self._turn_ends == 0.0:
+            self._turn_ends = now + _TURN_S
+        return now > self._turn_ends
+
+    def _go_on(self) -> None:
+        """Another turn."""
+        if not self._transport.is_closing():
+            self._resume()
+
+    def _note_call(self, size: int) -> None:
+        """Count the message that was read last, if its call is in progress."""
+        size += self._reader.inflated
+        self._reader.inflated = 0
+        exchange, self._newest = self._newest, None
+        if exchange is not None and not exchange.answered:
+            exchange.size = size
+            self._bytes += size
+            self._endpoint.held.calls(size)
+
+    def _note_part(self) -> None:
+        """Count what is there of a message whose rest is still coming."""
+        size = self._reader.kept
+        if size != self._partial:
+            before, self._partial = self._partial, size
+            self._endpoint.held.part(self, before, size)
+
+    def drop_part(self) -> None:
+        """Too much is held of messages whose rest is still coming, and most of it here: refuse this one."""
+        error = overloaded("too many large messages are on their way", _RETRY_MS, setting="held_bytes")
+        if not self._reader.give_up(error):
+            self.end()
+        self._note_part()
+
     def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Start a call."""
         rates = self._endpoint.rates
         if rates is not None and (wait_s := rates.take(self.address)) > 0:
             self.refuse(over_rate(rates.rate, wait_s), codec, envelope, wrap)
             return
+        if self._reading > LARGE_BYTES and self._endpoint.held.is_full:
+            error = overloaded("too many large messages wait for their answers", _RETRY_MS, setting="held_bytes")
+            self.refuse(error, codec, envelope, wrap)
+            return
         exchange = Exchange(method, codec, envelope, wrap, self._answered, self._endpoint.log)
         self._exchanges.append(exchange)
         self._endpoint.counters.calls += 1
+        CALLING.client = self._client_now()
         gate = self._endpoint.gate
         if gate is None:
             work = method.handler(*values)
         else:
             work = gate.start(self._visits.now, method.method, method.handler, values)
         exchange.begin(work)
+        CALLING.client = None
+        self._newest = exchange
+
+    def _client_now(self) -> Client:
+        """Whose call it is: the connection's, or, where a message's header has a token, that token's."""
+        visit = self._visits.now if self._endpoint.gate is not None else None
+        if visit is not None and visit is not self._visits.usual:
+            name = visit.caller.grant.name if visit.caller is not None else None
+            if name is not None:
+                known = self._clients_by_token.get(name)
+                if known is None:
+                    known = self._clients_by_token[name] = Client(owner_of(visit, None), is_connected=True)
+                return known
+        if self._client is None:
+            address = counted(self.proxied_peer) if self.proxied_peer is not None else self.address
+            self._client = Client(owner_of(visit, address), is_connected=True)
+        return self._client
 
     def refuse(self, error: Answer, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """Answer a message with an error, in its turn."""
+        self._newest = None
         self._endpoint.counters.bad_messages += 1
         method = self._endpoint.methods.get(envelope[0])
         exchange = Exchange(method, codec, envelope, wrap, self._answered, self._endpoint.log)
@@ -169,6 +263,10 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, exchange: Exchange) -> None:
         """Write the answers whose turn it is, now that `exchange` has one."""
+        if exchange.size:
+            self._bytes -= exchange.size
+            self._endpoint.held.calls(-exchange.size)
+            exchange.size = 0
         exchanges = self._exchanges
         if not exchanges or exchanges[0] is not exchange:
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from process.security.addresses import ConnectionCounts
 from server.transport.counters import Counters
 from server.transport.decoder import Decoder
+from server.transport.held import Held
 from server.transport.turn_away import MOST
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Endpoint:
         self.limits = limits
         self.log = log
         self.counters = Counters()
+        self.held = Held(limits.held_bytes)
         self.decoder = Decoder(limits)
         self.connections: set[OpenConnection] = set()
         self.turned_away: set[OpenConnection] = set()

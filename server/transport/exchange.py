@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Exchange(Call):
     """One call in progress. `answer` counts once `answered` is true; a oneway call's is empty."""
 
-    __slots__ = ("_codec", "_envelope", "_log", "_method", "_on_answer", "_wrap", "answer", "answered")
+    __slots__ = ("_codec", "_envelope", "_log", "_method", "_on_answer", "_wrap", "answer", "answered", "size")
 
     def __init__(
         self,
@@ -37,6 +37,8 @@ class Exchange(Call):
         self.answer = b""
         self.answered = False
         self._coroutine = None
+        self.size = 0
+        """Bytes of the message, where they are counted."""
         self._method = method
         self._codec = codec
         self._envelope = envelope

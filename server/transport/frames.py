@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from thrift.Thrift import TApplicationException
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID, THeaderTransport
-from thrift.transport.TTransport import TMemoryBuffer
+from thrift.transport.TTransport import TMemoryBuffer, TTransportException
 
 from server.config import MAX_BYTES
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _FIXED = 14  # bytes before what varies: two lengths, magic, flags, sequence id
 _MAX_BYTES = 1 << 14  # of what varies: transforms and key-value pairs, which Python reads one by one
+
+_ALWAYS_INFLATED = 1 << 20
+"""Bytes to which a message may grow, however small it came: to inflate so many takes some milliseconds."""
 
 _JSON = 1
 """Of the JSON protocol in C++ (T_JSON_PROTOCOL); the thrift package has no name for it."""
@@ -46,8 +49,8 @@ class HeaderFrame(THeaderTransport):  # type: ignore[misc]  # the thrift package
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(TMemoryBuffer(), (THeaderClientType.HEADERS,))
+        self._limits = limits
         self.set_max_frame_size(MAX_BYTES - 1)
-        self.set_max_decompressed_size(limits.message_bytes)
 
     def unwrap(self, frame: bytes) -> bytes:
         """The message in `frame`, which begins with its length. Raises TApplicationException when there is none."""
@@ -78,8 +81,23 @@ class HeaderFrame(THeaderTransport):  # type: ignore[misc]  # the thrift package
         self._transport = TMemoryBuffer(struct.pack("!I", end - 4) + frame[4:end])
         self.readFrame(0)
         message = frame[end:]
-        for transform in self._write_transforms:
-            message = super()._apply_read_transform(transform, message)
+        if not self._write_transforms:
+            return message
+        limits = self._limits
+        most = max(_ALWAYS_INFLATED, limits.inflate_ratio * len(message))
+        self.set_max_decompressed_size(min(most, limits.message_bytes))
+        try:
+            for transform in self._write_transforms:
+                message = super()._apply_read_transform(transform, message)
+        except TTransportException as error:
+            if error.type != TTransportException.SIZE_LIMIT:
+                raise
+            if most < limits.message_bytes:
+                reason = f"the message grows to over {most} bytes, {limits.inflate_ratio} times its size or 1 MiB"
+                raise ValueError(f"{reason} (setting inflate_ratio)") from None
+            raise ValueError(
+                f"the message grows to over {limits.message_bytes} bytes (setting message_bytes)"
+            ) from None
         return message
 
     def _apply_read_transform(self, transform_id: int, payload: bytes) -> bytes:

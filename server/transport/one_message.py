@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from server.clients import CALLING, Client, owner_of
 from server.transport.exchange import Exchange
 from server.transport.reader import Reader
 
@@ -45,12 +46,16 @@ class OneMessage:
         """See Receiver."""
         exchange = self._begin(method, codec, envelope, wrap)
         self._endpoint.counters.calls += 1
+        # A connection of HTTP says nothing of whose stream it is: all that come this way, and whose token is not known,
+        # share a part of the streams.
+        CALLING.client = Client(owner_of(self._visit, None), account="messages")
         gate = self._endpoint.gate
         if gate is None:
             work = method.handler(*values)
         else:
             work = gate.start(self._visit, method.method, method.handler, values)
         exchange.begin(work)
+        CALLING.client = None
 
     def refuse(self, error: Answer, codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """See Receiver."""

@@ -75,6 +75,35 @@ class Reader:
         self._needed = 0
         self._scanner: Scanner | JsonScanner | None = None
         self._skipping = 0
+        self.inflated = 0
+        """Bytes that the last message has beyond those that came: it was compressed."""
+
+    @property
+    def kept(self) -> int:
+        """Bytes that are kept of a message whose rest is still coming."""
+        return len(self._tail)
+
+    def give_up(self, error: Answer) -> bool:
+        """Answer the message of which a part is kept with `error`, and forget it; its rest is skipped.
+
+        False: where its rest ends is not known, or not whom to answer.
+        """
+        tail, self._tail = bytes(self._tail), bytearray()
+        self._scanner = None
+        is_framed = self.take == self._take_frame
+        self._skipping = self._needed - len(tail) if is_framed else 0
+        try:
+            codec, envelope, wrap = self._oversized_envelope(tail, 4) if is_framed else self._envelope_of(tail)
+        except ForeignBytesError:
+            return False
+        if envelope is not None:
+            self._receiver.refuse(error, codec, envelope, wrap)
+        self.partial = self._skipping > 0
+        return self.partial and envelope is not None
+
+    def _envelope_of(self, data: bytes) -> tuple[Codec, Envelope | None, Wrap]:
+        codec = codec_of(data, 0)
+        return codec, codec.envelope(data, 0, len(data)), None
 
     def take_whole(self, message: bytes) -> None:
         """Take a message that came whole and without a frame. Raises ForeignBytesError when it is none."""
@@ -234,6 +263,7 @@ class Reader:
             seqid = header.sequence_id.to_bytes(4, "big", signed=True)
             self._receiver.refuse(error, STRICT, (b"", CALL, seqid, 0), header.wrap)
         else:
+            self.inflated = max(0, len(message) - len(data))
             usual = self.visits.enter(header.get_headers())
             self._take_exact(message, 0, len(message), header.wrap)
             if usual is not None:

@@ -31,19 +31,21 @@ _API_KEY = b"x-api-key"
 class Visits:
     """Of one connection. Without a gate nobody asks who calls, and tokens are passed over."""
 
-    __slots__ = ("_gate", "now")
+    __slots__ = ("_gate", "now", "usual")
 
     def __init__(self) -> None:
         self._gate: Gate | None = None
         self.now: Visit
         """Whose message is read; it is there from `open` on."""
+        self.usual: Visit
+        """The connection's own."""
 
     def open(self, gate: Gate, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self._gate = gate
         names = certificate_names(transport)
         caller = gate.access.by_certificate(names) if names else gate.access.nobody
-        self.now = Visit(caller, "thrift", transport)
+        self.now = self.usual = Visit(caller, "thrift", transport)
 
     def take_line(self, data: bytes, position: int) -> int | None:
         """Where the line with a token that begins at `position` ends; 0 when more bytes are needed; None: it is none.

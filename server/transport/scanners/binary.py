@@ -61,6 +61,9 @@ class BinaryScanner(Scanner):
         self.position += 6
         return key, value, count
 
+    def _width(self, kind: int) -> int:
+        return self._WIDTHS.get(kind, 0)
+
     def _scalar(self, kind: int) -> bool:
         width = self._WIDTHS.get(kind)
         if width is None:

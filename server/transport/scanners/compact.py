@@ -112,6 +112,9 @@ class CompactScanner(Scanner):
         self.position = end + 1
         return self._type(types >> 4), self._type(types & 0x0F), count
 
+    def _width(self, kind: int) -> int:
+        return self._WIDTHS.get(kind, 0)
+
     def _scalar(self, kind: int) -> bool:
         if kind in self._VARINT_BYTES:
             found = self._varint(self.position, self._VARINT_BYTES[kind])

@@ -47,6 +47,7 @@ class Scanner(ABC):
         self._limits = limits
         self._items = 0
         self._fields = 0
+        self._strange = 0  # fields that nobody knows, inside each other
         self._path: list[str | int] = []
         self._walk = self._struct(spec, 1)
 
@@ -86,18 +87,20 @@ class Scanner(ABC):
             kind, number = header
             if kind == TType.STOP:
                 return
-            self._fields += 1
-            if self._fields > self._limits.message_fields:
-                raise self._over("fields in the message", self._limits.message_fields, "message_fields")
+            self._count_fields(1)
             declared = spec[number] if spec and 0 <= number < len(spec) else None
             self._path.append(declared[2] if declared else f"field {number}")
             if declared:
                 self._check_type(kind, declared[1])
+            else:
+                self._strange += 1
             if kind == TType.BOOL:
                 while not self._field_bool():
                     yield
             else:
                 yield from self._value(kind, declared[3] if declared else None, depth)
+            if not declared:
+                self._strange -= 1
             self._path.pop()
 
     def _value(self, kind: int, types: Any, depth: int) -> Walk:
@@ -127,6 +130,13 @@ class Scanner(ABC):
         self._count(count)
         if count and types:
             self._check_type(kind, types[0], "items of type ")
+        if self._strange:
+            width = self._width(kind)
+            if width:
+                while not self._skip(width * count):
+                    yield
+                return
+            self._count_fields(count)
         self._path.append(0)
         for index in range(count):
             self._path[-1] = index
@@ -142,6 +152,13 @@ class Scanner(ABC):
         if count and types:
             self._check_type(key, types[0], "keys of type ")
             self._check_type(value, types[2], "values of type ")
+        if self._strange:
+            widths = self._width(key), self._width(value)
+            if all(widths):
+                while not self._skip(sum(widths) * count):
+                    yield
+                return
+            self._count_fields(2 * count)
         self._path.append(0)
         for index in range(count):
             self._path[-1] = index
@@ -165,6 +182,12 @@ class Scanner(ABC):
     def _check_type(self, kind: int, expected: int, what: str = "") -> None:
         if kind != expected:
             raise self.wrong(f"expected {what}{_type_name(expected)}, got {_type_name(kind)}")
+
+    def _count_fields(self, count: int) -> None:
+        """Take note of fields, or of values inside a field that nobody knows: all are gone through one by one."""
+        self._fields += count
+        if self._fields > self._limits.message_fields:
+            raise self._over("fields in the message", self._limits.message_fields, "message_fields")
 
     def _count(self, count: int) -> None:
         """Take note of a container of `count` items."""
@@ -227,6 +250,10 @@ class Scanner(ABC):
     @abstractmethod
     def _map_header(self) -> tuple[int, int, int] | None:
         """A map's types of keys and values and the count of pairs."""
+
+    @abstractmethod
+    def _width(self, kind: int) -> int:
+        """The bytes of a value of this type, where each has as many; else 0."""
 
     @abstractmethod
     def _scalar(self, kind: int) -> bool:

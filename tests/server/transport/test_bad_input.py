@@ -264,7 +264,14 @@ HEADERS = {
         "more than one transform",
     ),
     "no zlib": (header_frame(b"not compressed", transforms=b"\1\1"), "header: "),
-    "bomb": (header_frame(zlib.compress(bytes(17 << 20)), transforms=b"\1\1"), "exceeds maximum allowed size"),
+    "bomb": (
+        header_frame(zlib.compress(bytes(15 << 20)), transforms=b"\1\1"),
+        "its size or 1 MiB (setting inflate_ratio)",
+    ),
+    "large bomb": (
+        header_frame(zlib.compress(bytes(17 << 20)) + bytes(1 << 18), transforms=b"\1\1"),
+        "bytes (setting message_bytes)",
+    ),
     "header longer than its frame": (frame(bytes.fromhex("0fff 0000 00000005 ffff 0000")), "longer than the frame"),
     "long header": (frame(bytes.fromhex("0fff 0000 00000005 1001") + bytes(4 * 0x1001)), "at most 16384 are taken"),
     "transforms up to the message": (header_frame(b"\1" * 1000, transforms=b"\xe8\7\1"), "it ends too early"),
