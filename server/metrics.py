@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from server.transport.counters import Counters
 
     Families = Iterator[CounterMetricFamily | GaugeMetricFamily]
+
+MOST_CONNECTIONS = 16
+"""Connections to the metrics' port at a time: a scrape takes milliseconds, and there are few that scrape."""
 
 _GAUGES = {
     "queue_depth": "Requests waiting",
@@ -89,19 +93,61 @@ def serve(
     """Serve /metrics in a thread of its own, where `access` is given to those who have the right. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(Collector(status, truncated, counters))
-    if access is None:
-        start_http_server(port, host, registry)
-        return
-    application = _guarded(make_wsgi_app(registry), access)
-    server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_Quiet)
+    application = make_wsgi_app(registry)
+    if access is not None:
+        application = _guarded(application, access)
+    kind = _Server6 if ":" in host else _Server
+    server = make_server(host, port, _nameless(application), kind, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
+class _Server(ThreadingWSGIServer):
+    """A thread a connection, but not any number of them: more connections are closed as they come."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(*args, **kw)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """See socketserver."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # there is no thread to be had
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """See socketserver."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
-    timeout = 10  # seconds for a request to come
+    timeout = 10  # seconds for a request to come, and for a part of an answer to be read
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         """Scrapes are not logged."""
+
+
+def _nameless(application: Any) -> Any:
+    """The WSGI application, whose answers do not say by which versions of what they are made."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, ("Server", "predictor")], *more)
+
+        return application(environ, start)
+
+    return answer
 
 
 def _guarded(application: Any, access: Access) -> Any:

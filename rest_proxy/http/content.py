@@ -10,6 +10,9 @@ from typing import Any
 
 from aiohttp import hdrs
 
+SERVER = "predictor"
+"""The header Server of all answers: no versions of libraries, by which faults could be looked up."""
+
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"

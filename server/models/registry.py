@@ -20,6 +20,7 @@ from server.hub.stop import Stop
 from server.models import kinds
 from server.models.capabilities import METHODS, Capability, methods_of
 from server.models.options import without_options
+from server.models.shown import shown_location, without_folders
 from server.models.trial.guard import Guard
 
 if TYPE_CHECKING:
@@ -357,7 +358,7 @@ class Registry:
     def _failed(self, entry: Entry, why: str) -> None:
         log.error("model not loaded", model=entry.name, error=why)
         if entry.required and entry.model is None:
-            entry.state, entry.error = ModelState.FAILED, why
+            entry.state, entry.error = ModelState.FAILED, without_folders(why, entry.location)
         elif entry.model is None:  # the caller of load_model knows why: no need to keep every name that was ever tried
             del self._entries[entry.name]
 
@@ -376,7 +377,7 @@ class Registry:
             version=entry.version,
             kind=model.kind if model else "",
             state=entry.state,
-            location=entry.location,
+            location=shown_location(entry.location, self._settings.model_root),
             methods=methods_of(model.capabilities) if model else [],
             default_for=methods_of(default_for),
             limits=model.limits if model else _NO_LIMITS,

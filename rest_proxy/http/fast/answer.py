@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import hdrs
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 
+from rest_proxy.http.content import SERVER
 from rest_proxy.http.responses import REQUEST_ID, Whole
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ class AnswerWriter:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._end = f"\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n".encode()
+            self._end = f"\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER}\r\n".encode()

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from process.security.addresses import ConnectionCounts, address_of
 from rest_proxy.http.bodies import OTHER_FIELDS
-from rest_proxy.http.content import charset_of, content_type_of
+from rest_proxy.http.content import SERVER, charset_of, content_type_of
 from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large
 from rest_proxy.http.fast.answer import AnswerWriter
 from rest_proxy.http.fast.connection import FastConnection
@@ -177,6 +177,7 @@ class _Request(web.BaseRequest):
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         """Called by aiohttp before the head of an answer is written, whether whole or a stream."""
+        response.headers["Server"] = SERVER
         if self.application.leaving:
             response.force_close()
             response.headers["Connection"] = "close"
