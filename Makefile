@@ -186,7 +186,7 @@ gen:  ## regenerate gen-py from predictor.thrift
 
 ##@ Measure it
 
-BENCHMARKS = idle smart_reply embeddings classification generation language_models batch
+BENCHMARKS = idle crowd smart_reply embeddings classification generation language_models batch
 
 .PHONY: bench
 bench: setup $(TESTED) models/classifier.pt fetch models/encoder models/generator  ## measure the server beside the models alone and plain Thrift servers
