@@ -135,7 +135,7 @@ def test_a_stream_may_be_read_by_another_connection(service: Service) -> None:
     with service.client() as first:
         stream = first.generate_begin("Every evening", GenerationOptions(max_tokens=20), TEXT)
         with service.client() as second:
-            second.generate_next(stream, 0)
+            chunk = second.generate_next(stream, 0)
             first._iprot.trans.close()
-            while second.generate_next(stream, 1000).finish_reason is None:
-                pass
+            while chunk.finish_reason is None:
+                chunk = second.generate_next(stream, 1000)

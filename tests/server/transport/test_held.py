@@ -92,11 +92,11 @@ def test_bytes_of_no_message_are_dropped_too(server: RunningServer) -> None:
 
 
 def test_large_messages_are_refused_while_large_calls_wait_and_small_ones_are_not(server: RunningServer) -> None:
-    docs = [waiting(name, 600 << 10) for name in "de"]
+    docs = [waiting(f"{number}-", 60_000) for number in range(18)]  # parts of such messages are not dropped
     with Peer(server.port) as greedy, Peer(server.port) as polite:
         for doc in docs:
             greedy.send(predict(doc))
-        until(lambda: len(server.handler.waiting) == 2)
+        until(lambda: len(server.handler.waiting) == len(docs))
         polite.send(predict("p" * (100 << 10)))
         refused(polite.answer(framed=True)[1], ErrorCode.OVERLOADED, "wait for their answers (setting held_bytes)")
         polite.send(predict("small"))
