@@ -169,7 +169,7 @@ class HandlerPool(Pool):
     ) -> Call:
         """See Pool. Nothing but the handler's own coroutine, as for a call over Thrift."""
         name = method.name
-        work = getattr(self._handler, name)(*arguments) if self._gate is None else self._work(method, arguments)
+        work = self._work(method, arguments)
         begun = _Begun(work, on_done, self, name, timeout_ms)
         begun.step()
         if begun.waits:
