@@ -97,7 +97,8 @@ class Trouble:
 def _tries_a_model(pid: int) -> bool:
     """Whoever kills such a process has the model refused, and that is no trouble of the server's."""
     with contextlib.suppress(OSError):
-        return b"server.models.trial" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return not command or b"server.models.trial" in command  # or it is about to become what it is
     return True  # it is gone
 
 
