@@ -121,7 +121,12 @@ class Pooling:
         options = fields.options(self._settings, request_id, len(texts))
         found = await self._labels(fields, texts, options, single=isinstance(fields.input, str))
         data = [
-            {"index": place, "label": labels[0].label, "probs": _in_order(labels), "num_classes": len(labels)}
+            {
+                "index": place,
+                "label": labels[0].label if labels else None,  # a TorchScript model may know none for a text
+                "probs": _in_order(labels),
+                "num_classes": len(labels),
+            }
             for place, labels in enumerate(found)
         ]
         return _answer("classify", fields, data, estimated_tokens(texts), request_id)
