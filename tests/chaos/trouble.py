@@ -47,7 +47,7 @@ class Trouble:
 
     async def _kill_children(self, over: asyncio.Event) -> None:
         while not await _is_set_after(over, self._rng.uniform(1, 4)):
-            children = [pid for pid in child_pids(self._service.pid) if not _tries_a_model(pid)]
+            children = [pid for pid in child_pids(self._service.pid) if _lasts(pid)]
             if children:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._rng.choice(children), signal.SIGKILL)
@@ -94,12 +94,15 @@ class Trouble:
             assert are_close(line["scores"], scores[index % len(TEXTS)]), f"line {index}: {line}"
 
 
-def _tries_a_model(pid: int) -> bool:
-    """Whoever kills such a process has the model refused, and that is no trouble of the server's."""
+def _lasts(pid: int) -> bool:
+    """Whether it renders chats, or is the proxy: who kills one that tries a model has the model refused, and rightly.
+
+    Before a process is any of these, it has the server's own command for a moment.
+    """
     with contextlib.suppress(OSError):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        return not command or b"server.models.trial" in command  # or it is about to become what it is
-    return True  # it is gone
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return b"server.models.chat.worker" in command or b"rest_proxy" in command
+    return False  # it is gone
 
 
 async def _is_set_after(over: asyncio.Event, seconds: float) -> bool:
