@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,6 +127,8 @@ class Letters:
 
     async def detokenize(self, ids: Sequence[int]) -> str:
         """Letters by their code."""
+        if not all(0 <= id_ <= sys.maxunicode and not 0xD800 <= id_ < 0xE000 for id_ in ids):
+            raise invalid_argument("ids must be codes of letters")
         return "".join(map(chr, ids))
 
     def stats(self) -> dict[str, int]:
