@@ -83,7 +83,6 @@ class Greedy:
         client.send_embed_batch(mixed_texts(texts), RequestOptions(model="encoder", timeout_ms=600_000), None)
         self._call = buffer.getvalue()
         self._socket = socket.create_connection((HOST, port), 600)
-        self.answers = 0
         self._thread = threading.Thread(target=self._run, args=(calls,), daemon=True)
         self._thread.start()
 
@@ -94,8 +93,12 @@ class Greedy:
             answers = self._socket.makefile("rb")
             while size := answers.read(4):
                 answers.read(int.from_bytes(size, "big"))
-                self.answers += 1
                 self._socket.sendall(self._call)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its connection is open."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """End it."""
@@ -132,8 +135,8 @@ def crowd(port: int, silent: int, streams: int) -> Iterator[None]:
         greedy = Greedy(port)
         stack.callback(greedy.close)
         yield
-        if not greedy.answers:
-            raise MeasureError("the greedy client got no answers")
+        if not greedy.goes_on:
+            raise MeasureError("the greedy client's connection was closed")
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[Row, list[Figures]]:

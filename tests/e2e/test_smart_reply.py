@@ -215,10 +215,18 @@ def test_a_message_over_the_limit_is_refused_and_names_the_setting(service: Serv
     assert inference(service, {"input": "a" * ((1 << 17) + 1)}).status == 413
 
 
-@pytest.mark.parametrize("message", ["", " \t", "?!.,;", "\U0001f600", "a\0b", "x" * 300, "x" * 301, "word. " * 20_000])
+@pytest.mark.parametrize("message", ["", " \t", "?!.,;", "\U0001f600", "a\0b", "x" * 300, "x" * 301, "word. " * 4_000])
 def test_text_of_every_kind_is_answered(service: Service, interpreter: SmartReplyInterpreter, message: str) -> None:
     with service.client() as predictor:
         assert predictor.reply(message, None, None) == interpreter.replies(message)
+
+
+def test_a_message_of_too_many_sentences_is_refused_and_names_the_setting(service: Service) -> None:
+    with service.client() as predictor:
+        error = refusal(predictor.reply, "word. " * 20_000, None, None)
+        assert predictor.reply("Hello", None, None) == HELLO
+    assert (error.code, error.setting) == (ErrorCode.TOO_LARGE, "max_sentences")
+    assert "over the limit of 4096" in error.message
 
 
 def refusal(call: Any, *arguments: Any) -> PredictionError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import resource
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
@@ -36,6 +36,7 @@ def run(target: Target, data: bytes) -> bool:
     faults = _Faults()
     root = logging.getLogger()
     root.addHandler(faults)
+    Path("/proc/self/clear_refs").write_text("5")  # else what took most memory before would hide this one
     memory = _peak_bytes()
     began = time.process_time()
     try:
@@ -62,4 +63,6 @@ def _raise(entry: Any) -> None:
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    """The most memory since the last unit began."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))

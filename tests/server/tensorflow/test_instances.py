@@ -170,7 +170,7 @@ def test_one_output_is_the_value_and_several_are_an_object() -> None:
         {"ids": 0, "text": ["c", {"b64": "/w=="}]},
     ]
     for count, shape in ((3, "[2]"), (1, "[2]")):
-        with pytest.raises(ValueError, match=rf"output 'y' has shape \{shape} for {count} instances"):
+        with pytest.raises(ValueError, match=rf"output 'y' has shape \{shape} for {count} instances?"):
             predictions(one, {"y": np.array([1.0, 2.0])}, count)
 
 
