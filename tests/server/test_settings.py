@@ -10,6 +10,7 @@ import ast
 import asyncio
 import json
 import os
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args
@@ -129,6 +130,7 @@ async def sent_to_proxy(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in json.loads(lines[0]).items() if name != "ready_fd"}
 
 
+@cache
 def read_by(receiver: str) -> set[str] | None:
     """Names that code of a package, or of a module, reads off settings; None where there is no such package."""
     path = ROOT.joinpath(*receiver.split("."))
@@ -156,11 +158,10 @@ def test_every_setting_arrives(built: dict[str, Callable[[Settings], object]]) -
 
 @pytest.mark.parametrize("settings", [Settings, rest_proxy.config.Settings])
 def test_every_setting_is_read(settings: type[CommandSettings]) -> None:
-    packages: dict[str, set[str] | None] = {}
     for name, about in declared(settings).items():
         for receiver in about.to:
             if receiver not in ("torchscript", "encoder", "generator", "messages", "proxy"):
-                read = packages.setdefault(receiver, read_by(receiver))
+                read = read_by(receiver)
                 assert read is not None, f"{name} goes to {receiver}, which is no package"
                 aliases = {
                     name,
