@@ -93,13 +93,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def add_load_options(parser: argparse.ArgumentParser, rounds: int, seconds: float, warmup: float) -> None:
-    """What every comparison of servers under load takes, with its own defaults."""
+def add_times(parser: argparse.ArgumentParser, rounds: int, seconds: float, warmup: float) -> None:
+    """How often and how long a comparison measures, with its own defaults."""
     add = parser.add_argument
-    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
     add(
         "--rounds", type=number(int, 1, 100), default=rounds, help="the tables show their medians; default: %(default)s"
     )
     add("--seconds", type=number(float, 0.01, 600), default=seconds, help="time for each row; default: %(default)s")
     add("--warmup", type=number(float, 0, 600), default=warmup, help="load before that, seconds; default: %(default)s")
+
+
+def add_load_options(parser: argparse.ArgumentParser, rounds: int, seconds: float, warmup: float) -> None:
+    """What every comparison of servers under load takes, with its own defaults."""
+    add = parser.add_argument
+    add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
+    add_times(parser, rounds, seconds, warmup)
     add("--quick", action="store_true", help="one round of a second a row: to see that it works")

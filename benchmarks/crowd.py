@@ -24,8 +24,8 @@ from predictor.ttypes import ErrorCode, GenerationOptions, PredictionError, Requ
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.transport.TTransport import TFramedTransport, TMemoryBuffer
 
-from benchmarks.arguments import number
-from benchmarks.checks import Check
+from benchmarks.arguments import add_times, number
+from benchmarks.checks import Check, no_errors
 from benchmarks.documents import write_documents
 from benchmarks.embeddings import default_folder, mixed_texts
 from benchmarks.endpoints import HOST, AnswerError, ThriftClient, free_port
@@ -191,8 +191,7 @@ def checks(rows: Mapping[Row, Figures]) -> Iterator[Check]:
         ratio = beside.p99_us / alone.p99_us
         asked = f"<= {MOST_OF_ALONE:g} times that alone"
         yield Check(f"p99 of {endpoint.label} in a crowd", asked, f"{ratio:.2f} times", ratio <= MOST_OF_ALONE)
-    errors = sum(figures.errors for figures in rows.values())
-    yield Check("errors, all rows", "0", str(errors), errors == 0)
+    yield no_errors(rows.values())
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -208,9 +207,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--generator", type=Path, default=ROOT / "models" / "generator", metavar="FOLDER", help="default: %(default)s")
     add("--silent", type=number(int, 1, 4000), default=SILENT, help="silent connections; default: %(default)s")
     add("--streams", type=number(int, 2, 4000), default=STREAMS, help="the setting streams; default: %(default)s")
-    add("--rounds", type=number(int, 1, 100), default=5, help="the tables show their medians; default: %(default)s")
-    add("--seconds", type=number(float, 0.01, 600), default=5.0, help="time for each row; default: %(default)s")
-    add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds; default: %(default)s")
+    add_times(parser, rounds=5, seconds=5.0, warmup=1.0)
     add("--quick", action="store_true", help="one round of a second and a small crowd: to see that it works")
     options = parser.parse_args(arguments)
     if options.quick:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from predictor.ttypes import GenerationOptions
 from thrift.Thrift import TException
 
-from benchmarks.arguments import number
+from benchmarks.arguments import add_times
 from benchmarks.checks import Check
 from benchmarks.endpoints import HOST, ThriftClient, free_port
 from benchmarks.process import ROOT, ServerProcess, StartError, cpu_seconds
@@ -262,9 +262,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, default=MODEL, metavar="FOLDER", help="default: models/generator")
     add("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
-    add("--rounds", type=number(int, 1, 100), default=3, help="the table shows their medians; default: %(default)s")
-    add("--seconds", type=number(float, 0.01, 600), default=3.0, help="time for each figure; default: %(default)s")
-    add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds; default: %(default)s")
+    add_times(parser, rounds=3, seconds=3.0, warmup=1.0)
     add("--quick", action="store_true", help="one round of a second: to see that it works")
     options = parser.parse_args(arguments)
     if options.quick:

@@ -23,8 +23,8 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport
 
-from benchmarks.arguments import MODEL, number
-from benchmarks.checks import Check
+from benchmarks.arguments import MODEL, add_times, number
+from benchmarks.checks import Check, no_errors
 from benchmarks.documents import FIXED_SENTENCE, write_documents
 from benchmarks.embeddings import is_listening
 from benchmarks.endpoints import HOST, AnswerError, ThriftClient, free_port
@@ -168,8 +168,7 @@ def checks(rows: Mapping[Row, Figures]) -> Iterator[Check]:
             ratio = figures.p99_us / alone.p99_us
             asked = f"<= {MOST_OF_ALONE} times that alone"
             yield Check(f"p99 beside {row.label}", asked, f"{ratio:.2f} times", ratio <= MOST_OF_ALONE)
-    errors = sum(figures.errors for figures in rows.values())
-    yield Check("errors, all rows", "0", str(errors), errors == 0)
+    yield no_errors(rows.values())
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -183,9 +182,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, default=MODEL, metavar="FILE", help="default: models/classifier.pt")
     add("--idle", type=number(int, 1, 4000), default=IDLE, help="idle connections of each kind; default: %(default)s")
-    add("--rounds", type=number(int, 1, 100), default=5, help="the tables show their medians; default: %(default)s")
-    add("--seconds", type=number(float, 0.01, 600), default=3.0, help="time for each row; default: %(default)s")
-    add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds; default: %(default)s")
+    add_times(parser, rounds=5, seconds=3.0, warmup=1.0)
     add("--quick", action="store_true", help="one round of half a second, 200 connections: to see that it works")
     options = parser.parse_args(arguments)
     if options.quick:

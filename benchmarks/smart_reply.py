@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.arguments import connection_counts, number
-from benchmarks.checks import Check
+from benchmarks.arguments import add_times, connection_counts
+from benchmarks.checks import Check, no_errors
 from benchmarks.endpoints import AnswerError, status_batches
 from benchmarks.figures import Figures, Row, middle_row
 from benchmarks.load import LoadError, build_loadgen
@@ -119,8 +119,7 @@ def checks(rows: Mapping[Row, Figures]) -> Iterator[Check]:
             yield Check(f"messages/s {at}", f">= {LEAST_RATIO} times", f"{ratio:.1f} times", ratio >= LEAST_RATIO)
             cpu = f"{ours.cpu_us:.0f} us"
             yield Check(f"CPU of a message {at}", f"< {MOST_CPU_US} us", cpu, ours.cpu_us < MOST_CPU_US)
-    errors = sum(figures.errors for figures in rows.values())
-    yield Check("errors, all rows", "0", str(errors), errors == 0)
+    yield no_errors(rows.values())
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -134,9 +133,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, default=MODEL, metavar="FILE", help="default: models/smart_reply.tflite")
     add("--connections", type=connection_counts, default=(1, 16, 64), metavar="N,N,...", help="default: 1,16,64")
-    add("--rounds", type=number(int, 1, 100), default=3, help="the tables show their medians; default: %(default)s")
-    add("--seconds", type=number(float, 0.01, 600), default=2.0, help="time for each row; default: %(default)s")
-    add("--warmup", type=number(float, 0, 600), default=0.5, help="load before that, seconds; default: %(default)s")
+    add_times(parser, rounds=3, seconds=2.0, warmup=0.5)
     add("--quick", action="store_true", help="one round of half a second: to see that it works")
     options = parser.parse_args(arguments)
     if options.quick:

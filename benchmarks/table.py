@@ -88,5 +88,5 @@ def model_table(alone: Mapping[str, Sequence[InProcess]]) -> str:
 
 def check_table(checks: Sequence[Check], subject: str = "on the fixed sentence") -> str:
     """The bound, the figure, and whether it holds; `subject` is what was measured."""
-    lines = [[check.what, check.asked, check.measured, "yes" if check.holds else "NO"] for check in checks]
+    lines = [[check.what, check.bound, check.measured, "yes" if check.holds else "NO"] for check in checks]
     return markdown((subject, "asked", "measured", "holds"), lines, text_columns=4)

@@ -16,6 +16,8 @@ from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Example, Route
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiohttp import web
 
     from rest_proxy.backend.jobs import Jobs
@@ -107,7 +109,6 @@ def _job_id(request: web.BaseRequest) -> str:
 def routes(settings: Settings, jobs: Jobs) -> list[Route]:
     """/batches and /batches/ID."""
     batches, job = Batches(settings, jobs), schema(BatchJob)
-    one, one_errors = f"{PATH}/{{id}}", (ErrorCode.NOT_FOUND, *SERVER_ERRORS)
     return [
         Route(
             path=PATH,
@@ -136,39 +137,40 @@ def routes(settings: Settings, jobs: Jobs) -> list[Route]:
             ),
             errors=MODEL_ERRORS,
         ),
-        Route(
-            path=one,
-            methods=GET,
-            answer=batches.show,
-            name="batch",
-            summary="How does a job stand?",
-            tag=_TAG,
-            example=Example(_EXAMPLE_ID),
-            answers=(Answer({JSON: job}),),
-            errors=one_errors,
+        _of_job(GET, batches.show, "batch", "How does a job stand?"),
+        _of_job(
+            ("DELETE",),
+            batches.cancel,
+            "cancelBatch",
+            "Cancel a job; its record stays, and so do the results that have appeared",
         ),
-        Route(
-            path=one,
-            methods=("DELETE",),
-            answer=batches.cancel,
-            changes=True,
-            name="cancelBatch",
-            summary="Cancel a job; its record stays, and so do the results that have appeared",
-            tag=_TAG,
-            example=Example(_EXAMPLE_ID),
-            answers=(Answer({JSON: job}),),
-            errors=one_errors,
-        ),
-        Route(
-            path=one,
-            methods=("POST",),
-            answer=batches.resume,
-            changes=True,
-            name="resumeBatch",
-            summary="Let a job go on that failed or was cancelled; files that are done stay so",
-            tag=_TAG,
-            example=Example(_EXAMPLE_ID),
-            answers=(Answer({JSON: job}),),
-            errors=MODEL_ERRORS,
+        _of_job(
+            ("POST",),
+            batches.resume,
+            "resumeBatch",
+            "Let a job go on that failed or was cancelled; files that are done stay so",
+            MODEL_ERRORS,
         ),
     ]
+
+
+def _of_job(
+    methods: tuple[str, ...],
+    answer: Callable[[web.BaseRequest, str], Awaitable[web.Response]],
+    name: str,
+    summary: str,
+    errors: tuple[int, ...] = (ErrorCode.NOT_FOUND, *SERVER_ERRORS),
+) -> Route:
+    """A route of one job, which the path names."""
+    return Route(
+        path=f"{PATH}/{{id}}",
+        methods=methods,
+        answer=answer,
+        changes=methods != GET,
+        name=name,
+        summary=summary,
+        tag=_TAG,
+        example=Example(_EXAMPLE_ID),
+        answers=(Answer({JSON: schema(BatchJob)}),),
+        errors=errors,
+    )

@@ -128,3 +128,15 @@ def _stops(stops: list[str], field: str) -> tuple[str, ...]:
         if wrong := STOP.wrong_item(stop):
             raise invalid_argument(wrong, field=f"{field}[{index}]")
     return tuple(stops)
+
+
+def sampling_of_chat(options: GenerationOptions | None, most: int, defaults: SamplingDefaults) -> Sampling:
+    """Those of an answer in a conversation, checked: it may fill the room that there is, where nothing else is said."""
+    for option in (table.PROMPT_LOGPROBS, table.PROMPT_TOKEN_IDS):
+        if options is not None and getattr(options, option.name) is not None:
+            raise invalid_argument(
+                "is for generate, whose prompt is not a conversation", field=f"{FIELD}.{option.name}"
+            )
+    if defaults.max_tokens == CONTRACT.max_tokens:
+        defaults = defaults._replace(max_tokens=most)
+    return sampling_of(options, most, defaults)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import (
     BatchJob,
@@ -35,7 +35,6 @@ from predictor.ttypes import (
     TokenOptions,
 )
 
-from process.options import PROMPT_LOGPROBS, PROMPT_TOKEN_IDS
 from server.batch.jobs import NoJobs
 from server.clients import CALLING
 from server.errors import ModelError, PredictionError, at, deadline_exceeded, invalid_argument, unavailable
@@ -54,30 +53,26 @@ from server.models.answers import (
 )
 from server.models.capabilities import Capability
 from server.models.chat.conversation import conversation_of
-from server.models.fan_out import answer_all
 from server.models.registry import check_name
 from server.models.requests import ITS_OWN_SCORES
-from server.models.sampling import CONTRACT, FIELD, sampling_of
+from server.models.sampling import sampling_of, sampling_of_chat
 from server.models.shown import without_folders
 from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
 from server.rpc.admission import Admission, explained
+from server.rpc.lists import answer_each, explained_for, tokens_of
 from server.rpc.model_root import ModelRoot
 from server.rpc.streams import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
     from server.batch.jobs import Jobs
     from server.calls import Pending
-    from server.clients import Client
     from server.config import Settings
     from server.models.model import Model
     from server.models.registry import Registry
-    from server.models.requests import ChatAnswer, Generated, Sampling
+    from server.models.requests import ChatAnswer, Generated
     from server.rpc.streams import Listener
-
-Item = TypeVar("Item")
-T = TypeVar("T")
 
 # A look at an attribute of an enumeration takes four times as long as a look at a name.
 (
@@ -134,7 +129,7 @@ class Handler:
         model, context = self._admit(_CLASSIFY, options, len(docs))
         require_fit(len(docs), len(docs) * scores_bytes(model.labels), self._max_answer_bytes, "docs")
         check = self._checks.scores(model, context, self._size_of_scores(model))
-        return await _each(
+        return await answer_each(
             docs, lambda doc: model.predict(doc, ITS_OWN_SCORES, context), check, "docs", options, context.client
         )
 
@@ -148,9 +143,9 @@ class Handler:
         require_fit(len(texts), size, self._max_answer_bytes, "texts")
         if wanted.candidate_labels:
             check = self._checks.entailment(model, context)
-            answers = await _explained(pairs.label(texts, wanted, model, context, check), "texts", options)
+            answers = await explained_for(pairs.label(texts, wanted, model, context, check), "texts", options)
         else:
-            answers = await _each(
+            answers = await answer_each(
                 texts,
                 lambda text: model.predict(text, wanted.classification, context),
                 self._checks.scores(model, context, self._size_of_scores(model)),
@@ -178,7 +173,7 @@ class Handler:
         tagging = read.tagging(token_options)
         model, context = self._admit(_CLASSIFY_TOKENS, options, len(texts))
         check = self._checks.entities(model, context, AnswerSize(self._max_answer_bytes))
-        answers = await _each(
+        answers = await answer_each(
             texts, lambda text: model.classify_tokens(text, tagging, context), check, "texts", options, context.client
         )
         return [[Entity(*entity) for entity in found] for found in answers]
@@ -191,7 +186,7 @@ class Handler:
         ranked = len(texts) if wanted.top_n is None else min(len(texts), wanted.top_n)
         require_fit(ranked, ranked * RANK_BYTES, self._max_answer_bytes, "texts", "ranks")
         check = self._checks.score(model, context)
-        return await _explained(pairs.rank(query, texts, wanted, model, context, check), "texts", options)
+        return await explained_for(pairs.rank(query, texts, wanted, model, context, check), "texts", options)
 
     async def reply(
         self, message: str, options: RequestOptions | None, reply_options: ReplyOptions | None
@@ -212,7 +207,7 @@ class Handler:
         chosen = read.reply_filter(reply_options)
         model, context = self._admit(_REPLY, options, len(messages))
         check = self._checks.scores(model, context, AnswerSize(self._max_answer_bytes))
-        return await _each(
+        return await answer_each(
             messages, lambda text: model.reply([text], chosen, context), check, "messages", options, context.client
         )
 
@@ -250,7 +245,7 @@ class Handler:
         size = len(texts) * (LIST_BYTES + shape.row_numbers(model.dimensions) * DOUBLE_BYTES)
         require_fit(len(texts), size, self._max_answer_bytes, "texts", "vectors", "; embed_matrix takes half as many")
         check = self._checks.vector(model, context)
-        vectors = await _each(
+        vectors = await answer_each(
             texts, lambda text: model.embed(text, reading, context), check, "texts", options, context.client
         )
         return [numbers(vector, shape) for vector in vectors]
@@ -270,8 +265,10 @@ class Handler:
             requests.append(request)
             return request
 
-        vectors = await _each(texts, submit, self._checks.vector(model, context), "texts", options, context.client)
-        return matrix(vectors, _tokens(requests), shape)
+        vectors = await answer_each(
+            texts, submit, self._checks.vector(model, context), "texts", options, context.client
+        )
+        return matrix(vectors, tokens_of(requests), shape)
 
     async def embed_ids(
         self, ids: list[list[int]], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -286,8 +283,8 @@ class Handler:
             requests.append(request)
             return request
 
-        vectors = await _each(ids, submit, self._checks.vector(model, context), "ids", options, context.client)
-        return matrix(vectors, _tokens(requests), shape)
+        vectors = await answer_each(ids, submit, self._checks.vector(model, context), "ids", options, context.client)
+        return matrix(vectors, tokens_of(requests), shape)
 
     async def embed_tokens(
         self, texts: list[str], options: RequestOptions | None, embed_options: EmbedOptions | None
@@ -297,7 +294,7 @@ class Handler:
         columns = model.dimensions
         share = shape.row_bytes(columns) / (columns * FLOAT_BYTES)
         check = self._checks.vector(model, context, AnswerSize(self._max_answer_bytes, share))
-        answers = await _each(
+        answers = await answer_each(
             texts, lambda text: model.embed_tokens(text, reading, context), check, "texts", options, context.client
         )
         return [matrix([vectors], None, shape, columns) for vectors in answers]
@@ -309,7 +306,7 @@ class Handler:
         reading, form = read.reading(sparse_options, model, "sparse_options"), read.sparse_form(sparse_options)
         share = (_SPARSE_BYTES + form.tokens * _TOKEN_BYTES) / SPARSE.itemsize
         check = self._checks.sparse(model, context, AnswerSize(self._max_answer_bytes, share))
-        answers = await _each(
+        answers = await answer_each(
             texts, lambda text: model.embed_sparse(text, reading, context), check, "texts", options, context.client
         )
         token_of = model.token_of if form.tokens else None
@@ -394,7 +391,7 @@ class Handler:
     ) -> ChatCompletion:
         conversation = conversation_of(messages, chat_options)
         model, context = self._admit(_CHAT, options)
-        sampling = _of_answer(generation_options, model)
+        sampling = sampling_of_chat(generation_options, model.limits.max_output_tokens, model.sampling_defaults)
         try:
             prompt = await model.chat_prompt(conversation, context)
             sampling = await model.formed(sampling)
@@ -415,7 +412,7 @@ class Handler:
     ) -> str:
         conversation = conversation_of(messages, chat_options)
         model, context = self._admit(_CHAT, options)
-        sampling = _of_answer(generation_options, model)
+        sampling = sampling_of_chat(generation_options, model.limits.max_output_tokens, model.sampling_defaults)
 
         async def answer(on_part: Listener) -> ChatAnswer:
             try:
@@ -423,7 +420,7 @@ class Handler:
             except PredictionError as error:
                 raise explained(error, "messages", options) from None
 
-        prompt = await _explained(model.chat_prompt(conversation, context), "messages", options)
+        prompt = await explained_for(model.chat_prompt(conversation, context), "messages", options)
         sampling = await model.formed(sampling)
         return self.streams.begin(answer, context.deadline_ns, client=context.client)
 
@@ -432,7 +429,7 @@ class Handler:
     ) -> ChatPrompt:
         conversation = conversation_of(messages, chat_options)
         model, context = self._admit(_CHAT, options)
-        return ChatPrompt(*await _explained(model.chat_text(conversation, context), "messages", options))
+        return ChatPrompt(*await explained_for(model.chat_text(conversation, context), "messages", options))
 
     async def generate_next(self, stream_id: str, wait_ms: int) -> GenerationChunk:
         return await self.streams.next(stream_id, wait_ms, CALLING.client)
@@ -499,43 +496,3 @@ class Handler:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # who waited for it may have gone: then nobody else asks, and asyncio would log it
-
-
-def _of_answer(options: GenerationOptions | None, model: Model) -> Sampling:
-    """An answer may be as long as there is room for, where nothing else is said. Raises PredictionError."""
-    for option in (PROMPT_LOGPROBS, PROMPT_TOKEN_IDS):
-        if options is not None and getattr(options, option.name) is not None:
-            raise invalid_argument(
-                "is for generate, whose prompt is not a conversation", field=f"{FIELD}.{option.name}"
-            )
-    most = model.limits.max_output_tokens
-    defaults = model.sampling_defaults
-    if defaults.max_tokens == CONTRACT.max_tokens:
-        defaults = defaults._replace(max_tokens=most)
-    return sampling_of(options, most, defaults)
-
-
-async def _each(
-    items: Sequence[Item],
-    submit: Callable[[Item], Pending[T]],
-    check: Callable[[T], object],
-    field: str,
-    options: RequestOptions | None,
-    client: Client | None,
-) -> list[T]:
-    """What the model answers for each item of the argument `field`. Raises PredictionError."""
-    return await _explained(answer_all(items, submit, field, check, client=client), field, options)
-
-
-async def _explained(answers: Awaitable[T], field: str, options: RequestOptions | None) -> T:
-    """Answers for the items of the argument `field`. Raises PredictionError."""
-    try:
-        return await answers
-    except PredictionError as error:
-        raise explained(error, field, options) from None
-
-
-def _tokens(requests: Sequence[Pending[bytes]]) -> int | None:
-    """How many tokens the texts are together, where the model tells."""
-    counts = [request.tokens for request in requests if request.tokens is not None]
-    return sum(counts) if len(counts) == len(requests) else None

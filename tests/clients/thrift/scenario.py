@@ -52,24 +52,11 @@ class Step:
 
 def steps(jobs: Path) -> list[Step]:
     """Without what is expected."""
+    return [*_predictions_and_vectors(), *_generation(), *_jobs_and_models(jobs)]
+
+
+def _predictions_and_vectors() -> list[Step]:
     texts = ["", BEYOND, "the harbour is small"]
-    greedy = {
-        "max_tokens": 6,
-        "temperature": 0.0,
-        "logprobs": 2,
-        "logit_bias": {5: 0.5},
-        "stop": ["zzz"],
-        "seed": 1 << 40,
-    }
-    none = {"max_tokens": 0}
-    user = [{"role": "user", "content": BEYOND}]
-    tools = {"tools": ['{"type": "function", "function": {"name": "when", "parameters": {}}}']}
-    called = [
-        *user,
-        {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "name": "when", "arguments": "{}"}]},
-        *user,
-    ]
-    job = {"method": "embed", "model": "encoder", "input": f"{jobs}/in/", "output": f"{jobs}/out/", "on_error": 1}
     return [
         Step("predict", {"doc": BEYOND}),
         Step(
@@ -98,6 +85,27 @@ def steps(jobs: Path) -> list[Step]:
         Step("embed_sparse", {"texts": texts[2:], "sparse_options": {"tokens": True}}),
         Step("tokenize", {"texts": texts, "options": {"model": "generator"}}),
         Step("detokenize", {"ids": [[], RepeatedItem([0] * 80_000)], "options": {"model": "generator"}}),
+    ]
+
+
+def _generation() -> list[Step]:
+    greedy = {
+        "max_tokens": 6,
+        "temperature": 0.0,
+        "logprobs": 2,
+        "logit_bias": {5: 0.5},
+        "stop": ["zzz"],
+        "seed": 1 << 40,
+    }
+    none = {"max_tokens": 0}
+    user = [{"role": "user", "content": BEYOND}]
+    tools = {"tools": ['{"type": "function", "function": {"name": "when", "parameters": {}}}']}
+    called = [
+        *user,
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "name": "when", "arguments": "{}"}]},
+        *user,
+    ]
+    return [
         Step("generate", {"prompt": "Every evening", "generation_options": greedy, "options": {"model": "generator"}}),
         Step("generate", {"prompt": "a", "generation_options": {"temperature": 99.0}, "options": {"request_id": "x"}}),
         Step("generate_begin", {"prompt": "a", "generation_options": none, "options": {"model": "generator"}}),
@@ -109,6 +117,12 @@ def steps(jobs: Path) -> list[Step]:
         Step("chat_begin", {"messages": called, "generation_options": none, "chat_options": tools}),
         Step("generate_cancel", {"stream_id": ID}),
         Step("chat_prompt", {"messages": called, "chat_options": tools}),
+    ]
+
+
+def _jobs_and_models(jobs: Path) -> list[Step]:
+    job = {"method": "embed", "model": "encoder", "input": f"{jobs}/in/", "output": f"{jobs}/out/", "on_error": 1}
+    return [
         Step("submit_batch", {"request": job | {"key_field": ""}}),
         Step("get_batch", {"id": "none"}),
         Step("cancel_batch", {"id": "none"}),

@@ -37,7 +37,7 @@ class Handlers:
         return answer
 
     async def predict_batch(self, docs: list[str], _options: RequestOptions | None) -> list[dict[str, float]]:
-        """As many as were asked for."""
+        """One for each text."""
         return [{"a": 1.0}] * len(docs)
 
     async def embed_ids(self, ids: list[list[int]], _options: RequestOptions | None, _embed_options: None) -> Any:
