@@ -108,21 +108,21 @@ async def test_an_answer_that_is_there_at_once(pool: HandlerPool, way: Any) -> N
 
 @ways
 async def test_an_answer_that_comes_later(pool: HandlerPool, handlers: Handlers, way: Any) -> None:
-    asked = asyncio.create_task(way(pool, pool.call(PREDICT, "later", None, timeout_ms=1000)))
+    calling = asyncio.create_task(way(pool, pool.call(PREDICT, "later", None, timeout_ms=1000)))
     await until(lambda: handlers.waiting)
     assert pool.upstreams[0].calls == 1
     handlers.waiting[0].resolve({"b": 2.0})
-    assert await asked == {"b": 2.0}
+    assert await calling == {"b": 2.0}
     assert pool.upstreams[0].calls == 0
 
 
 @ways
 async def test_a_refusal(pool: HandlerPool, handlers: Handlers, way: Any) -> None:
-    asked = asyncio.create_task(way(pool, pool.call(PREDICT, "later", None, timeout_ms=1000)))
+    calling = asyncio.create_task(way(pool, pool.call(PREDICT, "later", None, timeout_ms=1000)))
     await until(lambda: handlers.waiting)
     handlers.waiting[0].fail(PredictionError(ErrorCode.OVERLOADED, "full"))
     with pytest.raises(PredictionError) as caught:
-        await asked
+        await calling
     assert caught.value.code == ErrorCode.OVERLOADED
 
 
@@ -146,11 +146,11 @@ async def test_a_call_that_is_late_is_given_up(pool: HandlerPool, handlers: Hand
 
 
 async def test_who_goes_away_takes_the_work_along(pool: HandlerPool, handlers: Handlers) -> None:
-    asked = asyncio.create_task(pool.call(PREDICT, "later", None, timeout_ms=1000))
+    calling = asyncio.create_task(pool.call(PREDICT, "later", None, timeout_ms=1000))
     await until(lambda: handlers.waiting)
-    asked.cancel()
+    calling.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asked
+        await calling
     running = SimpleNamespace(call=None)
     asyncio.get_running_loop().call_soon(
         lambda: setattr(running, "call", pool.run(pool.call(PREDICT, "later", None, timeout_ms=1000), print))
