@@ -90,7 +90,7 @@ def test_each_protocol_is_compared_with_mosecs_best_setting_at_each_load() -> No
 
 def test_each_protocol_is_compared_with_the_model_alone() -> None:
     found = run_of()
-    assert found["p50 by HTTP at 1 connection"].asked == "<= 186 us (the model + 120)"
+    assert found["p50 by HTTP at 1 connection"].bound == "<= 186 us (the model + 120)"
     assert found["p50 by HTTP at 1 connection"].holds
     assert not found["p50 by Thrift at 1 connection"].holds
     assert found["CPU beyond the model's by HTTP at 64 connections"].measured == "20.0 us"
