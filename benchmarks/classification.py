@@ -114,7 +114,15 @@ def measure(options: argparse.Namespace, folder: Path) -> Measured:
     documents = folder / "texts.txt"
     documents.write_text("\n".join(texts) + "\n", encoding="utf-8")
     make_folders(folder)
-    plan = Plan(folder / "classifier", {TEXTS: documents}, options.connections, options.seconds, options.warmup, LOGS)
+    plan = Plan(
+        folder / "classifier",
+        {TEXTS: documents},
+        options.connections,
+        options.seconds,
+        options.warmup,
+        LOGS,
+        lone_spin_us=0,
+    )
     build_loadgen()
     measured = Measured([], {}, {}, {})
     for _ in range(options.rounds):

@@ -246,7 +246,15 @@ def measure(options: argparse.Namespace, folder: Path, model: str) -> Measured:
     documents = folder / "texts.txt"
     documents.write_text("\n".join(texts) + "\n", encoding="utf-8")
     encoder = folder_of(model, folder)
-    plan = Plan(encoder, {TEXTS: documents}, options.connections, options.seconds, options.warmup, LOGS)
+    plan = Plan(
+        encoder,
+        {TEXTS: documents},
+        options.connections,
+        options.seconds,
+        options.warmup,
+        LOGS,
+        lone_spin_us=0,
+    )
     sample = texts[:16]
     wanted = expected(encoder, sample)
     build_loadgen()

@@ -102,12 +102,17 @@ struct AmxLoop {
 
  private:
   static void multiply_whole(const Panel& panel, const char* x, size_t rows, char* y) {
+    Panel rest = panel;
+    rest.next_step = kColumns * 4 / passes_of<kRows>(rows);
     size_t first = 0;
     if (rows >= kRows) TileShapes(kRows).load();
-    for (; first + kRows <= rows; first += kRows) multiply_tiles<true>(panel, x, first, y);
+    for (; first + kRows <= rows; first += kRows) {
+      multiply_tiles<true>(rest, x, first, y);
+      rest.next += rest.depth * rest.next_step;
+    }
     if (first == rows) return;
     TileShapes(rows - first).load();
-    rows - first > kTileRows ? multiply_tiles<true>(panel, x, first, y) : multiply_tiles<false>(panel, x, first, y);
+    rows - first > kTileRows ? multiply_tiles<true>(rest, x, first, y) : multiply_tiles<false>(rest, x, first, y);
   }
 
   template <bool Both>
@@ -117,6 +122,7 @@ struct AmxLoop {
     const size_t initial_bytes = panel.initial_step * 4;
     const char* const initial = panel.initial + first * initial_bytes;
     const char* matrix = panel.matrix;
+    const char* next = panel.next;
     const char* upper = x + first * x_bytes;
     const char* lower = upper + kTileRows * x_bytes;
     asm volatile("" ::: "memory");  // which the compiler does not know to be read by tiles
@@ -127,6 +133,8 @@ struct AmxLoop {
       _tile_loadd(3, initial + kTileRows * initial_bytes + 64, initial_bytes);
     }
     for (size_t word = 0; word < panel.depth; word += kTileRows) {
+      const char* const fetched = next + kTileRows * panel.next_step;
+      for (; next < fetched; next += 64) _mm_prefetch(next, _MM_HINT_T1);
       _tile_loadd(4, matrix, kColumns * 4);
       _tile_loadd(5, matrix + 64, kColumns * 4);
       _tile_loadd(6, upper, x_bytes);

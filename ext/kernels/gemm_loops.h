@@ -29,6 +29,8 @@ struct Panel {
   size_t x_step;        // words from one row of x to the next
   size_t y_step;        // words from one row of y to the next
   size_t count;         // of columns that there are, 1 at least
+  const char* next;     // what is multiplied after it, which comes to the second level meanwhile: memory does not rest
+  size_t next_step;     // bytes of it for each word of this panel
 };
 
 PREDICTOR_INLINE int32_t word_at(const char* from) {
@@ -41,8 +43,10 @@ PREDICTOR_INLINE int32_t word_at(const char* from) {
 template <typename Loop>
 void multiply_rows(const Panel& panel, const char* x, size_t rows, char* y) {
   Panel rest = panel;
+  rest.next_step = Loop::kColumns * 4 / std::max<size_t>(passes_of<Loop::kRows>(rows), 1);
   in_passes<Loop::kRows>(rows, [&]<size_t Rows>() {
     Loop::template multiply<Rows>(rest, x, y);
+    rest.next += panel.depth * rest.next_step;
     rest.initial += Rows * panel.initial_step * 4;
     x += Rows * panel.x_step * 4;
     y += Rows * panel.y_step * 4;
@@ -125,6 +129,7 @@ struct Avx2Float {
     const char* matrix = panel.matrix;
     for (size_t i = 0; i < panel.depth; ++i, matrix += kColumns * 4, x += 4) {
       _mm_prefetch(matrix + kWordsAhead * kColumns * 4, _MM_HINT_T0);
+      if constexpr (Rows > 1) _mm_prefetch(panel.next + i * panel.next_step, _MM_HINT_T1);
       const __m256 left = _mm256_load_ps(reinterpret_cast<const float*>(matrix));
       const __m256 right = _mm256_load_ps(reinterpret_cast<const float*>(matrix) + 8);
 #pragma GCC unroll 6
@@ -165,6 +170,7 @@ struct Avx2Bfloat16 {
     const char* matrix = panel.matrix;
     for (size_t i = 0; i < panel.depth; ++i, matrix += kColumns * 4, x += 4) {
       _mm_prefetch(matrix + kWordsAhead * kColumns * 4, _MM_HINT_T0);
+      if constexpr (Rows > 1) _mm_prefetch(panel.next + i * panel.next_step, _MM_HINT_T1);
       const __m256i left = _mm256_load_si256(reinterpret_cast<const __m256i*>(matrix));
       const __m256i right = _mm256_load_si256(reinterpret_cast<const __m256i*>(matrix) + 1);
       __m256 weights[2][2];
@@ -295,6 +301,8 @@ struct Avx512Loop {
     for (size_t i = 0; i < panel.depth; ++i) {
       _mm_prefetch(reinterpret_cast<const char*>(matrix + 2 * (i + kWordsAhead)), _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(matrix + 2 * (i + kWordsAhead) + 1), _MM_HINT_T0);
+      // Fewer rows wait for memory alone.
+      if constexpr (Rows > 4) _mm_prefetch(panel.next + i * panel.next_step, _MM_HINT_T1);
 #pragma GCC unroll 14
       for (size_t row = 0; row < Rows; ++row) {
         const __m512i factor = _mm512_set1_epi32(word_at(x + (row * panel.x_step + i) * 4));

@@ -89,13 +89,14 @@ void PackedMatrix::multiply_by(const void* x, size_t rows, size_t begin, size_t 
       const char* const from = static_cast<const char*>(x) + first * depth_ * 4;
       char* const to = static_cast<char*>(y) + (first * out_ + column) * 4;
       const auto* const initial = reinterpret_cast<const char*>(initial_.data()) + column * 4;
-      Panel part{panel(column), initial, 0, depth_, depth_, out_, std::min(kColumns, out_ - column)};
+      Panel part{panel(column), initial, 0, depth_, depth_, out_, std::min(kColumns, out_ - column), nullptr, 0};
       const bool in_parts =
           part.count == kColumns && count > 2 * Loop::kRows;  // a shorter row of y cannot be read again
       const size_t words = in_parts ? kPanelBytes / 4 / kColumns : depth_;
       size_t word = 0;
       do {
         part.depth = std::min(words, depth_ - word);
+        part.next = part.matrix + part.depth * kColumns * 4;
         if constexpr (requires { Loop::end(); }) {
           Loop::multiply(part, from + word * 4, count, to);
         } else {

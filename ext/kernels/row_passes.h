@@ -13,11 +13,16 @@ void take_rows(size_t rows, const Take& take) {
   }
 }
 
+template <size_t Most>
+size_t passes_of(size_t rows) {
+  return (rows + Most - 1) / Most;
+}
+
 // Calls take<Rows>() with at most `Most` rows, as seldom as that allows and with nearly as many each time: two rows
 // take a processor as long as four, whose sums would wait for each other otherwise.
 template <size_t Most, typename Take>
 void in_passes(size_t rows, const Take& take) {
-  for (size_t passes = (rows + Most - 1) / Most; passes > 0; --passes) {
+  for (size_t passes = passes_of<Most>(rows); passes > 0; --passes) {
     const size_t some = (rows + passes - 1) / passes;
     take_rows<Most>(some, take);
     rows -= some;
