@@ -3,9 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
+#include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "transformer/loops.h"
 #include "weights/model_error.h"
@@ -18,13 +18,16 @@ at::ScalarType type_for(Precision precision) {
   return precision == Precision::float32 ? at::kFloat : at::kBFloat16;
 }
 
-// On the processor. What the system gives is zero: libtorch's own zeros would write to all of it at once.
+// On the processor. What the system gives is zero and takes memory only where it is written to: libtorch's own zeros
+// would write to all of it at once, and so would calloc where it finds freed memory.
 at::Tensor untouched_zeros(const std::vector<int64_t>& shape, const at::TensorOptions& options) {
-  size_t count = 1;
-  for (const int64_t size : shape) count *= static_cast<size_t>(size);
-  void* const memory = std::calloc(count, options.dtype().itemsize());
-  if (memory == nullptr) throw ModelError("there is no memory for the cache of keys and values (setting cache_bytes)");
-  return at::from_blob(memory, shape, [](void* given) { std::free(given); }, options);
+  size_t bytes = options.dtype().itemsize();
+  for (const int64_t size : shape) bytes *= static_cast<size_t>(size);
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw ModelError("there is no memory for the cache of keys and values (setting cache_bytes)");
+  }
+  return at::from_blob(memory, shape, [bytes](void* given) { munmap(given, bytes); }, options);
 }
 
 constexpr auto kPageTokens = static_cast<int64_t>(kernels::kPageTokens);

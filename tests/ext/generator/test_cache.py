@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.process import memory
 from ext import _generator
 from tests.support.generators import CONTEXT, Generators, prompts
 
@@ -41,6 +43,19 @@ def test_what_a_text_has_grown_by_is_known_too(source: Source) -> None:
         (reply,) = generators.tokens([prompt], 40)
         generators.tokens([[*prompt, *reply, 5]], 4)
         assert generators.native.stats()["cached_tokens"] == (len(prompt) + 40 - 1) // 16 * 16
+
+
+def test_the_cache_takes_memory_only_where_it_is_written_to(source: Source) -> None:
+    """Also where freed memory lies in the process, which must not be made zero for it."""
+    freed = [bytearray(1 << 20) for _ in range(64)]
+    end = bytearray(1 << 20)
+    freed.clear()
+    _generator.give_back_memory()
+    before = memory(os.getpid()).rss
+    with Generators(source, cache_bytes=40 << 20) as generators:
+        assert generators.native.pages * PAGE_BYTES > 39 << 20
+        assert memory(os.getpid()).rss - before < 20
+    del end
 
 
 def test_a_full_cache_puts_texts_back_and_loses_nothing(source: Source) -> None:
