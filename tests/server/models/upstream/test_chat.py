@@ -12,7 +12,7 @@ from predictor.ttypes import ChatMessage, ChatOptions, FinishReason, TokenLogpro
 from server.errors import ErrorCode
 from server.models.chat.conversation import conversation_of
 from server.models.requests import NO_SCORES
-from tests.server.models.test_upstream import GREEDY, USAGE, context, generated, loaded
+from tests.server.models.upstream.loading import GREEDY, USAGE, context, generated, loaded
 from tests.server.waiting import error_of, result
 from tests.support.upstream_server import (
     UpstreamServer,
