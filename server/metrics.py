@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 16
 """Connections to the metrics' port at a time: a scrape takes milliseconds, and there are few that scrape."""
+
+log = structlog.get_logger(__name__)
 
 _GAUGES = {
     "queue_depth": "Requests waiting",
@@ -137,6 +140,10 @@ class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         """Scrapes are not logged."""
 
+    def version_string(self) -> str:
+        """The header Server of what is answered to who speaks no HTTP."""
+        return "predictor"
+
 
 def _nameless(application: Any) -> Any:
     """The WSGI application, whose answers do not say by which versions of what they are made."""
@@ -145,7 +152,12 @@ def _nameless(application: Any) -> Any:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             return start_response(status, [*headers, ("Server", "predictor")], *more)
 
-        return application(environ, start)
+        try:
+            return application(environ, start)
+        except Exception:  # which wsgiref would answer, with its version
+            log.exception("the metrics could not be gathered")
+            start("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+            return [b"the server failed; its log has the details\n"]
 
     return answer
 

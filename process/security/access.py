@@ -351,14 +351,18 @@ class Visit:
         self.transport = transport
         self.token = token
         self.address: str | None = None
-        """The client's, where no transport tells."""
+        """The client's, where the transport does not tell: of a balancer's connection, of one in another thread."""
         self.times: Times | None = None
         """Of the request, where it is to be told how long it took."""
 
     def peer(self) -> str:
         """The client's address."""
-        name = self.transport.get_extra_info("peername") if self.transport is not None else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or self.address or "unknown")
+        if self.address is not None:
+            return self.address
+        if self.transport is None:
+            return "unknown"
+        name = self.transport.get_extra_info("peername")
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "a unix socket"
 
     def refused(self, code: str, why: str, what: str) -> None:
         """One line of the log, with nothing secret in it: `what` is the method or the path."""

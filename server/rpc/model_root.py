@@ -62,7 +62,9 @@ class ModelRoot:
         root = self.require()
         try:
             path = resolved(root / location)
-        except (OSError, ValueError) as error:  # links in a circle, a NUL
+        except OSError as error:  # links in a circle
+            raise invalid_argument(error.strerror or "cannot be read", field="location") from None
+        except ValueError as error:  # a NUL
             raise invalid_argument(str(error), field="location") from None
         if not path.is_relative_to(root):
             raise invalid_argument("lies outside of the folder for models", field="location", setting=_SETTING)

@@ -347,6 +347,11 @@ class Connection(asyncio.Protocol):
             )
         self._transport.abort()
 
+    def came_from(self, peer: tuple[str, int]) -> None:
+        """A balancer said whose connection it is."""
+        self.proxied_peer = peer
+        self._visits.came_from(self.peer())
+
     def peer(self) -> str:
         """The client's address, for the log."""
         name = self.proxied_peer or self._transport.get_extra_info("peername")

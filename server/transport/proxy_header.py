@@ -119,7 +119,9 @@ class ProxiedConnection(asyncio.Protocol):
         if found is None:
             return
         self._stop_timer()
-        end, self._connection.proxied_peer = found
+        end, client = found
+        if client is not None:
+            self._connection.came_from(client)
         self._transport.set_protocol(self._connection)
         if len(self._received) > end:
             self._connection.data_received(self._received[end:])

@@ -47,6 +47,11 @@ class Visits:
         caller = gate.access.by_certificate(names) if names else gate.access.nobody
         self.now = self.usual = Visit(caller, "thrift", transport)
 
+    def came_from(self, address: str) -> None:
+        """A balancer said whose connection it is."""
+        if self._gate is not None:
+            self.usual.address = address
+
     def take_line(self, data: bytes, position: int) -> int | None:
         """Where the line with a token that begins at `position` ends; 0 when more bytes are needed; None: it is none.
 
@@ -78,6 +83,7 @@ class Visits:
             return None
         usual = self.now
         self.now = Visit(self._caller(token), "thrift", usual.transport)
+        self.now.address = usual.address
         return usual
 
     def _caller(self, token: bytes) -> Caller:

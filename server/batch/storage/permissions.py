@@ -43,9 +43,11 @@ class AllowedLocations:
         self._roots = [root.resolve() for root in roots]
         self._schemes = frozenset(schemes)
         self._places = [_place(bucket) for bucket in buckets]
-        self._prefixes = [f"{scheme}://" for scheme in SCHEMES if scheme in self._schemes]
-        self._prefixes += [place.text for place in self._places]
-        self._prefixes += [f"{root}/".replace("//", "/") for root in self._roots]
+        choices = [f"{scheme}://" for scheme in SCHEMES if scheme in self._schemes]
+        choices += [place.text for place in self._places]
+        self._choices = [repr(choice) for choice in choices]
+        if self._roots:  # which these are, the server's operator knows, and not every caller
+            self._choices.append("a folder of the setting batch_roots")
 
     def check(self, location: Location, purpose: Literal["read", "write"]) -> None:
         """Raises LocationError where the location may not be used."""
@@ -80,10 +82,10 @@ class AllowedLocations:
 
     def _refused(self, location: Location) -> LocationError:
         setting = "batch_schemes" if location.scheme else "batch_roots"
-        if not self._prefixes:
+        if not self._choices:
             message = f"{location.text!r} is not allowed: no location is ({_SETTINGS})"
             return LocationError(message, setting, reason="no location is allowed")
-        *others, last = map(repr, self._prefixes)
+        *others, last = self._choices
         choices = f"{', '.join(others)} or {last}" if others else last
         reason = f"location must start with {choices}"  # as embedded-tf put it
         return LocationError(f"{location.text!r} is not allowed ({_SETTINGS}): {reason}", setting, reason=reason)

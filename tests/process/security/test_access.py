@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from process.security import access
-from process.security.access import Access, AccessError, Bucket, token_of
+from process.security.access import Access, AccessError, Bucket, Visit, token_of
 from tests.support.tokens import TokenFile
 
 if TYPE_CHECKING:
@@ -128,3 +128,29 @@ def test_it_expires(tokens: TokenFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access.time, "time", lambda: 1_893_542_400.0)  # 2030-01-02
     with pytest.raises(AccessError, match="has expired"):
         caller.require("predict")
+
+
+class Transport:
+    """Of a connection whose other end has this name."""
+
+    def __init__(self, name: Any) -> None:
+        self._name = name
+
+    def get_extra_info(self, _what: str) -> Any:
+        return self._name
+
+
+@pytest.mark.parametrize(
+    ("transport", "address", "peer"),
+    [
+        (Transport(("192.0.2.7", 4711)), None, "192.0.2.7:4711"),
+        (Transport(("192.0.2.8", 443)), "192.0.2.7:4711", "192.0.2.7:4711"),  # the first is a balancer
+        (Transport(""), None, "a unix socket"),
+        (None, "192.0.2.7", "192.0.2.7"),
+        (None, None, "unknown"),
+    ],
+)
+def test_the_log_says_who_was_refused(transport: Any, address: str | None, peer: str) -> None:
+    visit = Visit(None, "thrift", transport)
+    visit.address = address
+    assert visit.peer() == peer

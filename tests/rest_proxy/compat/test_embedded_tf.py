@@ -60,14 +60,16 @@ async def test_embedded_tf_a_parameter_missing(proxy: Proxy, server: ThriftServe
 
 
 async def test_embedded_tf_a_location_that_is_not_allowed(proxy: Proxy, server: ThriftServer) -> None:
+    allowed = "'gs://' or a folder of the setting batch_roots"
+
     def refuse(_request: BatchRequest) -> None:
-        message = "request.input: location must start with 'gs://' or '/data/' (setting batch_roots)"
+        message = f"request.input: location must start with {allowed} (setting batch_roots)"
         raise PredictionError(ErrorCode.INVALID_ARGUMENT, message, field="request.input", setting="batch_roots")
 
     server.on_submit = refuse
     answer = await proxy.ask("GET", PATH)
     assert answer.status == 400
-    assert answer.body == b"'input' bad formatted: location must start with 'gs://' or '/data/'\n"
+    assert answer.body == f"'input' bad formatted: location must start with {allowed}\n".encode()
 
 
 async def test_embedded_tf_better_a_location_that_is_malformed(proxy: Proxy, server: ThriftServer) -> None:

@@ -145,7 +145,7 @@ def test_locations_that_are_not_allowed(
     if (name, location) != ("output", "http://host/x"):
         s3, gs = (bucket.location.rstrip("/") for bucket in (s3_bucket, gcs_bucket))
         allowed = (
-            f"'{s3}/', '{gs}/' or '{root}/'"
+            f"'{s3}/', '{gs}/' or a folder of the setting batch_roots"
             if location != "file:///etc/passwd"
             else "'gs://', 's3://', 'http://', 'https://' or '/'"
         )
