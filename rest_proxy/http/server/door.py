@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from process.security.access import AccessError, Visit, token_of
 from process.security.tls import certificate_names
+from process.security.token_file import LONGEST
 from rest_proxy.http.errors import refused
 from rest_proxy.http.route import Entrance
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from rest_proxy.http.fast.direct import Client
     from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.route import Route
+
+
+_TOO_LONG = "a token over the limit"
+"""What servers are told instead of it: they know no token that long, and it would not fit into a message's header."""
+
+
+def _handed_on(headers: Mapping[str, str]) -> str | None:
+    token = token_of(headers)
+    return token if token is None or len(token.encode("utf-8", "surrogateescape")) <= LONGEST else _TOO_LONG
 
 
 class Door:
@@ -40,7 +50,7 @@ class Door:
         caller = access.by_headers(headers) if access is not None else None
         if access is not None and caller is access.nobody and (names := certificate_names(transport)):
             caller = access.by_certificate(names)
-        return Visit(caller, "http", transport, token_of(headers) if self._hands_on else None)
+        return Visit(caller, "http", transport, _handed_on(headers) if self._hands_on else None)
 
     def visit_of(self, head: Head, client: Client) -> Visit:
         """The same for a request of the short way: who sends the same head again on a connection is the same."""
