@@ -284,7 +284,10 @@ class Backends(SettingsGroup, title="Calls to the Thrift servers"):
         to="rest_proxy",
     )
     thrift_ca: Path | None = setting(
-        None, "file with the authorities of the servers' certificates (PEM): they are called by TLS", to="rest_proxy"
+        None,
+        "file with the authorities of the servers' certificates (PEM): they are called by TLS; read again when it"
+        " changes, as the next one",
+        to="rest_proxy",
     )
     thrift_certificate: Path | None = setting(
         None, "file with the certificate, and its key, that is shown to servers that ask for one (PEM)", to="rest_proxy"

@@ -50,7 +50,10 @@ class Serving:
         self._files = FileWatch()
         door = None if access is None else Door(access, hands_on=False)
         if pool is None:
-            pool, door = ThriftPool(settings), Door(_access(settings, self._files), hands_on=True)
+            pool = servers = ThriftPool(settings)
+            if servers.tls is not None:
+                self._files.add(servers.tls.files, servers.tls.reload)
+            door = Door(_access(settings, self._files), hands_on=True)
             tls = tls_of(settings, self._files)
         self._pool = pool
         self._tls = tls

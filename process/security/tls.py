@@ -68,31 +68,41 @@ class TlsError(Exception):
     """The files of TLS cannot be used; the message says which and why."""
 
 
-class Tls:
-    """What handshakes are made with. Belongs to the event loop."""
+class _OfFiles:
+    """What handshakes are made with, of files that may change. Belongs to the event loop."""
 
-    def __init__(self, settings: TlsSettings) -> None:
-        """Raises TlsError."""
-        assert settings.tls_certificate is not None
-        self._settings = settings
-        self.handshake_s = settings.tls_handshake_s
-        self.context = _context(settings)
-
-    @property
-    def files(self) -> list[Path]:
-        """What may change."""
-        settings = self._settings
-        files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-        return [file for file in files if file is not None]
+    def __init__(self, read: Callable[[], ssl.SSLContext], *files: Path | None) -> None:
+        """`read` raises TlsError."""
+        self._read = read
+        self.files = [file for file in files if file is not None]
+        self.context = read()
 
     def reload(self) -> None:
         """Read the files again: connections that are open go on, new ones get what is there now."""
         try:
-            self.context = _context(self._settings)
+            self.context = self._read()
         except TlsError as error:  # also while one of two files is new already
             log.error("the files of TLS cannot be used: those that were read last stay in force", why=str(error))
         else:
             log.info("the files of TLS were read again")
+
+
+class Tls(_OfFiles):
+    """What a port speaks."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Raises TlsError."""
+        self.handshake_s = settings.tls_handshake_s
+        files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        super().__init__(lambda: _context(settings), *files)
+
+
+class ClientTls(_OfFiles):
+    """What servers are called with whose certificates are of the authorities in the file `ca`."""
+
+    def __init__(self, ca: Path, certificate: Path | None) -> None:
+        """`certificate`: what is shown to servers that ask for one. Raises TlsError."""
+        super().__init__(lambda: _client_context(ca, certificate), ca, certificate)
 
 
 def tls_of(settings: TlsSettings, files: FileWatch) -> Tls | None:
@@ -158,12 +168,16 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def client_context(ca: Path | None, certificate: Path | None) -> ssl.SSLContext | None:
-    """What servers are called with whose certificates are of these authorities; None: plain TCP. Raises TlsError."""
+def client_tls_of(ca: Path | None, certificate: Path | None) -> ClientTls | None:
+    """What servers are called with; None: plain TCP. Raises TlsError."""
     if ca is None:
         if certificate is not None:
             raise TlsError("thrift_certificate needs thrift_ca")
         return None
+    return ClientTls(ca, certificate)
+
+
+def _client_context(ca: Path, certificate: Path | None) -> ssl.SSLContext:
     with _naming("thrift_ca", ca):
         context = ssl.create_default_context(cafile=str(ca))
     if certificate is not None:

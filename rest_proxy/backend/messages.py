@@ -9,8 +9,7 @@ from process.security.visits import VISIT
 from rest_proxy.backend.connection import ConnectionLost
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
+    from process.security.tls import ClientTls
     from rest_proxy.config import Address, Settings
 
 _LENGTH_BYTES = 4
@@ -21,7 +20,7 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Messages:
     """Connections to one server, kept for the next message while there are at most `settings.connections`."""
 
-    def __init__(self, address: Address, settings: Settings, tls: SSLContext | None = None) -> None:
+    def __init__(self, address: Address, settings: Settings, tls: ClientTls | None = None) -> None:
         self._tls = tls
         self._address = address
         self._settings = settings
@@ -65,7 +64,8 @@ class Messages:
             async with asyncio.timeout(timeout_ms / 1000):
                 if path is not None:
                     return await asyncio.open_unix_connection(path)
-                return await asyncio.open_connection(self._address.host, self._address.port, ssl=self._tls)
+                tls = None if self._tls is None else self._tls.context
+                return await asyncio.open_connection(self._address.host, self._address.port, ssl=tls)
         except TimeoutError:
             reason = f"connecting took over {timeout_ms} ms (setting connect_timeout_ms)"
             raise ConnectionLost(reason, sent=False) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from predictor.ttypes import ErrorCode, PredictionError
 
-from process.security.tls import client_context
+from process.security.tls import client_tls_of
 from process.security.visits import VISIT
 from rest_proxy.backend.connection import ConnectionLost, DeadlinePassed
 from rest_proxy.backend.pool import Pool
@@ -36,8 +36,9 @@ class ThriftPool(Pool):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        tls = client_context(settings.thrift_ca, settings.thrift_certificate)
-        self._upstreams = [Upstream(address, settings, self._loop, tls) for address in settings.thrift]
+        self.tls = client_tls_of(settings.thrift_ca, settings.thrift_certificate)
+        """With what the servers are called; None: plain TCP."""
+        self._upstreams = [Upstream(address, settings, self._loop, self.tls) for address in settings.thrift]
 
     @property
     def upstreams(self) -> list[Upstream]:

@@ -18,8 +18,8 @@ from rest_proxy.backend.messages import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from ssl import SSLContext
 
+    from process.security.tls import ClientTls
     from rest_proxy.backend.contract import Method
     from rest_proxy.config import Address, Settings
 
@@ -41,7 +41,7 @@ class Upstream:
     """
 
     def __init__(
-        self, address: Address, settings: Settings, loop: asyncio.AbstractEventLoop, tls: SSLContext | None = None
+        self, address: Address, settings: Settings, loop: asyncio.AbstractEventLoop, tls: ClientTls | None = None
     ) -> None:
         self._tls = tls
         self.address = address
@@ -182,7 +182,8 @@ class Upstream:
                 if path is not None:
                     await self._loop.create_unix_connection(lambda: connection, path)
                 else:
-                    await self._loop.create_connection(lambda: connection, host, port, ssl=self._tls)
+                    tls = None if self._tls is None else self._tls.context
+                    await self._loop.create_connection(lambda: connection, host, port, ssl=tls)
         except (OSError, TimeoutError) as error:
             reason = f"connecting took over {self._settings.connect_timeout_ms} ms (setting connect_timeout_ms)"
             connection.close(reason if isinstance(error, TimeoutError) else str(error))

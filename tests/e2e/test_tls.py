@@ -10,12 +10,15 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from thrift.transport.TTransport import TTransportException
+from predictor import Predictor
+from predictor.ttypes import ErrorCode, PredictionError
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.transport.TTransport import TMemoryBuffer, TTransportException
 
 from tests.server.transport.thrift_clients import DIALECTS, HOST
 from tests.support.certificates import Authority
 from tests.support.service import RestProxy, Service, eventually, run_server
-from tests.support.tls_clients import Https, over_tls, trusting
+from tests.support.tls_clients import Https, over_tls, reason_of, trusting
 from tests.support.tokens import TokenFile, code_of
 
 if TYPE_CHECKING:
@@ -129,12 +132,6 @@ def test_wrong_certificates(mutual: Service, files: Files, client: str, port: st
     assert line["peer"].startswith("127.0.0.1:")
 
 
-def reason_of(error: BaseException) -> str:
-    """What TLS says is wrong; Thrift's clients put an error of theirs around it."""
-    inner = getattr(error, "inner", None) or error.__cause__ or error.__context__
-    return str(error if isinstance(error, ssl.SSLError) else inner)
-
-
 def _over_thrift(service: Service, context: ssl.SSLContext) -> None:
     with over_tls(service.port, context) as predictor:
         predictor.predict("x", None)
@@ -207,18 +204,21 @@ def _is_running(service: Service, files: Files) -> bool:
         return bool(predictor.status().models[0].running)
 
 
+_CALLERS = 8
+
+
 class Callers:
     """Calls on both ports, on connections that stay and on new ones, until the end of the block; none may fail."""
 
-    def __init__(self, service: Service, context: ssl.SSLContext) -> None:
-        self.counts = [0] * 4
+    def __init__(self, thrift_port: int, http_port: int, context: ssl.SSLContext) -> None:
+        self.counts = [0] * _CALLERS
         self._failures: list[BaseException] = []
         self._stop = threading.Event()
-        self._service, self._context = service, context
+        self._thrift_port, self._http_port, self._context = thrift_port, http_port, context
         works = (self._thrift, self._http)
         self._threads = [
-            threading.Thread(target=self._until_stopped, args=(index, works[index % 2], index < 2))
-            for index in range(4)
+            threading.Thread(target=self._until_stopped, args=(index, works[index % 2], index < _CALLERS // 2))
+            for index in range(_CALLERS)
         ]
 
     def __enter__(self) -> Callers:
@@ -241,7 +241,7 @@ class Callers:
             self._failures.append(error)
 
     def _thrift(self, index: int, stays: bool) -> None:
-        with over_tls(self._service.port, self._context) as predictor:
+        with over_tls(self._thrift_port, self._context) as predictor:
             while True:
                 assert predictor.predict("x", None)
                 self.counts[index] += 1
@@ -249,7 +249,7 @@ class Callers:
                     return
 
     def _http(self, index: int, stays: bool) -> None:
-        with Https(self._service.rest_port, self._context) as https:
+        with Https(self._http_port, self._context) as https:
             while True:
                 assert https.ask("/predict", doc="x")[0] == 200
                 self.counts[index] += 1
@@ -276,7 +276,7 @@ def test_certificates_change_while_calls_run(files: Files, zoo: Callable[[str], 
     stranger = trusting(files.ours.path, files.others.issue("client.example"))
     settings = (f"--tls-certificate={certificate}", f"--tls-client-ca={authorities}")
     with Service(zoo("doc_model"), *settings) as service:
-        with Callers(service, client):
+        with Callers(service.port, service.rest_port, client):
             for _ in range(3):
                 seen = [serial_of(port, client) for port in (service.port, service.rest_port)]
                 beside = tmp_path / "new.pem"
@@ -293,6 +293,60 @@ def test_certificates_change_while_calls_run(files: Files, zoo: Callable[[str], 
             eventually(lambda: _comes_in(service.port, stranger), "other clients come in", timeout_s=10)
             assert not _comes_in(service.port, client)
             assert open_before.predict("x", None)
+
+
+class TlsProxy(RestProxy):
+    """A proxy whose own port speaks TLS."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, *flags: str) -> None:
+        self._context = context
+        super().__init__(port, flags=flags)
+
+    def _alive(self) -> bool:
+        assert self.process.poll() is None, "the proxy has ended"
+        with contextlib.suppress(ConnectionRefusedError), Https(self.port, self._context) as https:
+            return https.ask("/healthz")[0] == 200
+        return False
+
+
+def test_a_proxys_certificates_change_while_calls_run(mutual: Service, files: Files, tmp_path: Path) -> None:
+    """That of its port, and what it shows to the server."""
+    certificate, shown, authorities = (tmp_path / name for name in ("port.pem", "shown.pem", "authorities.pem"))
+    shutil.copy(files.ours.issue("localhost"), certificate)
+    shutil.copy(files.ours.issue("client.example"), shown)
+    shutil.copy(files.ours.path, authorities)
+    client = trusting(files.ours.path, files.ours.issue("client.example"))
+    flags = (f"--tls-certificate={certificate}", f"--thrift-certificate={shown}", f"--thrift-ca={authorities}")
+    with TlsProxy(mutual.port, client, *flags) as proxy:
+        with Callers(mutual.port, proxy.port, client):
+            for _ in range(3):
+                before = serial_of(proxy.port, client)
+                for path, name in ((certificate, "localhost"), (shown, "client.example")):
+                    beside = tmp_path / "new.pem"
+                    shutil.copy(files.ours.issue(name), beside)
+                    beside.replace(path)
+                eventually(lambda: serial_of(proxy.port, client) != before, "the new one", timeout_s=10)  # noqa: B023
+        again = "the files of TLS were read again"
+        lines = proxy.log_text.count(again)
+        shown.write_text("half a file")
+        eventually(lambda: "(setting thrift_certificate)" in proxy.log_text, "the log")
+        shutil.copy(files.ours.issue("reader.example"), shown)
+        eventually(lambda: proxy.log_text.count(again) > lines, "it is read again")
+        with Https(proxy.port, client) as https:  # a message of Thrift has a connection of its own, which is a new one
+            https.ask("/healthz")
+            assert code_through(https) == ErrorCode.PERMISSION_DENIED
+
+
+def code_through(https: Https) -> int | None:
+    """The code of the error with which a call of predict ends that is sent to /thrift."""
+    asked = TMemoryBuffer()
+    Predictor.Client(TBinaryProtocol(asked)).send_predict("x", None)
+    headers = {"Content-Type": "application/x-thrift"}
+    https.connection.request("POST", "/thrift", asked.getvalue(), headers)
+    answered = TMemoryBuffer(https.connection.getresponse().read())
+    with pytest.raises(PredictionError) as caught:
+        Predictor.Client(TBinaryProtocol(answered)).recv_predict()
+    return caught.value.code
 
 
 def _comes_in(port: int, context: ssl.SSLContext) -> bool:

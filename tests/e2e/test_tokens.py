@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -229,14 +230,19 @@ def test_a_token_without_an_end_is_not_logged(guarded: Service) -> None:
     assert b"pt_secret".hex(" ") not in guarded.log_text
 
 
-class Callers:
-    """Calls on both ports, one after the other, until the end of the block; none may fail."""
+_CALLERS = 8
 
-    def __init__(self, service: Service, token: str) -> None:
-        self.counts = [0, 0]
+
+class Callers:
+    """Calls on both ports, of several at a time, until the end of the block; none may fail."""
+
+    def __init__(self, thrift_port: int, http_port: int, token: str) -> None:
+        self.counts = [0] * _CALLERS
         self._failures: list[Any] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=call, args=(service, token)) for call in (self._thrift, self._http)]
+        self._ports, self._token = (thrift_port, http_port), token
+        works = (self._thrift, self._http)
+        self._threads = [threading.Thread(target=works[place % 2], args=(place,)) for place in range(_CALLERS)]
 
     def __enter__(self) -> Callers:
         for thread in self._threads:
@@ -250,37 +256,46 @@ class Callers:
         assert self._failures == []
         assert min(self.counts) > 10
 
-    def _thrift(self, service: Service, token: str) -> None:
-        with THRIFT["line-framed-binary"](service.port, token) as predictor:
+    def _thrift(self, place: int) -> None:
+        with THRIFT["line-framed-binary"](self._ports[0], self._token) as predictor:
             while not self._stop.is_set():
                 code = code_of(lambda: predictor.predict("x", None))
                 self._failures += [code] * (code != "OK")
-                self.counts[0] += 1
+                self.counts[place] += 1
 
-    def _http(self, service: Service, token: str) -> None:
+    def _http(self, place: int) -> None:
         while not self._stop.is_set():
-            status, body = over_http("bearer", service.rest_port, token, doc="x")
+            status, body = over_http("bearer", self._ports[1], self._token, doc="x")
             self._failures += [body] * (status != 200)
-            self.counts[1] += 1
+            self.counts[place] += 1
 
 
-def test_rights_change_while_calls_run(zoo: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["inside", "proxy", "alone"])
+def test_rights_change_while_calls_run(zoo: Callable[[str], Path], tmp_path: Path, place: str) -> None:
     """The file is swapped again and again: no call that is allowed before and after fails, and what changed counts."""
     file = TokenFile(tmp_path / "tokens.toml")
     steady = file.add("steady")
     file.write()
-    with Service(zoo("doc_model"), f"--token-file={file.path}") as service, Callers(service, steady):
+    http = "inside" if place == "inside" else "proxy"
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(Service(zoo("doc_model"), f"--token-file={file.path}", f"--http={http}"))
+        http_port = service.rest_port
+        if place == "alone":
+            http_port = stack.enter_context(RestProxy(service.port)).port
+        stack.enter_context(Callers(service.port, http_port, steady))
         for step in range(3):
             guest = file.add("guest")
             file.add(f"more-{step}")
             file.write()
             eventually(lambda: over_thrift("header-binary", service.port, file.tokens["guest"]) == "OK", "it is known")
+            eventually(lambda: over_http("bearer", http_port, file.tokens["guest"], doc="x")[0] == 200, "and there")
             with THRIFT["line-framed-binary"](service.port, guest) as predictor:
                 ask = partial(predictor.predict, "x", None)
                 assert code_of(ask) == "OK"
                 file.add("guest", methods=["embed*"])
                 file.write()
                 eventually(partial(_is, ask, "PERMISSION_DENIED"), "other rights", timeout_s=_SOON_S)
+                eventually(lambda: over_http("bearer", http_port, guest, doc="x")[0] == 403, "and there")  # noqa: B023
                 del file.lines["guest"]
                 file.write()
                 eventually(partial(_is, ask, "UNAUTHENTICATED"), "it is gone", timeout_s=_SOON_S)

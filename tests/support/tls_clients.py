@@ -25,6 +25,12 @@ def trusting(authority: Path, certificate: Path | None = None) -> ssl.SSLContext
     return context
 
 
+def reason_of(error: BaseException) -> str:
+    """What TLS says is wrong; Thrift's clients put an error of theirs around it."""
+    inner = getattr(error, "inner", None) or error.__cause__ or error.__context__
+    return str(error if isinstance(error, ssl.SSLError) else inner)
+
+
 @contextlib.contextmanager
 def over_tls(
     port: int, context: ssl.SSLContext, dialect: str = "framed-binary-accelerated", token: str | None = None
