@@ -219,7 +219,7 @@ class Application:
                 return self._checked(request, request_id)
             if request.method == "OPTIONS" and self._asks_what_is_allowed(route, request):
                 return self._options(route, request, request_id)
-            if route.methods and request.method not in route.methods:
+            if request.method == "TRACE" or (route.methods and request.method not in route.methods):
                 raise method_not_allowed(request.method, route.label, self._table.allowed(route))
             self.admit(route, request)
             return await route.answer(request, request_id)

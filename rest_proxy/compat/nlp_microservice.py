@@ -56,7 +56,7 @@ def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.
     return json_response({"message": message}, request_id, error.status, error_headers(error))
 
 
-ERRORS = ErrorFormat("Message", _error, {JSON: object_of(message=STRING)})
+ERRORS = ErrorFormat("TextGenerationError", _error, {JSON: object_of(message=STRING)})
 
 
 class Swagger:

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from rest_proxy.backend.contract import REPLY, REPLY_BATCH
 from rest_proxy.http.bodies import read_body
-from rest_proxy.http.content import BOOLEAN, JSON, STRING, array_of, object_of
+from rest_proxy.http.content import BOOLEAN, JSON, STRING, Schema, array_of, object_of
 from rest_proxy.http.errors import invalid_argument, unsupported_media_type
 from rest_proxy.http.requests import check_count
 from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, error_object, json_response
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.errors import HttpError
+
+
+# Whatever else is sent is answered, too: with success false, as the old service did.
+_REQUEST: Schema = {
+    "description": "An object with input: a text, or a list of texts. Anything else gets success false.",
+    "properties": {
+        "input": {"anyOf": [STRING, array_of(STRING), {"type": ["number", "boolean", "object", "null"]}]},
+    },
+}
 
 
 class SmartReply:
@@ -88,7 +97,7 @@ def routes(settings: Settings, pool: Pool) -> list[Route]:
             name="inference",
             summary="Suggest replies, as smartreply did",
             tag="smartreply",
-            request={"type": "object", "properties": {"input": {"oneOf": [STRING, array_of(STRING)]}}},
+            request=_REQUEST,
             example=Example({"input": "Hello"}),
             answers=(Answer({JSON: answer}, examples={JSON: {**example, "success": True}}),),
             errors=MODEL_ERRORS,

@@ -31,6 +31,9 @@ INTEGER: Schema = {"type": "integer"}
 BOOLEAN: Schema = {"type": "boolean"}
 NUMBER: Schema = {"type": ["number", "null"]}  # JSON has no infinity and no NaN: they become null
 
+EVENT: Schema = {"type": "object", "properties": {"event": STRING, "data": STRING}, "required": ["data"]}
+"""One of a stream of EVENTS, which a media type's schema describes one by one."""
+
 
 def object_of(**properties: Schema) -> dict[str, Any]:
     """An object in which all these properties are."""

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from predictor.ttypes import Lane, RequestOptions
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, from_json
 
 from process.options import LANE, MODEL, TIMEOUT_MS, Option
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from rest_proxy.config import Settings
+    from rest_proxy.http.content import Schema
 
 I32 = (1 << 31) - 1
 I64 = (1 << 63) - 1
@@ -54,6 +64,17 @@ def option_field(option: Option, *, default: Any = None, largest: int = I32) -> 
     if option.type is float:
         rules["allow_inf_nan"] = False
     return Field(None, description=option.help, **rules)
+
+
+class Also:
+    """What a type's validator takes beside the type itself, for the document."""
+
+    def __init__(self, *schemas: Schema) -> None:
+        self._schemas = schemas
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The type's own schema, or one of the others."""
+        return {"anyOf": [handler(core_schema), *map(dict, self._schemas)]}
 
 
 def model_field(default: Any = None) -> Any:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 REQUEST_ID = "X-Request-Id"
 SERVER_TIMING = "Server-Timing"
 _SECOND = itemgetter(1)
+_LONGEST = 1024
+"""Characters of a header Accept that are looked at."""
 UTF_8_TEXT = f"{TEXT}; charset=utf-8"
 
 
@@ -171,7 +173,7 @@ JSON_ERRORS = ErrorFormat("Error", lambda error, _request, request_id: json_erro
 def prefers_json(accept: str) -> bool:
     """Whether a header Accept asks for JSON rather than plain text (RFC 9110, section 12.5.1); a tie goes to JSON."""
     qualities: dict[str, float] = {}
-    for choice in accept.split(","):
+    for choice in accept[:_LONGEST].split(","):
         media_type, *parameters = (part.strip().lower() for part in choice.split(";"))
         quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
         try:

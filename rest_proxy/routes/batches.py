@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from process.options import KEY_FIELD, LIMIT, MAX_ERRORS, ON_ERROR
 from rest_proxy.backend.contract import plain, schema
 from rest_proxy.http.content import JSON, STRING, array_of, object_of
-from rest_proxy.http.requests import I64, Strict, option_field, read_json, read_query
+from rest_proxy.http.requests import I64, Also, Strict, option_field, read_json, read_query
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Example, Route
 
@@ -32,6 +32,7 @@ _LOCATION_CHARACTERS = 4096
 _EXAMPLE = {"method": "predict", "input": "/data/documents/", "output": "/data/scores/"}
 _EXAMPLE_ID = {"id": "0190a5c2"}
 _ON_ERROR = {"fail": OnError.FAIL, "record": OnError.RECORD}
+_ANY_CASE = {**STRING, "pattern": "^([Ff][Aa][Ii][Ll]|[Rr][Ee][Cc][Oo][Rr][Dd])$"}
 
 
 def _lower(value: object) -> object:
@@ -55,7 +56,9 @@ class BatchSubmission(Strict):
         max_length=_LOCATION_CHARACTERS,
         description="Location below which the results are written, by the same names.",
     )
-    on_error: Annotated[Literal["fail", "record"], BeforeValidator(_lower)] | None = option_field(ON_ERROR)
+    on_error: Annotated[Literal["fail", "record"], BeforeValidator(_lower), Also(_ANY_CASE)] | None = option_field(
+        ON_ERROR
+    )
     max_errors: int | None = option_field(MAX_ERRORS, largest=I64)
     key_field: str | None = option_field(KEY_FIELD)
 

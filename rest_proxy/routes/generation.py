@@ -13,9 +13,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from process import options as table
 from process.options import MAX_TOKENS, REPETITION_PENALTY, SEED, STOP, TEMPERATURE, TOP_K, TOP_P
 from rest_proxy.backend.contract import plain, schema
-from rest_proxy.http.content import EVENTS, JSON, STRING
+from rest_proxy.http.content import EVENT, EVENTS, JSON, STRING
 from rest_proxy.http.errors import invalid_argument
-from rest_proxy.http.requests import ModelRequest, TokenId, option_field, read_request
+from rest_proxy.http.requests import Also, ModelRequest, TokenId, option_field, read_request
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import ANY_FORM, MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.http.sse import EventStream
@@ -62,7 +62,7 @@ class GenerationRequest(ModelRequest):
     top_k: int | None = option_field(TOP_K)
     top_p: float | None = option_field(TOP_P)
     repetition_penalty: float | None = option_field(REPETITION_PENALTY)
-    stop: Annotated[list[str], BeforeValidator(in_list)] | None = option_field(STOP)
+    stop: Annotated[list[str], BeforeValidator(in_list), Also(STRING)] | None = option_field(STOP)
     seed: int | None = option_field(SEED)
     min_p: float | None = option_field(table.MIN_P)
     presence_penalty: float | None = option_field(table.PRESENCE_PENALTY)
@@ -165,10 +165,10 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             example=Example({"prompt": _PROMPT, "max_tokens": 2, "temperature": 0}),
             answers=(
                 Answer(
-                    {JSON: schema(Generation), EVENTS: STRING},
+                    {JSON: schema(Generation), EVENTS: EVENT},
                     examples={
                         JSON: {"prompt": _PROMPT, "token_count": 2, **_EXAMPLE},
-                        EVENTS: 'data: {"text":" new","token_count":1}\n\n',
+                        EVENTS: {"data": '{"text":" new","token_count":1}'},
                     },
                 ),
             ),

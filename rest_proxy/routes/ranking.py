@@ -12,7 +12,7 @@ from process.options import RAW_SCORES, TOP_N, TRUNCATE
 from rest_proxy.backend.contract import RERANK
 from rest_proxy.http.content import INTEGER, JSON, NUMBER, STRING, array_of, object_of
 from rest_proxy.http.errors import refusal
-from rest_proxy.http.requests import FailFast, ModelRequest, check_count, option_field, read_json, read_request
+from rest_proxy.http.requests import Also, FailFast, ModelRequest, check_count, option_field, read_json, read_request
 from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, error_object, json_response
 from rest_proxy.http.route import ANY_FORM, GET_OR_POST, MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.routes.texts import estimated_tokens, options_of
@@ -51,7 +51,7 @@ class RerankRequest(ModelRequest):
 
     query: str = Field(description="What the texts are to answer.")
     texts: list[str] | None = Field(None, description="Texts to rank.")
-    documents: list[Annotated[Document, BeforeValidator(_document)]] | None = Field(
+    documents: list[Annotated[Document, BeforeValidator(_document), Also(STRING)]] | None = Field(
         None, description="The same, as strings or objects with `text`, for an answer in Cohere's form."
     )
     top_n: int | None = option_field(TOP_N)

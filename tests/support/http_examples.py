@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import jsonschema
 import pytest
 
-from rest_proxy.http.content import JSON
+from rest_proxy.http.content import EVENTS, JSON
 from rest_proxy.openapi.operation import documented_methods
 
 if TYPE_CHECKING:
@@ -48,7 +48,14 @@ def check_answer(
         response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
     media_type = content_type.partition(";")[0]
     schema = {**response["content"][media_type]["schema"], "components": document["components"]}
-    value = json.loads(body) if media_type == JSON else body.decode()
-    jsonschema.validate(value, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate([value], schema)
+    values = [json.loads(body) if media_type == JSON else body.decode()]
+    if media_type == EVENTS:
+        values = [_event(text) for text in values[0].split("\n\n") if text]
+    for value in values:
+        jsonschema.validate(value, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate([[[[value]]]], schema)
+
+
+def _event(text: str) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in text.splitlines())

@@ -15,7 +15,7 @@ from rest_proxy.compat.openai.forced_calls import ForcedCall
 from rest_proxy.compat.openai.logprobs import chat_logprobs
 from rest_proxy.compat.openai.messages import Message, Tools, chat_options, plain_call
 from rest_proxy.compat.openai.requests import TextRequest
-from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
+from rest_proxy.http.content import EVENT, EVENTS, INTEGER, JSON, STRING, array_of, object_of
 from rest_proxy.http.errors import invalid_argument
 from rest_proxy.http.requests import option_field, read_json
 from rest_proxy.http.responses import json_response
@@ -239,7 +239,7 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             example=Example(
                 {"model": "chat", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2},
             ),
-            answers=(Answer({JSON: _schema(), EVENTS: STRING}, examples={JSON: _example()}),),
+            answers=(Answer({JSON: _schema(), EVENTS: EVENT}, examples={JSON: _example()}),),
             errors=MODEL_ERRORS,
             error_format=ERRORS,
             call_fields=CALL_FIELDS,

@@ -13,7 +13,7 @@ from process.options import PROMPT_TOKEN_IDS
 from rest_proxy.compat.openai.errors import ERRORS, error_object
 from rest_proxy.compat.openai.logprobs import CompletionLogprobs
 from rest_proxy.compat.openai.requests import CompletionsRequest
-from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
+from rest_proxy.http.content import EVENT, EVENTS, INTEGER, JSON, STRING, array_of, object_of
 from rest_proxy.http.errors import refusal
 from rest_proxy.http.requests import check_count, read_json
 from rest_proxy.http.responses import json_response
@@ -205,7 +205,7 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             tag="openai",
             request=CompletionsRequest,
             example=Example({"model": "gpt2", "prompt": "Artificial Intelligence is a", "max_tokens": 2}),
-            answers=(Answer({JSON: _schema(), EVENTS: STRING}, examples={JSON: _example()}),),
+            answers=(Answer({JSON: _schema(), EVENTS: EVENT}, examples={JSON: _example()}),),
             errors=MODEL_ERRORS,
             error_format=ERRORS,
         ),

@@ -9,12 +9,18 @@ from predictor.ttypes import ChatMessage, ChatOptions, ToolCall
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from rest_proxy.http.content import STRING, array_of, object_of
-from rest_proxy.http.requests import FailFast
+from rest_proxy.http.content import STRING, Schema, array_of, object_of
+from rest_proxy.http.requests import Also, FailFast
 from rest_proxy.http.validation import json_type
 
 _TEXTS = ("text", "input_text", "output_text")
-_PART = {**object_of(type={"enum": list(_TEXTS)}, text=STRING)}
+_PART = {
+    "anyOf": [
+        STRING,
+        object_of(type={"enum": list(_TEXTS)}, text=STRING),
+        object_of(type={"const": "refusal"}, refusal=STRING),
+    ]
+}
 
 
 def _text(value: Any) -> Any:
@@ -53,11 +59,13 @@ def _objects(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 Tools = Annotated[list[dict[str, Any]], AfterValidator(_objects)]
 
+CONTENT: Schema = {"anyOf": [STRING, array_of(_PART), {"type": "null"}]}
+"""What a message's content may be, in the document."""
 
 Content = Annotated[
     str | None,
     BeforeValidator(_text),
-    WithJsonSchema({"anyOf": [STRING, array_of(_PART), {"type": "null"}]}),
+    WithJsonSchema(CONTENT),
 ]
 
 
@@ -71,7 +79,9 @@ class FunctionCall(_Lenient):
     """What a tool is called with."""
 
     name: str
-    arguments: Annotated[str, BeforeValidator(_arguments)] = Field("{}", description="A JSON object, as a string.")
+    arguments: Annotated[str, BeforeValidator(_arguments), Also({"type": "object"})] = Field(
+        "{}", description="A JSON object, as a string."
+    )
 
 
 class MessageToolCall(_Lenient):
@@ -101,8 +111,10 @@ class Message(_Lenient):
 
 def form_of(value: Any) -> Any:
     """response_format as the JSON schema that the answer is to keep to; None: any text."""
+    if value is None:
+        return None
     if not isinstance(value, dict):
-        return value
+        raise PydanticCustomError("form", "expected an object, got {got}", {"got": json_type(value)})
     kind = value.get("type")
     if kind == "text":
         return None

@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from process.options import MAX_TOKENS, STOP
 from rest_proxy.compat.openai.messages import ResponseFormat
-from rest_proxy.http.requests import TextsOrIds, model_field, option_field
+from rest_proxy.http.content import STRING
+from rest_proxy.http.requests import Also, TextsOrIds, model_field, option_field
 from rest_proxy.routes.embeddings import VectorRequest
 from rest_proxy.routes.generation import GenerationRequest, JsonText, in_list
 
@@ -45,7 +46,9 @@ def _without_empty(value: Any) -> Any:
     """Clients send an empty stop string for none."""
     if value == "":
         return None
-    return [item for item in value if item != ""] if isinstance(value, list) else value
+    if isinstance(value, list) and len(value) <= (STOP.maximum or 0):  # a longer one is refused as it is
+        return [item for item in value if item != ""]
+    return value
 
 
 class EmbeddingsRequest(VectorRequest):
@@ -84,7 +87,9 @@ class TextRequest(GenerationRequest):
     repeated: ClassVar[tuple[str, ...]] = ()
 
     model: str | None = model_field()
-    stop: Annotated[list[str] | None, BeforeValidator(in_list), BeforeValidator(_without_empty)] = option_field(STOP)
+    stop: Annotated[list[str] | None, BeforeValidator(in_list), BeforeValidator(_without_empty), Also(STRING)] = (
+        option_field(STOP)
+    )
     max_completion_tokens: int | None = option_field(MAX_TOKENS)
     n: int | None = Field(None, ge=1, le=MOST_CHOICES, description="Number of texts, of each prompt.")
     stream: bool | None = Field(None, description="Server-sent events, the last one [DONE].")

@@ -15,9 +15,9 @@ from pydantic_core import PydanticCustomError
 from process.options import MAX_TOKENS
 from rest_proxy.compat.openai.chat import CALL_FIELDS, without_prompt
 from rest_proxy.compat.openai.errors import ERRORS, error_object
-from rest_proxy.compat.openai.messages import Message, chat_options, form_of
-from rest_proxy.http.content import EVENTS, INTEGER, JSON, STRING, array_of, object_of
-from rest_proxy.http.requests import model_field, option_field, read_json
+from rest_proxy.compat.openai.messages import CONTENT, Message, chat_options, form_of
+from rest_proxy.http.content import EVENT, EVENTS, INTEGER, JSON, STRING, array_of, object_of
+from rest_proxy.http.requests import Also, model_field, option_field, read_json
 from rest_proxy.http.responses import json_response
 from rest_proxy.http.route import MODEL_ERRORS, Answer, Example, Route
 from rest_proxy.http.sse import EventStream
@@ -29,6 +29,31 @@ if TYPE_CHECKING:
 
     from rest_proxy.backend.generation import Generator
     from rest_proxy.config import Settings
+
+
+_CALL = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "function_call"},
+        "name": STRING,
+        "arguments": {"type": ["string", "object"]},
+        "call_id": STRING,
+    },
+    "required": ["type", "name"],
+}
+_OUTPUT = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "function_call_output"},
+        "call_id": {"type": ["string", "null"]},
+        "output": CONTENT,
+    },
+    "required": ["type"],
+}
+_REASONING = {
+    **object_of(type={"const": "reasoning"}),
+    "description": "What other models thought before; not read.",
+}
 
 
 def _refused(value: Any) -> Any:
@@ -91,9 +116,9 @@ class ResponsesRequest(GenerationRequest):
     repeated: ClassVar[tuple[str, ...]] = ()
 
     model: str | None = model_field()
-    input: Annotated[list[Message], BeforeValidator(_messages)] = Field(
-        description="A text, or messages, calls of tools and their outputs."
-    )
+    input: Annotated[
+        list[Annotated[Message, Also(_CALL, _OUTPUT, _REASONING)]], BeforeValidator(_messages), Also(STRING)
+    ] = Field(description="A text, or messages, calls of tools and their outputs.")
     instructions: str | None = Field(None, description="A system message before the conversation.")
     max_output_tokens: int | None = option_field(MAX_TOKENS)
     stream: bool | None = Field(None, description="Server-sent events.")
@@ -329,7 +354,7 @@ def routes(settings: Settings, generator: Generator) -> list[Route]:
             tag="openai",
             request=ResponsesRequest,
             example=Example({"model": "chat", "input": "Hello!", "max_output_tokens": 2}),
-            answers=(Answer({JSON: _schema(), EVENTS: STRING}),),
+            answers=(Answer({JSON: _schema(), EVENTS: EVENT}),),
             errors=MODEL_ERRORS,
             error_format=ERRORS,
             call_fields={**CALL_FIELDS, "messages": "input", "json_schema": "text.format"},

@@ -5,7 +5,7 @@ Its clients know one address: POST / finds the task in the request, or in the mo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from predictor.ttypes import (
     Aggregation,
@@ -17,8 +17,8 @@ from predictor.ttypes import (
     PredictionError,
     TokenOptions,
 )
-from pydantic import Field
-from pydantic_core import from_json
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError, from_json
 
 from process import options as table
 from process.options import (
@@ -158,12 +158,18 @@ class TextParameters(Strict):
         )
 
 
+def _no_stream(value: bool) -> bool:
+    if value:
+        raise PydanticCustomError("stream", "only false is supported")
+    return value
+
+
 class TextRequest(_Pipeline):
     """Text generation."""
 
     inputs: str
     parameters: TextParameters = TextParameters()
-    stream: Literal[False] | None = Field(
+    stream: Annotated[bool, AfterValidator(_no_stream), WithJsonSchema({"const": False})] | None = Field(
         None, description="Streams are OpenAI's and our own: /v1/completions, /generate."
     )
 

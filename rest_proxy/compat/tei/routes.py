@@ -60,6 +60,16 @@ _TOKENS = array_of(
     array_of(object_of(id=INTEGER, text=STRING, special=BOOLEAN, start=_OPTIONAL_INTEGER, stop=_OPTIONAL_INTEGER))
 )
 _VECTORS = array_of(array_of(NUMBER))
+_OF_ANY_TASK: Schema = {
+    "anyOf": [
+        _VECTORS,
+        array_of(NUMBER),
+        array_of({"type": "object"}),
+        array_of(array_of({"type": "object"})),
+        object_of(results=array_of({"type": "object"})),  # Cohere's
+        object_of(scores={"type": "object"}),  # PyText's
+    ]
+}
 _ENTITIES = array_of(object_of(word=STRING, score=NUMBER, start=INTEGER, end=INTEGER))
 
 
@@ -146,6 +156,7 @@ def _error(error: HttpError, _request: web.BaseRequest, request_id: str) -> web.
 
 _SCHEMA = object_of(error=STRING, error_type=STRING, code=STRING, request_id=STRING)
 _ERRORS = ErrorFormat("TextEmbeddingsInferenceError", _error, {JSON: _SCHEMA})
+_ERRORS_AT_ROOT = ErrorFormat("ErrorAtRoot", _error, {JSON: {"anyOf": [ERROR, _SCHEMA]}, TEXT: STRING})
 
 
 def _errors_beside(own: ErrorFormat) -> ErrorFormat:
@@ -167,7 +178,12 @@ def beside(routes: Sequence[Route], settings: Settings, pool: Pool, generator: G
             (PredictRequest, LabelsRequest),
             {"anyOf": [_LABELS, array_of(_LABELS)]},
         ),
-        "/classify_tokens": (None, pipelines.tokens, (TokensRequest,), _ENTITIES),
+        "/classify_tokens": (
+            None,
+            pipelines.tokens,
+            (TokensRequest,),
+            {"anyOf": [_ENTITIES, array_of(_ENTITIES)]},
+        ),
         "/tokenize": (theirs.tokenize, None, (TokenizeRequest,), _TOKENS),
     }
     return [_beside(settings, route, *forms[route.path]) if route.path in forms else route for route in routes]
@@ -211,13 +227,14 @@ def _root(settings: Settings, pool: Pool, generator: Generator) -> Route:
         answer=Root(settings, pool, generator),
         name="teiRoot",
         summary="What a request asks for, or what the models can do with it, as text-embeddings-inference has it",
+        description="Whatever comes without a body in JSON, or with a query, is PyText's, as by any other method.",
         tag=_TAG,
         request=EmbedRequest,
-        further_requests=(RerankRequest, SimilarityRequest, LabelsRequest, TokensRequest, TextRequest),
+        further_requests=(PredictRequest, RerankRequest, SimilarityRequest, LabelsRequest, TokensRequest, TextRequest),
         example=Example({"inputs": ["Hello world!"]}),
-        answers=(Answer({JSON: {"anyOf": [_VECTORS, array_of(NUMBER), array_of({"type": "object"})]}}),),
+        answers=(Answer({JSON: _OF_ANY_TASK, TEXT: STRING}),),
         errors=MODEL_ERRORS,
-        error_format=_ERRORS,
+        error_format=_ERRORS_AT_ROOT,
         claims=_claims,
         label="POST /",
     )

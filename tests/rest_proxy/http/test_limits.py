@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rest_proxy.application import Application
 from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
+from rest_proxy.http.responses import prefers_json
 from rest_proxy.lifecycle import listening
 
 if TYPE_CHECKING:
@@ -214,6 +215,40 @@ async def test_a_content_type_of_many_semicolons_costs_nothing(proxy: Proxy, kin
     answer = await proxy.ask("POST", "/predict", data=b'{"doc": "x"}', headers=headers)
     assert time.process_time() - started < 0.5
     assert answer.status == {"application/json": 200, "text/plain": 415}.get(kind, 400)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Accept", "a;q=0.5," * 7_000),
+        ("Accept-Encoding", "a;q=0.5," * 7_000),
+        ("Authorization", "Bearer " * 8_000),
+        ("X-Api-Key", "a" * 60_000),
+        ("Cookie", "a=b;" * 15_000),
+        ("Origin", "null" * 15_000),
+        ("Referer", "://" * 20_000),
+        ("Content-Encoding", "gzip, " * 10_000),
+        ("Expect", "100-continue," * 4_000),
+        ("X-Request-Id", "a-" * 30_000),
+        ("If-None-Match", '"a",' * 15_000),
+        ("Range", "bytes=" + "0-1," * 15_000),
+        ("Forwarded", "for=a;" * 10_000),
+        ("X-Custom", ",;= " * 15_000),
+    ],
+)
+async def test_a_long_header_costs_nothing(proxy: Proxy, name: str, value: str) -> None:
+    """Twenty of them, each another, with what the client needs to send them."""
+    started = time.process_time()
+    for number in range(20):
+        headers = {**JSON, name: f"{value}{number}"}
+        assert (await proxy.ask("GET", "/?doc=x", headers=headers)).status in (200, 403)
+        assert (await proxy.ask("POST", "/predict", data=b'{"doc": "x"}', headers=headers)).status in (200, 403, 415)
+    assert time.process_time() - started < 1
+
+
+def test_of_a_long_header_the_beginning_counts() -> None:
+    assert prefers_json("text/html, application/json")
+    assert not prefers_json("a," * 1_000 + "application/json")
 
 
 def many(open_: bytes, item: bytes, close: bytes) -> bytes:

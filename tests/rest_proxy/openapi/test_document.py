@@ -12,7 +12,7 @@ from rest_proxy.application import Application
 from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
 from rest_proxy.http.content import JSON
-from rest_proxy.openapi.operation import documented_methods
+from rest_proxy.openapi.operation import documented_methods, request_components
 from tests.support.http_examples import check_answer, example_requests
 
 if TYPE_CHECKING:
@@ -94,6 +94,14 @@ async def test_every_route_is_in_the_document_and_nothing_else(proxy: Proxy, rou
 def version_in(route: Route) -> dict[str, str]:
     """The version of the tests' models, as the route's protocol writes it."""
     return {**HERE, "version": "0123456789ab"} if route.tag == "open-inference" else HERE
+
+
+async def test_no_component_takes_the_place_of_another(routes: list[Route]) -> None:
+    named: dict[str, Any] = {}
+    for route in routes:
+        errors = {route.error_format.name: route.error_format.content.get(JSON)}
+        for name, schema in {**request_components(route), **errors}.items():
+            assert named.setdefault(name, schema) == schema, name
 
 
 async def test_every_example_is_answered_as_described(proxy: Proxy, server: ThriftServer, routes: list[Route]) -> None:
