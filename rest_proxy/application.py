@@ -16,6 +16,7 @@ from process.security.access import Visit
 from process.security.addresses import RequestRates, address_of
 from process.security.visits import VISIT
 from process.timing import TIMES, Times
+from process.tracebacks import forget_frames
 from rest_proxy.backend.generation import Generator
 from rest_proxy.backend.jobs import Jobs
 from rest_proxy.compat import embedded_tf, nlp_microservice, pytext, smart_reply, smls
@@ -227,7 +228,9 @@ class Application:
             raise
         except Exception as error:
             failure = explain(error, request.rel_url.raw_path, request_id, route.call_fields)
-            return route.error_format.respond(failure, request, request_id)
+            answer = route.error_format.respond(failure, request, request_id)
+            forget_frames(error, failure)
+            return answer
         finally:
             self.in_progress -= route.bounded
 

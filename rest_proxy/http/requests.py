@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 I32 = (1 << 31) - 1
 I64 = (1 << 63) - 1
 
+_HINTED_BYTES = 1 << 20
 _MODEL_CHARACTERS = 256
 _EXPECTED_IDS = "expected a list of token ids, whole numbers of at least 0"
 _LANES = {"interactive": Lane.INTERACTIVE, "bulk": Lane.BULK}
@@ -255,7 +256,9 @@ async def _read_form(request: web.BaseRequest, settings: Settings) -> list[tuple
 
 
 def _names(body: bytes) -> Collection[str]:
-    """The fields of a body that is a JSON object."""
+    """The fields of a body that is a JSON object; of a long one none, which would take as much memory once more."""
+    if len(body) > _HINTED_BYTES:
+        return ()
     try:
         content = from_json(body)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rest_proxy.http.errors import invalid_argument
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rest_proxy.http.errors import HttpError
 
 _SHOWN = 64  # characters of a value or a name
+_COMPARED = 64  # names of a request that are compared with one
 
 # pydantic's types of errors (https://docs.pydantic.dev/latest/errors/validation_errors/); others keep its own words.
 _EXPECTED = {
@@ -78,7 +80,7 @@ def what_is_wrong(
         near = _meant(path, [name for name in known if name not in given])
         message += f"; did you mean {near}?" if near else ""
     elif kind == "missing" and len(place) == 1:
-        near = _meant(path, [name for name in given if name not in known])
+        near = _meant(path, [name for name in islice(given, _COMPARED) if name not in known])
         message += f"; is it what you sent as {near[:_SHOWN]}?" if near else ""
     elif kind == "json_invalid" and "EOF" in message:
         message += _cut(content_length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import io
 import time
@@ -12,10 +13,12 @@ import pytest
 from aiohttp import FormData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from rest_proxy.application import Application
 from rest_proxy.backend.thrift_pool import ThriftPool
 from rest_proxy.config import Settings
+from rest_proxy.http.errors import HttpError
 from rest_proxy.http.responses import prefers_json
 from rest_proxy.lifecycle import listening
 
@@ -270,6 +273,24 @@ async def test_json_of_many_values_is_413(proxy: Proxy, path: str, body: bytes, 
     answer = await proxy.ask("POST", path, data=io.BytesIO(body), headers=JSON)
     assert time.process_time() - started < 1  # to tell what is wrong with each takes minutes
     assert (answer.status, answer.json["error"]["setting"]) == (413, setting)
+
+
+async def test_a_refused_body_is_let_go_of_at_once(proxy: Proxy) -> None:
+    """Not when garbage is collected next, which may be thousands of bodies later."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for body in (many(b'{"docs": [', b"1", b"]}"), b'{"other": "' + b"a" * 1_000_000 + b'"}'):
+            assert (await proxy.ask("POST", "/predict", data=io.BytesIO(body), headers=JSON)).status in (400, 413)
+        async with asyncio.timeout(30):
+            while held := [one for one in gc.get_objects() if type(one) in (HttpError, ValidationError)]:
+                assert all(one.__traceback__ is None for one in held)
+                del held
+                await asyncio.sleep(0.01)
+    finally:
+        if was_on:
+            gc.enable()
 
 
 async def test_commas_of_texts_do_not_count(proxy: Proxy) -> None:
