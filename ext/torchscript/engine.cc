@@ -80,8 +80,8 @@ TorchScriptEngine::TorchScriptEngine(const std::string& path, const EngineConfig
   if (longest > 0) {
     const std::vector<uint32_t> lengths = length_buckets(longest);
     warm_up(*model_, lengths, policy.batch_items, policy.batch_tokens);
-    // one that may not return must not hold up the thread that submits
-    if (!model_->may_loop_for_ever()) {
+    // one that may take long, or for ever, must not hold up the thread that submits
+    if (model_->loops_are_short()) {
       inline_tokens_ = longest_within(*model_, lengths, Nanoseconds{config.inline_us} * 1000);
     }
   }

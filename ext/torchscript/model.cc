@@ -75,8 +75,8 @@ OutputKind TorchScriptModel::output() const {
   return module_->signature.output();
 }
 
-bool TorchScriptModel::may_loop_for_ever() const {
-  return predictor::may_loop_for_ever(module_->module);
+bool TorchScriptModel::loops_are_short() const {
+  return predictor::loops_are_short(module_->module);
 }
 
 std::unique_ptr<TorchScriptModel> TorchScriptModel::replica() const {

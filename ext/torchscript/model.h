@@ -30,8 +30,8 @@ class TorchScriptModel {
   // true: the module splits texts itself; false: it is given tokens.
   bool takes_texts() const;
   OutputKind output() const;
-  // Whether a call may never return, as far as its code shows.
-  bool may_loop_for_ever() const;
+  // Whether its code goes round only so often as a few short texts let it: see loops.h.
+  bool loops_are_short() const;
 
   // The same model for another thread: shares code and weights, and has its own copy of what a forward call may change
   // (attributes, buffers); on a graphics card a stream of its own. Throws ModelError.

@@ -114,12 +114,17 @@ def test_a_drain_ends_a_trial_at_once(root: Path) -> None:
     assert child
 
 
-def test_a_model_that_does_not_end_with_a_text_keeps_neither_callers_nor_the_process(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "word"), [("endless_at_a_word", hostile.LOOP), ("long_at_a_number", hostile.LONG)], ids=["while", "for"]
+)
+def test_a_model_that_does_not_end_with_a_text_keeps_neither_callers_nor_the_process(
+    root: Path, name: str, word: str
+) -> None:
     flags = (f"--model-root={root}", "--drain-timeout-ms=2000", "--replicas=1", "--inline-us=100000")
-    with Service(root / "endless_at_a_word.pt", *flags) as service, service.client() as predictor:
+    with Service(root / f"{name}.pt", *flags) as service, service.client() as predictor:
         assert len(predictor.predict("set an alarm", None)) == 3
         with pytest.raises(PredictionError) as caught:
-            predictor.predict(f"the {hostile.LOOP}", RequestOptions(timeout_ms=300))
+            predictor.predict(f"the {word}", RequestOptions(timeout_ms=300))
         assert caught.value.code == ErrorCode.DEADLINE_EXCEEDED
         predictor.load_model("good", "good.pt")
         assert len(predictor.predict("set an alarm", RequestOptions(model="good"))) == 3

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOP = "endless"
+LONG = str(10**15)
 
 
 class Endless(TokenModel):
@@ -35,6 +36,19 @@ class EndlessAtAWord(TokenModel):
         for document in tokens:
             while self.word in document and torch.ops.prim.TimePoint() > 0:
                 pass
+        return self.scorer(tokens)
+
+
+class LongAtANumber(TokenModel):
+    """Goes round as often as a word says."""
+
+    def forward(self, tokens: list[list[str]]) -> list[dict[str, float]]:
+        for document in tokens:
+            for word in document:
+                if word.isdigit():
+                    for _ in range(int(word)):
+                        if torch.ops.prim.TimePoint() < 0:  # which no optimiser can leave out
+                            break
         return self.scorer(tokens)
 
 
@@ -90,6 +104,7 @@ class Loud(TokenModel):
 MODELS: dict[str, Callable[[], TokenModel]] = {
     "endless": Endless,
     "endless_at_a_word": EndlessAtAWord,
+    "long_at_a_number": LongAtANumber,
     "overflowing": Overflowing,
     "greedy": Greedy,
     "loud": Loud,

@@ -33,7 +33,6 @@ from tests.ext.torchscript.modules import (
     alone,
     assert_close,
 )
-from tests.support import hostile
 from tests.support import zoo as models
 from tests.support.service import eventually
 
@@ -226,15 +225,6 @@ def test_a_model_that_is_not_quick_is_left_to_the_workers(zoo: Zoo, name: str, s
         engine.submit("alone")
         assert not engine.native.wake()
         engine.wait_for(1)
-
-
-def test_a_model_that_may_loop_for_ever_is_left_to_the_workers(tmp_path: Path) -> None:
-    """The caller of wake() is the event loop."""
-    with Engine(hostile.write("endless_at_a_word", tmp_path), inline_us=1_000_000) as engine:
-        for _ in range(5):
-            engine.submit("alone")
-            assert not engine.native.wake()
-            engine.wait_for(engine.submitted)
 
 
 # ------------------------------------------------------------------------------------------------------------ ends
