@@ -39,10 +39,11 @@ struct Account {
 };
 
 struct Flow : Account {
-  double ends[kLanes] = {0, 0};     // of its last request's turn
-  int64_t seen[kLanes] = {-1, -1};  // the period in which it last asked
-  uint64_t batch = 0;               // in which it has had ...
-  uint32_t batch_items = 0;         // ... so many requests
+  double ends[kLanes] = {0, 0};             // of its last request's turn
+  uint32_t in_progress[kLanes] = {0, 0};    // its requests that wait or run
+  int64_t left[kLanes] = {kNever, kNever};  // the period in which the last of them ended, where there is none now
+  uint64_t batch = 0;                       // in which it has had ...
+  uint32_t batch_items = 0;                 // ... so many requests
   uint64_t batch_tokens = 0;
 };
 
@@ -56,7 +57,7 @@ struct Portion {
 
 class Flows {
  public:
-  // The flow's account, to be kept in the request while it waits, and not longer.
+  // The flow's account, to be kept in the request between enter() and leave(), and not longer.
   Flow& of(uint64_t flow) {
     if (flows_.size() >= prune_at_) prune();
     return flows_[flow];
@@ -69,44 +70,35 @@ class Flows {
 
   // The turn of a request that comes now.
   double enter(Flow& flow, const Request& request, Nanoseconds now) {
-    see(flow, request.lane, now);
-    double& end = flow.ends[index(request.lane)];
-    const double turn = std::max(lanes_[index(request.lane)].time, end);
+    const size_t lane = index(request.lane);
+    if (flow.in_progress[lane]++ == 0) lanes_[lane].come(flow.left[lane], now >> kPeriodBits);
+    double& end = flow.ends[lane];
+    const double turn = std::max(lanes_[lane].time, end);
     end = turn + request.tokens;
     return turn;
   }
-  // The flow asks, or one of its requests begins to run.
-  void see(Flow& flow, Lane lane, Nanoseconds now) {
-    LaneTime& of_lane = lanes_[index(lane)];
-    const int64_t period = now >> kPeriodBits;
-    if (period != of_lane.period) {
-      of_lane.present_before = period == of_lane.period + 1 ? of_lane.present : 0;
-      of_lane.present = 0;
-      of_lane.period = period;
-    }
-    int64_t& seen = flow.seen[index(lane)];
-    if (seen == period) return;
-    seen = period;
-    ++of_lane.present;
+  // The request has been answered, or needs no answer any more.
+  void leave(Flow& flow, const Request& request, Nanoseconds now) {
+    const size_t lane = index(request.lane);
+    if (--flow.in_progress[lane] > 0) return;
+    flow.left[lane] = lanes_[lane].go(now >> kPeriodBits);
   }
   // A batch is formed: the turn of its first request, and its tokens. Of these the time moves by a flow's part at
   // least, or flows that are always new would keep back for ever what has asked before.
   void taken(Lane lane, double turn, uint64_t tokens) {
     LaneTime& of_lane = lanes_[index(lane)];
-    const double part = static_cast<double>(tokens) / (1 + std::max(of_lane.present, of_lane.present_before));
+    const double part = static_cast<double>(tokens) / (1 + of_lane.in_progress);
     of_lane.time = std::max(of_lane.time + part, turn);
   }
 
-  // How much of a batch with these limits one flow may have, beside those that were seen in the last 17 to 34 ms: who
-  // got an answer may ask again, and is not to wait for a whole batch of another's. At least an eighth, so that batches
-  // stay worth their while.
-  Portion portion(Lane lane, Nanoseconds now, uint32_t items, uint32_t tokens) const {
-    const LaneTime& of_lane = lanes_[index(lane)];
-    const int64_t periods = (now >> kPeriodBits) - of_lane.period;
-    const uint32_t before = periods == 0 ? of_lane.present_before : 0;
-    const uint32_t present = periods > 1 ? 0 : std::max(of_lane.present, before);
-    if (present <= 1) return {};
-    const uint32_t parts = std::min(present, kMostParts);
+  // How much of a batch with these limits one flow may have, beside those that have requests in progress or were
+  // answered in the last 17 to 34 ms: who got an answer may ask again, and is not to wait for a whole batch of
+  // another's. At least an eighth, so that batches stay worth their while.
+  Portion portion(Lane lane, Nanoseconds now, uint32_t items, uint32_t tokens) {
+    LaneTime& of_lane = lanes_[index(lane)];
+    of_lane.turn_to(now >> kPeriodBits);
+    const uint32_t parts = std::min(of_lane.present(), kMostParts);
+    if (parts <= 1) return {};
     return {std::max(1u, items / parts), std::max(1u, tokens / parts)};
   }
   // Whether the flow may have this request in the batch of this number, beside what it has there. Its first it may.
@@ -130,18 +122,40 @@ class Flows {
 
   struct LaneTime {
     double time = 0;
-    int64_t period = -1;
-    uint32_t present = 0;         // flows that have asked in this period
-    uint32_t present_before = 0;  // and in the one before
+    int64_t period = 0;
+    uint32_t in_progress = 0;  // flows that have requests in progress
+    uint32_t left = 0;         // flows that have none since this period
+    uint32_t left_before = 0;  // and since the one before
+
+    uint32_t present() const { return in_progress + left + left_before; }
+    void turn_to(int64_t now) {
+      if (now <= period) return;
+      left_before = now == period + 1 ? left : 0;
+      left = 0;
+      period = now;
+    }
+    void come(int64_t left_in, int64_t now) {
+      turn_to(now);
+      if (left_in == period) --left;
+      if (left_in == period - 1) --left_before;
+      ++in_progress;
+    }
+    int64_t go(int64_t now) {
+      turn_to(now);
+      --in_progress;
+      ++left;
+      return period;
+    }
   };
 
   static size_t index(Lane lane) { return static_cast<size_t>(lane); }
 
-  // Forgets those of whom nothing waits, and who would start level with the others: their number has no end.
+  // Forgets those of whom nothing is in progress, and who would start level with the others: their number has no end.
   void prune() {
     std::erase_if(flows_, [this](const auto& entry) {
       const Flow& flow = entry.second;
-      return flow.waiting == 0 && flow.ends[0] <= lanes_[0].time && flow.ends[1] <= lanes_[1].time;
+      return flow.in_progress[0] + flow.in_progress[1] == 0 && flow.ends[0] <= lanes_[0].time &&
+             flow.ends[1] <= lanes_[1].time;
     });
     std::erase_if(owners_, [](const auto& entry) { return entry.second.waiting == 0; });
     prune_at_ = std::max(kLeastPruned, 2 * flows_.size());

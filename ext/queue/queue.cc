@@ -182,6 +182,7 @@ void Queue::finish(Batch batch) {
   running_.remove_if([&](const Running& running) { return running.key == batch.data(); });
   stats_.running -= static_cast<uint32_t>(batch.size());
   for (RequestPtr& request : batch) {
+    flows_.leave(*std::exchange(request->flow_account, nullptr), *request, now);
     if (request->abandoned) continue;
     if (request->deadline <= now && !request->keeps_work) {
       expire_running(*request);
@@ -321,7 +322,7 @@ Batch Queue::form_batch(Nanoseconds now) {
   std::vector<size_t> indices = policy_.fill(window, chosen);
   for (size_t& index : indices) index = offered[index];
   const double turn = places.front().turn;
-  Batch batch = pull(chosen, indices, now);
+  Batch batch = pull(chosen, indices);
   uint32_t longest = 0;
   uint64_t tokens = 0;
   for (const RequestPtr& request : batch) {
@@ -356,14 +357,13 @@ std::vector<size_t> Queue::candidates(Lane chosen, Nanoseconds now) {
 }
 
 // Moves the requests at `indices` (ascending) out of the lane; those between them close up towards the back.
-Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices, Nanoseconds now) {
+Batch Queue::pull(Lane chosen, const std::vector<size_t>& indices) {
   Places& places = lane(chosen);
   Batch batch;
   batch.reserve(indices.size());
   Running running;
   for (size_t index : indices) {
     RequestPtr& request = places[index].request;
-    flows_.see(*request->flow_account, chosen, now);
     forget_waiting(*request);
     running.requests.push_back(request.get());
     batch.push_back(std::move(request));
@@ -434,6 +434,7 @@ void Queue::abandon(Request& request, Status status, const char* message) {
 // It will not run.
 void Queue::drop_waiting(Request& request, Nanoseconds now) {
   forget_waiting(request);
+  flows_.leave(*std::exchange(request.flow_account, nullptr), request, now);
   if (request.lane == Lane::interactive) pacer_.interactive_finished(now, 1);
 }
 
@@ -441,7 +442,7 @@ void Queue::forget_waiting(Request& request) {
   --stats_.waiting;
   stats_.waiting_tokens -= request.tokens;
   stats_.waiting_bytes -= request.bytes;
-  std::exchange(request.flow_account, nullptr)->leave(request);
+  request.flow_account->leave(request);
   if (Account* owner = std::exchange(request.owner_account, nullptr)) owner->leave(request);
   if (stats_.waiting == 0) held_ = limits_.hold > 0;
 }

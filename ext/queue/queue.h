@@ -141,7 +141,7 @@ class Queue {
   bool may_run_bulk(Nanoseconds now) const;
   Batch form_batch(Nanoseconds now);
   std::vector<size_t> candidates(Lane lane, Nanoseconds now);
-  Batch pull(Lane lane, const std::vector<size_t>& indices, Nanoseconds now);
+  Batch pull(Lane lane, const std::vector<size_t>& indices);
   void expire(Nanoseconds now);
   void expire_waiting(RequestPtr request, Nanoseconds now);
   void expire_running(Request& request);

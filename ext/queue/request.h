@@ -49,7 +49,7 @@ struct Request {
   std::shared_ptr<Collector> collector;
   size_t place = 0;
 
-  // While it waits: where it is counted.
+  // Where it is counted: while it waits or runs, and while it waits.
   Flow* flow_account = nullptr;
   Account* owner_account = nullptr;
 

@@ -103,6 +103,33 @@ def test_a_batch_has_room_for_those_who_may_ask_again() -> None:
     assert len(queue.run()) == 64, "nobody else has asked for a while"
 
 
+def test_a_batch_has_room_for_those_whose_requests_run_however_long() -> None:
+    """They are answered while it runs, and ask again: where batches take longer than clients think, as on most."""
+    queue = Harness(batch_items=64, batch_tokens=64, pads=False, capacity=2)
+    submit_all(queue, names("g", 300), GREEDY)
+    for flow in range(2, 18):
+        queue.submit(f"p{flow}", flow=flow)
+    batch_id, batch = queue.queue.try_take() or (0, [])
+    assert sum(str(name)[0] == "p" for name in batch) == 16
+    queue.clock.advance(500)
+    assert len(queue.run()) == 8, "the others' requests still run"
+    queue.queue.finish(batch_id, batch)
+    queue.clock.advance(10)
+    assert len(queue.run()) == 8, "the others have their answers, and may ask again"
+    queue.clock.advance(60)
+    assert len(queue.run()) == 64, "nobody else has asked for a while"
+
+
+def test_who_was_answered_and_asks_again_counts_once() -> None:
+    queue = Harness(batch_items=64, batch_tokens=64, pads=False)
+    for _ in range(20):
+        queue.submit("p", flow=POLITE)
+        assert queue.run() == ["p"]
+        queue.clock.advance(3)
+    submit_all(queue, names("g", 300), GREEDY)
+    assert len(queue.run()) == 32, "of two"
+
+
 def test_a_request_over_a_part_goes_all_the_same() -> None:
     queue = Harness(batch_items=64, batch_tokens=64, pads=False)
     submit_all(queue, ["long"], GREEDY, tokens=60)
