@@ -126,13 +126,19 @@ def _check_ids(ids: list[Any], index: int | None) -> None:
         raise PydanticCustomError("item", "{message}", {**place, "message": _EXPECTED_IDS})
 
 
+def _some(items: Schema) -> Schema:
+    return {**array_of(items), "minItems": 1}
+
+
+_ID: Schema = {**INTEGER, "minimum": 0, "maximum": I32}
+
 TokenId = Annotated[int, Field(ge=0, le=I32)]
 
 TextsOrIds = Annotated[
     str | list[str] | list[list[int]],
     PlainValidator(_texts_or_ids),
     WithJsonSchema(
-        {"anyOf": [STRING, array_of(STRING), array_of(INTEGER), array_of(array_of(INTEGER))]},
+        {"anyOf": [STRING, _some(STRING), _some(_ID), _some(_some(_ID))]},
     ),
 ]
 

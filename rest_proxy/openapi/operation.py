@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from predictor.ttypes import ErrorCode
 from pydantic import BaseModel
 
-from rest_proxy.http.content import JSON, STRING
+from rest_proxy.http.content import FORM, JSON, MULTIPART, STRING
 from rest_proxy.http.errors import MEANING, STATUS
 from rest_proxy.http.route import Entrance
 
@@ -50,7 +50,10 @@ def operation(route: Route, method: str) -> dict[str, Any]:
     if schema and not by_query:
         of_path = _PATH_FIELD.findall(route.path)
         example = {field: value for field, value in route.example.fields.items() if field not in of_path}
-        bodies = {media_type: {"schema": schema, "example": example} for media_type in route.request_types}
+        bodies = {
+            media_type: {"schema": _as_text(schema) if media_type in (FORM, MULTIPART) else schema, "example": example}
+            for media_type in route.request_types
+        }
         if further := further_schemas(route):
             bodies[JSON] = {"schema": {"anyOf": [schema, *further]}, "example": example}
         described["requestBody"] = {"required": True, "content": bodies}
@@ -143,7 +146,26 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 def _query_parameters(schema: Schema, example: Mapping[str, Any]) -> list[dict[str, Any]]:
     properties = schema.get("properties", {})
-    return [_parameter(name, "query", _without_default(details), example) for name, details in properties.items()]
+    return [
+        _parameter(name, "query", _without_default(_without_null(details)), example)
+        for name, details in properties.items()
+    ]
+
+
+def _as_text(schema: Schema) -> Schema:
+    """An object's schema for a form, which has no null: a field that is not given is not there."""
+    fields = {name: _without_null(details) for name, details in schema.get("properties", {}).items()}
+    return {**schema, "properties": fields}
+
+
+def _without_null(schema: Schema) -> Schema:
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    if len(kinds) == len(schema.get("anyOf", ())):
+        return schema
+    others = {name: value for name, value in schema.items() if name != "anyOf"}
+    if others.get("default", others) is None:
+        del others["default"]
+    return {**others, **kinds[0]} if len(kinds) == 1 else {**others, "anyOf": kinds}
 
 
 def _without_default(schema: Schema) -> Schema:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from predictor.ttypes import ChatMessage, FinishReason, ToolCall
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from process.options import MAX_TOKENS
@@ -60,6 +60,10 @@ def _refused(value: Any) -> Any:
     if value is not None:
         raise PydanticCustomError("stored", "nothing is stored here: send the conversation whole, as input")
     return value
+
+
+Stored = Annotated[None, BeforeValidator(_refused), WithJsonSchema({"type": "null"})]
+"""What names something that would be stored here."""
 
 
 def _text_format(value: dict[str, Any]) -> dict[str, Any]:
@@ -132,8 +136,8 @@ class ResponsesRequest(GenerationRequest):
     text: Annotated[dict[str, Any], AfterValidator(_text_format)] | None = Field(
         None, description='Its format: {"format": {"type": "text"}}, json_object or json_schema.'
     )
-    previous_response_id: Annotated[str | None, BeforeValidator(_refused)] = Field(None, description="Not supported.")
-    conversation: Annotated[Any, BeforeValidator(_refused)] = Field(None, description="Not supported.")
+    previous_response_id: Stored = Field(None, description="Not supported.")
+    conversation: Stored = Field(None, description="Not supported.")
     user: str | None = Field(None, description="Not used.")
 
     @property

@@ -59,6 +59,11 @@ REFUSED: list[tuple[str, Any]] = [
     ("/v1/responses", {"input": [5]}),
     ("/v1/responses", {"input": [{**_CALL, "arguments": 5}]}),
     ("/v1/responses", {"input": [{"type": "function_call"}]}),
+    ("/v1/responses", {"input": "a", "conversation": "c"}),
+    ("/v1/responses", {"input": "a", "previous_response_id": "r"}),
+    ("/v1/embeddings", {"model": "minilm", "input": []}),
+    ("/v1/embeddings", {"model": "minilm", "input": [[]]}),
+    ("/v1/embeddings", {"model": "minilm", "input": [-1]}),
     ("/rerank", {"query": "a", "documents": [5]}),
     ("/rerank", {"query": "a", "documents": [{}]}),
     ("/batches", {**_JOB, "on_error": "other"}),
@@ -113,6 +118,21 @@ async def test_what_is_not_in_the_document_is_refused(proxy: Proxy, path: str, b
 async def test_answers_are_as_described(proxy: Proxy, method: str, path: str, options: dict[str, Any]) -> None:
     answer = await proxy.ask(method, path, **options)
     check(await document_of(proxy), method.lower(), path.partition("?")[0], answer)
+
+
+async def test_a_query_and_a_form_have_no_null(proxy: Proxy) -> None:
+    for options in ({"params": {"doc": "a", "timeout_ms": "null"}}, {"data": {"doc": "a", "timeout_ms": "null"}}):
+        answer = await proxy.ask("GET" if "params" in options else "POST", "/predict", **options)
+        assert answer.status == 400
+        assert answer.json["error"]["field"] == "timeout_ms"
+    described = (await document_of(proxy))["paths"]["/predict"]
+    whole = {"type": "integer", "minimum": 1}
+    in_query = {parameter["name"]: parameter["schema"] for parameter in described["get"]["parameters"]}
+    assert whole.items() <= in_query["timeout_ms"].items()
+    bodies = described["post"]["requestBody"]["content"]
+    in_form = bodies["application/x-www-form-urlencoded"]["schema"]["properties"]
+    assert whole.items() <= in_form["timeout_ms"].items()
+    assert {"type": "null"} in bodies[JSON]["schema"]["anyOf"][0]["properties"]["timeout_ms"]["anyOf"]
 
 
 @pytest.mark.parametrize("path", ["/", "/?doc=a", "/predict?doc=a", "/models", "/no/such?doc=a"])
