@@ -69,7 +69,11 @@ EngineConfig to_config(py::dict settings) {
 }
 
 struct PredictValue {
-  py::object operator()(Request& request) { return to_python(static_cast<PredictRequest&>(request).result, cache); }
+  py::object operator()(Request& request) {
+    const auto& answered = static_cast<PredictRequest&>(request);
+    if (!answered.json.empty()) return py::bytes(answered.json);
+    return to_python(answered.result, cache);
+  }
   LabelCache cache;
 };
 
@@ -86,14 +90,14 @@ std::unique_ptr<PyTorchScriptEngine> make_engine(const std::string& path, const 
 }
 
 int64_t submit(PyTorchScriptEngine& self, const py::str& text, int lane, Nanoseconds deadline, py::object tag,
-               uint64_t flow) {
+               uint64_t flow, bool as_json) {
   Py_ssize_t size = 0;
   const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
   if (bytes == nullptr) throw py::error_already_set();
   TorchScriptEngine& open = self.engine();
   const Lane in_lane = to_lane(lane);
   void* owned = to_tag(std::move(tag));
-  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned, flow), owned);
+  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned, flow, as_json), owned);
 }
 
 // Many texts of one caller, who waits for all of them without the GIL, on a thread of his own.
@@ -184,7 +188,9 @@ PYBIND11_MODULE(_torchscript, module) {
   py::class_<PyTorchScriptEngine> cls(module, "TorchScriptEngine");
   cls.def(py::init(&make_engine), py::arg("path"))
       .def("submit", &submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
-           py::arg("flow") = 0, "Queue a document; its id, or minus the Admission that refused it.")
+           py::arg("flow") = 0, py::arg("as_json") = false,
+           "Queue a document; its id, or minus the Admission that refused it. With as_json the value is JSON in bytes, "
+           "best label first, if all scores are finite.")
       .def(
           "bulk",
           [](PyTorchScriptEngine& self, py::list texts) {

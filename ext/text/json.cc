@@ -35,9 +35,32 @@ size_t character_length(std::string_view text) {
 
 void append_escaped(std::string& json, unsigned char control) {
   constexpr char kHex[] = "0123456789abcdef";
+  constexpr std::string_view kShort = "\b\t\n\f\r";
+  if (const size_t found = kShort.find(static_cast<char>(control)); found != std::string_view::npos) {
+    json += '\\';
+    json += "btnfr"[found];
+    return;
+  }
   json += "\\u00";
   json += kHex[control >> 4];
   json += kHex[control & 15];
+}
+
+// The point stands behind the first digit, times ten to the exponent. In this form orjson writes numbers, too.
+void append_digits(std::string& json, std::string digits, int exponent) {
+  constexpr int kLeastPlain = -5;
+  constexpr int kMostPlain = 15;
+  if (exponent < kLeastPlain || exponent > kMostPlain) {
+    json += digits[0];
+    if (digits.size() > 1) (json += '.').append(digits, 1);
+    (json += exponent < 0 ? "e" : "e+") += std::to_string(exponent);
+  } else if (exponent < 0) {
+    json.append("0.").append(static_cast<size_t>(-exponent - 1), '0') += digits;
+  } else {
+    const auto whole = static_cast<size_t>(exponent) + 1;
+    if (digits.size() <= whole) digits.append(whole + 1 - digits.size(), '0');
+    json.append(digits, 0, whole).append(".").append(digits, whole);
+  }
 }
 
 template <typename Number>
@@ -46,8 +69,17 @@ void append_number(std::string& json, Number number) {
     json += "null";
     return;
   }
-  char digits[kLongestNumber];
-  json.append(digits, std::to_chars(digits, digits + kLongestNumber, number).ptr);
+  char text[kLongestNumber];
+  const char* const end = std::to_chars(text, text + kLongestNumber, number, std::chars_format::scientific).ptr;
+  const std::string_view written(text, static_cast<size_t>(end - text));
+  const size_t first = written[0] == '-' ? 1 : 0;
+  const size_t mark = written.find('e');
+  json += written.substr(0, first);
+  int exponent = 0;
+  std::from_chars(text + mark + (written[mark + 1] == '+' ? 2 : 1), end, exponent);
+  std::string digits(written.substr(first, 1));
+  if (mark > first + 1) digits += written.substr(first + 2, mark - first - 2);  // behind the point
+  append_digits(json, std::move(digits), exponent);
 }
 
 }  // namespace

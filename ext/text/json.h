@@ -11,7 +11,7 @@ namespace predictor {
 // A JSON string, quotes included. Bytes that are no UTF-8 become U+FFFD.
 void append_json_string(std::string& json, std::string_view text);
 
-// The shortest number that reads back as the same; null for what JSON has no number for.
+// The shortest number that reads back as the same, in orjson's form; null for what JSON has no number for.
 void append_json_number(std::string& json, double number);
 void append_json_number(std::string& json, float number);
 

@@ -1,9 +1,11 @@
 #include "torchscript/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
+#include "text/json.h"
 #include "torchscript/warm_up.h"
 #include "transformer/threads.h"
 
@@ -12,6 +14,10 @@ namespace predictor {
 namespace {
 
 constexpr uint32_t kBytesOfQuickToken = 16;
+
+bool is_finite(const Result& result) {
+  return std::all_of(result.values.begin(), result.values.end(), [](double value) { return std::isfinite(value); });
+}
 
 class TorchScriptExecutor : public Executor {
  public:
@@ -25,7 +31,9 @@ class TorchScriptExecutor : public Executor {
     for (Request* request : batch) documents_.push_back(&static_cast<PredictRequest*>(request)->document);
     std::vector<Result> results = model_->run(documents_);
     for (size_t i = 0; i < batch.size(); ++i) {
-      static_cast<PredictRequest*>(batch[i])->result = std::move(results[i]);
+      auto& request = *static_cast<PredictRequest*>(batch[i]);
+      request.result = std::move(results[i]);
+      if (request.as_json && is_finite(request.result)) request.json = writer_.write(request.result);
     }
   }
 
@@ -33,6 +41,7 @@ class TorchScriptExecutor : public Executor {
   const std::shared_ptr<TorchScriptModel> model_;
   const uint32_t threads_;
   std::vector<const Document*> documents_;
+  JsonWriter writer_;
 };
 
 // The outcome of a text that does not come into the queue.
@@ -107,11 +116,13 @@ bool TorchScriptEngine::wake() {
   return inline_runner_->wake([this](const Request& request) { return is_quick(request); });
 }
 
-Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow) {
+Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow,
+                                     bool as_json) {
   std::unique_ptr<PredictRequest> request = make_request(text, lane, deadline);
   if (!request) return {Admission::too_many_bytes, 0};
   request->tag = tag;
   request->flow = flow;
+  request->as_json = as_json;
   return queue_->submit(std::move(request));
 }
 

@@ -35,7 +35,9 @@ struct EngineConfig {
 
 struct PredictRequest : Request {
   Document document;
+  bool as_json = false;  // the result is wanted in JSON; scores that are not all finite are left as they are
   Result result;
+  std::string json;
 };
 
 class TorchScriptEngine {
@@ -47,7 +49,8 @@ class TorchScriptEngine {
   ~TorchScriptEngine() = default;
 
   // Tokenises and submits.
-  Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow);
+  Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow,
+                    bool as_json = false);
 
   // Submits texts on the bulk lane, from the place `first` on, until the queue has no more room; gives the place of the
   // next one. Outcomes go to the collector, those of texts that are refused for good too. A text without data is none

@@ -115,10 +115,16 @@ class Pool(ABC):
         """
 
     def begin(
-        self, method: Method, *arguments: Any, timeout_ms: int, on_done: Callable[[Any, BaseException | None], object]
+        self,
+        method: Method,
+        *arguments: Any,
+        timeout_ms: int,
+        on_done: Callable[[Any, BaseException | None], object],
+        as_json: bool = False,
     ) -> Running:
         """A call without a coroutine around it: what `call` gives or raises, `on_done` is called with, as by `run`.
 
-        All text in `arguments` is valid Unicode.
+        All text in `arguments` is valid Unicode. `as_json`, of PREDICT: the scores may come in bytes, as json_response
+        writes them, best first.
         """
         return self.run(self.call(method, *arguments, timeout_ms=timeout_ms), on_done)

@@ -81,10 +81,16 @@ def json_bytes(value: Any, end: bytes = b"\n") -> bytes:
         return to_json(value, inf_nan_mode="null") + end
 
 
-def scores_body(field: str) -> Callable[[dict[str, float]], bytes]:
-    """What writes the body of json_response({field: best_first(scores)}), in as few steps as that can be done in."""
+def scores_body(field: str) -> Callable[[dict[str, float] | bytes], bytes]:
+    """What writes the body of json_response({field: best_first(scores)}), in as few steps as that can be done in.
 
-    def write(scores: dict[str, float]) -> bytes:
+    Bytes are the scores' JSON.
+    """
+    beginning = f'{{"{field}":'.encode()
+
+    def write(scores: dict[str, float] | bytes) -> bytes:
+        if isinstance(scores, bytes):
+            return b"%b%b}\n" % (beginning, scores)
         best = {field: dict(sorted(scores.items(), key=_SECOND, reverse=True))}
         try:
             return orjson.dumps(best, option=orjson.OPT_APPEND_NEWLINE)

@@ -121,7 +121,7 @@ class Predictions:
     def _begin_predict(self, doc: str, request_id: str, on_done: OnDone) -> Running:
         timeout_ms = self._timeout_ms
         options = RequestOptions(None, timeout_ms, None, request_id)
-        return self._pool.begin(PREDICT, doc, options, timeout_ms=timeout_ms, on_done=on_done)
+        return self._pool.begin(PREDICT, doc, options, timeout_ms=timeout_ms, on_done=on_done, as_json=True)
 
     def _begin_reply(self, message: str, request_id: str, on_done: OnDone) -> Running:
         timeout_ms = self._timeout_ms

@@ -101,18 +101,22 @@ class Engine:
         self._sweep()
 
     def submit(
-        self, *payload: Any, context: RequestContext, convert: Callable[[Any], Any] | None = None
+        self, *payload: Any, context: RequestContext, convert: Callable[[Any], Any] | None = None, as_json: bool = False
     ) -> Pending[Any]:
         """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError.
 
         `convert` makes the result of the engine's value, on the event loop; what it raises is the request's error.
+        `as_json`, of an engine that knows it: the value may be JSON, in bytes.
         """
         if self._closed:
             raise self._refusal(Admission.DRAINING)
         request = _Request(self._native, context.request_id, convert)
         client = context.client
         flow = client.flow if client is not None else 0
-        admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow)
+        if as_json:
+            admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow, as_json)
+        else:
+            admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow)
         if admitted < 0:
             raise self._refusal(-admitted)
         request.id = admitted

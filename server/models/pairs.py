@@ -27,7 +27,7 @@ async def label(
     check: Callable[[Entailment], object],
 ) -> list[dict[str, float]]:
     """Scores of the caller's own labels for each text. A PredictionError names the text: `texts[index]: ...`."""
-    labels, (truncate, raw_scores, multi_label) = wanted.candidate_labels, wanted.classification
+    labels, (truncate, raw_scores, multi_label, _) = wanted.candidate_labels, wanted.classification
     sentences = zero_shot.hypotheses(labels, wanted.hypothesis_template)
     pairs = [(text, sentence) for text in texts for sentence in sentences]
     answers = await answer_all(

@@ -56,10 +56,15 @@ class Classification(NamedTuple):
     """Without softmax or sigmoid."""
     multi_label: bool | None = None
     """True: sigmoid, False: softmax, None: as the model says."""
+    as_json: bool = False
+    """A model that writes JSON itself may give that, in bytes, best label first, if all scores are finite."""
 
 
 ITS_OWN_SCORES = Classification()
 """Without options."""
+
+ITS_OWN_JSON = Classification(as_json=True)
+"""The same, perhaps in JSON."""
 
 
 class Tagging(NamedTuple):

@@ -53,7 +53,7 @@ class TorchScriptModel(EngineModel):
 
     def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score; the key is `position:label` where the model gives several sets of labels."""
-        return self._engine.submit(doc, context=context)
+        return self._engine.submit(doc, context=context, as_json=classification.as_json)
 
     def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""

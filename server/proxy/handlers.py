@@ -81,6 +81,7 @@ class HandlerPool(Pool):
         self._visit: Visit | None = None
         """Whose request runs without a task just now; of one in a task, VISIT knows."""
         self._handler = handler
+        self._predict_json: Callable[..., Any] | None = getattr(handler, "predict_json", None)
         self._answer = answer
         self._grace_ms = settings.grace_ms
         self._log = log
@@ -165,11 +166,16 @@ class HandlerPool(Pool):
         return run
 
     def begin(
-        self, method: Method, *arguments: Any, timeout_ms: int, on_done: Callable[[Any, BaseException | None], object]
+        self,
+        method: Method,
+        *arguments: Any,
+        timeout_ms: int,
+        on_done: Callable[[Any, BaseException | None], object],
+        as_json: bool = False,
     ) -> Call:
         """See Pool. Nothing but the handler's own coroutine, as for a call over Thrift."""
         name = method.name
-        work = self._work(method, arguments)
+        work = self._work(method, arguments, self._predict_json if as_json else None)
         begun = _Begun(work, on_done, self, name, timeout_ms)
         begun.step()
         if begun.waits:
@@ -179,9 +185,12 @@ class HandlerPool(Pool):
                 self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return begun
 
-    def _work(self, method: Method, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
-        """The handler's coroutine, or one that refuses who calls."""
-        function = getattr(self._handler, method.name)
+    def _work(
+        self, method: Method, arguments: tuple[Any, ...], function: Callable[..., Any] | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """The handler's coroutine, or that of `function` for the same call; or one that refuses who calls."""
+        if function is None:
+            function = getattr(self._handler, method.name)
         if self._gate is None:
             CALLING.client = Client()  # the coroutine is run at once
             return function(*arguments)  # type: ignore[no-any-return]

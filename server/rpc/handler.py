@@ -54,7 +54,7 @@ from server.models.answers import (
 from server.models.capabilities import Capability
 from server.models.chat.conversation import conversation_of
 from server.models.registry import check_name
-from server.models.requests import ITS_OWN_SCORES
+from server.models.requests import ITS_OWN_JSON, ITS_OWN_SCORES
 from server.models.sampling import sampling_of, sampling_of_chat
 from server.models.shown import without_folders
 from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, matrix, numbers, sparse
@@ -124,6 +124,18 @@ class Handler:
         if not isfinite(sum(scores.values())):
             raise self._checks.failure(model, context)
         return scores
+
+    async def predict_json(self, doc: str, options: RequestOptions | None) -> bytes | dict[str, float]:
+        """As predict; of a model that writes JSON the scores in bytes, best first, as HTTP answers with them."""
+        model, context = self._admit(_CLASSIFY, options)
+        scores: Any  # of bytes too, where the model writes JSON
+        try:
+            scores = await model.predict(doc, ITS_OWN_JSON, context)
+        except PredictionError as error:
+            raise explained(error, "doc", options) from None
+        if scores.__class__ is not bytes and not isfinite(sum(scores.values())):
+            raise self._checks.failure(model, context)
+        return scores  # type: ignore[no-any-return]
 
     async def predict_batch(self, docs: list[str], options: RequestOptions | None) -> list[dict[str, float]]:
         model, context = self._admit(_CLASSIFY, options, len(docs))

@@ -384,6 +384,7 @@ async def test_refusals(handler: Handler, name: str) -> None:
     "call",
     [
         lambda it: it.predict("a nan", None),
+        lambda it: it.predict_json("a nan", None),
         lambda it: it.embed("a nan", None, None),
         lambda it: it.classify_tokens("a nan", None, None),
         lambda it: it.reply("a nan", None, None),
