@@ -56,6 +56,25 @@ def test_beginning_again_prolongs_it_without_polling_twice(monkeypatch: pytest.M
     assert loop.passes() == 5
 
 
+def test_what_is_in_vain_again_and_again_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = CountingLoop(monkeypatch)
+    busy_poll = BusyPoll(loop, LONG_US)  # type: ignore[arg-type]
+
+    def polls() -> bool:
+        busy_poll.begin()
+        return loop.passes() > 0
+
+    assert [polls() for _ in range(4)] == [True] * 4
+    assert [polls() for _ in range(32)] == [False] * 31 + [True], "now and then it is tried again"
+    assert [polls() for _ in range(31)] == [False] * 31
+    busy_poll.begin()
+    loop.run_pass()
+    busy_poll.begin()  # the next request has come in time
+    loop.passes()
+    assert [polls() for _ in range(3)] == [True] * 3
+    assert not polls()
+
+
 def test_at_0_it_never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = CountingLoop(monkeypatch)
     BusyPoll(loop, 0).begin()  # type: ignore[arg-type]
