@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -20,7 +21,6 @@ from tests.support.ways import AT_PORT, AT_SOCKET, OVER_HTTP, code_at_port, code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Ask = Callable[[str | None, str | None], str]
 
@@ -203,11 +203,13 @@ def socket_of(token: str | None) -> type[TSocket]:
     return Socket
 
 
-def test_no_log_has_a_token(world: World) -> None:
+def test_no_log_and_no_command_line_has_a_token(world: World) -> None:
     """At the end of the module: whatever was logged above."""
     for place in world.http.values():
         for one in place.logs:
-            text = one.log_text
+            commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (one.pid, *one.children())]
+            text = "\n".join([one.log_text, *commands])
+            assert "access refused" in text or one is world.http["alone"].logs[0]
             assert "pt_wrong" not in text
             assert not [name for name, token in world.tokens.tokens.items() if token in text or token[3:19] in text]
 

@@ -249,6 +249,14 @@ class Callers:
             thread.start()
         return self
 
+    def go_on(self) -> None:
+        """Wait until each has had some more answers: a change is amid calls, however busy the machine is."""
+        before = list(self.counts)
+        eventually(
+            lambda: self._failures or all(now >= then + 10 for then, now in zip(before, self.counts, strict=True)),
+            "ten calls of each",
+        )
+
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
@@ -282,8 +290,9 @@ def test_rights_change_while_calls_run(zoo: Callable[[str], Path], tmp_path: Pat
         http_port = service.rest_port
         if place == "alone":
             http_port = stack.enter_context(RestProxy(service.port)).port
-        stack.enter_context(Callers(service.port, http_port, steady))
+        callers = stack.enter_context(Callers(service.port, http_port, steady))
         for step in range(3):
+            callers.go_on()
             guest = file.add("guest")
             file.add(f"more-{step}")
             file.write()
