@@ -342,7 +342,7 @@ class Access:
 class Visit:
     """A caller at one of the ports: of a connection, or of a request. `transport` tells the address, for the log."""
 
-    __slots__ = ("address", "caller", "port", "times", "token", "transport")
+    __slots__ = ("address", "caller", "kept", "port", "times", "token", "transport")
 
     def __init__(self, caller: Caller | None, port: str, transport: Any, token: str | None = None) -> None:
         self.caller = caller
@@ -354,6 +354,8 @@ class Visit:
         """The client's, where the transport does not tell: of a balancer's connection, of one in another thread."""
         self.times: Times | None = None
         """Of the request, where it is to be told how long it took."""
+        self.kept: Any = None
+        """What whoever answers keeps for the next request of the same."""
 
     def peer(self) -> str:
         """The client's address."""

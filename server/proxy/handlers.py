@@ -195,7 +195,9 @@ class HandlerPool(Pool):
             CALLING.client = Client()  # the coroutine is run at once
             return function(*arguments)  # type: ignore[no-any-return]
         visit = self.visit or self._stranger
-        CALLING.client = Client(owner_of(visit, None))
+        if visit.kept is None:
+            visit.kept = Client(owner_of(visit, None))
+        CALLING.client = visit.kept.another()
         return self._gate.start(visit, method.name, function, arguments)
 
     async def _call_of_run(self, run: _Run, method: Method, work: Coroutine[Any, Any, Any], timeout_ms: int) -> Any:

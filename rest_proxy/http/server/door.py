@@ -29,6 +29,10 @@ def _handed_on(headers: Mapping[str, str]) -> str | None:
     return token if token is None or len(token.encode("utf-8", "surrogateescape")) <= LONGEST else _TOO_LONG
 
 
+# A look at an attribute of an enumeration takes four times as long as a look at a name.
+_OPEN, _KNOWN = Entrance.OPEN, Entrance.KNOWN
+
+
 class Door:
     """`access` knows the callers; None where only the Thrift servers do.
 
@@ -68,13 +72,14 @@ class Door:
 
         What a request may do beyond that is decided for each of its calls.
         """
-        if visit.caller is None or route.entrance is Entrance.OPEN:
+        entrance = route.entrance
+        if visit.caller is None or entrance is _OPEN:
             return
         try:
-            if route.entrance is Entrance.KNOWN:
+            if entrance is _KNOWN:
                 visit.caller.require_known()
             else:
-                visit.caller.require_right(route.entrance.value)
+                visit.caller.require_right(entrance.value)
         except AccessError as error:
             visit.refused(error.code, error.message, route.label)
             raise refused(error.code, error.message, error.retry_after_ms) from None
