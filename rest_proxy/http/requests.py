@@ -23,6 +23,9 @@ from process.options import LANE, MODEL, TIMEOUT_MS, Option
 from rest_proxy.http.bodies import (
     LARGE,
     OTHER_FIELDS,
+    FormError,
+    TooManyFieldsError,
+    form_fields,
     read_body,
     read_multipart,
     require_few_values,
@@ -282,13 +285,13 @@ def _query(request: web.BaseRequest) -> list[tuple[str, str]]:
 
 def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=settings.max_docs + OTHER_FIELDS
-        )
+        return form_fields(body, settings.max_docs + OTHER_FIELDS)
     except UnicodeDecodeError as error:
         raise invalid_argument(f"the form is not valid UTF-8: {error.reason}") from None
-    except ValueError:
+    except TooManyFieldsError:
         raise too_many_documents(settings) from None
+    except FormError as error:
+        raise invalid_argument(str(error)) from None
 
 
 def _fields(repeated: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

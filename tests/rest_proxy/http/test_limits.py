@@ -293,6 +293,14 @@ async def test_a_refused_body_is_let_go_of_at_once(proxy: Proxy) -> None:
             gc.enable()
 
 
+@pytest.mark.parametrize("number", [b"9" * 1_000_000, b"0." + b"1" * 1_000_000, b"1" + b"0" * 70_000 + b"e5"])
+async def test_an_endless_number_is_400(proxy: Proxy, number: bytes) -> None:
+    body = b'{"doc": "' + b"7" * 100_000 + b'", "timeout_ms": ' + number + b"}"
+    answer = await proxy.ask("POST", "/predict", data=io.BytesIO(body), headers=JSON)
+    message = "the body has a number of over 400 digits"
+    assert (answer.status, answer.json["error"]["message"]) == (400, message)
+
+
 async def test_commas_of_texts_do_not_count(proxy: Proxy) -> None:
     doc = ', "[{:\\' * 40_000
     assert (await proxy.ask("POST", "/predict", json={"doc": doc})).status == 200
