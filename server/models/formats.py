@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 from server.errors import ModelError
+from server.models.zip_archive import open_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 GENERATOR_JSON = "generator.json"
@@ -22,7 +20,6 @@ ADAPTER_JSON = "adapter_config.json"
 
 _MAX_JSON_BYTES = 64 << 20
 _MAX_TEXT_BYTES = 256 << 20  # of tokenizers
-_MAX_PIECE_BYTES = 16 << 20
 
 
 def is_torchscript(path: Path) -> bool:
@@ -60,30 +57,6 @@ def is_adapter(path: Path) -> bool:
 def model_folder(path: Path) -> Path:
     """Where a generator's weights lie: in the folder itself, or in `model` beside `tokenizer`."""
     return path / "model" if (path / "model").is_dir() and not (path / "config.json").is_file() else path
-
-
-class _Pieces(io.BufferedReader):
-    """A file of which at most so many bytes are read at a time: zipfile reads an archive's directory as a whole."""
-
-    def __init__(self, file: io.FileIO, most: int) -> None:
-        super().__init__(file)
-        self._most = most
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        content = super().read(self._most + 1 if size is None or size < 0 else min(size, self._most + 1))
-        if len(content) > self._most:
-            raise zipfile.BadZipFile(f"more than {self._most} bytes would be read at a time")
-        return content
-
-
-@contextlib.contextmanager
-def open_zip(path: Path, most: int = _MAX_PIECE_BYTES) -> Iterator[zipfile.ZipFile]:
-    """An archive whose directory, and whatever is read of it in one piece, has at most so many bytes.
-
-    Raises zipfile.BadZipFile, OSError.
-    """
-    with _Pieces(io.FileIO(path), most) as file, zipfile.ZipFile(file) as archive:
-        yield archive
 
 
 def require_readable(path: Path, most: int = _MAX_TEXT_BYTES) -> None:

@@ -6,7 +6,8 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from server.hub.location import is_name
-from server.models.formats import ADAPTER_JSON, open_zip
+from server.models.formats import ADAPTER_JSON
+from server.models.zip_archive import open_zip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server.errors import ModelError
 from server.models.folder.dtypes import BITS, Tensor
-from server.models.formats import open_zip
+from server.models.zip_archive import open_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,8 +76,7 @@ def read(path: Path) -> dict[str, Tensor]:
             views = _views(_read_entry(archive, entries["data.pkl"], _MAX_PICKLE_BYTES))
     except zipfile.BadZipFile:
         raise ModelError(f"{path.name} {_no_archive(path)}") from None
-    except (ModelError, NotImplementedError, ValueError, KeyError, EOFError, zipfile.error) as error:
-        # the second is zipfile's own, of a way of compression that it does not know
+    except (ModelError, ValueError, KeyError, EOFError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from None
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from ext import _encoder
 from server.config import Settings
 from server.errors import ModelError
-from server.models import formats, kinds
+from server.models import kinds, zip_archive
 from tests.support.folders import heads
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ async def test_an_archive_with_a_directory_of_any_size(tmp_path: Path) -> None:
         file.write(end64 + locator + end)
     with (
         pytest.raises(zipfile.BadZipFile, match="more than 16777216 bytes would be read at a time"),
-        formats.open_zip(tmp_path / "model.pt"),
+        zip_archive.open_zip(tmp_path / "model.pt"),
     ):
         pass
     assert "expected a TorchScript, TensorFlow Lite or GGUF file" in await refusal(tmp_path / "model.pt")
