@@ -58,6 +58,7 @@ def server_of(idle: int) -> Server:
         lambda model, ports: [
             *(sys.executable, "-m", "server", str(model), "--port", str(ports[0]), "--rest-port", str(ports[1])),
             *("--connections", str(idle)),
+            *("--connections-per-address", "0", "--rest-max-connections-per-address", "0"),  # all come from one
         ],
         (_BUSY,),
         environment=lambda _model: {},
