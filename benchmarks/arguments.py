@@ -10,7 +10,7 @@ from benchmarks.process import ROOT
 from benchmarks.servers import OWN_SERVERS, PEER_SERVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 T = TypeVar("T", int, float)
 
@@ -83,11 +83,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--warmup", type=number(float, 0, 600), default=1.0, help="load before that, seconds (default: %(default)s)")
     add("--output", type=Path, metavar="FILE", help="JSON of every round (default: benchmarks/results/TIME.json)")
     add("--quick", action="store_true", help="one round of 1 s after 0.5 s of warm-up: to see that it works")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
+    options = parsed(parser, arguments, QUICK)
     if options.servers is None:
         options.servers = tuple(server.name for server in (*OWN_SERVERS, *(PEER_SERVERS if options.peers else ())))
+    return options
+
+
+def parsed(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, quick: Mapping[str, float]
+) -> argparse.Namespace:
+    """The options, of which --quick replaces some; ends the program when they are wrong, or --model is not there."""
+    options = parser.parse_args(arguments)
+    if options.quick:
+        vars(options).update(quick)
     if not options.model.is_file():
         parser.error(f"--model: {options.model} is not there; `make models/classifier.pt` trains the demo classifier")
     return options

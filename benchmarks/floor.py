@@ -24,7 +24,7 @@ from predictor import Predictor
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.transport.TTransport import TMemoryBuffer
 
-from benchmarks.arguments import MODEL, add_load_options
+from benchmarks.arguments import MODEL, add_load_options, parsed
 from benchmarks.checks import TARGETS, Check, no_errors
 from benchmarks.documents import FIXED_SENTENCE, write_documents
 from benchmarks.embeddings import LOGS, is_listening
@@ -167,12 +167,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=MODEL, metavar="FILE", help="default: models/classifier.pt")
     add_load_options(parser, rounds=5, seconds=2.0, warmup=0.5)
-    options = parser.parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
-    if not options.model.is_file():
-        parser.error(f"--model: {options.model} is not there; `make models/classifier.pt` trains the demo classifier")
-    return options
+    return parsed(parser, arguments, QUICK)
 
 
 def model_us(options: argparse.Namespace, folder: Path) -> float:

@@ -23,7 +23,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport
 
-from benchmarks.arguments import MODEL, add_times, number
+from benchmarks.arguments import MODEL, add_times, number, parsed
 from benchmarks.checks import Check, no_errors
 from benchmarks.documents import FIXED_SENTENCE, write_documents
 from benchmarks.embeddings import is_listening
@@ -185,12 +185,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--idle", type=number(int, 1, 4000), default=IDLE, help="idle connections of each kind; default: %(default)s")
     add_times(parser, rounds=5, seconds=3.0, warmup=1.0)
     add("--quick", action="store_true", help="one round of half a second, 200 connections: to see that it works")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
-    if not options.model.is_file():
-        parser.error(f"--model: {options.model} is not there; `make models/classifier.pt` trains the demo classifier")
-    return options
+    return parsed(parser, arguments, QUICK)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from benchmarks.arguments import MODEL, add_times, number
+from benchmarks.arguments import MODEL, add_times, number, parsed
 from benchmarks.checks import Check
 from benchmarks.embeddings import LOGS, is_listening
 from benchmarks.endpoints import HOST, free_port
@@ -195,12 +195,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--connections", type=number(int, 1, 1000), default=16, help="default: %(default)s")
     add_times(parser, rounds=9, seconds=1.0, warmup=0.3)
     add("--quick", action="store_true", help="one round of half a second: to see that it works")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
-    if not options.model.is_file():
-        parser.error(f"--model: {options.model} is not there; `make models/classifier.pt` trains the demo classifier")
-    return options
+    return parsed(parser, arguments, QUICK)
 
 
 def table(costs: Mapping[tuple[str, str], Sequence[float]]) -> str:

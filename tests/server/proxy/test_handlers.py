@@ -87,12 +87,12 @@ async def without_task(pool: HandlerPool, call: Coroutine[Any, Any, Any]) -> Any
     return await answer
 
 
-class Begun:
+class RunningCall:
     """A call that `pool.begin` has started, from a pass of the loop."""
 
     def __init__(self, pool: HandlerPool, text: str, timeout_ms: int = 1000) -> None:
         self.outcomes: list[tuple[Any, BaseException | None]] = []
-        self.call = pool.begin(
+        self.handle = pool.begin(
             PREDICT, text, None, timeout_ms=timeout_ms, on_done=lambda *outcome: self.outcomes.append(outcome)
         )
 
@@ -162,8 +162,8 @@ async def test_who_goes_away_takes_the_work_along(pool: HandlerPool, handlers: H
 
 
 async def test_begun_calls_are_answered_and_counted(pool: HandlerPool, handlers: Handlers) -> None:
-    assert Begun(pool, "at once").outcomes == [({"a": 1.0}, None)]
-    later, refused = Begun(pool, "later"), Begun(pool, "later")
+    assert RunningCall(pool, "at once").outcomes == [({"a": 1.0}, None)]
+    later, refused = RunningCall(pool, "later"), RunningCall(pool, "later")
     assert pool.upstreams[0].calls == 2
     handlers.waiting[0].resolve({"b": 2.0})
     handlers.waiting[1].fail(PredictionError(ErrorCode.OVERLOADED, "full"))
@@ -176,9 +176,9 @@ async def test_begun_calls_are_answered_and_counted(pool: HandlerPool, handlers:
 
 
 async def test_a_begun_call_that_is_late_is_given_up(pool: HandlerPool, handlers: Handlers) -> None:
-    begun = Begun(pool, "later", timeout_ms=10)
-    await until(lambda: begun.outcomes)
-    [(_, error)] = begun.outcomes
+    call = RunningCall(pool, "later", timeout_ms=10)
+    await until(lambda: call.outcomes)
+    [(_, error)] = call.outcomes
     assert isinstance(error, PredictionError)
     assert error.code == ErrorCode.DEADLINE_EXCEEDED
     assert "10 ms and 20 ms grace" in error.message
@@ -186,13 +186,13 @@ async def test_a_begun_call_that_is_late_is_given_up(pool: HandlerPool, handlers
 
 
 async def test_a_begun_call_that_is_cancelled_tells_nobody(pool: HandlerPool, handlers: Handlers) -> None:
-    begun = Begun(pool, "later")
-    begun.call.cancel()
-    assert (handlers.gone, pool.upstreams[0].calls, begun.outcomes) == (1, 0, [])
+    call = RunningCall(pool, "later")
+    call.handle.cancel()
+    assert (handlers.gone, pool.upstreams[0].calls, call.outcomes) == (1, 0, [])
 
 
 async def test_a_fault_of_a_begun_call_is_told_by_its_id_alone(pool: HandlerPool) -> None:
-    [(_, error)] = Begun(pool, "fault").outcomes
+    [(_, error)] = RunningCall(pool, "fault").outcomes
     assert isinstance(error, PredictionError)
     assert error.code == ErrorCode.INTERNAL
     assert "secret" not in error.message
