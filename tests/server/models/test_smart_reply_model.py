@@ -134,18 +134,23 @@ async def test_a_message_over_the_limit_is_refused_by_bytes() -> None:
 
 
 async def test_cost_is_one_token_and_one_for_every_16_bytes() -> None:
-    model = await loaded(replicas=1, hold=4, queue_items=4)
-    texts = ["", "x" * 15, "x" * 16, "x" * 160]
-    pending = [model.reply([text], ALL, context()) for text in texts[:3]]
-    assert model.stats()["waiting_tokens"] == 1 + 1 + 2
-    pending.append(model.reply([texts[3]], ALL, context()))
-    assert model.stats()["waiting_tokens"] == 1 + 1 + 2 + 11
-    full = await error_of(asked(model, ["one more"]))
-    assert (full.code, "queue_items" in full.message) == (ErrorCode.OVERLOADED, True)
+    """More is held than is ever sent, so that no worker takes any of it meanwhile."""
+    model = await loaded(replicas=1, hold=9, queue_tokens=20, max_message_bytes=160)
+    pending = []
+    for text, waiting in (("", 1), ("x" * 15, 2), ("x" * 16, 4), ("x" * 160, 15)):
+        pending.append(model.reply([text], ALL, context()))
+        assert model.stats()["waiting_tokens"] == waiting
+    full = await error_of(asked(model, ["x" * 80]))
+    assert (full.code, full.setting) == (ErrorCode.OVERLOADED, "queue_tokens")
+    pending.append(model.reply(["x" * 79], ALL, context()))
+    assert model.stats()["waiting_tokens"] == 20
+    closing = asyncio.create_task(model.close())
     for each in pending:
         await result(each)
-    assert model.limits.max_tokens == 1 + (1 << 17) // 16
-    await model.close()
+    await closing
+    by_default = await loaded(replicas=1)
+    assert by_default.limits.max_tokens == 1 + (1 << 17) // 16
+    await by_default.close()
 
 
 async def test_settings_that_do_not_fit_together_are_refused_at_load() -> None:
