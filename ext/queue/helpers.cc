@@ -30,6 +30,17 @@ uint64_t helpers_of(uint64_t state) {
   return state >> kLeftBits & ((uint64_t{1} << kHelpersBits) - 1);
 }
 
+// Of Stretch::parts.
+constexpr unsigned kEndBits = 32;
+
+uint64_t first_of(uint64_t stretch) {
+  return stretch >> kEndBits;
+}
+
+uint64_t end_of(uint64_t stretch) {
+  return stretch & ((uint64_t{1} << kEndBits) - 1);
+}
+
 void pause() {
 #if defined(__x86_64__)
   _mm_pause();
@@ -89,6 +100,11 @@ void Helpers::run(Job job) {
   job_ = job;
   busy_ = true;
   undone_.store(parts, std::memory_order_relaxed);
+  const uint64_t threads = count_ + 1;
+  for (uint64_t thread = 0; thread < threads; ++thread) {
+    const uint64_t stretch = parts * thread / threads << kEndBits | parts * (thread + 1) / threads;
+    stretch_of(static_cast<uint32_t>(thread)).parts.store(stretch, std::memory_order_relaxed);
+  }
   const uint64_t number = state_.load(std::memory_order_relaxed) / kOneJob + 1;
   state_ = number * kOneJob | uint64_t{count_} << kLeftBits | parts;
   const uint32_t needed = std::min(count_, parts - 1);
@@ -97,7 +113,7 @@ void Helpers::run(Job job) {
     helpers_[i]->asleep = false;
     helpers_[i]->asleep.notify_one();
   }
-  while (take_part()) {
+  while (take_part(0)) {
   }
   if (!wait_for([this] { return undone_.load(std::memory_order_acquire) == 0; })) {
     while (const uint32_t undone = undone_.load(std::memory_order_acquire)) undone_.wait(undone);
@@ -106,14 +122,33 @@ void Helpers::run(Job job) {
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-// False: none is left. Who takes one away from the number of those left has it for itself, and the job stays what it is
-// until it is done.
-bool Helpers::take_part() {
+Helpers::Stretch& Helpers::stretch_of(uint32_t thread) {
+  return thread == 0 ? stretch_ : helpers_[thread - 1]->stretch;
+}
+
+// Of its own stretch the first; of another's the last. There is one for whoever calls this.
+int64_t Helpers::take_of_stretches(uint32_t self) {
+  const uint32_t threads = count_ + 1;
+  for (uint32_t i = 0;; ++i) {
+    std::atomic<uint64_t>& parts = stretch_of((self + i) % threads).parts;
+    uint64_t stretch = parts.load(std::memory_order_relaxed);
+    while (first_of(stretch) < end_of(stretch)) {
+      const bool own = i == 0;
+      const uint64_t rest = own ? stretch + (uint64_t{1} << kEndBits) : stretch - 1;
+      if (!parts.compare_exchange_weak(stretch, rest, std::memory_order_relaxed)) continue;
+      return static_cast<int64_t>(own ? first_of(stretch) : end_of(rest));
+    }
+  }
+}
+
+// False: none is left. Who takes one away from the number of those left has one for itself, and the job stays what it
+// is until it is done.
+bool Helpers::take_part(uint32_t self) {
   uint64_t state = state_.load(std::memory_order_acquire);
   do {
     if (left_of(state) == 0) return false;
   } while (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel, std::memory_order_acquire));
-  const auto begin = static_cast<int64_t>(left_of(state) - 1) * job_.part;
+  const int64_t begin = take_of_stretches(self) * job_.part;
   try {
     job_.call(job_.work, begin, std::min(begin + job_.part, job_.count));
   } catch (...) {
@@ -136,7 +171,7 @@ void Helpers::help(uint32_t number, Helper& self) {
       self.asleep = false;
     }
     if (ends_) return;
-    take_part();
+    take_part(number + 1);
   }
 }
 

@@ -27,9 +27,10 @@ class Helpers {
   // How many help from now on, at most; they begin to live when there is something to do.
   void set(uint32_t count);
 
-  // Calls work(begin, end) for parts of [0, count) of at least `grain`, except for the last one, until all are done:
-  // the calling thread and its helpers take one after the other, in any order. The first exception is thrown when they
-  // are.
+  // Calls work(begin, end) for parts of [0, count) of at least `grain`, except for the last one, until all are done.
+  // The calling thread and its helpers each have a stretch of parts, which they take in their order: what a loop
+  // fetched ahead is what comes next. Who is through with it takes of the ends of others'. The first exception is
+  // thrown when all are done.
   template <typename Work>
   void share_out(int64_t count, int64_t grain, const Work& work) {
     if (count <= 0) return;
@@ -45,19 +46,27 @@ class Helpers {
     const void* work = nullptr;
     void (*call)(const void* work, int64_t begin, int64_t end) = nullptr;
   };
+  // The first part that nobody has taken yet, and the one after the last.
+  struct alignas(64) Stretch {
+    std::atomic<uint64_t> parts = 0;
+  };
   struct Helper {
     std::atomic<bool> asleep = false;
+    Stretch stretch;
     std::thread thread;
   };
 
   void run(Job job);
   void start();
-  bool take_part();
+  bool take_part(uint32_t self);
+  int64_t take_of_stretches(uint32_t self);
+  Stretch& stretch_of(uint32_t thread);
   void help(uint32_t number, Helper& self);
 
   uint32_t count_ = 0;
   bool busy_ = false;
-  Job job_;  // written while no part of it is left
+  Job job_;          // written, as the stretches are, while no part of it is left
+  Stretch stretch_;  // the calling thread's
   // The number of the job, how many may help, and how many of its parts nobody has taken yet.
   alignas(64) std::atomic<uint64_t> state_ = 0;
   alignas(64) std::atomic<uint32_t> undone_ = 0;  // parts
