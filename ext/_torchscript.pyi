@@ -1,6 +1,17 @@
+from collections.abc import Sequence
+
 from ext._native import NativeEngine
 
 class ModelError(ValueError): ...
+
+class ScoresForm:
+    """How scores are written: numbers of eight bytes (IEEE 754) with bytes before each, and at the end."""
+
+    def __init__(self, labels: Sequence[str], around: Sequence[bytes], big_endian: bool) -> None:
+        """It fits these labels, in their order. `around` has one more than there are labels."""
+
+JSON: ScoresForm
+"""An object of label -> score, best first."""
 
 class Bulk:
     def submit(self) -> bool: ...
@@ -22,6 +33,7 @@ class TorchScriptEngine(NativeEngine):
     @property
     def equal_lengths_only(self) -> bool: ...
     def submit(
-        self, text: str, lane: int, deadline_ns: int, tag: object, flow: int = 0, as_json: bool = False
-    ) -> int: ...
+        self, text: str, lane: int, deadline_ns: int, tag: object, flow: int = 0, form: ScoresForm | None = None
+    ) -> int:
+        """With a form the value is bytes in it, if it fits the labels and all scores are finite."""
     def bulk(self, texts: list[str]) -> Bulk: ...

@@ -8,7 +8,8 @@ runs a coroutine that way, and `Pending` is what it waits on. A handler may awai
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -71,6 +72,59 @@ class Pending(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[no-any-return]
+
+
+class PlainCall(ABC):
+    """A call of one text without options, of which an engine tells the outcome without a coroutine.
+
+    `model` is the one that answers; `engine` has taken the text when it is set, and knows it by `id`.
+    """
+
+    __slots__ = ("engine", "id", "model")
+
+    # Of the requests of an engine, for which one of these stands.
+    convert = None
+    times = None
+    request_id: str | None = None
+    """The caller's own id for the log, if it gave one."""
+
+    engine: Any
+    id: int
+    model: Any
+
+    def leave_engine(self) -> None:
+        """Nobody waits for the outcome any more."""
+        self.engine.cancel(self.id)
+
+    @abstractmethod
+    def resolve(self, value: Any) -> None:
+        """Here is the result: bytes in the form that was asked for, or, where that does not fit, the scores."""
+
+    @abstractmethod
+    def fail(self, error: Exception) -> None:
+        """Here is an error instead."""
+
+
+class PlainMethod(Protocol):
+    """What begins such calls of a method (server/rpc/plain.py).
+
+    `answer` is in what bytes the scores are wanted, see server.models.requests.Answer; None: as they are.
+    """
+
+    def takes_timeout(self, timeout_ms: int) -> bool:
+        """Whether a caller may wait so long."""
+
+    def begin(self, text: str, timeout_ns: int | None, flow: int, call: PlainCall, answer: Any) -> bool:
+        """Begin it; `call` is told the outcome, perhaps before this returns. `timeout_ns`: where the caller names one.
+
+        False: it cannot be had like this, and nothing has happened.
+        """
+
+    def checked(self, call: PlainCall, value: Any) -> Any:
+        """A result that did not come in bytes. Raises PredictionError."""
+
+    def explained(self, error: Any, *, timeout_named: bool) -> Any:
+        """An error as the caller gets to see it, who has named a deadline or not."""
 
 
 class Call:

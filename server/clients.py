@@ -25,6 +25,11 @@ _FLOWS = 1 << 32
 _numbers = count(1)
 
 
+def new_flow(behind: int = 0) -> int:
+    """What queues know a client by that asks once: see ext/queue/flows.h. `behind`: see Client."""
+    return behind | next(_numbers) % _FLOWS
+
+
 class Client:
     """One of them. Belongs to the event loop.
 
@@ -32,11 +37,12 @@ class Client:
     shares streams by; None: its streams are counted elsewhere. What is connected ends some time, and its streams too.
     """
 
-    __slots__ = ("_behind", "_items", "_waiting", "account", "flow", "is_connected", "on_gone")
+    __slots__ = ("_items", "_waiting", "account", "behind", "flow", "is_connected", "on_gone")
 
     def __init__(self, owner: Hashable = None, account: Hashable = None, *, is_connected: bool = False) -> None:
-        self._behind = (hash(owner) % _OWNERS + 1) << 32 if owner is not None else 0
-        self.flow = self._behind | next(_numbers) % _FLOWS
+        self.behind = (hash(owner) % _OWNERS + 1) << 32 if owner is not None else 0
+        """The owner's part of flows."""
+        self.flow = new_flow(self.behind)
         """What queues know it by: see ext/queue/flows.h."""
         self.is_connected = is_connected
         if owner is not None:
@@ -51,7 +57,7 @@ class Client:
     def another(self) -> Client:
         """As a new one that is made with the same owner, in half the time."""
         made = Client.__new__(Client)
-        made._behind = behind = self._behind
+        made.behind = behind = self.behind
         made.flow = behind | next(_numbers) % _FLOWS
         made.is_connected = False
         made.account = self.account

@@ -9,6 +9,7 @@
 
 #include "python/engine.h"
 #include "text/json.h"
+#include "text/scores.h"
 #include "torchscript/engine.h"
 
 namespace predictor {
@@ -71,7 +72,7 @@ EngineConfig to_config(py::dict settings) {
 struct PredictValue {
   py::object operator()(Request& request) {
     const auto& answered = static_cast<PredictRequest&>(request);
-    if (!answered.json.empty()) return py::bytes(answered.json);
+    if (!answered.written.empty()) return py::bytes(answered.written);
     return to_python(answered.result, cache);
   }
   LabelCache cache;
@@ -90,14 +91,20 @@ std::unique_ptr<PyTorchScriptEngine> make_engine(const std::string& path, const 
 }
 
 int64_t submit(PyTorchScriptEngine& self, const py::str& text, int lane, Nanoseconds deadline, py::object tag,
-               uint64_t flow, bool as_json) {
+               uint64_t flow, std::shared_ptr<ScoresForm> form) {
   Py_ssize_t size = 0;
   const char* bytes = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
   if (bytes == nullptr) throw py::error_already_set();
   TorchScriptEngine& open = self.engine();
   const Lane in_lane = to_lane(lane);
   void* owned = to_tag(std::move(tag));
-  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned, flow, as_json), owned);
+  return submitted(open.submit({bytes, static_cast<size_t>(size)}, in_lane, deadline, owned, flow, std::move(form)),
+                   owned);
+}
+
+std::shared_ptr<ScoresForm> make_form(Labels labels, std::vector<std::string> around, bool big_endian) {
+  if (around.size() != labels.size() + 1) throw py::value_error("around has one more than there are labels");
+  return std::make_shared<ScoresForm>(ScoresForm{false, std::move(labels), std::move(around), big_endian});
 }
 
 // Many texts of one caller, who waits for all of them without the GIL, on a thread of his own.
@@ -185,12 +192,16 @@ PYBIND11_MODULE(_torchscript, module) {
       .def("submit", &Bulk::submit, "Queue what the queue has room for; whether all texts have been taken.")
       .def("wait", &Bulk::wait, py::arg("seconds"), "Whether all outcomes are there, or come within the time.")
       .def("results", &Bulk::results, py::arg("before"), "For each text its result in JSON, or (status, message).");
+  py::class_<ScoresForm, std::shared_ptr<ScoresForm>>(module, "ScoresForm")
+      .def(py::init(&make_form), py::arg("labels"), py::arg("around"), py::arg("big_endian"),
+           "Numbers of eight bytes with these bytes before each, and at the end.");
+  module.attr("JSON") = std::make_shared<ScoresForm>(ScoresForm{true, {}, {}, false});
   py::class_<PyTorchScriptEngine> cls(module, "TorchScriptEngine");
   cls.def(py::init(&make_engine), py::arg("path"))
       .def("submit", &submit, py::arg("text"), py::arg("lane"), py::arg("deadline_ns"), py::arg("tag"),
-           py::arg("flow") = 0, py::arg("as_json") = false,
-           "Queue a document; its id, or minus the Admission that refused it. With as_json the value is JSON in bytes, "
-           "best label first, if all scores are finite.")
+           py::arg("flow") = 0, py::arg("form") = nullptr,
+           "Queue a document; its id, or minus the Admission that refused it. With a form the value is bytes in it, if "
+           "it fits the labels and all scores are finite.")
       .def(
           "bulk",
           [](PyTorchScriptEngine& self, py::list texts) {

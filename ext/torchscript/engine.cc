@@ -33,11 +33,16 @@ class TorchScriptExecutor : public Executor {
     for (size_t i = 0; i < batch.size(); ++i) {
       auto& request = *static_cast<PredictRequest*>(batch[i]);
       request.result = std::move(results[i]);
-      if (request.as_json && is_finite(request.result)) request.json = writer_.write(request.result);
+      if (request.form) request.written = written(request.result, *request.form);
     }
   }
 
  private:
+  std::string written(const Result& result, const ScoresForm& form) {
+    if (!result.labels || !is_finite(result)) return "";
+    return form.json ? writer_.write(result) : form.write(result);
+  }
+
   const std::shared_ptr<TorchScriptModel> model_;
   const uint32_t threads_;
   std::vector<const Document*> documents_;
@@ -117,12 +122,12 @@ bool TorchScriptEngine::wake() {
 }
 
 Submission TorchScriptEngine::submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow,
-                                     bool as_json) {
+                                     std::shared_ptr<const ScoresForm> form) {
   std::unique_ptr<PredictRequest> request = make_request(text, lane, deadline);
   if (!request) return {Admission::too_many_bytes, 0};
   request->tag = tag;
   request->flow = flow;
-  request->as_json = as_json;
+  request->form = std::move(form);
   return queue_->submit(std::move(request));
 }
 

@@ -12,6 +12,7 @@
 #include "queue/queue.h"
 #include "queue/workers.h"
 #include "text/document.h"
+#include "text/scores.h"
 #include "torchscript/model.h"
 
 namespace predictor {
@@ -35,9 +36,9 @@ struct EngineConfig {
 
 struct PredictRequest : Request {
   Document document;
-  bool as_json = false;  // the result is wanted in JSON; scores that are not all finite are left as they are
+  std::shared_ptr<const ScoresForm> form;  // how scores are wanted, if they are all finite
   Result result;
-  std::string json;
+  std::string written;  // in that form; empty where they are left as they are
 };
 
 class TorchScriptEngine {
@@ -50,7 +51,7 @@ class TorchScriptEngine {
 
   // Tokenises and submits.
   Submission submit(std::string_view text, Lane lane, Nanoseconds deadline, void* tag, uint64_t flow,
-                    bool as_json = false);
+                    std::shared_ptr<const ScoresForm> form = nullptr);
 
   // Submits texts on the bulk lane, from the place `first` on, until the queue has no more room; gives the place of the
   // next one. Outcomes go to the collector, those of texts that are refused for good too. A text without data is none

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from predictor.ttypes import RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -52,6 +54,10 @@ class Running(Protocol):
 
     def cancel(self) -> object:
         """Stop it where it waits."""
+
+
+Beginning: TypeAlias = "Callable[[str, str, Callable[[Any, BaseException | None], object]], Running]"
+"""Called with a text, the request's id, and what takes the call's result or error."""
 
 
 class Pool(ABC):
@@ -128,3 +134,12 @@ class Pool(ABC):
         writes them, best first.
         """
         return self.run(self.call(method, *arguments, timeout_ms=timeout_ms), on_done)
+
+    def beginning(self, method: Method, timeout_ms: int, *, as_json: bool = False) -> Beginning:
+        """What begins calls of a method that takes a text and options, with no other options than these; as `begin`."""
+
+        def begin(text: str, request_id: str, on_done: Callable[[Any, BaseException | None], object]) -> Running:
+            options = RequestOptions(None, timeout_ms, None, request_id)
+            return self.begin(method, text, options, timeout_ms=timeout_ms, on_done=on_done, as_json=as_json)
+
+        return begin

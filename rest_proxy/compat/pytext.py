@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from predictor.ttypes import RequestOptions
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from rest_proxy.backend.pool import Pool, Running
+    from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
     from rest_proxy.http.errors import HttpError
     from rest_proxy.http.fast.heads import Head
@@ -85,15 +85,10 @@ class PyText:
         """Of `doc` alone, for lines."""
         return Direct(
             read=_doc_alone,
-            begin=self._begin,
+            begin=self._pool.beginning(PREDICT, self._timeout_ms),
             write=lambda scores: _lines(scores).encode(),
             headers={"Content-Type": UTF_8_TEXT, **_VARY},
         )
-
-    def _begin(self, doc: str, request_id: str, on_done: Callable[[Any, BaseException | None], object]) -> Running:
-        timeout_ms = self._timeout_ms
-        options = RequestOptions(None, timeout_ms, None, request_id)
-        return self._pool.begin(PREDICT, doc, options, timeout_ms=timeout_ms, on_done=on_done)
 
     def _greet(self, request_id: str) -> web.Response:
         """For who looks whether anybody is there, as balancers do."""

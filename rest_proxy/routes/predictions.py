@@ -104,7 +104,7 @@ class Predictions:
         """Of `doc` alone."""
         return Direct(
             read=text_alone("doc"),
-            begin=self._begin_predict,
+            begin=self._pool.beginning(PREDICT, self._timeout_ms, as_json=True),
             write=scores_body("scores"),
             headers={"Content-Type": JSON},
         )
@@ -117,11 +117,6 @@ class Predictions:
             write=scores_body("replies"),
             headers={"Content-Type": JSON},
         )
-
-    def _begin_predict(self, doc: str, request_id: str, on_done: OnDone) -> Running:
-        timeout_ms = self._timeout_ms
-        options = RequestOptions(None, timeout_ms, None, request_id)
-        return self._pool.begin(PREDICT, doc, options, timeout_ms=timeout_ms, on_done=on_done, as_json=True)
 
     def _begin_reply(self, message: str, request_id: str, on_done: OnDone) -> Running:
         timeout_ms = self._timeout_ms

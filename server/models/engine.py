@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from ext._batching import Admission, Status
+from ext._batching import Admission, Lane, Status
 from process.timing import TIMES
-from server.calls import WAITING, Pending
+from server.calls import WAITING, Pending, PlainCall
 from server.errors import (
     PredictionError,
     deadline_exceeded,
@@ -39,6 +39,7 @@ SWEEP_S = 0.01
 
 _LONGEST_RETRY_MS = 10_000
 _OK = int(Status.OK)
+_INTERACTIVE = int(Lane.INTERACTIVE)
 
 _IS_FULL = "the model's queue is full"
 _FULL = {
@@ -101,20 +102,20 @@ class Engine:
         self._sweep()
 
     def submit(
-        self, *payload: Any, context: RequestContext, convert: Callable[[Any], Any] | None = None, as_json: bool = False
+        self, *payload: Any, context: RequestContext, convert: Callable[[Any], Any] | None = None, form: Any = None
     ) -> Pending[Any]:
         """Queue a request. `payload` is what the native engine's submit takes first. Raises PredictionError.
 
         `convert` makes the result of the engine's value, on the event loop; what it raises is the request's error.
-        `as_json`, of an engine that knows it: the value may be JSON, in bytes.
+        `form`, of an engine that knows some: the value may be bytes in it.
         """
         if self._closed:
             raise self._refusal(Admission.DRAINING)
         request = _Request(self._native, context.request_id, convert)
         client = context.client
         flow = client.flow if client is not None else 0
-        if as_json:
-            admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow, as_json)
+        if form is not None:
+            admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow, form)
         else:
             admitted = self._native.submit(*payload, context.lane, context.deadline_ns, request, flow)
         if admitted < 0:
@@ -126,6 +127,19 @@ class Engine:
             self._wake_scheduled = True
             self._loop.call_soon(self._wake)
         return request
+
+    def begin(self, text: str, deadline_ns: int, flow: int, call: PlainCall, form: Any) -> None:
+        """As submit, on the interactive lane: `call` is told the outcome. Raises PredictionError."""
+        if self._closed:
+            raise self._refusal(Admission.DRAINING)
+        native = self._native
+        admitted = native.submit(text, _INTERACTIVE, deadline_ns, call, flow, form)
+        if admitted < 0:
+            raise self._refusal(-admitted)
+        call.engine, call.id = native, admitted
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
+            self._loop.call_soon(self._wake)
 
     def stats(self) -> dict[str, int]:
         """The native engine's counters; none once it is closed. Any thread may ask."""
@@ -168,7 +182,7 @@ class Engine:
         self._rate.count(len(outcomes))
         self._hand_out(outcomes)
 
-    def _hand_out(self, outcomes: Sequence[tuple[_Request, int, Any]]) -> None:
+    def _hand_out(self, outcomes: Sequence[tuple[_Request | PlainCall, int, Any]]) -> None:
         if self._timed:
             for (request, _, _), (queue_ns, model_ns) in zip(outcomes, self._native.times(), strict=True):
                 if request.times is not None:
@@ -184,7 +198,7 @@ class Engine:
             except Exception:  # one caller's trouble is not its batch mates'
                 log.exception("a result could not be handed over", request_id=request.request_id)
 
-    def _error(self, request: _Request, status: int, message: str) -> PredictionError:
+    def _error(self, request: _Request | PlainCall, status: int, message: str) -> PredictionError:
         if status == Status.DEADLINE_EXCEEDED:
             return deadline_exceeded(message)
         if status == Status.INVALID_ARGUMENT:
@@ -210,7 +224,7 @@ class Engine:
         return unavailable("the model is being unloaded", retry_after_ms=1000)
 
 
-def _resolve_converted(request: _Request, value: Any) -> None:
+def _resolve_converted(request: Any, value: Any) -> None:
     convert, request.convert = request.convert, None  # it may refer to the request
     assert convert is not None
     try:

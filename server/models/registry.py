@@ -307,6 +307,10 @@ class Registry:
             raise invalid_argument(f"{name!r} does not serve {METHODS[capability][0]}; it serves {served}", field=field)
         return entry.model
 
+    def default(self, capability: Capability) -> Model | None:
+        """The model that answers where none is named; None where there is none, of which `model` says why."""
+        return self._defaults.get(capability)
+
     def default_name(self, method: str) -> str | None:
         """The name of the model that answers a call of the contract's method that names none; None: there is none."""
         model = self._defaults.get(_CAPABILITY_OF[method])

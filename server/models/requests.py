@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from predictor.ttypes import TokenLogprob, ToolCall
 
@@ -65,6 +65,26 @@ ITS_OWN_SCORES = Classification()
 
 ITS_OWN_JSON = Classification(as_json=True)
 """The same, perhaps in JSON."""
+
+
+class Answer(Protocol):
+    """How the scores of labels that are known before are written. There are a few of these, which are kept."""
+
+    def around(self, labels: Sequence[str]) -> tuple[list[bytes], bool] | None:
+        """What stands before the number of each label, and at the end; whether the numbers are big endian.
+
+        They are IEEE 754's of eight bytes. None where scores of these labels cannot be written so.
+        """
+
+
+class _AsJson:
+    """An object in JSON, best label first."""
+
+    def around(self, labels: Sequence[str]) -> None:
+        """Its numbers are none of eight bytes."""
+
+
+AS_JSON: Answer = _AsJson()
 
 
 class Tagging(NamedTuple):

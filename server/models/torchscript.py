@@ -12,13 +12,14 @@ from ext import _torchscript
 from server.errors import ModelError
 from server.models.capabilities import Capability
 from server.models.engine import Engine, EngineModel
+from server.models.requests import AS_JSON
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from server.calls import Pending
+    from server.calls import Pending, PlainCall
     from server.config import Settings
-    from server.models.requests import Classification, Reading, RequestContext
+    from server.models.requests import Answer, Classification, Reading, RequestContext
 
 _EQUAL_LENGTHS = {"auto": None, "always": True, "never": False}
 
@@ -50,10 +51,33 @@ class TorchScriptModel(EngineModel):
         self.labels = native.labels if native.output == "labels" else ()
         self.dimensions = native.dimensions
         self.normalized = False
+        self._forms: dict[Answer, _torchscript.ScoresForm | None] = {}
 
     def predict(self, doc: str, classification: Classification, context: RequestContext) -> Pending[dict[str, float]]:
         """Label -> score; the key is `position:label` where the model gives several sets of labels."""
-        return self._engine.submit(doc, context=context, as_json=classification.as_json)
+        return self._engine.submit(doc, context=context, form=_torchscript.JSON if classification.as_json else None)
+
+    def begin_predict(self, doc: str, deadline_ns: int, flow: int, call: PlainCall, answer: Answer | None) -> bool:
+        """As predict, without a Pending: `call` is told the scores, in bytes of `answer` if they fit.
+
+        False: they never do, and nothing has happened.
+        """
+        form = None
+        if answer is not None:
+            try:
+                form = self._forms[answer]
+            except KeyError:
+                form = self._forms[answer] = self._form_of(answer)
+            if form is None:
+                return False
+        self._engine.begin(doc, deadline_ns, flow, call, form)
+        return True
+
+    def _form_of(self, answer: Answer) -> _torchscript.ScoresForm | None:
+        if answer is AS_JSON:
+            return _torchscript.JSON
+        around = answer.around(self._native.labels)
+        return None if around is None else _torchscript.ScoresForm(self._native.labels, *around)
 
     def embed(self, text: str, reading: Reading, context: RequestContext) -> Pending[bytes]:
         """The text's vector; there is nothing that it would be cut to (see Model.embed)."""

@@ -9,19 +9,21 @@ from process.security.access import Visit
 from process.security.visits import VISIT
 from process.timing import TIMES
 from rest_proxy.backend.pool import Pool
-from server.calls import Call, Pending, drive
-from server.clients import CALLING, Client, owner_of
+from server.calls import Call, Pending, PlainCall, drive
+from server.clients import CALLING, Client, new_flow, owner_of
 from server.errors import deadline_exceeded, invalid_argument, presentable
+from server.models.requests import AS_JSON
 from server.transport.detect import ForeignBytesError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 
     from predictor.ttypes import PredictionError, ServerStatus
 
     from rest_proxy.backend.contract import Method
-    from rest_proxy.backend.pool import Server
+    from rest_proxy.backend.pool import Beginning, Running, Server
     from rest_proxy.config import Address, Settings
+    from server.calls import PlainMethod
     from server.security.gate import Gate
 
 T = TypeVar("T")
@@ -82,6 +84,7 @@ class HandlerPool(Pool):
         """Whose request runs without a task just now; of one in a task, VISIT knows."""
         self._handler = handler
         self._predict_json: Callable[..., Any] | None = getattr(handler, "predict_json", None)
+        self._plain: Mapping[str, PlainMethod] = getattr(handler, "plain", {})
         self._answer = answer
         self._grace_ms = settings.grace_ms
         self._log = log
@@ -184,6 +187,37 @@ class HandlerPool(Pool):
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return begun
+
+    def beginning(self, method: Method, timeout_ms: int, *, as_json: bool = False) -> Beginning:
+        """See Pool. Without a coroutine where nobody has to look at the call."""
+        usual = super().beginning(method, timeout_ms, as_json=as_json)
+        plain = self._plain.get(method.name)
+        if plain is None or not plain.takes_timeout(timeout_ms):
+            return usual
+        form, timeout_ns = AS_JSON if as_json else None, timeout_ms * 1_000_000
+
+        def begin(text: str, request_id: str, on_done: Callable[[Any, BaseException | None], object]) -> Running:
+            flow = new_flow() if self._gate is None else self._flow_of_plain(method.name)
+            if flow:
+                call = _PlainCall(self, plain, method.name, request_id, timeout_ms, on_done)
+                if plain.begin(text, timeout_ns, flow, call, form):
+                    if call.waits:
+                        call.deadline = self.deadline(timeout_ms)
+                        self.note(call)
+                    return call
+            return usual(text, request_id, on_done)
+
+        return begin
+
+    def _flow_of_plain(self, method: str) -> int:
+        """A flow for a call that needs no look at it; 0 where it does."""
+        visit = self.visit or self._stranger
+        caller = visit.caller
+        if caller is None or method not in caller.grant.at_once:
+            return 0
+        if visit.kept is None:
+            visit.kept = Client(owner_of(visit, None))
+        return new_flow(visit.kept.behind)
 
     def _work(
         self, method: Method, arguments: tuple[Any, ...], function: Callable[..., Any] | None = None
@@ -324,6 +358,60 @@ class _Begun(Call):
         self._on_answer(value, None if error is None else self._pool.answer_to(error, self._method))
 
 
+class _PlainCall(PlainCall):
+    """A call that an engine tells its outcome, and that is noted while it waits."""
+
+    __slots__ = ("_method", "_on_answer", "_plain", "_pool", "_timeout_ms", "deadline", "request_id", "waits")
+
+    def __init__(
+        self,
+        pool: HandlerPool,
+        plain: PlainMethod,
+        method: str,
+        request_id: str,
+        timeout_ms: int,
+        on_answer: Callable[[Any, BaseException | None], object],
+    ) -> None:
+        self.request_id = request_id
+        self._pool = pool
+        self._plain = plain
+        self._method = method
+        self._timeout_ms = timeout_ms
+        self._on_answer = on_answer
+        self.deadline = 0.0
+        self.waits = True
+
+    def resolve(self, value: Any) -> None:
+        """See PlainCall."""
+        if value.__class__ is not bytes:
+            try:
+                value = self._plain.checked(self, value)
+            except Exception as error:
+                self._end(None, self._pool.answer_to(error, self._method))
+                return
+        self._end(value, None)
+
+    def fail(self, error: Exception) -> None:
+        """See PlainCall."""
+        explained = self._plain.explained(error, timeout_named=True)
+        self._end(None, self._pool.answer_to(explained, self._method))
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self._pool.forget(self)
+        self.leave_engine()
+
+    def give_up(self) -> None:
+        """It is too late."""
+        self.leave_engine()
+        self.fail(self._pool.late(self._timeout_ms))
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        self.waits = False
+        self._pool._calls.discard(self)
+        self._on_answer(value, error)
+
+
 class _Call:
     """A call of a handler's method. `waiter` is a Pending, or a future for whoever waits in a task."""
 
@@ -368,7 +456,7 @@ class _Call:
             self._waiter.set_result(value)
 
 
-_Waiting = _Call | _Run | _Begun
+_Waiting = _Call | _Run | _Begun | _PlainCall
 
 
 def _fail(waiter: Any, error: BaseException) -> None:

@@ -61,6 +61,7 @@ from server.models.vectors import DOUBLE_BYTES, FLOAT_BYTES, SPARSE, is_finite, 
 from server.rpc.admission import Admission, explained
 from server.rpc.lists import answer_each, explained_for, tokens_of
 from server.rpc.model_root import ModelRoot
+from server.rpc.plain import PlainPredict
 from server.rpc.streams import Streams
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Handler:
         self._model_root = ModelRoot(settings.model_root, settings.hub_models)
         self._max_answer_bytes = settings.message_bytes
         self._checks = Checks(registry)
+        self.plain = {"predict": PlainPredict(registry, settings, self._checks)}
+        """Method -> what begins its calls of one text without options."""
         self._server_status = server_status
         self._tasks: set[asyncio.Task[Any]] = set()
         self.streams = Streams(settings.streams, settings.client_share, settings.stream_orphan_s)

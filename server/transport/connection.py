@@ -16,6 +16,7 @@ from server.transport.exchange import Exchange
 from server.transport.flow_control import FlowControl
 from server.transport.held import LARGE_BYTES, SMALL_BYTES
 from server.transport.idle_watch import IdleWatch, Overdue
+from server.transport.plain import PlainExchange
 from server.transport.reader import MORE, Reader, StreamLostError
 from server.transport.turn_away import PATIENCE_S, TurnAway
 from server.transport.visits import TOKEN_LINE
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from server.transport.endpoint import Endpoint
     from server.transport.frames import Wrap
     from server.transport.methods import Answer, Method
+    from server.transport.plain import PlainMessages
 
 _TURN_S = 0.002
 """Seconds for which one connection's messages are read without a look at the others'."""
@@ -46,11 +48,12 @@ class Connection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
+        self._reader.hand_on_plain(endpoint.plain, self)
         self._visits = self._reader.visits
         self._max_calls = endpoint.limits.pipelined_calls
         self._max_bytes = endpoint.limits.call_bytes
         self._loop = asyncio.get_running_loop()
-        self._exchanges: deque[Exchange] = deque()
+        self._exchanges: deque[Exchange | PlainExchange] = deque()
         self._output: list[bytes] = []
         self._messages = 0
         self._bytes = 0  # of messages of calls in progress, small ones aside
@@ -235,6 +238,24 @@ class Connection(asyncio.Protocol):
         CALLING.client = None
         self._newest = exchange
 
+    def call_plain(self, messages: PlainMessages, seqid: bytes, text: str, wrap: Wrap) -> bool:
+        """Start a call of one text without options; False where it is to be started by `call`."""
+        endpoint = self._endpoint
+        if endpoint.rates is not None or self._reading > LARGE_BYTES:
+            return False
+        if endpoint.gate is not None:
+            caller = self._visits.now.caller
+            if caller is None or messages.method.method not in caller.grant.at_once:
+                return False
+        client = self._client if endpoint.gate is None and self._client is not None else self._client_now()
+        exchange = PlainExchange(messages, seqid, wrap, self._answered, endpoint.log)
+        self._exchanges.append(exchange)
+        if not messages.plain.begin(text, None, client.flow, exchange, messages):
+            self._exchanges.pop()
+            return False
+        endpoint.counters.calls += 1
+        return True
+
     def _client_now(self) -> Client:
         """Whose call it is: the connection's, or, where a message's header has a token, that token's."""
         visit = self._visits.now if self._endpoint.gate is not None else None
@@ -261,7 +282,7 @@ class Connection(asyncio.Protocol):
 
     # -------------------------------------------------------------------------------------------------------- calls end
 
-    def _answered(self, exchange: Exchange) -> None:
+    def _answered(self, exchange: Exchange | PlainExchange) -> None:
         """Write the answers whose turn it is, now that `exchange` has one."""
         if exchange.size:
             self._bytes -= exchange.size

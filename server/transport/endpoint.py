@@ -12,10 +12,13 @@ from server.transport.held import Held
 from server.transport.turn_away import MOST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from process.security.addresses import RequestRates
     from server.security.gate import Gate
     from server.transport.limits import Limits
     from server.transport.methods import Method
+    from server.transport.plain import PlainMessages
 
 _REFUSAL_LOG_S = 10.0
 """Seconds between two log lines about refused connections."""
@@ -53,11 +56,14 @@ class Endpoint:
         log: Any,
         gate: Gate | None = None,
         rates: RequestRates | None = None,
+        plain: Mapping[int, tuple[PlainMessages, ...]] | None = None,
     ) -> None:
         self.gate = gate
         self.rates = rates
         self._of_address = ConnectionCounts(limits.connections_per_address)
         self.methods = methods
+        self.plain = plain or {}
+        """First byte -> messages that are read at once, see plain.py."""
         self.limits = limits
         self.log = log
         self.counters = Counters()

@@ -55,6 +55,10 @@ class Exchange(Call):
         """Answer with an error."""
         self._on_done(None, error)
 
+    def answer_with(self, value: Any) -> None:
+        """Answer with what the method returned."""
+        self._on_done(value, None)
+
     @property
     def runs(self) -> bool:
         """Whether there is work that has begun and not ended."""

@@ -90,6 +90,10 @@ class Method:
                     raise invalid_argument("the field is missing", field=f"{name}.{field}")
         return values
 
+    def envelope(self, codec: Codec) -> tuple[bytes, bytes]:
+        """The bytes of an answer before its sequence id, and those between it and the result."""
+        return self._frames[codec]
+
     def reply(self, codec: Codec, seqid: bytes, value: Any) -> bytes:
         """The message that answers with `value`. Raises what the encoder raises when it is of another type.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from server.transport.frames import Wrap
     from server.transport.limits import Limits
     from server.transport.methods import Answer, Method
+    from server.transport.plain import PlainMessages
     from server.transport.scanners.scanner import Scanner
 
 _SCANNERS: dict[Codec, type[Scanner | JsonScanner]] = {
@@ -52,6 +53,13 @@ class Receiver(Protocol):
         """A message to answer with an error."""
 
 
+class PlainReceiver(Receiver, Protocol):
+    """Who gets plain calls as they are."""
+
+    def call_plain(self, messages: PlainMessages, seqid: bytes, text: str, wrap: Wrap) -> bool:
+        """A call to start; False where it is to be read as any other."""
+
+
 class Reader:
     """Reads messages one by one, and keeps the part of a message whose rest is still coming.
 
@@ -66,6 +74,8 @@ class Reader:
         """
         self.partial = False
         self._receiver = receiver
+        self._plain: Mapping[int, tuple[PlainMessages, ...]] = {}
+        self._plain_receiver: PlainReceiver
         self._methods = methods
         self._limits = limits
         self._decode = decoder.decode
@@ -104,6 +114,11 @@ class Reader:
     def _envelope_of(self, data: bytes) -> tuple[Codec, Envelope | None, Wrap]:
         codec = codec_of(data, 0)
         return codec, codec.envelope(data, 0, len(data)), None
+
+    def hand_on_plain(self, messages: Mapping[int, tuple[PlainMessages, ...]], receiver: PlainReceiver) -> None:
+        """Hand these messages, which are found by their first byte, to the receiver of plain calls."""
+        self._plain = messages
+        self._plain_receiver = receiver
 
     def take_whole(self, message: bytes) -> None:
         """Take a message that came whole and without a frame. Raises ForeignBytesError when it is none."""
@@ -178,9 +193,22 @@ class Reader:
             return self._wait(4 + length)
         if data[start] == HEADER_MARK:
             self._open_header(data[position:end])
-        else:
+        elif self._take_plain(data, start, end, frame) < 0:
             self._take_exact(data, start, end, frame)
         return end
+
+    def _take_plain(self, data: bytes, start: int, end: int, wrap: Wrap) -> int:
+        """Where the plain call ends that begins at `start`; -1 where there is none. In a frame it ends at `end`."""
+        for messages in self._plain.get(data[start], ()):
+            found = messages.read(data, start) if end - start <= messages.most else None
+            if found is None or (found[2] != end and wrap is not None):
+                continue
+            try:
+                text = str(found[1], "utf-8")
+            except UnicodeDecodeError:
+                return -1
+            return found[2] if self._plain_receiver.call_plain(messages, found[0], text, wrap) else -1
+        return -1
 
     def _take_exact(self, data: bytes, start: int, end: int, wrap: Wrap) -> None:
         """Take the message between `start` and `end`."""
@@ -207,6 +235,9 @@ class Reader:
 
     def _take_unframed(self, data: bytes, position: int) -> int:
         """Take a message that says nowhere how long it is."""
+        after = self._take_plain(data, position, len(data), None)
+        if after >= 0:
+            return after
         codec = codec_of(data, position)
         envelope = codec.envelope(data, position, len(data))
         if envelope is None:

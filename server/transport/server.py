@@ -13,6 +13,7 @@ from server.transport.connection import Connection
 from server.transport.endpoint import Endpoint
 from server.transport.methods import method_table
 from server.transport.one_message import OneMessage
+from server.transport.plain import plain_messages
 from server.transport.proxy_header import ProxiedConnection
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class ThriftServer:
 
         Raises TypeError when the handler lacks a method of the contract."""
         self.port = 0
-        self._endpoint = Endpoint(method_table(Predictor, handler, limits), limits, log, gate, rates)
+        methods = method_table(Predictor, handler, limits)
+        plain = plain_messages(set(methods.values()), handler, limits)
+        self._endpoint = Endpoint(methods, limits, log, gate, rates, plain)
         self._tls = tls
         self._listeners: list[Listener | TlsListener] = []
         self._sweeper: asyncio.Task[None] | None = None

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from torch import nn
 
+from ext import _torchscript
 from tests.ext.torchscript.modules import INTERACTIVE, NEVER, OK, UNPROBED, Engine
 from tests.support import zoo as models
 
@@ -44,7 +45,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def value_of(engine: Engine, text: str, *, as_json: bool) -> Any:
     """The value of one text."""
     number = engine.submitted
-    engine.submitted += engine.native.submit(text, INTERACTIVE, NEVER, number, 0, as_json) > 0
+    form = _torchscript.JSON if as_json else None
+    engine.submitted += engine.native.submit(text, INTERACTIVE, NEVER, number, 0, form) > 0
     engine.native.wake()
     engine.wait_for(number + 1)
     status, value = engine.outcomes[number]

@@ -1,0 +1,69 @@
+"""`predict` of a text without options: the same as Handler.predict, without a coroutine and what belongs to one."""
+
+from __future__ import annotations
+
+import time
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from predictor.ttypes import Lane, RequestOptions
+
+from process.options import REQUEST_ID, TIMEOUT_MS
+from server.errors import PredictionError
+from server.models.capabilities import Capability
+from server.models.requests import RequestContext
+from server.rpc.admission import explained
+
+if TYPE_CHECKING:
+    from server.calls import PlainCall
+    from server.config import Settings
+    from server.models.answers import Checks
+    from server.models.registry import Registry
+    from server.models.requests import Answer
+
+_CLASSIFY = Capability.CLASSIFY
+_FIELD = "doc"
+_LONGEST_ID = int(REQUEST_ID.maximum or 0)
+_TIMEOUT_NAMED = RequestOptions(timeout_ms=1)
+
+
+class PlainPredict:
+    """Begins such calls with the default model."""
+
+    def __init__(self, registry: Registry, settings: Settings, checks: Checks) -> None:
+        self._default = registry.default
+        self._timeout_ns = settings.timeout_ms * 1_000_000
+        self._timeouts_ms = range(int(TIMEOUT_MS.minimum or 0), settings.max_timeout_ms + 1)
+        self._checks = checks
+
+    def takes_timeout(self, timeout_ms: int) -> bool:
+        """See PlainMethod."""
+        return timeout_ms in self._timeouts_ms
+
+    def begin(self, text: str, timeout_ns: int | None, flow: int, call: PlainCall, answer: Answer | None) -> bool:
+        """See PlainMethod."""
+        if call.request_id is not None and len(call.request_id) > _LONGEST_ID:
+            return False
+        call.model = model = self._default(_CLASSIFY)
+        begin = getattr(model, "begin_predict", None)
+        if begin is None:
+            return False
+        try:
+            begun: bool = begin(text, time.monotonic_ns() + (timeout_ns or self._timeout_ns), flow, call, answer)
+        except PredictionError as error:
+            call.fail(error)
+            return True
+        return begun
+
+    def checked(self, call: PlainCall, value: dict[str, float]) -> dict[str, float]:
+        """See PlainMethod: scores, if all are finite."""
+        if not isfinite(sum(value.values())):
+            raise self._checks.failure(call.model, RequestContext(Lane.INTERACTIVE, 0, call.request_id))
+        return value
+
+    @staticmethod
+    def explained(error: Any, *, timeout_named: bool) -> Any:
+        """See PlainMethod."""
+        if isinstance(error, PredictionError):
+            return explained(error, _FIELD, _TIMEOUT_NAMED if timeout_named else None)
+        return error
