@@ -158,10 +158,11 @@ void Attention::attend_cached(const at::Tensor& projected, const CachedBatch& ba
   const auto row = static_cast<size_t>(projected.size(1));
   const size_t width = shape.heads * shape.head_size;
   const size_t kv_width = shape.kv_heads * shape.head_size;
-  const size_t page_numbers = kernels::page_numbers(shape);
+  const at::Tensor& cache = batch.cache.of_layer(batch.layer);
+  const auto page_step = static_cast<size_t>(cache.stride(0));
   float* const rows = projected.mutable_data_ptr<float>();
   float* const to = mixed.mutable_data_ptr<float>();
-  auto* const memory = static_cast<Number*>(batch.cache.of_layer(batch.layer).mutable_data_ptr());
+  auto* const memory = static_cast<Number*>(cache.mutable_data_ptr());
 
   std::vector<std::vector<const Number*>> pages;
   std::vector<Share> shares;
@@ -173,14 +174,14 @@ void Attention::attend_cached(const at::Tensor& projected, const CachedBatch& ba
       for (size_t head = 0; head < shape.kv_heads; ++head) shares.push_back({i, begin + token, token, count, head});
     }
     std::vector<const Number*>& of_sequence = pages.emplace_back();
-    for (const uint32_t page : chunk.pages) of_sequence.push_back(memory + page * page_numbers);
+    for (const uint32_t page : chunk.pages) of_sequence.push_back(memory + page * page_step);
     begin += chunk.tokens.size();
   }
 
   const auto store = [&](const SequenceChunk& chunk, size_t token, float* qkv_row) {
     const size_t position = chunk.first + token;
     prepare(qkv_row, static_cast<int64_t>(position));
-    Number* const page = memory + chunk.pages[position / kernels::kPageTokens] * page_numbers;
+    Number* const page = memory + chunk.pages[position / kernels::kPageTokens] * page_step;
     const float* const keys = qkv_row + width;
     kernels::store_kv(shape, keys, keys + kv_width, position % kernels::kPageTokens, page);
   };

@@ -19,15 +19,18 @@ at::ScalarType type_for(Precision precision) {
 }
 
 // On the processor. What the system gives is zero and takes memory only where it is written to: libtorch's own zeros
-// would write to all of it at once, and so would calloc where it finds freed memory.
-at::Tensor untouched_zeros(const std::vector<int64_t>& shape, const at::TensorOptions& options) {
-  size_t bytes = options.dtype().itemsize();
-  for (const int64_t size : shape) bytes *= static_cast<size_t>(size);
+// would write to all of it at once, and so would calloc where it finds freed memory. In large pages if there are any:
+// of small ones a chunk of a prompt needs hundreds, and to be given one takes microseconds.
+at::Tensor untouched_zeros(int64_t numbers, const at::TensorOptions& options) {
+  const size_t bytes = static_cast<size_t>(numbers) * options.dtype().itemsize();
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     throw ModelError("there is no memory for the cache of keys and values (setting cache_bytes)");
   }
-  return at::from_blob(memory, shape, [bytes](void* given) { munmap(given, bytes); }, options);
+#ifdef MADV_HUGEPAGE
+  madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return at::from_blob(memory, {numbers}, [bytes](void* given) { munmap(given, bytes); }, options);
 }
 
 constexpr auto kPageTokens = static_cast<int64_t>(kernels::kPageTokens);
@@ -90,15 +93,23 @@ StepPlaces::StepPlaces(std::span<const SequenceChunk> chunks, const Device& devi
 
 KvCache::KvCache(std::span<const kernels::AttentionShape> layers, uint32_t pages, const Execution& execution)
     : pages_(pages) {
-  for (const kernels::AttentionShape& shape : layers) {
-    const auto options = at::TensorOptions(execution.device.place()).dtype(type_for(execution.precision));
-    if (by_loops(execution.device)) {
-      layers_.push_back(untouched_zeros({pages, static_cast<int64_t>(kernels::page_numbers(shape))}, options));
-    } else {
+  const auto options = at::TensorOptions(execution.device.place()).dtype(type_for(execution.precision));
+  if (!by_loops(execution.device)) {
+    for (const kernels::AttentionShape& shape : layers) {
       layers_.push_back(at::zeros(
           {pages * kPageTokens, 2, static_cast<int64_t>(shape.kv_heads), static_cast<int64_t>(shape.head_size)},
           options));
     }
+    return;
+  }
+  int64_t page = 0;
+  for (const kernels::AttentionShape& shape : layers) page += static_cast<int64_t>(kernels::page_numbers(shape));
+  const at::Tensor all = untouched_zeros(pages * page, options).view({pages, page});
+  int64_t begin = 0;
+  for (const kernels::AttentionShape& shape : layers) {
+    const auto size = static_cast<int64_t>(kernels::page_numbers(shape));
+    layers_.push_back(all.narrow(1, begin, size));
+    begin += size;
   }
 }
 

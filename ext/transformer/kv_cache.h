@@ -25,8 +25,9 @@ class KvCache {
 
   bool is_of_floats() const { return layers_.empty() || layers_[0].scalar_type() == at::kFloat; }
   uint32_t pages() const { return pages_; }
-  // For loops [pages, numbers of a page]; for operators [places, keys and values, kv_heads, head_size], where a token's
-  // place is its page's number times kernels::kPageTokens and more.
+  // For loops [pages, numbers of a page], where all layers of a page lie one after the other; for operators
+  // [places, keys and values, kv_heads, head_size], where a token's place is its page's number times
+  // kernels::kPageTokens and more.
   const at::Tensor& of_layer(size_t layer) const { return layers_[layer]; }
 
  private:
