@@ -66,6 +66,10 @@ class TextGenerator(NativeEngine):
         """What the token writes; nothing for those that are not shown."""
     def progress(self) -> list[tuple[int, str, int, Scores | None]]: ...
 
+class StepBudget:
+    def prompt_tokens(self, decoding: int) -> int: ...
+    def measured(self, decoding: int, prompt_tokens: int, ns: int) -> None: ...
+
 def text_logits(
     config: Mapping[str, object],
     files: Sequence[str],

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -15,41 +17,61 @@ class StepBudget {
   // Where nobody waits for the next token: enough for the products to be efficient, few enough to notice who has left.
   static constexpr size_t kAlone = 512;
 
-  // `decoding`: texts that grow.
+  // `decoding`: texts that grow. 0: the step reads no prompt, so that what it takes for so many texts is known.
   size_t prompt_tokens(size_t decoding) const {
     if (decoding == 0) return kAlone;
-    const double token = token_ns_ > 0 ? token_ns_ : alone_ns_;
-    if (step_ns_ == 0 || token == 0) return kLeast;
-    const auto tokens = static_cast<size_t>(kLonger * step_ns_ / token);
-    return std::clamp(tokens, kLeast, kAlone);
+    const double step = step_ns_[size_of(decoding)].value;
+    if (step == 0) return 0;
+    const size_t most = std::min(kAlone, kGrowth * tried_);
+    if (token_ns_.value == 0) return most;
+    return static_cast<size_t>(std::clamp(kLonger * step / token_ns_.value, double{kLeast}, static_cast<double>(most)));
   }
 
   // A step that took `ns`.
   void measured(size_t decoding, size_t prompt_tokens, Nanoseconds ns) {
+    if (decoding == 0) return;  // a token takes less in large parts
     const auto took = static_cast<double>(ns);
-    if (prompt_tokens == 0) {
-      update(step_ns_, took, kShare);
-    } else if (decoding == 0) {
-      if (prompt_tokens >= kLeast) update(alone_ns_, took / static_cast<double>(prompt_tokens), kShare);
-    } else if (prompt_tokens >= kLeast) {
-      const double token = std::max(took - step_ns_, 0.0) / static_cast<double>(prompt_tokens);
-      update(token_ns_, token, token > token_ns_ ? kShareOfLonger : kShare);  // later tokens look at more
-    }
+    Average& step = step_ns_[size_of(decoding)];
+    if (prompt_tokens == 0 || took < step.value) step.update(took, kShareOfShorter, kShareOfHeldUp);
+    if (prompt_tokens < kLeast || step.value == 0) return;  // too few to tell
+    tried_ = std::max(tried_, prompt_tokens);
+    const double token = std::max(took - step.value, kShortest * step.value) / static_cast<double>(prompt_tokens);
+    token_ns_.update(token, kShareOfShorter, kShareOfLonger);  // later tokens look at more
   }
 
  private:
   static constexpr size_t kLeast = 4;
+  static constexpr size_t kGrowth = 2;    // times as many tokens as any step has read: what more take is not known
   static constexpr double kLonger = 1.5;  // the step takes 2.5 times as long as one without prompts; not all are alike
-  static constexpr double kShare = 0.2;   // of the newest measurement
+  static constexpr double kShortest = 0.15;  // the same at least, where it seems to take no time
+  // Of the newest measurement in an average. What makes a step longer for a while is more often something else on the
+  // machine than the texts.
+  static constexpr double kShareOfShorter = 0.2;
   static constexpr double kShareOfLonger = 0.5;
+  static constexpr double kShareOfHeldUp = 0.05;
 
-  static void update(double& average, double newest, double share) {
-    average = average == 0 ? newest : (1 - share) * average + share * newest;
-  }
+  // Follows measurements, of which some are far off.
+  struct Average {
+    static constexpr double kFar = 2;
 
-  double step_ns_ = 0;   // of a step that reads no prompt
-  double token_ns_ = 0;  // of a token of a prompt, beyond that, in small parts
-  double alone_ns_ = 0;  // the same in large parts, beside no other text: less
+    double value = 0;
+
+    void update(double newest, double share_of_shorter, double share_of_longer) {
+      if (value == 0) {
+        value = newest;
+      } else {
+        const double share = newest < value ? share_of_shorter : share_of_longer;
+        value += share * (std::clamp(newest, value / kFar, value * kFar) - value);
+      }
+    }
+  };
+
+  // 1, 2 and 3, 4 to 7, ... texts, which take about as long.
+  static size_t size_of(size_t decoding) { return static_cast<size_t>(std::bit_width(decoding)); }
+
+  std::array<Average, 65> step_ns_;  // of a step that reads no prompt, by the texts that grow
+  Average token_ns_;                 // of a token of a prompt, beyond that
+  size_t tried_ = kLeast;            // tokens of prompts that a step beside texts has read, at most
 };
 
 }  // namespace predictor

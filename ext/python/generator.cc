@@ -245,6 +245,15 @@ py::dict stats(PyTextGenerator& self) {
   return all;
 }
 
+void bind_step_budget(py::module_& module) {
+  py::class_<StepBudget>(module, "StepBudget")
+      .def(py::init<>())
+      .def("prompt_tokens", &StepBudget::prompt_tokens, py::arg("decoding"),
+           "How many tokens of prompts a step may read beside so many texts that grow.")
+      .def("measured", &StepBudget::measured, py::arg("decoding"), py::arg("prompt_tokens"), py::arg("ns"),
+           "What such a step took.");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_generator, module) {
@@ -278,6 +287,7 @@ PYBIND11_MODULE(_generator, module) {
                              [](PyTextGenerator& self) { return self.engine().model().is_batch_invariant(); });
   generator.def("stats", &stats, "Counters since the start, and what waits and runs now; a batch is a step.");
   bind_engine_methods(generator);  // its own stats() come second, and are not reached
+  bind_step_budget(module);
   module.def("text_logits", &text_logits, py::arg("config"), py::arg("files"), py::arg("weights"), py::arg("tokens"),
              py::arg("chunk") = 512, "The logits after each token of a text: native float32 [tokens, vocabulary].");
   module.def(
