@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -14,8 +15,15 @@ class Gaps(NamedTuple):
     """Seconds between two tokens of a text that grows."""
 
     usual: float
-    largest: float
-    """While the prompt of another is read."""
+    beside: list[float]
+    """While the prompt of another is read, one after the other."""
+    alone: list[float]
+    """For as long after that."""
+
+
+def differences(times: Sequence[float]) -> list[float]:
+    """Between each time and the next."""
+    return [after - before for before, after in itertools.pairwise(times)]
 
 
 class Engine(Protocol):
@@ -37,4 +45,4 @@ class Server(Engine, Protocol):
         """When each text had its first token, sorted; each grows on to `count`."""
 
     def gaps(self, text: Tokens, usual: int, other: Tokens) -> Gaps:
-        """Of a text that grows by `usual` tokens before another prompt comes."""
+        """Of a text that grows by `usual` tokens before another prompt comes, and on after it."""

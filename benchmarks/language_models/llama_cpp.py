@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import itertools
 import json
 import re
 import selectors
@@ -13,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.language_models import models
-from benchmarks.language_models.engines import Gaps, Tokens
+from benchmarks.language_models.engines import Gaps, Tokens, differences
 from benchmarks.process import memory
 from tests.support.llama_cpp.server import LlamaServer
 
@@ -93,7 +92,7 @@ class LlamaCpp:
             while len(times) < usual:
                 if _EVENT in growing.sock.recv(1 << 16):
                     times.append(time.perf_counter())
-            expected = median(b - a for a, b in itertools.pairwise(times))
+            expected = median(differences(times))
             self._ask(reading, other, 1)
             times = times[-1:]
             with selectors.DefaultSelector() as waiting:
@@ -103,7 +102,14 @@ class LlamaCpp:
                     if _EVENT in growing.sock.recv(1 << 16):
                         times.append(time.perf_counter())
                 times.append(time.perf_counter())
-            return Gaps(expected, max(b - a for a, b in itertools.pairwise(times)))
+            alone = times[-1:]
+            while alone[-1] - times[-1] < times[-1] - times[0]:
+                content = growing.sock.recv(1 << 16)
+                if _END in content or not content:
+                    break
+                if _EVENT in content:
+                    alone.append(time.perf_counter())
+            return Gaps(expected, differences(times), differences(alone))
 
     def _connection(self) -> Any:
         return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)

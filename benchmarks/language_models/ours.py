@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.language_models import models
-from benchmarks.language_models.engines import Gaps, Tokens
+from benchmarks.language_models.engines import Gaps, Tokens, differences
 from ext._batching import Lane
 from ext._generator import TextGenerator
 from server.models.folder.weights import Weights
@@ -76,7 +76,7 @@ class Ours:
         text_id = self._submit(text, models.CONTEXT - len(text), 0, streamed=True)
         news = self._news()
         times = [now for now, _, grown in itertools.islice(news, usual) if grown]
-        expected = median(b - a for a, b in itertools.pairwise(times))
+        expected = median(differences(times))
         self._submit(other, 1, 1)
         times = times[-1:]
         for now, done, grown in news:
@@ -84,8 +84,15 @@ class Ours:
                 times.append(now)
             if done:
                 break
+        alone = times[-1:]
+        while alone[-1] - times[-1] < times[-1] - times[0]:
+            now, done, grown = next(news)
+            if done:
+                break
+            if grown:
+                alone.append(now)
         self._native.cancel(text_id)
-        return Gaps(expected, max(b - a for a, b in itertools.pairwise(times)))
+        return Gaps(expected, differences(times), differences(alone))
 
     def _submit(self, tokens: Tokens, count: int, tag: int, *, streamed: bool = False) -> int:
         options = {"max_tokens": count, "temperature": 0.0, "streamed": streamed}

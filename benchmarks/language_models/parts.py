@@ -30,6 +30,7 @@ TOKENS, PROMPT = 64, 16  # of each text
 FIRST_PROMPT, FIRST_TOKENS = 128, 8  # where the first token is waited for
 LONG = 900
 USUAL = 40  # tokens before the long prompt comes
+GAP_ROUNDS = 3  # times as many as of other parts: see report.held_up
 SAME_PROMPTS = 4  # whose first token all engines must agree on, but for one
 
 
@@ -136,11 +137,12 @@ def measure_first_tokens(results: Results, shape: str, precision: str, options: 
 def measure_gaps(results: Results, shape: str, precision: str, options: argparse.Namespace) -> None:
     """How long a text that grows stands still while a long prompt is read beside it."""
     with _servers(shape, precision, options) as engines:
-        for number, engine in _in_turns(engines, options.rounds):
+        for number, engine in _in_turns(engines, GAP_ROUNDS * options.rounds):
             text, other = models.prompt(1, 200 + number, PROMPT), models.prompt(2, 200 + number, LONG)
             gaps = engine.gaps(text, USUAL, other)
             _figures(results, shape, precision, engine).gaps.append(gaps)
-            _say(shape, precision, engine.name, f"gap: {gaps.usual * 1e3:,.1f} ms, {gaps.largest * 1e3:,.1f}")
+            longest = f"{max(gaps.beside) * 1e3:,.1f}, without {max(gaps.alone, default=gaps.usual) * 1e3:,.1f}"
+            _say(shape, precision, engine.name, f"gap: {gaps.usual * 1e3:,.1f} ms, beside a prompt {longest}")
 
 
 def measure_known(results: Results, shape: str, precision: str, options: argparse.Namespace) -> None:

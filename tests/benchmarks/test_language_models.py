@@ -10,7 +10,7 @@ from benchmarks.language_models import ctranslate2, models
 from benchmarks.language_models.__main__ import main
 from benchmarks.language_models.engines import Gaps
 from benchmarks.language_models.parts import STREAMS, Figures
-from benchmarks.language_models.report import checks, tables
+from benchmarks.language_models.report import checks, held_up, tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def test_what_is_asked() -> None:
     ours = Figures(
         {streams: [100.0, 90.0] for streams in STREAMS},
         [[0.1, 0.2]],
-        [Gaps(0.01, 0.03)],
+        [Gaps(0.01, [0.03], [0.01])],
         [(1.0, 0.02)],
         memory=110,
         weights=100,
@@ -72,7 +72,7 @@ def test_what_is_asked() -> None:
     engines = {"ours": ours, "llama.cpp": peer, "CTranslate2": slower}
     results = {("135m", "int8", name): figures for name, figures in engines.items()}
     assert all(check.holds for check in checks(results))
-    ours.known, ours.gaps, ours.memory = [(1.0, 0.04)], [Gaps(0.01, 0.05)], 120
+    ours.known, ours.gaps, ours.memory = [(1.0, 0.04)], [Gaps(0.01, [0.05], [0.01])], 120
     peer.rates[8], peer.first_tokens = [67.0, 61.0], [[0.11, 0.11]]
     missed = [check.what for check in checks(results) if not check.holds]
     assert missed == [
@@ -83,6 +83,22 @@ def test_what_is_asked() -> None:
         "135m, int8: memory of its weights",
     ]
     assert "95" in tables(results)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        pytest.param([[0.02] * 60] * 3, 2, id="as long in every step"),
+        pytest.param([[0.02] * k + [0.9] + [0.02] * (60 - k) for k in (3, 30, 50)], 2, id="held up at another place"),
+        pytest.param([[0.05, *[0.02] * k] for k in (60, 70, 80)], 5, id="the first step"),
+        pytest.param([[*[0.02] * k, 0.05] for k in (60, 70, 80)], 5, id="the last step"),
+        pytest.param([[0.02] * k + [0.05] + [0.02] * (60 - k) for k in (30, 31, 32)], 5, id="at the same place"),
+        pytest.param([[0.02] * 60, [0.02] * 60, [0.9] * 60], 2, id="a round that was held up all the time"),
+        pytest.param([[0.5], [0.4], [0.02, 0.6]], 50, id="fewer steps than parts"),
+    ],
+)
+def test_what_holds_up_one_round_is_not_the_prompt(rounds: list[list[float]], expected: float) -> None:
+    assert held_up([Gaps(0.01, beside, [0.01]) for beside in rounds]) == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("written")
