@@ -63,6 +63,13 @@ void append_digits(std::string& json, std::string digits, int exponent) {
   }
 }
 
+// Whether the digits up to the point are all there is of a number in its shortest form, as of most numbers.
+template <typename Number>
+bool is_plain(Number number) {
+  const Number size = std::abs(number);
+  return size >= Number{1e-4} && size < Number{1e6};
+}
+
 template <typename Number>
 void append_number(std::string& json, Number number) {
   if (!std::isfinite(number)) {
@@ -70,6 +77,12 @@ void append_number(std::string& json, Number number) {
     return;
   }
   char text[kLongestNumber];
+  if (is_plain(number)) {
+    const char* const end = std::to_chars(text, text + kLongestNumber, number, std::chars_format::fixed).ptr;
+    json.append(text, end);
+    if (std::find(text, end, '.') == end) json += ".0";
+    return;
+  }
   const char* const end = std::to_chars(text, text + kLongestNumber, number, std::chars_format::scientific).ptr;
   const std::string_view written(text, static_cast<size_t>(end - text));
   const size_t first = written[0] == '-' ? 1 : 0;
