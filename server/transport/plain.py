@@ -32,6 +32,8 @@ _TEXT, _STOP = b"\x0b\x00\x01", 0
 
 _COMPACT_TEXT = 0x18
 
+_FRAME_BYTES = 4
+
 _AFTER_NAME = Struct(">4s3sI").unpack_from
 """The sequence id, what _TEXT should be, and the text's size."""
 
@@ -51,8 +53,8 @@ class PlainMessages:
         self._name = method.name
         self._begins_with = self.codec.frame(method.name, CALL)[0]
         self._size = len(self._begins_with)
-        self.most = min(SMALL_BYTES, limits.string_bytes, limits.message_bytes)
-        """Bytes of a message, at most."""
+        self.most = min(SMALL_BYTES - _FRAME_BYTES, limits.string_bytes, limits.message_bytes)
+        """Bytes of a message without its frame, at most: those of larger ones are counted while their calls run."""
         self.before, self.after = method.envelope(self.codec)
 
     def read(self, data: bytes, start: int) -> Found | None:
