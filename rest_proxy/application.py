@@ -145,39 +145,40 @@ class Application:
 
     def start(self, head: Head, body: bytes, client: Client) -> Running:
         """Begin to answer a request that has such a route."""
-        door = self._door
-        if self._server_timing:
-            transport = client.transport
-            visit = Visit(None, "http", transport) if door is None else door.visit(head.headers, transport)
-            visit.times = Times()
-        elif door is not None:
-            visit = door.visit_of(head, client)
-        else:
-            return self._start(head, body, client)
-        return self._pool.act(visit, self._start, head, body, client)
-
-    def _start(self, head: Head, body: bytes, client: Client) -> Running:
-        direct = head.direct
+        door, direct = self._door, head.direct
+        visit = None if door is None else door.visit_of(head, client)
         if direct is not None:
             text = direct.read(head, body)
             if text is not None:
                 request_id = head.block.request_id or f"{self._id_prefix}-{next(self._ids)}"
-                request = DirectRequest(self, head, body, client, request_id)
+                request = DirectRequest(self, head, body, client, request_id, visit)
                 request.begin(direct, text)
                 return request
+        if self._server_timing:
+            transport = client.transport
+            visit = Visit(None, "http", transport) if door is None else door.visit(head.headers, transport)
+            visit.times = Times()
+        if visit is None:
+            return self._start(head, body, client)
+        return self._pool.act(visit, self._start, head, body, client)
+
+    def _start(self, head: Head, body: bytes, client: Client) -> Running:
         assert client.transport is not None
         small = SmallRequest(head, body, client.transport)
         # It has what answers of small requests use.
         return self.run(self._noted(head.route, cast("web.BaseRequest", small)), client.answered)
 
-    def admit(self, route: Route, request: Any) -> None:
-        """Let a request begin, whichever way it goes: it has headers and a transport. Raises HttpError."""
+    def admit(self, route: Route, request: Any, visit: Visit | None) -> None:
+        """Let a request begin, whichever way it goes: it has headers and a transport. Raises HttpError.
+
+        `visit`: whose it is, where that counts.
+        """
         if self._rates is not None and (wait_s := self._rates.take(address_of(request.transport))) > 0:
             message = f"over {self._rates.rate:g} requests a second come from this address"
             raise overloaded(message, setting="requests_per_address", retry_after_ms=int(wait_s * 1000) + 1)
         if self._origins is not None and request.rel_url.__class__ is not Head:  # see short_route
             self._origins.check(request.headers, route)
-        if self._door is not None and (visit := self._pool.visit) is not None:
+        if visit is not None and self._door is not None:
             self._door.check(route, visit)
         if route.bounded and self.in_progress > self._max_requests:
             raise overloaded(f"over {self._max_requests} requests are in progress", setting="max_requests")
@@ -222,7 +223,7 @@ class Application:
                 return self._options(route, request, request_id)
             if request.method == "TRACE" or (route.methods and request.method not in route.methods):
                 raise method_not_allowed(request.method, route.label, self._table.allowed(route))
-            self.admit(route, request)
+            self.admit(route, request, None if self._door is None else self._pool.visit)
             return await route.answer(request, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise

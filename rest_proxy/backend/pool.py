@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from predictor.ttypes import RequestOptions
@@ -56,8 +57,11 @@ class Running(Protocol):
         """Stop it where it waits."""
 
 
-Beginning: TypeAlias = "Callable[[str, str, Callable[[Any, BaseException | None], object]], Running]"
-"""Called with a text, the request's id, and what takes the call's result or error."""
+OnDone: TypeAlias = "Callable[[Any, BaseException | None], object]"
+"""Called once with a call's result, or with what it raised."""
+
+Beginning: TypeAlias = "Callable[[str, str, OnDone, Visit | None], Running]"
+"""Called with a text, the request's id, what takes the outcome, and whose request it is, where that counts."""
 
 
 class Pool(ABC):
@@ -135,11 +139,17 @@ class Pool(ABC):
         """
         return self.run(self.call(method, *arguments, timeout_ms=timeout_ms), on_done)
 
-    def beginning(self, method: Method, timeout_ms: int, *, as_json: bool = False) -> Beginning:
-        """What begins calls of a method that takes a text and options, with no other options than these; as `begin`."""
+    def beginning(self, method: Method, timeout_ms: int, *more: Any, as_json: bool = False) -> Beginning:
+        """What begins calls of a method that takes a text, options and `more`, with no other options than these.
 
-        def begin(text: str, request_id: str, on_done: Callable[[Any, BaseException | None], object]) -> Running:
+        See `begin`.
+        """
+
+        def begin(text: str, request_id: str, on_done: OnDone, visit: Visit | None) -> Running:
             options = RequestOptions(None, timeout_ms, None, request_id)
-            return self.begin(method, text, options, timeout_ms=timeout_ms, on_done=on_done, as_json=as_json)
+            start = partial(self.begin, timeout_ms=timeout_ms, on_done=on_done, as_json=as_json)
+            if visit is None:
+                return start(method, text, options, *more)
+            return self.act(visit, start, method, text, options, *more)
 
         return begin

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from pydantic import BaseModel
 
+    from process.security.access import Visit
     from rest_proxy.http.content import Schema
     from rest_proxy.http.fast.heads import Head
     from rest_proxy.http.responses import ErrorFormat
@@ -78,8 +79,9 @@ class Direct:
 
     read: Callable[[Head, bytes], str | None]
     """The text of a request, by its head and its body; None for one that `answer` must see."""
-    begin: Callable[[str, str, Callable[[Any, BaseException | None], object]], Any]
-    """Called with the text, the request's id, and what takes the call's result or error; its result has `cancel`."""
+    begin: Callable[[str, str, Callable[[Any, BaseException | None], object], Visit | None], Any]
+    """Called with the text, the request's id, what takes the call's result or error, and whose request it is if that
+    counts; its result has `cancel`."""
     write: Callable[[Any], bytes]
     """The body of the answer, of the call's result."""
     headers: Mapping[str, str]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from predictor.ttypes import ClassifyOptions, ReplyOptions, RequestOptions
+from predictor.ttypes import ClassifyOptions, ReplyOptions
 from pydantic import Field
 
 from process.options import (
@@ -33,14 +33,10 @@ from rest_proxy.routes.texts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp import web
 
-    from rest_proxy.backend.pool import Pool, Running
+    from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
-
-    OnDone = Callable[[Any, BaseException | None], object]
 
 SCORES: Schema = {"type": "object", "additionalProperties": NUMBER}
 
@@ -113,15 +109,10 @@ class Predictions:
         """Of `message` alone."""
         return Direct(
             read=text_alone("message"),
-            begin=self._begin_reply,
+            begin=self._pool.beginning(REPLY, self._timeout_ms, None),
             write=scores_body("replies"),
             headers={"Content-Type": JSON},
         )
-
-    def _begin_reply(self, message: str, request_id: str, on_done: OnDone) -> Running:
-        timeout_ms = self._timeout_ms
-        options = RequestOptions(None, timeout_ms, None, request_id)
-        return self._pool.begin(REPLY, message, options, None, timeout_ms=timeout_ms, on_done=on_done)
 
     async def predict(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """`doc` to {"scores": {label: score}}, `docs` to {"results": [{"scores": ...}]}."""

@@ -114,7 +114,8 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._entries: dict[str, Entry] = {}
-        self._defaults: dict[Capability, Model] = {}  # for the hot path
+        self.defaults: dict[Capability, Model] = {}
+        """The models that answer where none is named; another object whenever they may have changed."""
         self._loading = asyncio.Lock()
         self._downloads: set[Stop] = set()
         self._coming: list[str] = []  # names that are being loaded
@@ -295,7 +296,7 @@ class Registry:
         `field` is where the call names it. Raises NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE.
         """
         if name is None:
-            default = self._defaults.get(capability)
+            default = self.defaults.get(capability)
             return default if default is not None else self._no_default(capability)
         entry = self._entry(name, field)
         if entry.model is None:
@@ -307,13 +308,9 @@ class Registry:
             raise invalid_argument(f"{name!r} does not serve {METHODS[capability][0]}; it serves {served}", field=field)
         return entry.model
 
-    def default(self, capability: Capability) -> Model | None:
-        """The model that answers where none is named; None where there is none, of which `model` says why."""
-        return self._defaults.get(capability)
-
     def default_name(self, method: str) -> str | None:
         """The name of the model that answers a call of the contract's method that names none; None: there is none."""
-        model = self._defaults.get(_CAPABILITY_OF[method])
+        model = self.defaults.get(_CAPABILITY_OF[method])
         return None if model is None else self.name_of(model)
 
     def name_of(self, model: Model) -> str:
@@ -353,7 +350,7 @@ class Registry:
         for entry in self._entries.values():
             if entry.state == ModelState.LOADING:
                 raise unavailable(f"model {entry.name!r} is loading", retry_after_ms=1000)
-        generator = self._defaults.get(Capability.GENERATE) if capability == Capability.CHAT else None
+        generator = self.defaults.get(Capability.GENERATE) if capability == Capability.CHAT else None
         if generator is not None:
             raise _no_chat_template(self.name_of(generator), "options.model")
         method, wanted = METHODS[capability][0], _MODEL_OF[capability]
@@ -367,15 +364,15 @@ class Registry:
             del self._entries[entry.name]
 
     def _choose_defaults(self) -> None:
-        self._defaults = {}
+        self.defaults = {}
         for entry in self._entries.values():
             if entry.model is not None:
                 for capability in entry.model.capabilities:
-                    self._defaults.setdefault(capability, entry.model)
+                    self.defaults.setdefault(capability, entry.model)
 
     def _info(self, entry: Entry) -> ModelInfo:
         model = entry.model
-        default_for = tuple(capability for capability, default in self._defaults.items() if default is model)
+        default_for = tuple(capability for capability, default in self.defaults.items() if default is model)
         return ModelInfo(
             name=entry.name,
             version=entry.version,

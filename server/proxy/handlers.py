@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from predictor.ttypes import PredictionError, ServerStatus
 
     from rest_proxy.backend.contract import Method
-    from rest_proxy.backend.pool import Beginning, Running, Server
+    from rest_proxy.backend.pool import Beginning, OnDone, Running, Server
     from rest_proxy.config import Address, Settings
     from server.calls import PlainMethod
     from server.security.gate import Gate
@@ -188,32 +188,34 @@ class HandlerPool(Pool):
                 self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return begun
 
-    def beginning(self, method: Method, timeout_ms: int, *, as_json: bool = False) -> Beginning:
+    def beginning(self, method: Method, timeout_ms: int, *more: Any, as_json: bool = False) -> Beginning:
         """See Pool. Without a coroutine where nobody has to look at the call."""
-        usual = super().beginning(method, timeout_ms, as_json=as_json)
+        usual = super().beginning(method, timeout_ms, *more, as_json=as_json)
         plain = self._plain.get(method.name)
         if plain is None or not plain.takes_timeout(timeout_ms):
             return usual
         form, timeout_ns = AS_JSON if as_json else None, timeout_ms * 1_000_000
+        patience_s = (timeout_ms + self._grace_ms) / 1000
+        name, has_gate, calls, time = method.name, self._gate is not None, self._calls, self._loop.time
 
-        def begin(text: str, request_id: str, on_done: Callable[[Any, BaseException | None], object]) -> Running:
-            flow = new_flow() if self._gate is None else self._flow_of_plain(method.name)
+        def begin(text: str, request_id: str, on_done: OnDone, visit: Visit | None) -> Running:
+            flow = self._flow_of_plain(name, visit) if has_gate else new_flow()
             if flow:
-                call = _PlainCall(self, plain, method.name, request_id, timeout_ms, on_done)
+                call = _PlainCall(self, plain, name, request_id, timeout_ms, on_done)
                 if plain.begin(text, timeout_ns, flow, call, form):
                     if call.waits:
-                        call.deadline = self.deadline(timeout_ms)
-                        self.note(call)
+                        call.deadline = time() + patience_s
+                        calls.add(call)
+                        if self._sweeper is None:
+                            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
                     return call
-            return usual(text, request_id, on_done)
+            return usual(text, request_id, on_done, visit)
 
         return begin
 
-    def _flow_of_plain(self, method: str) -> int:
+    def _flow_of_plain(self, method: str, visit: Visit | None) -> int:
         """A flow for a call that needs no look at it; 0 where it does."""
-        visit = self.visit or self._stranger
-        caller = visit.caller
-        if caller is None or method not in caller.grant.at_once:
+        if visit is None or (caller := visit.caller) is None or method not in caller.grant.at_once:
             return 0
         if visit.kept is None:
             visit.kept = Client(owner_of(visit, None))
@@ -387,14 +389,16 @@ class _PlainCall(PlainCall):
             try:
                 value = self._plain.checked(self, value)
             except Exception as error:
-                self._end(None, self._pool.answer_to(error, self._method))
+                self._end_with(self._pool.answer_to(error, self._method))
                 return
-        self._end(value, None)
+        self.waits = False
+        self._pool._calls.discard(self)
+        self._on_answer(value, None)
 
     def fail(self, error: Exception) -> None:
         """See PlainCall."""
         explained = self._plain.explained(error, timeout_named=True)
-        self._end(None, self._pool.answer_to(explained, self._method))
+        self._end_with(self._pool.answer_to(explained, self._method))
 
     def cancel(self) -> None:
         """Nobody waits for it any more."""
@@ -406,10 +410,10 @@ class _PlainCall(PlainCall):
         self.leave_engine()
         self.fail(self._pool.late(self._timeout_ms))
 
-    def _end(self, value: Any, error: BaseException | None) -> None:
+    def _end_with(self, error: BaseException) -> None:
         self.waits = False
         self._pool._calls.discard(self)
-        self._on_answer(value, error)
+        self._on_answer(None, error)
 
 
 class _Call:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from math import isfinite
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from predictor.ttypes import Lane, RequestOptions
@@ -15,9 +15,12 @@ from server.models.requests import RequestContext
 from server.rpc.admission import explained
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.calls import PlainCall
     from server.config import Settings
     from server.models.answers import Checks
+    from server.models.model import Model
     from server.models.registry import Registry
     from server.models.requests import Answer
 
@@ -31,7 +34,10 @@ class PlainPredict:
     """Begins such calls with the default model."""
 
     def __init__(self, registry: Registry, settings: Settings, checks: Checks) -> None:
-        self._default = registry.default
+        self._registry = registry
+        self._defaults: object = None
+        self._model: Model | None = None
+        self._begin: Callable[..., bool] | None = None
         self._timeout_ns = settings.timeout_ms * 1_000_000
         self._timeouts_ms = range(int(TIMEOUT_MS.minimum or 0), settings.max_timeout_ms + 1)
         self._checks = checks
@@ -44,16 +50,18 @@ class PlainPredict:
         """See PlainMethod."""
         if call.request_id is not None and len(call.request_id) > _LONGEST_ID:
             return False
-        call.model = model = self._default(_CLASSIFY)
-        begin = getattr(model, "begin_predict", None)
-        if begin is None:
+        defaults = self._registry.defaults
+        if defaults is not self._defaults:
+            self._defaults, self._model = defaults, defaults.get(_CLASSIFY)
+            self._begin = getattr(self._model, "begin_predict", None)
+        if self._begin is None:
             return False
+        call.model = self._model
         try:
-            begun: bool = begin(text, time.monotonic_ns() + (timeout_ns or self._timeout_ns), flow, call, answer)
+            return self._begin(text, monotonic_ns() + (timeout_ns or self._timeout_ns), flow, call, answer)
         except PredictionError as error:
             call.fail(error)
             return True
-        return begun
 
     def checked(self, call: PlainCall, value: dict[str, float]) -> dict[str, float]:
         """See PlainMethod: scores, if all are finite."""

@@ -54,8 +54,8 @@ class Owner(Protocol):
 
     run: Run
 
-    def admit(self, route: Route, request: Any) -> None:
-        """Let a request begin, by its headers and its transport. Raises HttpError."""
+    def admit(self, route: Route, request: Any, visit: Visit | None) -> None:
+        """Let a request begin, by its headers, its transport, and whose it is. Raises HttpError."""
 
     def note(self, route: Route, status: int, started: float, request: Any, request_id: str) -> None:
         """Count and log what has ended."""
@@ -64,12 +64,27 @@ class Owner(Protocol):
 class DirectRequest:
     """One in progress, of the application `owner`."""
 
-    __slots__ = ("_body", "_client", "_direct", "_owner", "_running", "_started", "rel_url", "request_id", "transport")
+    __slots__ = (
+        "_body",
+        "_client",
+        "_direct",
+        "_owner",
+        "_running",
+        "_started",
+        "_visit",
+        "rel_url",
+        "request_id",
+        "transport",
+    )
 
     _direct: Direct
 
-    def __init__(self, owner: Owner, head: Head, body: bytes, client: Client, request_id: str) -> None:
+    def __init__(
+        self, owner: Owner, head: Head, body: bytes, client: Client, request_id: str, visit: Visit | None
+    ) -> None:
+        """`visit`: whose request it is, where that counts."""
         self._owner = owner
+        self._visit = visit
         self._body = body
         self._client: Client | None = client
         self._running: Running | None = None
@@ -84,8 +99,8 @@ class DirectRequest:
         owner = self._owner
         owner.in_progress += 1
         try:
-            owner.admit(self.rel_url.route, self)
-            running = direct.begin(text, self.request_id, self._called)
+            owner.admit(self.rel_url.route, self, self._visit)
+            running = direct.begin(text, self.request_id, self._called, self._visit)
         except Exception as error:
             self._called(None, error)
         else:

@@ -72,14 +72,14 @@ class Door:
 
         What a request may do beyond that is decided for each of its calls.
         """
-        entrance = route.entrance
-        if visit.caller is None or entrance is _OPEN:
+        entrance, caller = route.entrance, visit.caller
+        if caller is None or entrance is _OPEN or (entrance is _KNOWN and caller.grant.at_once):
             return
         try:
             if entrance is _KNOWN:
-                visit.caller.require_known()
+                caller.require_known()
             else:
-                visit.caller.require_right(entrance.value)
+                caller.require_right(entrance.value)
         except AccessError as error:
             visit.refused(error.code, error.message, route.label)
             raise refused(error.code, error.message, error.retry_after_ms) from None
