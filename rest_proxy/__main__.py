@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -31,8 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rest_proxy.lifecycle import serve
 
     logs.configure(settings)
-    # Of forms that are badly made: Python would print and keep every one that differs.
-    warnings.filterwarnings("ignore", module=r"aiohttp\.multipart")
     raise_open_files_limit(_open_files(settings), "max_connections, connections, max_generations")
     try:
         uvloop.run(serve(settings, ends_with_stdin=is_child))

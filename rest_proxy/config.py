@@ -22,9 +22,8 @@ SETTINGS_ON_STDIN = "--settings-on-stdin"
 """The only argument of a proxy that a server starts: a line of JSON with all settings comes on stdin."""
 
 
-MESSAGE_BYTES = 16_384_000 - 1024
-"""The default limit of a message: clients of Apache Thrift take frames of 16,384,000 bytes, and a message is not all of
-one: there are its method's name, its ids, and a header."""
+BODY_BYTES = 8 << 20
+"""The default limit of a request's body over HTTP: 2,048 texts of 512 tokens are some 5 to 7 MB of JSON."""
 
 
 UNIX = "unix:"
@@ -230,7 +229,7 @@ class ProxyLimits(SettingsGroup, title="Limits of HTTP requests"):
         to="rest_proxy",
     )
     max_body_bytes: int = setting(
-        MESSAGE_BYTES,
+        BODY_BYTES,
         "maximum size of a request's body, decompressed",
         unit="bytes",
         ge=1024,

@@ -8,7 +8,7 @@ from predictor.ttypes import RequestOptions
 from pydantic_core import from_json
 
 from rest_proxy.backend.contract import REPLY, REPLY_BATCH
-from rest_proxy.http.bodies import read_body
+from rest_proxy.http.bodies.reading import read_body
 from rest_proxy.http.content import BOOLEAN, JSON, STRING, Schema, array_of, object_of
 from rest_proxy.http.errors import invalid_argument, unsupported_media_type
 from rest_proxy.http.requests import check_count

@@ -56,8 +56,17 @@ def content_type_of(headers: Mapping[str, str]) -> str:
 
 def charset_of(headers: Mapping[str, str]) -> str | None:
     """The charset that a body's header names; None where it names none."""
+    return _parameter_of(headers, "charset")
+
+
+def boundary_of(headers: Mapping[str, str]) -> str | None:
+    """What stands between the parts of a MULTIPART body; None where the header does not say it."""
+    return _parameter_of(headers, "boundary")
+
+
+def _parameter_of(headers: Mapping[str, str], wanted: str) -> str | None:
     for parameter in headers.get(hdrs.CONTENT_TYPE, "")[:_LONGEST].split(";")[1:]:
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
+        if name.strip().lower() == wanted:
             return value.strip().strip('"') or None
     return None

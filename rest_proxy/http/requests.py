@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -20,18 +21,11 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, from_json
 
 from process.options import LANE, MODEL, TIMEOUT_MS, Option
-from rest_proxy.http.bodies import (
-    LARGE,
-    OTHER_FIELDS,
-    FormError,
-    TooManyFieldsError,
-    form_fields,
-    read_body,
-    read_multipart,
-    require_few_values,
-    too_many_documents,
-)
-from rest_proxy.http.content import FORM, INTEGER, JSON, MULTIPART, STRING, array_of
+from rest_proxy.http.bodies.forms import TooManyFieldsError, form_fields
+from rest_proxy.http.bodies.parts import part_fields
+from rest_proxy.http.bodies.reading import read_body
+from rest_proxy.http.bodies.values import LARGE, require_few_values
+from rest_proxy.http.content import FORM, INTEGER, JSON, MULTIPART, STRING, array_of, boundary_of
 from rest_proxy.http.errors import invalid_argument, too_large, unsupported_media_type
 from rest_proxy.http.validation import expected_text, json_type, what_is_wrong
 
@@ -46,7 +40,9 @@ if TYPE_CHECKING:
 I32 = (1 << 31) - 1
 I64 = (1 << 63) - 1
 
-_HINTED_BYTES = 1 << 20
+_OTHER_FIELDS = 16  # in a form, beside its documents
+_FORMS = ThreadPoolExecutor(1, "forms")
+"""Large ones are read one after the other: what a thread has freed is kept for that thread."""
 _MODEL_CHARACTERS = 256
 _EXPECTED_IDS = "expected a list of token ids, whole numbers of at least 0"
 _LANES = {"interactive": Lane.INTERACTIVE, "bulk": Lane.BULK}
@@ -242,32 +238,49 @@ async def read_json(kind: type[M], request: web.BaseRequest, settings: Settings,
     body = await read_body(request, settings)
     if len(body) > LARGE and request.content_type != JSON:
         await require_few_values(body, settings)
+    if len(body) > LARGE:
+        return _validated(kind, body, request.headers.get("Content-Length"))
     try:
         return kind.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise what_is_wrong(error, kind.model_fields, _names(body), request.headers.get("Content-Length")) from None
 
 
+def _validated(kind: type[M], body: bytes, content_length: str | None) -> M:
+    """Of a large body. What is wrong with an object of Python's is told without a copy of it for each fault."""
+    content: Any = ()
+    try:
+        content = from_json(body)
+        return kind.model_validate(content, strict=True)
+    except ValidationError as error:
+        given = content if isinstance(content, dict) else ()
+        raise what_is_wrong(error, kind.model_fields, given, content_length) from None
+    except ValueError:
+        try:
+            return kind.model_validate_json(body, strict=True)
+        except ValidationError as error:
+            raise what_is_wrong(error, kind.model_fields, (), content_length) from None
+
+
 async def _read_form(request: web.BaseRequest, settings: Settings) -> list[tuple[str, str]]:
     if not request.body_exists:
         return []
-    if request.content_type == MULTIPART:
-        return await read_multipart(request, settings)
-    if request.content_type != FORM:
+    content_type = request.content_type
+    if content_type not in (FORM, MULTIPART):
         raise unsupported_media_type(request.headers.get("Content-Type"), f"{JSON}, {FORM} or {MULTIPART}")
     body = await read_body(request, settings)
-    if body.lstrip()[:1] == b"{":
+    if content_type == FORM and body[:64].lstrip()[:1] == b"{":
         message = "this is JSON, sent as a form: say Content-Type: application/json, as curl --json does"
         raise invalid_argument(message)
+    boundary = boundary_of(request.headers) if content_type == MULTIPART else None
     if len(body) > LARGE:  # in plain Python, which lets the event loop have its turns
-        return await asyncio.to_thread(_parse_form, body, settings)
-    return _parse_form(body, settings)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_FORMS, _parse_form, content_type, body, boundary, settings)
+    return _parse_form(content_type, body, boundary, settings)
 
 
 def _names(body: bytes) -> Collection[str]:
-    """The fields of a body that is a JSON object; of a long one none, which would take as much memory once more."""
-    if len(body) > _HINTED_BYTES:
-        return ()
+    """The fields of a body that is a JSON object."""
     try:
         content = from_json(body)
     except ValueError:
@@ -283,15 +296,16 @@ def _query(request: web.BaseRequest) -> list[tuple[str, str]]:
         raise invalid_argument(f"the query is not valid UTF-8: {error.reason}") from None
 
 
-def _parse_form(body: bytes, settings: Settings) -> list[tuple[str, str]]:
+def _parse_form(content_type: str, body: bytes, boundary: str | None, settings: Settings) -> list[tuple[str, str]]:
+    most = settings.max_docs + _OTHER_FIELDS
     try:
-        return form_fields(body, settings.max_docs + OTHER_FIELDS)
+        return form_fields(body, most) if content_type == FORM else part_fields(body, boundary, most)
     except UnicodeDecodeError as error:
         raise invalid_argument(f"the form is not valid UTF-8: {error.reason}") from None
     except TooManyFieldsError:
-        raise too_many_documents(settings) from None
-    except FormError as error:
-        raise invalid_argument(str(error)) from None
+        raise too_large(f"the form has over {settings.max_docs} documents", setting="max_docs") from None
+    except ValueError as error:
+        raise invalid_argument(f"the body cannot be read: {error}") from None
 
 
 def _fields(repeated: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -117,5 +117,6 @@ def _message(kind: str, details: dict[str, Any], value: Any) -> str | None:
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind].format_map(details)}, got {json_type(value)}"
     if kind in _MESSAGES:
-        return _MESSAGES[kind].format_map({**details, "got": str(value)[:_SHOWN]})
+        got = str(value)[:_SHOWN] if isinstance(value, int | float) else ""  # of a missing field it is all there is
+        return _MESSAGES[kind].format_map({**details, "got": got})
     return None

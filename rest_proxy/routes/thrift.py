@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rest_proxy.http.bodies import read_body
+from rest_proxy.http.bodies.reading import read_body
 from rest_proxy.http.content import JSON
 from rest_proxy.http.errors import invalid_argument, unsupported_media_type
 from rest_proxy.http.responses import REQUEST_ID, Whole

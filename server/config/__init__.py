@@ -36,7 +36,6 @@ FOLLOW = {
     "max_timeout_ms": "max_timeout_ms",
     "timeout_ms": "timeout_ms",
     "item_timeout_ms": "item_timeout_ms",
-    "max_body_bytes": "message_bytes",
     "drain_delay_ms": "drain_delay_ms",
     "drain_timeout_ms": "80 % of drain_timeout_ms",
     "log_level": "log_level",

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from process.settings import SettingsGroup, setting
-from rest_proxy.config import MESSAGE_BYTES
 
 MAX_NESTING = 64
 """The accelerated decoder of the thrift package goes no deeper."""
+
+MESSAGE_BYTES = 16_384_000 - 1024
+"""The default limit of a message: clients of Apache Thrift take frames of 16,384,000 bytes, and a message is not all of
+one: there are its method's name, its ids, and a header."""
 
 MAX_BYTES = 2**30 - 1
 """The longest frame that Thrift's header transport writes; no message may be longer."""

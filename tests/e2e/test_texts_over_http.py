@@ -177,7 +177,7 @@ TAKEN_BY_OPENAI = ({"prompt": ["a", 1]}, {"prompt": "a", "max_tokens": 10**9}, {
         ({"prompt": None}, 400, "prompt: "),
         ({"prompt": ["a", 1]}, 400, "prompt: "),
         ({"prompt": "a " * 60_000}, 413, "prompt: 60001 tokens, over the limit of 1023"),
-        ({"prompt": "a" * (1 << 24)}, 413, "the body is over 16382976 bytes (setting max_body_bytes)"),
+        ({"prompt": "a" * (1 << 24)}, 413, "the body is over 8388608 bytes (setting max_body_bytes)"),
         (
             {"prompt": "a " * 600_000},
             413,
@@ -218,7 +218,7 @@ def test_bad_input_has_a_clear_error_and_the_server_goes_on(
         (b'{"text":null}', "application/json", 400, "give either message, text or texts"),
         (b'{"texts":["a",1]}', "application/json", 400, "texts[1]: "),
         (b"message=[1]", FORM["Content-Type"], 400, "message[0]: expected a string, got a number"),
-        (b'{"text":"' + b"a" * (1 << 24) + b'"}', "application/json", 413, "the body is over 16382976 bytes"),
+        (b'{"text":"' + b"a" * (1 << 24) + b'"}', "application/json", 413, "the body is over 8388608 bytes"),
         (b'{"text":"\xff"}', "application/json", 400, "Invalid JSON: "),
         (b"message=%FF", FORM["Content-Type"], 400, "the form is not valid UTF-8"),
         (b"message=a", "text/plain", 415, "content type 'text/plain' is not supported by this path"),

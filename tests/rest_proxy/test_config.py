@@ -111,7 +111,7 @@ def test_help_tells_every_setting_its_default_and_its_variable(
         assert f"[{setting.variable}]" in text
         assert setting.help in text
     assert "(default 127.0.0.1:9090)" in text
-    assert "(1024 to 1073741824; default 16382976)" in text
+    assert "(1024 to 1073741824; default 8388608)" in text
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

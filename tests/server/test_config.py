@@ -164,7 +164,7 @@ def test_the_proxy_gets_what_it_does_not_say_otherwise(monkeypatch: pytest.Monke
     assert proxy.thrift == (Address("::1", 9090),)
     assert (proxy.host, proxy.port, proxy.max_docs, proxy.access_log) == ("::1", 8080, 7, True)
     assert (proxy.max_timeout_ms, proxy.timeout_ms, proxy.generation_timeout_ms) == (5000, 4000, 5000)
-    assert (proxy.max_body_bytes, proxy.drain_timeout_ms) == (4096, 800)
+    assert (proxy.max_body_bytes, proxy.drain_timeout_ms) == (8 << 20, 800)
     assert (proxy.log_level, proxy.log_format) == ("debug", "json")
 
 

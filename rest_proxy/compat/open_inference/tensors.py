@@ -14,7 +14,8 @@ import numpy as np
 import orjson
 from pydantic import Field, ValidationError
 
-from rest_proxy.http.bodies import LARGE, read_body, require_few_values
+from rest_proxy.http.bodies.reading import read_body
+from rest_proxy.http.bodies.values import LARGE, require_few_values
 from rest_proxy.http.content import BINARY, JSON
 from rest_proxy.http.errors import invalid_argument, too_large
 from rest_proxy.http.requests import FailFast

@@ -32,7 +32,7 @@ from process.options import (
 )
 from rest_proxy.backend.contract import CLASSIFY, CLASSIFY_TOKENS_BATCH, LIST_MODELS
 from rest_proxy.compat.openai.completions import all_of
-from rest_proxy.http.bodies import read_body
+from rest_proxy.http.bodies.reading import read_body
 from rest_proxy.http.errors import HttpError, invalid_argument, refusal
 from rest_proxy.http.requests import ModelRequest, Strict, check_count, option_field, read_json
 from rest_proxy.http.responses import json_response, numbers_response
@@ -291,7 +291,7 @@ TASKS = {
 async def task_of(request: web.BaseRequest, settings: Settings, pool: Pool) -> str:
     """What a request at / asks for: a key of TASKS, "predict", "similarity" or "rerank". Raises HttpError."""
     try:
-        content = from_json(await read_body(request, settings))
+        content = from_json(await read_body(request, settings, again=True))
     except ValueError:  # said by the reader of embed's requests
         return "embed"
     if not isinstance(content, dict) or ("inputs" not in content and "texts" not in content):

@@ -30,7 +30,7 @@ from rest_proxy.compat.tei.requests import (
     SparseRequest,
     TokenizeRequest,
 )
-from rest_proxy.http.bodies import read_body
+from rest_proxy.http.bodies.reading import read_body
 from rest_proxy.http.content import BOOLEAN, INTEGER, JSON, NUMBER, STRING, TEXT, Schema, array_of, object_of
 from rest_proxy.http.responses import ERROR, ErrorFormat, error_headers, json_response
 from rest_proxy.http.route import GET, MODEL_ERRORS, SERVER_ERRORS, Answer, Entrance, Example, Route
@@ -124,7 +124,7 @@ async def theirs_in(request: web.BaseRequest, settings: Settings) -> dict[str, A
     """The request's body, if it is in JSON with `inputs`, and there is no query. Raises HttpError for no body."""
     if request.content_type != JSON or request.rel_url.raw_query_string:
         return None
-    body = await read_body(request, settings)
+    body = await read_body(request, settings, again=True)
     if b'"inputs"' not in body:
         return None
     try:

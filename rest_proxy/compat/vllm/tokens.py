@@ -16,7 +16,7 @@ from process.options import ADD_GENERATION_PROMPT, CONTINUE_FINAL_MESSAGE, SPECI
 from rest_proxy.backend.contract import CHAT_PROMPT, DETOKENIZE, LIST_MODELS, TOKENIZE
 from rest_proxy.compat.openai.chat import CALL_FIELDS
 from rest_proxy.compat.openai.messages import Message, Tools, chat_options
-from rest_proxy.http.bodies import read_body
+from rest_proxy.http.bodies.reading import read_body
 from rest_proxy.http.content import INTEGER, JSON, STRING, array_of, object_of
 from rest_proxy.http.errors import invalid_argument, refusal
 from rest_proxy.http.requests import I32, ModelRequest, option_field, read_json
@@ -145,7 +145,7 @@ class Beside:
 async def _is_theirs(request: web.BaseRequest, settings: Settings) -> bool:
     if request.content_type != JSON or request.rel_url.raw_query_string:
         return False
-    body = await read_body(request, settings)
+    body = await read_body(request, settings, again=True)
     if b'"prompt"' not in body and b'"messages"' not in body:
         return False
     try:

@@ -61,6 +61,7 @@ class FastConnection(web.RequestHandler):
         self._waits = False
         self._not_read = False
         self._output = b""
+        self._drops = False
         self.last_visit: tuple[Head, Visit] | None = None
 
     # ----------------------------------------------------------------------------------------- called by the event loop
@@ -68,7 +69,7 @@ class FastConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Answer what came, or keep it until it can be."""
         if not data:  # from aiohttp: it looks again at what it keeps
-            super().data_received(data)
+            self._look_again()
             return
         if self._in_progress or self._waits:
             self._keep(data)
@@ -95,6 +96,10 @@ class FastConnection(web.RequestHandler):
                 self._keep(data)
                 return
         self._usual_way(data)
+
+    def _look_again(self) -> None:
+        if not self._drops:
+            super().data_received(b"")
 
     def go_on(self) -> None:
         """Look at what was kept."""
@@ -178,6 +183,8 @@ class FastConnection(web.RequestHandler):
 
     def _usual_way(self, data: bytes) -> None:
         """Hand `data` to aiohttp, and note where its parser stands then."""
+        if self._drops:
+            return
         if self._rest == 0:
             data = quoted(data)
         if self._rest is not None:
@@ -200,6 +207,17 @@ class FastConnection(web.RequestHandler):
         return end + 4 + length - len(data)
 
     # ---------------------------------------------------------------------------------------------------------- the end
+
+    async def finish_response(self, request: web.BaseRequest, *args: Any) -> tuple[web.StreamResponse, bool]:
+        """Write the answer to a request that went the usual way.
+
+        What may still come of its body is read for a while, so that the client gets to see the answer, but in chunks,
+        which may be of a byte each, it is not parsed: then the connection ends after that while.
+        """
+        try:
+            return await super().finish_response(request, *args)
+        finally:
+            self._drops = not request.content.is_eof() and request.content_length is None
 
     def answered(self, response: Any, error: BaseException | None) -> None:
         """Write the answer soon, and go on with what came meanwhile."""

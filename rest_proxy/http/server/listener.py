@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
+from process.memory import FreedMemory
 from process.security.addresses import ConnectionCounts, address_of
-from rest_proxy.http.bodies import OTHER_FIELDS
-from rest_proxy.http.content import SERVER, charset_of, content_type_of
+from rest_proxy.http.bodies.reading import LARGE_BODY
+from rest_proxy.http.content import SERVER, content_type_of
 from rest_proxy.http.errors import HttpError, invalid_argument, one_line, too_large
 from rest_proxy.http.fast.answer import AnswerWriter
 from rest_proxy.http.fast.connection import FastConnection
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from rest_proxy.http.route import Route
 
 _DISCARD_S = 2.0  # for reading the remainder of a refused body, so that the client gets to see why
-
-_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 _FULL = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"
@@ -88,6 +87,7 @@ class HttpServer(web.Server):
         application.count_connections(lambda: self._open)
         self._of_address = ConnectionCounts(settings.max_connections_per_address)
         self._sweep = Sweep(settings, self._running_loop)
+        self.freed_memory = FreedMemory(loop)
 
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""
@@ -100,6 +100,7 @@ class HttpServer(web.Server):
             max_line_size=settings.max_line_bytes,
             max_field_size=settings.max_line_bytes,
             lingering_time=_DISCARD_S,
+            auto_decompress=False,  # bodies.unpacking makes no more of it than may be
             settings=settings,
             short_way=self,
         )
@@ -127,38 +128,18 @@ class HttpServer(web.Server):
         self._of_address.leave(handler.address)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        request = _Request(
-            message,
-            payload,
-            protocol,
-            writer,
-            task,
-            self._running_loop,
-            client_max_size=self._settings.max_body_bytes,
-            client_max_fields=self._settings.max_docs + OTHER_FIELDS,
-        )
+        request = _Request(message, payload, protocol, writer, task, self._running_loop)
         request.application = self._application
         if self._cors.on:
             request.more_headers = self._cors.headers(message.headers)
         return request
 
 
-class _Part(BodyPartReader):
-    def get_charset(self, default: str) -> str:
-        charset = super().get_charset(default)
-        if charset.lower() not in _CHARSETS:
-            raise LookupError(f"a part has the charset {charset[:64]!r}; use UTF-8")
-        return charset
-
-
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class _Request(web.BaseRequest):
-    """One whose forms are UTF-8. Of the codecs that Python knows some take the square of a text's length in time.
-
-    Nor do its headers, however long they are.
-    """
+    """One whose headers take no time to read, however long they are. Its body is read by bodies.reading alone."""
 
     application: Application
 
@@ -170,11 +151,6 @@ class _Request(web.BaseRequest):
         """See content_type_of."""
         return content_type_of(self.headers)
 
-    @property
-    def charset(self) -> str | None:
-        """See charset_of."""
-        return charset_of(self.headers)
-
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         """Called by aiohttp before the head of an answer is written, whether whole or a stream."""
         response.headers["Server"] = SERVER
@@ -185,11 +161,6 @@ class _Request(web.BaseRequest):
             given = response.headers.get(name)
             response.headers[name] = value if given is None else f"{given}, {value}"
 
-    async def multipart(self) -> MultipartReader:
-        reader = await super().multipart()
-        reader.part_reader_cls = _Part
-        return reader
-
 
 class _HttpConnection(FastConnection):
     address: str | None = None
@@ -198,6 +169,7 @@ class _HttpConnection(FastConnection):
     def __init__(self, server: HttpServer, *, settings: Settings, **options: Any) -> None:
         super().__init__(server, **options)
         self._settings = settings
+        self._freed_memory = server.freed_memory
 
     def handle_error(
         self,
@@ -213,6 +185,12 @@ class _HttpConnection(FastConnection):
         response = json_error(self._explain(exc, message), secrets.token_hex(8))
         response.force_close()
         return response
+
+    async def finish_response(self, request: web.BaseRequest, *args: Any) -> tuple[web.StreamResponse, bool]:
+        """Write the answer. What a large body and all that was made of it leave goes back soon."""
+        if LARGE_BODY in request:
+            self._freed_memory.give_back_soon()
+        return await super().finish_response(request, *args)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """A fault, except for the remainder of a body that cannot be read: its sender has the answer by then."""

@@ -17,7 +17,6 @@ INSTRUMENTED = {
         "server.proxy",
         "server.rpc",
         "server.transport",
-        "aiohttp.multipart",
         "aiohttp.web_request",
     ),
     "batch": ("server.batch", "server.tensorflow", "server.models", "process.options"),

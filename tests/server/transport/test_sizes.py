@@ -14,7 +14,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException
 
-from rest_proxy.config import MESSAGE_BYTES
+from server.config.ports import MESSAGE_BYTES
 from server.transport.limits import Limits
 from tests.server.transport.bad_input import STRING, ask, each_framing, each_protocol, size
 from tests.server.transport.service import (

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rest_proxy.http import bodies
-from rest_proxy.http.bodies import FormError, TooManyFieldsError, form_fields
+from rest_proxy.http.bodies import forms
+from rest_proxy.http.bodies.forms import FormError, TooManyFieldsError, form_fields
 
 PIECES = [
     b"%",
@@ -39,7 +39,7 @@ PIECES = [
 def test_they_are_read_as_by_urllib(pieces: list[bytes], length: int) -> None:
     body = b"".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bodies, "_FORM_SLICE", length)
+        patch.setattr(forms, "_FORM_SLICE", length)
         try:
             expected = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
         except UnicodeDecodeError:
