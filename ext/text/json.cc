@@ -79,8 +79,9 @@ void append_number(std::string& json, Number number) {
   char text[kLongestNumber];
   if (is_plain(number)) {
     const char* const end = std::to_chars(text, text + kLongestNumber, number, std::chars_format::fixed).ptr;
-    json.append(text, end);
-    if (std::find(text, end, '.') == end) json += ".0";
+    const std::string_view written(text, static_cast<size_t>(end - text));
+    json += written;
+    if (written.find('.') == std::string_view::npos) json += ".0";
     return;
   }
   const char* const end = std::to_chars(text, text + kLongestNumber, number, std::chars_format::scientific).ptr;
