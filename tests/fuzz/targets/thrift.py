@@ -20,6 +20,7 @@ from predictor.ttypes import (
     RequestOptions,
     TokenOptions,
 )
+from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.protocol.THeaderProtocol import THeaderProtocol
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderSubprotocolID, THeaderTransformID
 from thrift.transport.TTransport import TMemoryBuffer
@@ -30,6 +31,7 @@ from server.transport.connection import Connection
 from server.transport.endpoint import Endpoint
 from server.transport.limits import limits_of
 from server.transport.methods import method_table
+from server.transport.plain import plain_messages
 from server.transport.proxy_header import ProxiedConnection
 from tests.fuzz.fake_transport import FakeTransport, pieces
 from tests.fuzz.handlers import SETTINGS, handler
@@ -61,11 +63,13 @@ class Target:
         limits = limits_of(SETTINGS)
         path = files.made("fuzz/tokens.toml", _write_tokens)
         self._log = RecordingLog()
-        methods = method_table(Predictor, handler(), limits)
+        served = handler()
+        methods = method_table(Predictor, served, limits)
+        plain = plain_messages(set(methods.values()), served, limits)
         gate = Gate(Access(path, METHODS), lambda _: "letters")
         self._endpoints = {
-            False: Endpoint(methods, limits, self._log),
-            True: Endpoint(methods, limits, self._log, gate),
+            False: Endpoint(methods, limits, self._log, plain=plain),
+            True: Endpoint(methods, limits, self._log, gate, plain=plain),
         }
 
     def one(self, data: bytes) -> bool:
@@ -145,6 +149,8 @@ class Target:
             client.send_predict("ab", None)
             yield bytes([4 * number & 12]) + buffer.getvalue()
         call = frame(message("predict", "abc", None))
+        for number, bare in enumerate((call[4:], _compact(), frame(_compact()), _compact() + call[4:])):
+            yield bytes([4 * number & 12]) + bare
         yield bytes([PROXIED]) + _BALANCER + call
         yield bytes([PROXIED | 4]) + _BALANCER_2 + call
         yield bytes([WITH_TOKENS]) + f"Bearer {TOKEN}\n".encode() + call
@@ -153,6 +159,13 @@ class Target:
     def close(self) -> None:
         """See tests.fuzz.targets."""
         self._loop.close()
+
+
+def _compact() -> bytes:
+    buffer = TMemoryBuffer()
+    Predictor.Client(TCompactProtocol(buffer)).send_predict("abc", None)
+    written: bytes = buffer.getvalue()
+    return written
 
 
 def _with_header(token: str) -> bytes:
