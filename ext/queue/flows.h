@@ -72,6 +72,7 @@ class Flows {
   double enter(Flow& flow, const Request& request, Nanoseconds now) {
     const size_t lane = index(request.lane);
     if (flow.in_progress[lane]++ == 0) lanes_[lane].come(flow.left[lane], now >> kPeriodBits);
+    if (flow.in_progress[lane] == kFew + 1) ++lanes_[lane].greedy;
     double& end = flow.ends[lane];
     const double turn = std::max(lanes_[lane].time, end);
     end = turn + request.tokens;
@@ -80,6 +81,7 @@ class Flows {
   // The request has been answered, or needs no answer any more.
   void leave(Flow& flow, const Request& request, Nanoseconds now) {
     const size_t lane = index(request.lane);
+    if (flow.in_progress[lane] == kFew + 1) --lanes_[lane].greedy;
     if (--flow.in_progress[lane] > 0) return;
     flow.left[lane] = lanes_[lane].go(now >> kPeriodBits);
   }
@@ -101,6 +103,12 @@ class Flows {
     if (parts <= 1) return {};
     return {std::max(1u, items / parts), std::max(1u, tokens / parts)};
   }
+  // Whether the flow has more in progress than who waits for one answer and then the next.
+  static bool is_greedy(const Flow& flow, Lane lane) { return flow.in_progress[index(lane)] > kFew; }
+  // How many of those present do, and how many do not.
+  uint32_t greedy(Lane lane) const { return lanes_[index(lane)].greedy; }
+  uint32_t others(Lane lane) const { return lanes_[index(lane)].present() - greedy(lane); }
+
   // Whether the flow may have this request in the batch of this number, beside what it has there. Its first it may.
   static bool take_part(Flow& flow, uint64_t batch, uint32_t tokens, const Portion& portion) {
     if (flow.batch != batch) {
@@ -118,12 +126,14 @@ class Flows {
  private:
   static constexpr int kPeriodBits = 24;  // of nanoseconds: 17 ms
   static constexpr uint32_t kMostParts = 8;
+  static constexpr uint32_t kFew = 4;  // requests in progress
   static constexpr size_t kLeastPruned = 256;
 
   struct LaneTime {
     double time = 0;
     int64_t period = 0;
     uint32_t in_progress = 0;  // flows that have requests in progress
+    uint32_t greedy = 0;       // and of these, who have more than a few
     uint32_t left = 0;         // flows that have none since this period
     uint32_t left_before = 0;  // and since the one before
 

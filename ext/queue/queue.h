@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "queue/batch_cost.h"
 #include "queue/batch_policy.h"
 #include "queue/bulk_pacer.h"
 #include "queue/flows.h"
@@ -123,6 +124,8 @@ class Queue {
   struct Running {  // a batch in a worker's hands; `requests` point into it
     std::vector<Request*> requests;
     const RequestPtr* key;  // the batch's buffer, by which finish() finds it
+    uint64_t tokens = 0;    // padding included
+    Nanoseconds started = 0;
   };
 
   struct Place {  // of a waiting request; a lane has them by their turns, and those of one turn by their ids
@@ -141,6 +144,7 @@ class Queue {
   bool may_run_bulk(Nanoseconds now) const;
   Batch form_batch(Nanoseconds now);
   std::vector<size_t> candidates(Lane lane, Nanoseconds now);
+  Portion portion_of_greedy(Lane lane, const Portion& portion) const;
   Batch pull(Lane lane, const std::vector<size_t>& indices);
   void expire(Nanoseconds now);
   void expire_waiting(RequestPtr request, Nanoseconds now);
@@ -161,6 +165,7 @@ class Queue {
   BatchPolicy policy_;
   BulkPacer pacer_;
   Flows flows_;
+  BatchCost cost_;
   Places lanes_[kLanes];
   std::list<Running> running_;
   Batch completions_;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -118,6 +118,74 @@ def test_a_batch_has_room_for_those_whose_requests_run_however_long() -> None:
     assert len(queue.run()) == 8, "the others have their answers, and may ask again"
     queue.clock.advance(60)
     assert len(queue.run()) == 64, "nobody else has asked for a while"
+
+
+FIXED = 20
+"""Tokens whose time a batch takes beside that of its own: a token takes a millisecond."""
+
+
+def queue_that_knows_its_batches(**settings: Any) -> Harness:
+    queue = Harness(batch_items=256, batch_tokens=4096, pads=False, **settings)
+    for number in range(40):
+        tokens = 2 + number % 5
+        queue.submit("learned from", tokens, flow=1000 + number)
+        timed(queue, tokens)
+        queue.clock.advance(100)
+    return queue
+
+
+def timed(queue: Harness, tokens: int) -> list[str]:
+    """The next batch, which takes as long as one of so many tokens does."""
+    batch_id, batch = queue.queue.try_take() or (0, [])
+    queue.clock.advance(FIXED + tokens)
+    queue.queue.finish(batch_id, batch)
+    return [str(name) for name in batch]
+
+
+def test_who_asks_for_much_makes_batches_of_others_half_as_long_again() -> None:
+    queue = queue_that_knows_its_batches()
+    submit_all(queue, names("g", 100), GREEDY, tokens=4)
+    for flow in range(2, 18):
+        queue.submit(f"p{flow}", flow=flow)
+    batch = timed(queue, 16 + 4 * 4)
+    assert sum(name[0] == "p" for name in batch) == 16
+    assert sum(name[0] == "g" for name in batch) == 4, f"of 4 tokens each, beside {FIXED} and 16"
+    assert len(timed(queue, 8)) == 2, "the others have their answers, and may ask again"
+    queue.clock.advance(60)
+    assert len(queue.run()) == 94, "nobody else has asked for a while"
+
+
+def test_what_takes_no_longer_for_more_is_filled() -> None:
+    """As batches on a card are: until they are large, one more costs nothing."""
+    queue = Harness(batch_items=64, batch_tokens=64, pads=False)
+    for number in range(40):
+        queue.submit("learned from", 2 + number % 5, flow=1000 + number)
+        timed(queue, 0)
+        queue.clock.advance(100)
+    submit_all(queue, names("g", 300), GREEDY)
+    queue.submit("p", flow=POLITE)
+    assert len(queue.run()) == 1 + 32
+
+
+def test_two_who_ask_for_much_fill_batches_with_each_other() -> None:
+    queue = queue_that_knows_its_batches()
+    submit_all(queue, names("a", 300), GREEDY)
+    submit_all(queue, names("b", 300), POLITE)
+    batch = timed(queue, 256)
+    assert {letter: sum(name[0] == letter for name in batch) for letter in "ab"} == {"a": 128, "b": 128}
+    queue.submit("other", flow=OTHER)
+    batch = timed(queue, 21)  # half of the time is for both
+    assert {letter: sum(name[0] == letter for name in batch) for letter in "abo"} == {"a": 10, "b": 10, "o": 1}
+
+
+def test_a_few_requests_at_a_time_are_not_much() -> None:
+    queue = queue_that_knows_its_batches()
+    submit_all(queue, names("f", 4), GREEDY, tokens=30)
+    submit_all(queue, names("p", 1), POLITE)
+    assert len(timed(queue, 121)) == 5
+    submit_all(queue, names("f", 5), GREEDY, tokens=30)
+    submit_all(queue, names("p", 1), POLITE)
+    assert len(queue.run()) == 2, "the first of one who asks for much goes whatever it costs"
 
 
 def test_who_was_answered_and_asks_again_counts_once() -> None:
