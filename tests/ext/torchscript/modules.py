@@ -134,3 +134,14 @@ def assert_close(actual: Any, expected: Any) -> None:
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected, strict=True):
         assert abs(one - other) <= TOLERANCE
+
+
+def value_of(engine: Engine, text: str, form: Any) -> Any:
+    """The value of one text, in the form."""
+    number = engine.submitted
+    engine.submitted += engine.native.submit(text, INTERACTIVE, NEVER, number, 0, form) > 0
+    engine.native.wake()
+    engine.wait_for(number + 1)
+    status, value = engine.outcomes[number]
+    assert status == OK
+    return value

@@ -7,14 +7,14 @@ import random
 import struct
 import sys
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 from torch import nn
 
 from ext import _torchscript
-from tests.ext.torchscript.modules import INTERACTIVE, NEVER, OK, UNPROBED, Engine
+from tests.ext.torchscript.modules import UNPROBED, Engine, value_of
 from tests.support import zoo as models
 
 if TYPE_CHECKING:
@@ -42,18 +42,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield running
 
 
-def value_of(engine: Engine, text: str, *, as_json: bool) -> Any:
-    """The value of one text."""
-    number = engine.submitted
-    form = _torchscript.JSON if as_json else None
-    engine.submitted += engine.native.submit(text, INTERACTIVE, NEVER, number, 0, form) > 0
-    engine.native.wake()
-    engine.wait_for(number + 1)
-    status, value = engine.outcomes[number]
-    assert status == OK
-    return value
-
-
 def written(scores: dict[str, float]) -> bytes:
     """By the library that the routes use."""
     return orjson.dumps(dict(sorted(scores.items(), key=itemgetter(1), reverse=True)))
@@ -66,9 +54,9 @@ NUMBERS = (
 
 @pytest.mark.parametrize("text", [NUMBERS, "7", "3 3.0 1 1.0"], ids=["all forms", "one", "equal ones"])
 def test_the_library_writes_the_same(engine: Engine, text: str) -> None:
-    scores = value_of(engine, text, as_json=False)
+    scores = value_of(engine, text, None)
     assert list(scores) == text.split()
-    assert value_of(engine, text, as_json=True) == written(scores)
+    assert value_of(engine, text, _torchscript.JSON) == written(scores)
 
 
 def test_the_library_writes_any_number_the_same(engine: Engine) -> None:
@@ -78,7 +66,7 @@ def test_the_library_writes_any_number_the_same(engine: Engine) -> None:
     text = " ".join(
         repr(number) for number in (*found, *usual) if math.isfinite(number) and abs(number) > sys.float_info.min
     )
-    assert value_of(engine, text, as_json=True) == written(value_of(engine, text, as_json=False))
+    assert value_of(engine, text, _torchscript.JSON) == written(value_of(engine, text, None))
 
 
 def test_any_label_is_json(tmp_path: Path) -> None:
@@ -87,11 +75,11 @@ def test_any_label_is_json(tmp_path: Path) -> None:
             return [{'a "quoted"\\\n\t\r\x01\x08\x0c é ☀ 😀': 0.5, "": 1.0} for _ in texts]
 
     with Engine(models.save(Labels(), tmp_path / "labels.pt"), **UNPROBED) as engine:
-        assert value_of(engine, "x", as_json=True) == written(value_of(engine, "x", as_json=False))
+        assert value_of(engine, "x", _torchscript.JSON) == written(value_of(engine, "x", None))
 
 
 @pytest.mark.parametrize("score", ["nan", "inf", "-inf"])
 def test_scores_that_json_lacks_come_as_they_are(engine: Engine, score: str) -> None:
-    scores = value_of(engine, f"1 {score}", as_json=True)
+    scores = value_of(engine, f"1 {score}", _torchscript.JSON)
     assert isinstance(scores, dict)
     assert scores[score] == pytest.approx(float(score), nan_ok=True)

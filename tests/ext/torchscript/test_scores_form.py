@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from torch import nn
 
 from ext._torchscript import ScoresForm
-from tests.ext.torchscript.modules import INTERACTIVE, NEVER, OK, UNPROBED, Engine
+from tests.ext.torchscript.modules import UNPROBED, Engine, value_of
 from tests.support import zoo as models
 
 if TYPE_CHECKING:
@@ -40,17 +40,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     path = models.save(Numbers(), tmp_path_factory.mktemp("numbers") / "numbers.pt")
     with Engine(path, **UNPROBED) as running:
         yield running
-
-
-def value_of(engine: Engine, text: str, form: ScoresForm) -> Any:
-    """The value of one text in the form."""
-    number = engine.submitted
-    engine.submitted += engine.native.submit(text, INTERACTIVE, NEVER, number, 0, form) > 0
-    engine.native.wake()
-    engine.wait_for(number + 1)
-    status, value = engine.outcomes[number]
-    assert status == OK
-    return value
 
 
 @pytest.mark.parametrize("big_endian", [True, False])
