@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ ADAPTER_JSON = "adapter_config.json"
 
 _MAX_JSON_BYTES = 64 << 20
 _MAX_TEXT_BYTES = 256 << 20  # of tokenizers
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def is_torchscript(path: Path) -> bool:
@@ -77,11 +80,26 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def parsed_json(data: bytes) -> Any:
+    """The value. Raises ValueError, RecursionError.
+
+    A text with half a surrogate pair is refused: Python has such strings, but nothing that they are handed to.
+    """
+    text = data.decode(json.detect_encoding(data))
+    value = json.loads(text)
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text in it has half a surrogate pair") from None
+    return value
+
+
 def read_any_json(path: Path) -> Any:
     """Raises ModelError, OSError."""
     try:
         require_readable(path, _MAX_JSON_BYTES)
-        return json.loads(path.read_bytes())
+        return parsed_json(path.read_bytes())
     except FileNotFoundError:
         raise ModelError(f"there is no {path.name}") from None
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.errors import ModelError
+from server.models.formats import parsed_json
 from server.models.zip_archive import open_zip
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_metadata(path: Path) -> dict[str, str]:
             metadata: dict[str, str] = {}
             for name in names:
                 if name.endswith(_METADATA) and archive.getinfo(name).file_size <= _MAX_METADATA_BYTES:
-                    content = json.loads(archive.read(name))
+                    content = parsed_json(archive.read(name))
                     metadata |= {str(key): str(value) for key, value in content.items()}
     except (zipfile.BadZipFile, ValueError, AttributeError) as error:
         raise ModelError(f"it is damaged or cut short, or no package: {error}") from None

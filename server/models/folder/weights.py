@@ -6,7 +6,6 @@ of itself is checked against its size: a damaged or hostile file raises ModelErr
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 from server.errors import ModelError
 from server.models.folder import torch_save
 from server.models.folder.dtypes import BITS, Tensor
-from server.models.formats import read_json
+from server.models.formats import parsed_json, read_json
 from server.models.refusals import no_weights
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             raise _damaged(path, _pointer(path) or f"it has {size} bytes and a header of {length}")
         header = file.read(length)
     try:
-        entries = json.loads(header)
+        entries = parsed_json(header)
         if not isinstance(entries, dict):
             raise ModelError("the header is no JSON object")
         entries.pop("__metadata__", None)

@@ -17,6 +17,7 @@ from ext import _encoder
 from server.config import Settings
 from server.errors import ModelError
 from server.models import kinds, zip_archive
+from server.models.formats import parsed_json
 from tests.support.folders import heads
 
 if TYPE_CHECKING:
@@ -108,6 +109,22 @@ async def test_json_that_is_nested_deep(tmp_path: Path, content: bytes) -> None:
     for name in ("config.json", "modules.json"):
         folder = folder_of(tmp_path / name, {"config.json": BERT, "model.safetensors": b"", name: content})
         assert f"{name} is no JSON: " in await refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"a": "\\ud800"}', b'{"a": ["\\uDFFF b"]}', b'{"\\udc00": 1}', b'{"a": "\xed\xa0\x80"}']
+)
+@pytest.mark.parametrize("name", ["config.json", "modules.json"])
+async def test_half_a_surrogate_pair(tmp_path: Path, name: str, content: bytes) -> None:
+    """Python would have such a text, but no library that it is handed to."""
+    folder = folder_of(tmp_path, {"config.json": BERT, "model.safetensors": b"", name: content})
+    reason = await refusal(folder)
+    assert reason.startswith(f"{name} is no JSON: ")
+    assert "surrogate pair" in reason or "utf-8" in reason
+
+
+def test_a_whole_surrogate_pair() -> None:
+    assert parsed_json(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
 
 
 async def test_an_archive_with_a_directory_of_any_size(tmp_path: Path) -> None:
