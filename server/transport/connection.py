@@ -22,6 +22,7 @@ from server.transport.turn_away import PATIENCE_S, TurnAway
 from server.transport.visits import TOKEN_LINE
 
 if TYPE_CHECKING:
+    from process.security.access import Grant
     from server.transport.codecs import Codec, Envelope
     from server.transport.endpoint import Endpoint
     from server.transport.frames import Wrap
@@ -62,6 +63,8 @@ class Connection(asyncio.Protocol):
         self._turn_ends = 0.0
         self._newest: Exchange | None = None  # of the message that was read last
         self._client: Client | None = None
+        self._grant: Grant | None = None  # of the last plain call, and whose call that was:
+        self._granted: Client
         self._clients_by_token: dict[str, Client] = {}
         self._idle_watch = IdleWatch(endpoint.limits, asyncio.get_running_loop().time())
 
@@ -243,11 +246,15 @@ class Connection(asyncio.Protocol):
         endpoint = self._endpoint
         if endpoint.rates is not None or self._reading > LARGE_BYTES:
             return False
-        if endpoint.gate is not None:
+        if endpoint.gate is None:
+            client = self._client or self._client_now()
+        else:
             caller = self._visits.now.caller
-            if caller is None or messages.method.method not in caller.grant.at_once:
+            if caller is None or messages.method.method not in (grant := caller.grant).at_once:
                 return False
-        client = self._client if endpoint.gate is None and self._client is not None else self._client_now()
+            if grant is not self._grant:
+                self._grant, self._granted = grant, self._client_now()
+            client = self._granted
         exchange = PlainExchange(messages, seqid, wrap, self._answered, endpoint.log)
         self._exchanges.append(exchange)
         if not messages.plain.begin(text, None, client.flow, exchange, messages):
