@@ -149,6 +149,10 @@ test-browser: setup $(TESTED)  ## the HTTP pages in a real browser; needs Chromi
 sanitize:  ## stress the queue and its workers under ThreadSanitizer and AddressSanitizer
 	scripts/sanitize.sh
 
+.PHONY: sanitize-server
+sanitize-server: setup $(TESTED)  ## the extension under AddressSanitizer, driven by the server with a model of each kind, and by the fuzzers' inputs
+	scripts/sanitize_server.sh $(BIN)/python
+
 .PHONY: chaos
 chaos: setup $(TESTED)  ## 10,000 requests of 64 clients, malformed ones among them, while children are killed; ARGS='--seed N'
 	$(BIN)/python -m tests.chaos $(ARGS)
@@ -225,5 +229,5 @@ $(BUILT): $(EXT_SOURCES) | $(INSTALLED)
 
 .PHONY: clean
 clean:  ## remove what was built, but not .venv and the models
-	rm -rf build/lib* build/temp* build/sanitize build/chaos build/kernel-tests build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build/lib* build/temp* build/sanitize build/sanitize-server build/chaos build/kernel-tests build/loadgen build/browser $(BUILT) ext/*.so *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

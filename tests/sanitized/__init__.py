@@ -1,0 +1,1 @@
+"""The server with an extension that was built with sanitizers: `make sanitize-server`."""
