@@ -12,7 +12,7 @@ namespace predictor::kernels {
 namespace {
 
 // Bytes of x that stay in the second-level cache while all columns are multiplied with them.
-constexpr size_t kTileBytes = size_t{1} << 19;
+constexpr size_t kTileBytes = size_t{1} << 20;
 
 [[maybe_unused]] constexpr size_t kLeastTileRows = 4;  // fewer are as quick without tiles, where the sums are exact
 
@@ -76,22 +76,31 @@ void PackedMatrix::pack_columns(size_t first, const void* rows, size_t count, si
   }
 }
 
+// Up to so many rows take a panel as a whole: one pass of them reads it from memory, or two, of tiles, which come to
+// memory's limit all the same.
+template <typename Loop>
+constexpr size_t rows_of_whole_panels() {
+  if constexpr (requires { Loop::end(); }) return 2 * Loop::kRows;
+  return Loop::kRows;
+}
+
 // In parts that stay in the caches: of x as many rows as the second level holds, while all columns are multiplied with
 // them; of a panel as many words as the first level holds, while these rows are. In between the sums lie in y, where
 // nothing is lost.
 template <typename Loop>
 void PackedMatrix::multiply_by(const void* x, size_t rows, size_t begin, size_t end, void* y) const {
   constexpr size_t kColumns = Loop::kColumns;
-  const size_t tile = std::max<size_t>(kTileBytes / 4 / std::max<size_t>(depth_, 1) / Loop::kRows, 1) * Loop::kRows;
-  for (size_t first = 0; first < rows; first += tile) {
-    const size_t count = std::min(tile, rows - first);
+  const size_t most = std::max<size_t>(kTileBytes / 4 / std::max<size_t>(depth_, 1) / Loop::kRows, 1) * Loop::kRows;
+  const size_t tiles = (rows + most - 1) / most;  // with nearly as many rows each: all of the matrix is read for any
+  for (size_t first = 0, left = tiles; left > 0; --left) {
+    const size_t count = (rows - first + left - 1) / left;
     for (size_t column = begin * kBlockColumns; column < std::min(end * kBlockColumns, out_); column += kColumns) {
       const char* const from = static_cast<const char*>(x) + first * depth_ * 4;
       char* const to = static_cast<char*>(y) + (first * out_ + column) * 4;
       const auto* const initial = reinterpret_cast<const char*>(initial_.data()) + column * 4;
       Panel part{panel(column), initial, 0, depth_, depth_, out_, std::min(kColumns, out_ - column), nullptr, 0};
-      const bool in_parts =
-          part.count == kColumns && count > 2 * Loop::kRows;  // a shorter row of y cannot be read again
+      // A shorter row of y cannot be read again.
+      const bool in_parts = part.count == kColumns && count > rows_of_whole_panels<Loop>();
       const size_t words = in_parts ? kPanelBytes / 4 / kColumns : depth_;
       size_t word = 0;
       do {
@@ -108,6 +117,7 @@ void PackedMatrix::multiply_by(const void* x, size_t rows, size_t begin, size_t 
         part.initial_step = out_;
       } while (word < depth_);
     }
+    first += count;
   }
   if constexpr (requires { Loop::end(); }) Loop::end();
 }
