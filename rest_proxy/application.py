@@ -31,7 +31,6 @@ from rest_proxy.compat.tensorflow_serving import routes as tensorflow_serving
 from rest_proxy.compat.vllm import pooling as vllm_pooling
 from rest_proxy.compat.vllm import tokens as vllm_tokens
 from rest_proxy.http.errors import HttpError, explain, method_not_allowed, overloaded
-from rest_proxy.http.fast.direct import DirectRequest
 from rest_proxy.http.fast.heads import Head, given_id
 from rest_proxy.http.fast.request import SmallRequest
 from rest_proxy.http.responses import REQUEST_ID, Whole, with_timing
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
 
     from rest_proxy.backend.pool import Pool
     from rest_proxy.config import Settings
-    from rest_proxy.http.fast.direct import Client, Run, Running
+    from rest_proxy.http.fast.direct import Client, DirectRequest, Run, Running
     from rest_proxy.http.server.door import Door
 
 _OF_MODELS = ("/v1/models/", "/v2/models/")  # paths that name a model
@@ -151,8 +150,8 @@ class Application:
             text = direct.read(head, body)
             if text is not None:
                 request_id = head.block.request_id or f"{self._id_prefix}-{next(self._ids)}"
-                request = DirectRequest(self, head, body, client, request_id, visit)
-                request.begin(direct, text)
+                request: DirectRequest = direct.calls.request()
+                request.begin(self, head, body, client, request_id, text, visit)
                 return request
         if self._server_timing:
             transport = client.transport
@@ -183,9 +182,8 @@ class Application:
         if route.bounded and self.in_progress > self._max_requests:
             raise overloaded(f"over {self._max_requests} requests are in progress", setting="max_requests")
 
-    def note(self, route: Route, status: int, started: float, request: Any, request_id: str) -> None:
-        """Count and log a request that has ended; `started` is by time.perf_counter."""
-        seconds = time.perf_counter() - started
+    def note(self, route: Route, status: int, seconds: float, request: Any, request_id: str) -> None:
+        """Count and log a request that has ended after so many seconds."""
         self._metrics.observe(route.label, status, seconds)
         if self._access_log:
             log.info(
@@ -211,7 +209,7 @@ class Application:
                 response = await compressed(response, request.headers)
             status = response.status
         finally:
-            self.note(route, status, started, request, request_id)
+            self.note(route, status, time.perf_counter() - started, request, request_id)
         return response
 
     async def _answer(self, route: Route, request: web.BaseRequest, request_id: str) -> web.StreamResponse:

@@ -77,10 +77,11 @@ class Pending(Generic[T]):
 class PlainCall(ABC):
     """A call of one text without options, of which an engine tells the outcome without a coroutine.
 
-    `model` is the one that answers; `engine` has taken the text when it is set, and knows it by `id`.
+    `model` is the one that answers; `engine` has taken the text when it is set, and knows it by `id`. Who is one has
+    slots for the three.
     """
 
-    __slots__ = ("engine", "id", "model")
+    __slots__ = ()
 
     # Of the requests of an engine, for which one of these stands.
     convert = None
@@ -89,7 +90,7 @@ class PlainCall(ABC):
     """The caller's own id for the log, if it gave one."""
 
     engine: Any
-    id: int
+    id: Any
     model: Any
 
     def leave_engine(self) -> None:
@@ -114,8 +115,8 @@ class PlainMethod(Protocol):
     def takes_timeout(self, timeout_ms: int) -> bool:
         """Whether a caller may wait so long."""
 
-    def begin(self, text: str, timeout_ns: int | None, flow: int, call: PlainCall, answer: Any) -> bool:
-        """Begin it; `call` is told the outcome, perhaps before this returns. `timeout_ns`: where the caller names one.
+    def begin(self, text: str, deadline_ns: int | None, flow: int, call: PlainCall, answer: Any) -> bool:
+        """Begin it; `call` is told the outcome, perhaps before this returns. `deadline_ns`: where the caller names one.
 
         False: it cannot be had like this, and nothing has happened.
         """

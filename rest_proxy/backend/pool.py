@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from predictor.ttypes import RequestOptions
+
+from rest_proxy.http.fast.direct import DirectRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -55,13 +57,6 @@ class Running(Protocol):
 
     def cancel(self) -> object:
         """Stop it where it waits."""
-
-
-OnDone: TypeAlias = "Callable[[Any, BaseException | None], object]"
-"""Called once with a call's result, or with what it raised."""
-
-Beginning: TypeAlias = "Callable[[str, str, OnDone, Visit | None], Running]"
-"""Called with a text, the request's id, what takes the outcome, and whose request it is, where that counts."""
 
 
 class Pool(ABC):
@@ -139,17 +134,30 @@ class Pool(ABC):
         """
         return self.run(self.call(method, *arguments, timeout_ms=timeout_ms), on_done)
 
-    def beginning(self, method: Method, timeout_ms: int, *more: Any, as_json: bool = False) -> Beginning:
-        """What begins calls of a method that takes a text, options and `more`, with no other options than these.
+    def calls_of(self, method: Method, timeout_ms: int, *more: Any, as_json: bool = False) -> MethodCalls:
+        """What makes calls of a method that takes a text, options and `more`, with no other options than these.
 
         See `begin`.
         """
+        return MethodCalls(self, method, timeout_ms, *more, as_json=as_json)
 
-        def begin(text: str, request_id: str, on_done: OnDone, visit: Visit | None) -> Running:
-            options = RequestOptions(None, timeout_ms, None, request_id)
-            start = partial(self.begin, timeout_ms=timeout_ms, on_done=on_done, as_json=as_json)
-            if visit is None:
-                return start(method, text, options, *more)
-            return self.act(visit, start, method, text, options, *more)
 
-        return begin
+class MethodCalls:
+    """See Pool.calls_of."""
+
+    request = DirectRequest
+    """What they are for."""
+
+    def __init__(self, pool: Pool, method: Method, timeout_ms: int, *more: Any, as_json: bool) -> None:
+        self._act = pool.act
+        self._begin = partial(pool.begin, method, timeout_ms=timeout_ms, as_json=as_json)
+        self._more = more
+        self.timeout_ms = timeout_ms
+
+    def begin(self, text: str, request: DirectRequest, visit: Visit | None) -> None:
+        """Begin a call about a text; the request is told the outcome. `visit`: whose it is, where that counts."""
+        options = RequestOptions(None, self.timeout_ms, None, request.request_id)
+        begin = partial(self._begin, text, options, *self._more, on_done=request.done)
+        running = begin() if visit is None else self._act(visit, begin)
+        if request.client is not None and request.running is None:
+            request.running = running

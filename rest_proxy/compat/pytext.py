@@ -85,7 +85,7 @@ class PyText:
         """Of `doc` alone, for lines."""
         return Direct(
             read=_doc_alone,
-            begin=self._pool.beginning(PREDICT, self._timeout_ms),
+            calls=self._pool.calls_of(PREDICT, self._timeout_ms),
             write=lambda scores: _lines(scores).encode(),
             headers={"Content-Type": UTF_8_TEXT, **_VARY},
         )

@@ -6,7 +6,7 @@ import enum
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from predictor.ttypes import ErrorCode
@@ -70,6 +70,17 @@ class Example:
     status: int = 200
 
 
+class Calls(Protocol):
+    """What makes the calls of such requests: of one method, and with the same options each time."""
+
+    @property
+    def request(self) -> Callable[[], Any]:
+        """The kind of DirectRequest (http.fast.direct) that its calls are for."""
+
+    def begin(self, text: str, request: Any, visit: Visit | None) -> None:
+        """Begin one; the request is told the outcome. `visit`: whose it is, where that counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Direct:
     """How a route answers those of its small requests that are one call about one text.
@@ -79,9 +90,8 @@ class Direct:
 
     read: Callable[[Head, bytes], str | None]
     """The text of a request, by its head and its body; None for one that `answer` must see."""
-    begin: Callable[[str, str, Callable[[Any, BaseException | None], object], Visit | None], Any]
-    """Called with the text, the request's id, what takes the call's result or error, and whose request it is if that
-    counts; its result has `cancel`."""
+    calls: Calls
+    """What makes the call."""
     write: Callable[[Any], bytes]
     """The body of the answer, of the call's result."""
     headers: Mapping[str, str]

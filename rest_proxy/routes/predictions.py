@@ -100,7 +100,7 @@ class Predictions:
         """Of `doc` alone."""
         return Direct(
             read=text_alone("doc"),
-            begin=self._pool.beginning(PREDICT, self._timeout_ms, as_json=True),
+            calls=self._pool.calls_of(PREDICT, self._timeout_ms, as_json=True),
             write=scores_body("scores"),
             headers={"Content-Type": JSON},
         )
@@ -109,7 +109,7 @@ class Predictions:
         """Of `message` alone."""
         return Direct(
             read=text_alone("message"),
-            begin=self._pool.beginning(REPLY, self._timeout_ms, None),
+            calls=self._pool.calls_of(REPLY, self._timeout_ms, None),
             write=scores_body("replies"),
             headers={"Content-Type": JSON},
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from process.security.access import Visit
 from process.security.visits import VISIT
 from process.timing import TIMES
-from rest_proxy.backend.pool import Pool
+from rest_proxy.backend.pool import MethodCalls, Pool
+from rest_proxy.http.fast.direct import DirectRequest
 from server.calls import Call, Pending, PlainCall, drive
 from server.clients import CALLING, Client, new_flow, owner_of
 from server.errors import deadline_exceeded, invalid_argument, presentable
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from predictor.ttypes import PredictionError, ServerStatus
 
     from rest_proxy.backend.contract import Method
-    from rest_proxy.backend.pool import Beginning, OnDone, Running, Server
+    from rest_proxy.backend.pool import Server
     from rest_proxy.config import Address, Settings
     from server.calls import PlainMethod
     from server.security.gate import Gate
@@ -182,44 +184,16 @@ class HandlerPool(Pool):
         begun = _Begun(work, on_done, self, name, timeout_ms)
         begun.step()
         if begun.waits:
-            begun.deadline = self._loop.time() + (timeout_ms + self._grace_ms) / 1000
-            self._calls.add(begun)
-            if self._sweeper is None:
-                self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+            begun.deadline = self.deadline(timeout_ms)
+            self.note(begun)
         return begun
 
-    def beginning(self, method: Method, timeout_ms: int, *more: Any, as_json: bool = False) -> Beginning:
+    def calls_of(self, method: Method, timeout_ms: int, *more: Any, as_json: bool = False) -> MethodCalls:
         """See Pool. Without a coroutine where nobody has to look at the call."""
-        usual = super().beginning(method, timeout_ms, *more, as_json=as_json)
         plain = self._plain.get(method.name)
         if plain is None or not plain.takes_timeout(timeout_ms):
-            return usual
-        form, timeout_ns = AS_JSON if as_json else None, timeout_ms * 1_000_000
-        patience_s = (timeout_ms + self._grace_ms) / 1000
-        name, has_gate, calls, time = method.name, self._gate is not None, self._calls, self._loop.time
-
-        def begin(text: str, request_id: str, on_done: OnDone, visit: Visit | None) -> Running:
-            flow = self._flow_of_plain(name, visit) if has_gate else new_flow()
-            if flow:
-                call = _PlainCall(self, plain, name, request_id, timeout_ms, on_done)
-                if plain.begin(text, timeout_ns, flow, call, form):
-                    if call.waits:
-                        call.deadline = time() + patience_s
-                        calls.add(call)
-                        if self._sweeper is None:
-                            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
-                    return call
-            return usual(text, request_id, on_done, visit)
-
-        return begin
-
-    def _flow_of_plain(self, method: str, visit: Visit | None) -> int:
-        """A flow for a call that needs no look at it; 0 where it does."""
-        if visit is None or (caller := visit.caller) is None or method not in caller.grant.at_once:
-            return 0
-        if visit.kept is None:
-            visit.kept = Client(owner_of(visit, None))
-        return new_flow(visit.kept.behind)
+            return super().calls_of(method, timeout_ms, *more, as_json=as_json)
+        return PlainCalls(self, plain, method, timeout_ms, *more, as_json=as_json)
 
     def _work(
         self, method: Method, arguments: tuple[Any, ...], function: Callable[..., Any] | None = None
@@ -261,8 +235,12 @@ class HandlerPool(Pool):
         self._calls.discard(call)
 
     def deadline(self, timeout_ms: int) -> float:
-        """When a call with this timeout is given up, in the loop's time."""
-        return self._loop.time() + (timeout_ms + self._grace_ms) / 1000
+        """When a call with this timeout that begins now is given up, by time.monotonic."""
+        return monotonic() + self.patience_s(timeout_ms)
+
+    def patience_s(self, timeout_ms: int) -> float:
+        """How long a call with this timeout may take, in seconds."""
+        return (timeout_ms + self._grace_ms) / 1000
 
     def answer_to(self, error: BaseException, method: str) -> PredictionError:
         """What the caller gets to see of an error."""
@@ -274,7 +252,7 @@ class HandlerPool(Pool):
 
     def _sweep(self) -> None:
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep) if self._calls else None
-        now = self._loop.time()
+        now = monotonic()
         for call in [call for call in self._calls if call.deadline < now]:
             call.give_up()
 
@@ -360,60 +338,93 @@ class _Begun(Call):
         self._on_answer(value, None if error is None else self._pool.answer_to(error, self._method))
 
 
-class _PlainCall(PlainCall):
-    """A call that an engine tells its outcome, and that is noted while it waits."""
+class PlainRequest(DirectRequest, PlainCall):
+    """A request that is told its outcome by an engine, and that is noted while it waits for that."""
 
-    __slots__ = ("_method", "_on_answer", "_plain", "_pool", "_timeout_ms", "deadline", "request_id", "waits")
+    __slots__ = ("engine", "id", "model")
 
-    def __init__(
-        self,
-        pool: HandlerPool,
-        plain: PlainMethod,
-        method: str,
-        request_id: str,
-        timeout_ms: int,
-        on_answer: Callable[[Any, BaseException | None], object],
-    ) -> None:
-        self.request_id = request_id
-        self._pool = pool
-        self._plain = plain
-        self._method = method
-        self._timeout_ms = timeout_ms
-        self._on_answer = on_answer
-        self.deadline = 0.0
-        self.waits = True
+    calls: PlainCalls
+    request_id: str
+
+    @property
+    def deadline(self) -> float:
+        """When it is given up, by time.monotonic."""
+        return self.began_ns / 1e9 + self.calls.patience_s
 
     def resolve(self, value: Any) -> None:
         """See PlainCall."""
+        calls = self.calls
         if value.__class__ is not bytes:
             try:
-                value = self._plain.checked(self, value)
+                value = calls.plain.checked(self, value)
             except Exception as error:
-                self._end_with(self._pool.answer_to(error, self._method))
+                self._end_with(error)
                 return
-        self.waits = False
-        self._pool._calls.discard(self)
-        self._on_answer(value, None)
+        calls.forget(self)
+        self.answer(value)
 
     def fail(self, error: Exception) -> None:
         """See PlainCall."""
-        explained = self._plain.explained(error, timeout_named=True)
-        self._end_with(self._pool.answer_to(explained, self._method))
+        self._end_with(self.calls.plain.explained(error, timeout_named=True))
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        self._pool.forget(self)
-        self.leave_engine()
+        """Its client is gone."""
+        super().cancel()
+        if self.calls.waits(self):
+            self.calls.forget(self)
+            self.leave_engine()
 
     def give_up(self) -> None:
         """It is too late."""
         self.leave_engine()
-        self.fail(self._pool.late(self._timeout_ms))
+        self.fail(self.calls.late())
 
     def _end_with(self, error: BaseException) -> None:
-        self.waits = False
-        self._pool._calls.discard(self)
-        self._on_answer(None, error)
+        self.calls.forget(self)
+        self.done(None, self.calls.answer_to(error))
+
+
+class PlainCalls(MethodCalls):
+    """Calls without a coroutine, of a method that can be called so: those at which nobody has to look."""
+
+    request = PlainRequest
+
+    def __init__(
+        self, pool: HandlerPool, plain: PlainMethod, method: Method, timeout_ms: int, *more: Any, as_json: bool
+    ) -> None:
+        super().__init__(pool, method, timeout_ms, *more, as_json=as_json)
+        self.plain = plain
+        self.waits, self.forget = pool._calls.__contains__, pool._calls.discard
+        self.patience_s = pool.patience_s(timeout_ms)
+        self._pool = pool
+        self._method = method.name
+        self._has_gate = pool._gate is not None
+        self._form = AS_JSON if as_json else None
+        self._timeout_ns = timeout_ms * 1_000_000
+
+    def begin(self, text: str, request: Any, visit: Visit | None) -> None:
+        """See Calls."""
+        flow = self._flow_of(visit) if self._has_gate else new_flow()
+        if not flow or not self.plain.begin(text, request.began_ns + self._timeout_ns, flow, request, self._form):
+            super().begin(text, request, visit)
+        elif request.client is not None and request.running is None:
+            self._pool.note(request)
+
+    def late(self) -> PredictionError:
+        """See HandlerPool."""
+        return self._pool.late(self.timeout_ms)
+
+    def answer_to(self, error: BaseException) -> PredictionError:
+        """See HandlerPool."""
+        return self._pool.answer_to(error, self._method)
+
+    def _flow_of(self, visit: Visit | None) -> int:
+        """A flow for a call that needs no look at it; 0 where it does."""
+        if visit is None or (caller := visit.caller) is None or self._method not in caller.grant.at_once:
+            return 0
+        if visit.kept is None:
+            visit.kept = Client(owner_of(visit, None))
+        return new_flow(visit.kept.behind)
 
 
 class _Call:
@@ -460,7 +471,7 @@ class _Call:
             self._waiter.set_result(value)
 
 
-_Waiting = _Call | _Run | _Begun | _PlainCall
+_Waiting = _Call | _Run | _Begun | PlainRequest
 
 
 def _fail(waiter: Any, error: BaseException) -> None:

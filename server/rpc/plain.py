@@ -46,7 +46,7 @@ class PlainPredict:
         """See PlainMethod."""
         return timeout_ms in self._timeouts_ms
 
-    def begin(self, text: str, timeout_ns: int | None, flow: int, call: PlainCall, answer: Answer | None) -> bool:
+    def begin(self, text: str, deadline_ns: int | None, flow: int, call: PlainCall, answer: Answer | None) -> bool:
         """See PlainMethod."""
         if call.request_id is not None and len(call.request_id) > _LONGEST_ID:
             return False
@@ -58,7 +58,7 @@ class PlainPredict:
             return False
         call.model = self._model
         try:
-            return self._begin(text, monotonic_ns() + (timeout_ns or self._timeout_ns), flow, call, answer)
+            return self._begin(text, deadline_ns or monotonic_ns() + self._timeout_ns, flow, call, answer)
         except PredictionError as error:
             call.fail(error)
             return True

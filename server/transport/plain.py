@@ -116,7 +116,19 @@ def plain_messages(
 class PlainExchange(PlainCall):
     """A call in progress, among a connection's Exchanges."""
 
-    __slots__ = ("_log", "_messages", "_on_answer", "_seqid", "_wrap", "answer", "answered", "size")
+    __slots__ = (
+        "_log",
+        "_messages",
+        "_on_answer",
+        "_seqid",
+        "_wrap",
+        "answer",
+        "answered",
+        "engine",
+        "id",
+        "model",
+        "size",
+    )
 
     def __init__(
         self, messages: PlainMessages, seqid: bytes, wrap: Wrap, on_answer: Callable[[Any], object], log: Any

@@ -232,9 +232,9 @@ async def both_ways(port: int, monkeypatch: pytest.MonkeyPatch, *parts: bytes) -
         statuses.append(200)
         return direct_bytes(self, *answer)
 
-    def noted_begin(self: DirectRequest, direct: Any, text: str) -> None:
-        begun.append(text)
-        begin(self, direct, text)
+    def noted_begin(self: DirectRequest, *arguments: Any) -> None:
+        begun.append(self)
+        begin(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(AnswerWriter, "bytes_of", noted)

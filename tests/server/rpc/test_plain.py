@@ -383,3 +383,72 @@ async def test_http_answers_are_the_same(name: str, numbers: Path, begun: list[s
             assert plain == usual, kind
             assert plain.startswith(b"HTTP/1.1 "), kind
             assert begun == [text], kind
+
+
+class Silent:
+    """A method whose engine takes every call, and tells nobody what became of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.left: list[int] = []
+
+    def takes_timeout(self, _timeout_ms: int) -> bool:
+        return True
+
+    def begin(self, _text: str, _deadline_ns: int, _flow: int, call: Any, _answer: Any) -> bool:
+        self.calls.append(call)
+        call.engine, call.id = self, len(self.calls)
+        return True
+
+    def cancel(self, number: int) -> None:
+        self.left.append(number)
+
+    def explained(self, error: Any, *, timeout_named: bool) -> Any:
+        assert timeout_named
+        return error
+
+
+@asynccontextmanager
+async def silent(**more: Any) -> AsyncIterator[tuple[int, Silent, HandlerPool]]:
+    """A port before such a method."""
+    method, http = Silent(), HttpSettings(port=0, **more)
+    handler = SimpleNamespace(plain={"predict": method})
+    pool = HandlerPool(handler, lambda: STATUS, http, Address(HOST, 1), structlog.get_logger(), no_message)
+    async with listening(http, pool) as port:
+        yield port, method, pool
+
+
+async def no_message(_message: bytes, _visit: Any) -> bytes:
+    raise AssertionError
+
+
+ASKED = b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"doc": "a"}'
+
+
+async def test_http_calls_of_which_nothing_is_heard_are_given_up() -> None:
+    """And what is heard of them later is for nobody."""
+    async with silent(timeout_ms=10, grace_ms=20) as (port, method, pool):
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(ASKED)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 504 ")
+        assert b"no answer in 10 ms and 20 ms grace" in await reader.readuntil(b"}}\n")
+        assert (method.left, pool.upstreams[0].calls) == ([1], 0)
+        method.calls[0].resolve(b"{}")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).count(b"HTTP/1.1 ") == 1
+        writer.close()
+
+
+async def test_http_clients_that_go_away_take_their_calls_along() -> None:
+    async with silent() as (port, method, pool):
+        _, writer = await asyncio.open_connection(HOST, port)
+        writer.write(ASKED)
+        async with asyncio.timeout(60):
+            while not method.calls:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            assert pool.upstreams[0].calls == 1
+            writer.transport.abort()
+            while not method.left:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert (method.left, pool.upstreams[0].calls) == ([1], 0)
+        method.calls[0].resolve(b"{}")  # too late: for nobody
