@@ -1,7 +1,8 @@
-"""Child processes: started again when they die, and ended with their parent, however that ends."""
+"""What runs all the time is begun again when it fails: child processes, which end with their parent, and tasks."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -12,12 +13,28 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 log = structlog.get_logger()
 
 _PR_SET_PDEATHSIG = 1
 _READ_BYTES = 4096
+_AGAIN_S = 1.0
+
+
+async def kept_up(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Work that goes on as long as its task; where it fails all the same, the log says so, and it is begun again.
+
+    A task that ends with an error tells nobody while something refers to it.
+    """
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception(f"{name} failed and begins again")
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
 
 
 class Restarts:

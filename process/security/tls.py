@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ import structlog
 
 from process.security.addresses import ConnectionCounts, counted
 from process.settings import SettingsGroup, setting
+from process.supervision import kept_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,7 +243,7 @@ class TlsListener:
         loop = asyncio.get_running_loop()
         for opened in self._sockets:
             opened.setblocking(False)
-            self._accepting.append(loop.create_task(self._accept(opened)))
+            self._accepting.append(loop.create_task(kept_up("accepting connections", partial(self._accept, opened))))
 
     def close(self) -> None:
         """Accept no more. Handshakes in progress may end."""

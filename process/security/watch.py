@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from process.supervision import kept_up
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -33,7 +35,7 @@ class FileWatch:
     def start(self) -> None:
         """Begin to look, where there is anything to look at."""
         if self._watched and self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._look())
+            self._task = asyncio.get_running_loop().create_task(kept_up("the look for files that changed", self._look))
 
     def stop(self) -> None:
         """Look no more."""

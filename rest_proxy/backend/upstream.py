@@ -12,6 +12,7 @@ from predictor.ttypes import ErrorCode, PredictionError
 from thrift.Thrift import TApplicationException
 
 from process.security.visits import VISIT
+from process.supervision import kept_up
 from rest_proxy.backend.connection import Connection, ConnectionLost, DeadlinePassed
 from rest_proxy.backend.contract import STATUS
 from rest_proxy.backend.messages import Messages
@@ -76,7 +77,7 @@ class Upstream:
     async def start(self) -> None:
         """Ask for its status, once before this returns, then at intervals until closed."""
         await self.probe()
-        self._watch = self._loop.create_task(self._watch_status())
+        self._watch = self._loop.create_task(kept_up("the look at a server's status", self._watch_status))
 
     async def close(self) -> None:
         """Close every connection; calls in flight are lost."""

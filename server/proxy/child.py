@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from process.supervision import Restarts
+from process.supervision import Restarts, kept_up
 from rest_proxy.config import SETTINGS_ON_STDIN, UNIX, parse_address
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ class Proxy:
             await self._spawn()
         except OSError as error:
             raise ProxyError(f"the REST proxy could not be started: {error}") from None
-        self._watchers = [asyncio.create_task(self._watch()), asyncio.create_task(self._look_after())]
+        self._watchers = [
+            asyncio.create_task(kept_up("watching over the REST proxy", work))
+            for work in (self._watch, self._look_after)
+        ]
 
     @property
     def url(self) -> str:
@@ -111,8 +114,10 @@ class Proxy:
             raise
         finally:
             os.close(write_fd)
-        assert self._process.stdin is not None  # it stays open: the proxy ends with it
-        self._process.stdin.write(settings.model_dump_json().encode() + b"\n")
+        stdin = self._process.stdin  # it stays open: the proxy ends with it
+        assert stdin is not None
+        if not stdin.is_closing():  # else it has died already, which the other pipe tells
+            stdin.write(settings.model_dump_json().encode() + b"\n")
         port = await _read_line(read_fd)
         if not port:
             self.kill()  # it may hang, or be slower than it is given time
@@ -127,6 +132,7 @@ class Proxy:
         while self._process is not None:
             restarts.started()
             code = await self._process.wait()  # at once where no new one could be started
+            self._is_up = False
             await asyncio.sleep(restarts.pause_s(code))
             try:
                 await self._spawn()

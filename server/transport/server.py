@@ -9,6 +9,7 @@ from predictor import Predictor
 
 from process.listening import Listener, tcp_sockets, unix_socket
 from process.security.tls import TlsListener
+from process.supervision import kept_up
 from server.transport.connection import Connection
 from server.transport.endpoint import Endpoint
 from server.transport.methods import method_table
@@ -88,7 +89,7 @@ class ThriftServer:
         await listener.start()
         self._listeners.append(listener)
         self.port = listener.port
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._sweeper = asyncio.get_running_loop().create_task(kept_up("the look for silent connections", self._sweep))
 
     async def start_unix(self, path: Path) -> None:
         """Listen at `path` as well. Raises OSError."""

@@ -1,4 +1,4 @@
-"""Child processes: how long they stay down, and that they end with their parent. Real processes."""
+"""Tasks that begin again; child processes: how long they stay down, and that they end with their parent. Real ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from process.supervision import Restarts
+from process import supervision
+from process.supervision import Restarts, kept_up
 from tests.support.service import ROOT, eventually, is_running
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ def test_a_long_life_makes_the_next_pause_short(monkeypatch: pytest.MonkeyPatch)
         now[0] += lived_s
         pauses.append(restarts.pause_s(1))
     assert pauses == [1, 2, 4, 1, 2]
+
+
+async def test_a_task_that_fails_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "_AGAIN_S", 0.0)
+    failures: list[Exception] = [KeyError("a"), RuntimeError("the handler is closed")]
+
+    async def work() -> None:
+        if failures:
+            raise failures.pop()
+
+    with capture_logs() as entries:
+        await kept_up("the work", work)
+    assert [entry["event"] for entry in entries] == ["the work failed and begins again"] * 2
+    assert failures == []
 
 
 def test_a_death_is_logged() -> None:

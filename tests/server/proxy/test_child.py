@@ -11,6 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from server.config import Settings
 from server.proxy import child
@@ -86,6 +87,36 @@ async def test_it_is_started_again_when_it_dies(proxies: Callable[[], list[int]]
         await asyncio.to_thread(eventually, lambda: is_listening(port), "it listens on the port")
         assert await alive(port) == 200
     assert not is_running(second)
+
+
+def test_one_that_dies_before_it_is_told_anything(
+    proxies: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the server's own loop, whose pipes raise when they are written to then."""
+    start = asyncio.create_subprocess_exec
+    deaths = ["one", "another"]
+
+    async def dies_at_once(*command: Any, **options: Any) -> Any:
+        process = await start(*command, **options)
+        if deaths:
+            deaths.pop()
+            process.kill()
+            await process.wait()
+            await asyncio.sleep(0.05)  # its pipes are closed by then
+        return process
+
+    async def scenario() -> None:
+        async with running() as proxy:
+            (first,) = proxies()
+            monkeypatch.setattr(asyncio, "create_subprocess_exec", dies_at_once)
+            proxy.kill()
+            await asyncio.to_thread(eventually, lambda: not deaths, "it has died twice as it began")
+            await asyncio.to_thread(eventually, lambda: set(proxies()) - {first}, "there is another")
+            await asyncio.to_thread(eventually, lambda: is_listening(proxy.port), "it listens on the port")
+            assert await alive(proxy.port) == 200
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
 
 
 async def test_it_is_tried_again_where_it_cannot_be_started(
