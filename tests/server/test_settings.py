@@ -120,7 +120,8 @@ async def sent_to_proxy(settings: Settings) -> dict[str, Any]:
     async def start(*_: object, pass_fds: list[int], **__: object) -> Any:
         os.write(pass_fds[0], b"8080\n")
         ended = asyncio.get_running_loop().create_future()
-        return SimpleNamespace(stdin=SimpleNamespace(write=lines.append), returncode=0, wait=lambda: ended)
+        stdin = SimpleNamespace(write=lines.append, is_closing=lambda: False)
+        return SimpleNamespace(stdin=stdin, returncode=0, wait=lambda: ended)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "create_subprocess_exec", start)
