@@ -118,9 +118,9 @@ class Round:
         print(f"http={self._http}: {self._requests} requests of {self._clients} clients in {seconds:.1f} s")
         print("\n".join(f"  {line}" for line in lines))
         print(
-            f"  memory {before.memory_bytes >> 20} -> {after.memory_bytes >> 20} MiB, descriptors {before.descriptors}"
-            f" -> {after.descriptors}, threads {before.threads} -> {after.threads}, children {before.children} ->"
-            f" {after.children}"
+            f"  memory {before.memory_bytes >> 20} -> {after.memory_bytes >> 20} MiB, connections {before.connections}"
+            f" -> {after.connections}, other descriptors {before.descriptors} -> {after.descriptors}, threads"
+            f" {before.threads} -> {after.threads}, children {before.children} -> {after.children}"
         )
         print(
             f"  a request: {usual_s * 1000:.2f} ms before; {next_s * 1000:.2f} ms the next one,"
