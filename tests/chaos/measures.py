@@ -12,9 +12,8 @@ from tests.support.service import is_running
 if TYPE_CHECKING:
     from tests.support.service import Service
 
-MEMORY_BYTES = 96 << 20
-"""What the process may grow by: allocators keep some of what they once had. After 60 jobs it is some 30 MiB, after 340
-up to 70, and not more than 90 after 900."""
+MEMORY_BYTES = 64 << 20
+"""What the process may grow by: allocators keep some of what they once had."""
 
 DESCRIPTORS = 4
 
