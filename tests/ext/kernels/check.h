@@ -35,6 +35,7 @@ void test_norms();
 void test_paged_attention();
 void test_packed_gemm();
 void test_packed_int4();
+void test_packed_memory();
 void test_quantization();
 void test_rotary();
 

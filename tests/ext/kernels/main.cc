@@ -81,6 +81,7 @@ int main() {
   test_attention();
   test_packed_gemm();
   test_packed_int4();
+  test_packed_memory();
   std::printf("%016" PRIx64 "\n", digest_value());
   return 0;
 }
