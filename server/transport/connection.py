@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         receiver = TurnAway(self, endpoint.limits.connections)
+        self._reader.close()
         self._reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, receiver)
         asyncio.get_running_loop().call_later(PATIENCE_S, self._transport.abort)
 
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._drain.end()
         self._flow.drop_held()
         self._output.clear()
+        self._newest = None
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
             if exchange.runs:
@@ -113,6 +115,7 @@ class Connection(asyncio.Protocol):
         for client in self._clients_by_token.values():
             client.leave_for_good()
         self._endpoint.dismiss(self)
+        self._reader.close()
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: start no more calls for it."""

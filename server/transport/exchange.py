@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from thrift.Thrift import TApplicationException
 
+from process.tracebacks import forget_frames
 from server.calls import Call
 from server.errors import PredictionError, presentable
 from server.transport.codecs import ONEWAY
@@ -73,6 +74,8 @@ class Exchange(Call):
             message = self._failure(fault)
         if kind != ONEWAY:
             self.answer = message if self._wrap is None else self._wrap(message)
+        if error is not None:
+            forget_frames(error)
         self.answered = True
         self._on_answer(self)
 

@@ -64,15 +64,6 @@ class _Reading:
         self._limits = limits
         self._items = 0
         self._path: list[str | int] = []
-        self._scalars: dict[int, Callable[[Any, Any], Any]] = {
-            TType.STRING: self._string,
-            TType.STRUCT: self.struct,
-            TType.LIST: self._list,
-            TType.SET: lambda value, types: set(self._list(value, types)),
-            TType.MAP: self._map,
-            TType.BOOL: self._bool,
-            TType.DOUBLE: self._double,
-        }
 
     def struct(self, value: Any, types: Any) -> Any:
         """An object of the class that `types` names first."""
@@ -97,9 +88,9 @@ class _Reading:
         return struct
 
     def _value(self, value: Any, kind: int, types: Any) -> Any:
-        read = self._scalars.get(kind)
+        read = _READ.get(kind)
         if read is not None:
-            return read(value, types)
+            return read(self, value, types)
         limit = 1 << (_BITS[kind] - 1)
         if type(value) is not int or not -limit <= value < limit:
             raise self._wrong(f"expected a whole number of {_BITS[kind]} bits, got {_kind(value)}")
@@ -151,6 +142,9 @@ class _Reading:
         self._path.pop()
         return items
 
+    def _set(self, value: Any, types: Any) -> set[Any]:
+        return set(self._list(value, types))
+
     def _map(self, value: Any, types: Any) -> dict[Any, Any]:
         if not isinstance(value, list) or len(value) != 4 or not isinstance(value[3], dict):
             raise self._wrong(f"expected two types, a count and pairs, got {_kind(value)}")
@@ -196,6 +190,17 @@ class _Reading:
 
     def _wrong(self, message: str) -> PredictionError:
         return invalid_argument(message, field=self._field)
+
+
+_READ: dict[int, Callable[[_Reading, Any, Any], Any]] = {
+    TType.STRING: _Reading._string,
+    TType.STRUCT: _Reading.struct,
+    TType.LIST: _Reading._list,
+    TType.SET: _Reading._set,
+    TType.MAP: _Reading._map,
+    TType.BOOL: _Reading._bool,
+    TType.DOUBLE: _Reading._double,
+}
 
 
 def _struct(value: Any, spec: Any) -> dict[str, Any]:

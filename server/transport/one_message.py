@@ -32,15 +32,20 @@ class OneMessage:
         Raises ForeignBytesError when it is no message of Thrift.
         """
         endpoint = self._endpoint
-        Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self).take_whole(message)
+        reader = Reader(endpoint.methods, endpoint.limits, endpoint.decoder, self)
+        try:
+            reader.take_whole(message)
+        finally:
+            reader.close()
         try:
             await self._answered
         finally:
-            assert self._exchange is not None
-            if not self._exchange.answered:
+            exchange, self._exchange = self._exchange, None
+            assert exchange is not None
+            if not exchange.answered:
                 endpoint.counters.abandoned_calls += 1
-                self._exchange.abandon()
-        return self._exchange.answer
+                exchange.abandon()
+        return exchange.answer
 
     def call(self, method: Method, values: tuple[Any, ...], codec: Codec, envelope: Envelope, wrap: Wrap) -> None:
         """See Receiver."""

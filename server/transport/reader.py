@@ -99,7 +99,7 @@ class Reader:
         False: where its rest ends is not known, or not whom to answer.
         """
         tail, self._tail = bytes(self._tail), bytearray()
-        self._scanner = None
+        self._drop_scanner()
         is_framed = self.take == self._take_frame
         self._skipping = self._needed - len(tail) if is_framed else 0
         try:
@@ -114,6 +114,19 @@ class Reader:
     def _envelope_of(self, data: bytes) -> tuple[Codec, Envelope | None, Wrap]:
         codec = codec_of(data, 0)
         return codec, codec.envelope(data, 0, len(data)), None
+
+    def close(self) -> None:
+        """Nothing comes any more. Lets go of everything, also of the connection.
+
+        They have each other: what is kept of a message would be kept until the garbage is collected.
+        """
+        self._drop_scanner()
+        vars(self).clear()
+
+    def _drop_scanner(self) -> None:
+        scanner, self._scanner = self._scanner, None
+        if scanner is not None:
+            scanner.close()
 
     def hand_on_plain(self, messages: Mapping[int, tuple[PlainMessages, ...]], receiver: PlainReceiver) -> None:
         """Hand these messages, which are found by their first byte, to the receiver of plain calls."""

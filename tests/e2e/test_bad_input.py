@@ -164,6 +164,18 @@ def test_memory_does_not_grow_by_what_is_claimed(service: Service) -> None:
         assert service.rss_bytes() - before < GROWTH_BYTES
 
 
+def test_memory_does_not_grow_by_what_those_sent_who_are_gone(service: Service) -> None:
+    """One after the other sends 15 MiB of a message but for its end, and vanishes."""
+    before = service.rss_bytes()
+    size = 15 * MEBIBYTE
+    head = message("predict", field(STRING, 1, string(size - 100, b"")))[:-1]
+    for _ in range(20):
+        with connected(service.port) as connection:
+            connection.sendall(struct.pack(">i", size) + head + bytes(size - 1000))
+    eventually(lambda: service.status().connections == 1, "all are gone")
+    assert service.rss_bytes() - before < GROWTH_BYTES
+
+
 # ------------------------------------------------------------------------------------------------- messages of nonsense
 
 

@@ -49,7 +49,8 @@ class FakeTransport(asyncio.Transport):
         self._closing = True
         if not self.lost:
             self.lost = True
-            self._protocol.connection_lost(None)
+            protocol, self._protocol = self._protocol, None
+            protocol.connection_lost(None)
             self._socket.close()
             self._other.close()
 

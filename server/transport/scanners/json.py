@@ -58,6 +58,9 @@ class JsonScanner:
                 return False
         return True
 
+    def close(self) -> None:
+        """See Scanner."""
+
     def move(self, data: bytearray) -> None:
         """See Scanner."""
         self.data = data

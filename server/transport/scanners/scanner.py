@@ -61,6 +61,10 @@ class Scanner(ABC):
         self._have(0)
         return True
 
+    def close(self) -> None:
+        """Walk no further: the walk and its scanner have each other, and the data."""
+        self._walk.close()
+
     def move(self, data: bytearray) -> None:
         """Go on in `data`, which begins with the message."""
         self.data = data
