@@ -223,7 +223,8 @@ class Application:
                 raise method_not_allowed(request.method, route.label, self._table.allowed(route))
             self.admit(route, request, None if self._door is None else self._pool.visit)
             return await route.answer(request, request_id)
-        except (asyncio.CancelledError, ConnectionError):
+        except (asyncio.CancelledError, ConnectionError) as error:
+            forget_frames(error)
             raise
         except Exception as error:
             failure = explain(error, request.rel_url.raw_path, request_id, route.call_fields)

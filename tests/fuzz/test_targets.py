@@ -10,6 +10,7 @@ import pytest
 from tests.fuzz.mutations import json_mutated, spoilt
 from tests.fuzz.targets import NAMES, Target, made
 from tests.fuzz.unit import FaultError, run
+from tests.support.garbage import uncollected
 from tests.support.service import ROOT
 
 if TYPE_CHECKING:
@@ -50,6 +51,20 @@ def test_spoilt_inputs_are_refused(target: Target) -> None:
 def test_what_was_found_is_mended(target: Target, request: pytest.FixtureRequest) -> None:
     for path in sorted((CRASHES / request.node.callspec.params["target"]).glob("*")):
         run(target, path.read_bytes())
+
+
+@pytest.mark.parametrize("target", ["thrift", "http"], indirect=True)
+def test_nothing_is_left_to_the_garbage_collector(target: Target) -> None:
+    """It comes by so rarely that what clients sent who are gone would add up to gigabytes."""
+    rng = Random(11)
+    inputs = [form for data in target.seeds() for form in (data, data[: len(data) * 2 // 3], spoilt(data, rng))]
+    for data in inputs:  # what is made once stays
+        target.one(data)
+    with uncollected() as collected:
+        for data in inputs:
+            target.one(data)
+            left = collected()
+            assert not left, (data, left)
 
 
 class Faulty:

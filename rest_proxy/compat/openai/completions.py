@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from predictor.ttypes import FinishReason, PredictionError
 
 from process.options import PROMPT_TOKEN_IDS
+from process.tracebacks import forget_frames
 from rest_proxy.compat.openai.errors import ERRORS, error_object
 from rest_proxy.compat.openai.logprobs import CompletionLogprobs
 from rest_proxy.compat.openai.requests import CompletionsRequest
@@ -121,7 +122,9 @@ class _Completion:
         try:
             return await text
         except PredictionError as error:
-            raise refusal(error, {"prompt": name, PROMPT_TOKEN_IDS.name: name, **self.fields.form_fields}) from None
+            told = refusal(error, {"prompt": name, PROMPT_TOKEN_IDS.name: name, **self.fields.form_fields})
+            forget_frames(error)
+            raise told from None
 
     def usage(self, ends: Sequence[Generation | GenerationChunk]) -> dict[str, int]:
         """Tokens of the prompts, each once, and of the texts; of each text its whole or its last part."""

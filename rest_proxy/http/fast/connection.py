@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiohttp import web
 
+from process.tracebacks import forget_frames
 from rest_proxy.http.fast.heads import END, LARGEST, LINE, quoted
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
     from process.security.access import Visit
@@ -39,6 +41,13 @@ class ShortWay(Protocol):
 
     start: Callable[[Head, bytes, Client], Running]
     """Begin to answer a request, whose body is given, and tell the connection when that is done."""
+
+
+def _forget_end(task: asyncio.Task[None]) -> None:
+    """A task that was cancelled keeps the frames in which it was until somebody asks; they have the task."""
+    if task.cancelled():
+        with contextlib.suppress(asyncio.CancelledError):
+            task.exception()
 
 
 class FastConnection(web.RequestHandler):
@@ -127,7 +136,11 @@ class FastConnection(web.RequestHandler):
         self.last_visit = None
         if running is not None:
             running.cancel()
+        task = self._task_handler
         super().connection_lost(exc)
+        self._messages.clear()  # of each that has come aiohttp keeps the body, which knows the connection
+        if task is not None:
+            task.add_done_callback(_forget_end)
 
     # ----------------------------------------------------------------------------------------------------- what came in
 
@@ -191,6 +204,14 @@ class FastConnection(web.RequestHandler):
             self._rest = self._rest_after(data, self._rest)
         self.flush()
         super().data_received(data)
+        self._forget_frames()
+
+    def _forget_frames(self) -> None:
+        """Bytes that are not HTTP wait as an error for their turn, which never comes where the connection is lost."""
+        for message, _ in self._messages:
+            error = getattr(message, "exc", None)
+            if error is not None:
+                forget_frames(error)
 
     def _rest_after(self, data: bytes, rest: int) -> int | None:
         if rest:
