@@ -45,11 +45,19 @@ def as_storage_errors(doing: str, location: str) -> Iterator[None]:
     except (StorageError, LocationError):
         raise
     except Exception as error:
-        # fsspec says that a file is not found when it could not even ask; the cause is what people need
-        reason = error if error.__cause__ is None else error.__cause__
-        if isinstance(reason, LocationError):
-            raise reason from None
-        raise StorageError(f"{location} cannot be {doing}: {_plain(reason)}") from error
+        raise _told(error, f"{location} cannot be {doing}")  # noqa: B904 - it has its cause
+
+
+def _told(error: Exception, what: str) -> LocationError | StorageError:
+    """What is raised of it. No frame in which it is raised has it for a variable: see forget_frames."""
+    # fsspec says that a file is not found when it could not even ask; the cause is what people need
+    reason = error if error.__cause__ is None else error.__cause__
+    if isinstance(reason, LocationError):
+        reason.__suppress_context__ = True
+        return reason
+    told = StorageError(f"{what}: {_plain(reason)}")
+    told.__cause__ = error
+    return told
 
 
 def changed(location: str) -> StorageError:

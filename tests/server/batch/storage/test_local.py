@@ -17,6 +17,7 @@ from server.batch.state.errors import StoppedError
 from server.batch.storage.access import Storage
 from server.batch.storage.errors import StorageError
 from server.batch.storage.locations import InputFile, output_of
+from tests.support.garbage import uncollected
 from tests.support.service import ROOT
 from tests.support.stores import read_tree, write_tree
 
@@ -30,6 +31,15 @@ NAMES = ["a%2Fb", "a%2e%2e", "a\nb", "\udcff", "a\\..\\b", "a\x7f", " ", "a;b?c#
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     return Storage([tmp_path])
+
+
+def test_a_file_that_is_not_there_leaves_nothing_to_the_garbage_collector(storage: Storage, tmp_path: Path) -> None:
+    """Each job asks for one, and what the error has would be all of the job."""
+    location = str(tmp_path / "none")
+    assert not storage.exists(location)
+    with uncollected() as collected:
+        assert not storage.exists(location)
+        assert collected() == []
 
 
 def test_everything_below_a_folder_is_listed_in_order(storage: Storage, tmp_path: Path) -> None:
