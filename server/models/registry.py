@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from predictor.ttypes import ModelInfo, ModelLimits, ModelState, ModelStatus
 
+from process.memory import FreedMemory
 from server.errors import ModelError, PredictionError, invalid_argument, not_found, overloaded, unavailable
 from server.hub import location as hub
 from server.hub.progress import logged
@@ -120,6 +121,7 @@ class Registry:
         self._downloads: set[Stop] = set()
         self._coming: list[str] = []  # names that are being loaded
         self._guard = Guard(settings)
+        self._freed_memory: FreedMemory | None = None
 
     def announce(self, name: str, location: str) -> None:
         """Make the name known as loading, in the order in which defaults are chosen.
@@ -266,6 +268,9 @@ class Registry:
         if any(entry.model is model for entry in self._entries.values()):
             return
         await self._guard.closed(model)
+        if self._freed_memory is None:
+            self._freed_memory = FreedMemory(asyncio.get_running_loop())
+        self._freed_memory.give_back_soon()  # engines do so as they begin, which was before this
 
     async def unload(self, name: str) -> None:
         """Answer what waits for the model, then free it. Raises NOT_FOUND."""
@@ -289,6 +294,8 @@ class Registry:
                 entry.model, entry.state = None, ModelState.UNLOADING
         self._choose_defaults()
         await asyncio.gather(*(model.close() for model in models))
+        if self._freed_memory is not None:
+            self._freed_memory.close()
 
     def model(self, capability: Capability, name: str | None, field: str | None = "options.model") -> Model:
         """The model that answers: the named one, or the first that has the capability.
