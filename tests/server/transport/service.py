@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 
 class RecordingLog:
-    """Keeps what a structlog logger would write, as (level, event, fields)."""
+    """Keeps what a structlog logger would write, as (level, event, fields); of an error's frames how many there are."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, Any]]] = []
@@ -64,6 +65,8 @@ class RecordingLog:
         self.lines.append(("warning", event, fields))
 
     def error(self, event: str, **fields: Any) -> None:
+        if isinstance(cause := fields.get("exc_info"), BaseException):
+            fields["frames"] = len(traceback.extract_tb(cause.__traceback__))
         self.lines.append(("error", event, fields))
 
     def find(self, level: str, text: str) -> list[dict[str, Any]]:

@@ -252,7 +252,7 @@ def test_a_fault_of_the_handler_is_answered_with_an_id_that_the_log_knows(thrift
             ]
             assert line["method"] == "predict"
             assert detail in str(line["exc_info"])
-            assert line["exc_info"].__traceback__ is not None
+            assert line["frames"] > 0
             ids.add(error.request_id)
         assert len(ids) == 3
         peer.send(predict("cancel:", 2))
