@@ -204,14 +204,17 @@ class FastConnection(web.RequestHandler):
             self._rest = self._rest_after(data, self._rest)
         self.flush()
         super().data_received(data)
-        self._forget_frames()
+        self._end_at_an_error()
 
-    def _forget_frames(self) -> None:
-        """Bytes that are not HTTP wait as an error for their turn, which never comes where the connection is lost."""
-        for message, _ in self._messages:
-            error = getattr(message, "exc", None)
-            if error is not None:
-                forget_frames(error)
+    def _end_at_an_error(self) -> None:
+        """Bytes that are not HTTP are the last that is read: as an error they wait for their turn to be answered.
+
+        It may never come, as when the connection is lost.
+        """
+        error = getattr(self._messages[-1][0], "exc", None) if self._messages else None
+        if error is not None:
+            forget_frames(error)
+            self._drops = True
 
     def _rest_after(self, data: bytes, rest: int) -> int | None:
         if rest:
@@ -238,7 +241,7 @@ class FastConnection(web.RequestHandler):
         try:
             return await super().finish_response(request, *args)
         finally:
-            self._drops = not request.content.is_eof() and request.content_length is None
+            self._drops |= not request.content.is_eof() and request.content_length is None
 
     def answered(self, response: Any, error: BaseException | None) -> None:
         """Write the answer soon, and go on with what came meanwhile."""
