@@ -25,7 +25,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,7 +73,11 @@ class Alone:
 
     gflops: dict[str, dict[str, float]]
     """library -> threads -> rate"""
-    flops_per_text: float
+    flops: list[float]
+    """Of each text."""
+    weights_bytes: float
+    """In float32, of the matrices that every token is multiplied with."""
+    read_bytes_per_s: float
     tokens_per_text: float
     texts_per_s: float
 
@@ -88,7 +92,13 @@ class Alone:
 
     def limit(self) -> float:
         """Texts a second that the arithmetic allows, with all threads."""
-        return self.reachable(self.quicker()) * 1e9 / self.flops_per_text
+        return self.reachable(self.quicker()) * 1e9 / mean(self.flops)
+
+    def limit_alone(self) -> float:
+        """Texts a second, one after the other: of each the arithmetic, or the way of the weights from memory."""
+        reading_s = self.weights_bytes / self.read_bytes_per_s
+        rate = self.reachable(self.quicker()) * 1e9
+        return 1 / mean(max(reading_s, flops / rate) for flops in self.flops)
 
 
 def mixed_texts(count: int = COUNT, seed: int = 1) -> list[str]:
@@ -316,20 +326,24 @@ def checks(
 
 def alone_table(alone: Sequence[Alone]) -> str:
     """What there is without a server."""
-    in_process, limit = (median(column) for column in zip(*((a.texts_per_s, a.limit()) for a in alone), strict=True))
+    figures = zip(*((a.texts_per_s, a.limit(), a.limit_alone(), a.read_bytes_per_s / 1e9) for a in alone), strict=True)
+    in_process, limit, limit_alone, reading = (median(column) for column in figures)
     rates = [
         [f"product of matrices by {library}, {threads} threads", f"{rate:,.0f} GFLOP/s"]
         for library, of_threads in alone[0].gflops.items()
         for threads in of_threads
         for rate in [median(a.gflops[library][threads] for a in alone)]
     ]
-    arithmetic = f"{alone[0].flops_per_text / 1e6:,.0f} MFLOP, {alone[0].tokens_per_text:.0f} tokens"
+    arithmetic = f"{mean(alone[0].flops) / 1e6:,.0f} MFLOP, {alone[0].tokens_per_text:.0f} tokens"
+    weights = f"{alone[0].weights_bytes / 1e6:,.0f} MB at {reading:.1f} GB/s"
     return markdown(
         ("without a server", "measured"),
         [
             *rates,
             ["the model's arithmetic for a text", arithmetic],
             [f"the limit by that and {alone[0].quicker()}, float32", f"{limit:,.0f} texts/s"],
+            ["the model's weights in float32, from memory", weights],
+            ["the limit of texts one by one, by both", f"{limit_alone:,.0f} texts/s"],
             ["encode(batch_size=32) in-process", f"{in_process:,.0f} texts/s"],
         ],
     )

@@ -2,10 +2,11 @@
 
 A program of its own, with torch's threads as they are by default. It prints JSON:
 
-    {"gflops": {"MKL": {"1": ..., "2": ...}, "oneDNN": ...}, "flops_per_text": ..., "texts_per_s": ...}
+    {"gflops": {"MKL": {"1": ..., "2": ...}, "oneDNN": ...}, "flops": [...], "weights_bytes": ...,
+     "read_bytes_per_s": ..., "tokens_per_text": ..., "texts_per_s": ...}
 
 The limit is arithmetic: the products of matrices that the model needs for the texts, at the rate that one large product
-reaches here, by the library that is quicker.
+reaches here, by the library that is quicker. A text that comes alone needs all weights from memory besides.
 """
 
 from __future__ import annotations
@@ -78,11 +79,20 @@ def gflops(seconds: float, device: str) -> dict[str, dict[str, float]]:
     return rates
 
 
+def weights_of_layer(hidden: int, intermediate: int) -> int:
+    """Four matrices of hidden x hidden, two of hidden x intermediate."""
+    return 4 * hidden * hidden + 2 * hidden * intermediate
+
+
 def flops(tokens: int, layers: int, hidden: int, intermediate: int) -> float:
-    """Of one text: in every layer four products with hidden x hidden, two with hidden x intermediate, and two of
-    tokens x tokens x hidden within the attention."""
-    weights = 4 * hidden * hidden + 2 * hidden * intermediate
-    return layers * (2 * tokens * weights + 4 * tokens * tokens * hidden)
+    """Of one text: in every layer a product with each matrix, and two of tokens x tokens x hidden in the attention."""
+    return layers * (2 * tokens * weights_of_layer(hidden, intermediate) + 4 * tokens * tokens * hidden)
+
+
+def read_bytes_per_s(count: int, seconds: float, device: str) -> float:
+    """At which so many bytes come from memory, with all threads."""
+    numbers = torch.ones(count // 4, device=device)
+    return rate(lambda: numbers.sum().item(), seconds) * count
 
 
 def measure(folder: str, texts: list[str], seconds: float, device: str) -> dict[str, object]:
@@ -95,9 +105,12 @@ def measure(folder: str, texts: list[str], seconds: float, device: str) -> dict[
     lengths = [min(len(ids), longest) for ids in model.tokenizer(texts)["input_ids"]]
     sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
     encoded = rate(lambda: model.encode(texts, batch_size=BATCH, show_progress_bar=False), seconds) * len(texts)
+    weights_bytes = 4 * sizes[0] * weights_of_layer(*sizes[1:])
     return {
         "gflops": rates,
-        "flops_per_text": sum(flops(length, *sizes) for length in lengths) / len(lengths),
+        "flops": [flops(length, *sizes) for length in lengths],
+        "weights_bytes": weights_bytes,
+        "read_bytes_per_s": read_bytes_per_s(weights_bytes, seconds / 4, device),
         "tokens_per_text": sum(lengths) / len(lengths),
         "texts_per_s": encoded,
     }

@@ -41,10 +41,17 @@ def test_the_limit_is_that_of_the_quicker_library() -> None:
     """With two threads that wait for each other, too."""
     slow, quick = {"1": 9.0, "2": 19.0}, {"1": 10.0, "2": 15.0}
     for rates in ({"MKL": slow, "oneDNN": quick}, {"MKL": quick, "oneDNN": slow}):
-        alone = Alone(rates, 5e9, 5, 1)
+        alone = Alone(rates, [4e9, 6e9], 1e6, 1e9, 5, 1)
         assert alone.limit() == 4
         better = next(library for library, of_threads in rates.items() if of_threads is quick)
         assert f"the limit by that and {better}, float32" in alone_table([alone])
+
+
+def test_texts_one_by_one_are_limited_by_what_takes_longer() -> None:
+    """20 GFLOP/s, and 0.3 s to read the weights: 0.1 s of arithmetic wait for them, 0.5 s do not."""
+    alone = Alone({"MKL": {"1": 10.0, "2": 20.0}}, [2e9, 10e9], 3e8, 1e9, 5, 1)
+    assert round(alone.limit_alone(), 9) == 2.5
+    assert "300 MB at 1.0 GB/s" in alone_table([alone])
 
 
 def test_the_verdict_compares_at_16_connections() -> None:
